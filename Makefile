@@ -1,0 +1,68 @@
+# Everything runs in .venv, made on first need from pinned packages whose hashes are checked:
+# constraints.txt holds what the program and its build need, constraints-dev.txt adds tests, linters, benchmarks and optional extras.
+
+PYTHON ?= python3
+JOBS   ?= logical
+ARGS   ?=
+
+BIN     := .venv/bin
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq install
+PYTEST  := $(BIN)/python -m pytest -p no:benchmark -n $(JOBS) --maxprocesses 8 --dist loadfile
+
+LOCK    := uv pip compile --quiet pyproject.toml --group build --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-header --no-annotate
+
+.PHONY: help sweep reproduce test check lint format bench cov lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+sweep: .venv/ready ## the paper's main grid, into results/paper
+	$(BIN)/caps-fast sweep sweeps/paper.toml --out results/paper
+
+reproduce: .venv/ready ## the paper's table and figures beside ours, into results/reproduce
+	$(BIN)/caps-fast reproduce --out results/reproduce
+
+test: .venv/ready-dev ## all tests; ARGS="tests/test_cli.py -k name" for some, ARGS="-m 'not slow'" for the quick ones
+	$(PYTEST) $(ARGS)
+
+check: lint test ## lint and test
+
+lint: .venv/ready-dev ## ruff, its formatter in check mode, and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready-dev ## format the sources and mend what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/ready-dev ## benchmarks, beside other simulators
+	$(BIN)/python -m benchmarks $(ARGS)
+
+cov: .venv/ready-dev ## coverage of the quick tests, with compiled code run as Python so that its lines count
+	NUMBA_DISABLE_JIT=1 $(PYTEST) -m "not slow" --cov --cov-report term --cov-report html $(ARGS)
+
+lock: ## pin anew, to the newest packages (the only target that needs uv)
+	$(LOCK) --upgrade --all-extras -o constraints-dev.txt
+	$(LOCK) --upgrade --constraints constraints-dev.txt -o constraints.txt
+
+clean: ## remove the environment and the tools' caches; results stay
+	rm -rf .venv dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define environment
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "caps-fast needs Python 3.11 or newer, and $(PYTHON) is not: name one, as in  make PYTHON=python3.12 ..." >&2; exit 1; }
+@echo "setting up .venv from $(1): a minute or two, once ..." >&2
+@$(PYTHON) -m venv .venv
+@$(INSTALL) --require-hashes --only-binary :all: -r $(1)
+@$(INSTALL) --no-deps --no-build-isolation --editable .
+endef
+
+.venv/ready: pyproject.toml constraints.txt
+	$(call environment,constraints.txt)
+	@touch $@
+
+.venv/ready-dev: pyproject.toml constraints-dev.txt
+	$(call environment,constraints-dev.txt)
+	@touch .venv/ready $@

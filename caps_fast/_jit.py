@@ -1,0 +1,76 @@
+"""The only place that names Numba flags, and the pin of its cache.
+
+Numba's cache notices edits of the file that defines a function, not of the functions it calls. So compiled kernels are kept under a
+hash of every source that can end up inside them: an edit anywhere compiles anew, nothing stale is ever run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.extending import overload
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+PACKAGE = Path(__file__).parent
+COMPILED = ("_jit.py", "arrays.py", "physics.py", "containers", "outlook.py", "policy.py", "engine")
+INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
+KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+
+
+def inlined(function: Function) -> Function:
+    """Compile as part of every kernel that calls it. Without reference counting: such code must not allocate."""
+    return numba.njit(**INLINE_FLAGS)(function)  # type: ignore[no-any-return]
+
+
+def kernel(function: Function) -> Function:
+    """Compile as a kernel of its own; `use_cache` gives it a place on disk."""
+    return numba.njit(**KERNEL_FLAGS)(function)  # type: ignore[no-any-return]
+
+
+def compiled(function: Function) -> Function:
+    """Compile a small array function, cached, reference counting allowed."""
+    return numba.njit(nogil=True, error_model="numpy", cache=True)(function)  # type: ignore[no-any-return]
+
+
+def overloaded(stub: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Choose the body of `stub` at compile time, from the types of its arguments."""
+    return overload(stub, jit_options=INLINE_FLAGS)  # type: ignore[no-any-return]
+
+
+def use_cache(dispatcher: Any, *sources: Path) -> None:
+    """Keep what `dispatcher` compiles next under the hash of the kernel's sources and of `sources` (a policy's file)."""
+    if numba.config.DISABLE_JIT:
+        return
+    numba.config.CACHE_DIR = str(cache_root() / source_hash(tuple(sources)))
+    dispatcher.enable_caching()
+
+
+@cache
+def cache_root() -> Path:
+    """Where compiled kernels live: `CAPS_FAST_CACHE`, or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "caps-fast"
+    return Path(os.environ.get("CAPS_FAST_CACHE") or default) / "numba"
+
+
+@cache
+def source_hash(extra: tuple[Path, ...] = ()) -> str:
+    """Hash of every source that a kernel may contain, of `extra`, and of the Python and Numba versions."""
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
+    for name in COMPILED:
+        path = PACKAGE / name
+        for source in sorted(path.glob("*.py")) if path.is_dir() else (path,):
+            digest.update(source.read_bytes())
+    for source in extra:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+numba.config.CACHE_DIR = str(cache_root() / source_hash())

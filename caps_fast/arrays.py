@@ -1,0 +1,273 @@
+"""The arrays in which a simulation lives. No logic.
+
+Times are seconds from the start of the run, power is watts, energy joules, carbon grams, intensity g/kWh, lengths tokens.
+A link (`next`, `child`, ...) is the index of another live request, or NONE.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+NONE = -1
+LP, CP, BP = 0, 1, 2
+GOLD, SILVER, BRONZE = 0, 1, 2
+J_PER_KWH = 3.6e6
+SECONDS_PER_DAY = 86400.0
+
+
+def _struct(*fields: tuple[str, str]) -> np.dtype[np.void]:
+    return np.dtype(list(fields), align=True)
+
+
+REQUEST = _struct(  # one arriving request, as a workload hands it over
+    ("arrival_s", "f8"),
+    ("predicted_tokens", "f8"),  # n_out_hat
+    ("input_tokens", "i4"),
+    ("output_tokens", "i4"),
+    ("tenant", "i4"),
+    ("turns", "i2"),
+    ("tier", "i1"),
+    ("category", "i1"),
+    ("task", "i1"),
+)
+
+LIVE = _struct(  # one request in the system
+    ("arrival_s", "f8"),
+    ("predicted_tokens", "f8"),
+    ("key", "f8"),  # queue order, smaller first
+    ("seq", "i8"),  # input order
+    ("released_s", "f8"),
+    ("admitted_s", "f8"),  # first admission; nan before
+    ("first_token_s", "f8"),
+    ("energy_j", "f8"),  # attributed in stays that have ended
+    ("carbon_g", "f8"),
+    ("energy_base_j", "f8"),  # the GPU's energy per member when this stay began
+    ("carbon_base_g", "f8"),
+    ("input_tokens", "i4"),
+    ("output_tokens", "i4"),
+    ("prompt_left", "i4"),  # prompt tokens not yet processed
+    ("prompt_counted", "i4"),  # prompt_left at the last admission
+    ("decode_left", "i4"),  # output tokens not yet produced, kept while not decoding
+    ("next", "i4"),  # sibling in its queue, or successor among a GPU's joiners, prompts or claims
+    ("child", "i4"),  # first child in a queue's heap; a claimant's victim
+    ("flexible_prev", "i4"),  # neighbours in the pool's list of non-Gold residents
+    ("flexible_next", "i4"),
+    ("gpu", "i4"),
+    ("tenant", "i4"),
+    ("turns", "i2"),
+    ("tier", "i1"),
+    ("category", "i1"),
+    ("task", "i1"),
+    ("level", "i1"),  # carbon level at arrival: low, mid, high
+    ("held", "i1"),
+    ("giving_way", "i1"),
+    ("joined", "i1"),  # is a member of its GPU's iterations
+)
+
+GPU = _struct(  # one serving replica and the leap that it is in
+    ("leap_start_s", "f8"),
+    ("leap_end_s", "f8"),
+    ("step_s", "f8"),  # first iteration's length
+    ("energy_per_member_j", "f8"),  # running sums since it was last idle
+    ("carbon_per_member_g", "f8"),
+    ("iterations_done", "i8"),  # decode iterations, the clock of `finish_at`
+    ("leap_iterations", "i8"),
+    ("context_tokens", "i8"),  # of the decoding sequences
+    ("prompt_tokens", "i8"),  # unprocessed prompt tokens of joined prompts
+    ("kv_tokens", "i8"),  # reserved
+    ("chunk", "i8"),  # prompt tokens an iteration of this leap
+    ("members", "i4"),
+    ("decoding", "i4"),  # members that decode; 0 while a whole prompt is taken
+    ("residents", "i4"),
+    ("heap_len", "i4"),
+    ("prompt_head", "i4"),
+    ("prompt_tail", "i4"),
+    ("joiner_head", "i4"),
+    ("joiner_tail", "i4"),
+    ("claim_head", "i4"),
+    ("claim_tail", "i4"),
+    ("queue", "i4"),
+    ("pool", "i4"),
+    ("running", "i1"),
+    ("touched", "i1"),
+)
+
+QUEUE = _struct(  # one queue and the GPUs first_gpu .. end_gpu - 1 that it serves
+    ("first_gpu", "i4"),
+    ("end_gpu", "i4"),
+    ("role", "i4"),
+    ("head", "i4"),  # of the sorted run
+    ("tail", "i4"),
+    ("root", "i4"),  # of the pairing heap beside it
+    ("flexible_tail", "i4"),  # the non-Gold resident that was admitted last
+    ("open", "i1"),
+    ("backlog", "i1"),  # held work is waiting
+    ("dirty", "i1"),
+    ("waiting", "i8"),
+    ("waiting_prompt_tokens", "i8"),
+    ("waiting_predicted_tokens", "f8"),
+    ("residents", "i8"),
+    ("prompt_tokens", "i8"),  # of residents without a first token: what they had left when admitted
+    ("reopened_s", "f8"),  # when the gate last opened
+    ("start_s", "f8"),  # predicted start of work that comes now
+    ("start_g_per_kwh", "f8"),  # forecast intensity there
+    ("next_plan_s", "f8"),
+)
+
+POOL = _struct(  # accounts of one pool
+    ("energy_j", "f8"),
+    ("carbon_g", "f8"),
+    ("busy_s", "f8"),
+    ("busy_intensity", "f8"),  # integral of intensity over busy time, g/kWh s
+    ("member_s", "f8"),
+    ("requests", "i8"),
+)
+
+CELL = _struct(  # accounts by carbon level, category and tier
+    ("requests", "i8"),
+    ("finished", "i8"),
+    ("met", "i8"),
+    ("output_tokens", "i8"),
+    ("good_tokens", "i8"),
+    ("held", "i8"),
+    ("held_tokens", "i8"),
+    ("energy_j", "f8"),
+    ("carbon_g", "f8"),
+    ("deferral_s", "f8"),
+)
+
+CLOCK = _struct(  # where the simulation stands, and what the controller saw at the last control step
+    ("now_s", "f8"),
+    ("gamma", "f8"),
+    ("threshold", "f8"),
+    ("next_control_s", "f8"),
+    ("controls", "i8"),
+    ("carbon_at", "i8"),  # sample in force at now_s
+    ("threshold_at", "i8"),
+    ("issue_at", "i8"),
+    ("cursor", "i8"),  # next request of the block
+    ("seq", "i8"),
+    ("live", "i8"),
+    ("free", "i8"),
+    ("touched", "i8"),
+    ("dirty", "i8"),
+    ("done", "i8"),
+    ("samples", "i8"),
+    ("last_completion_s", "f8"),
+    ("preemptions", "i8"),
+    ("events", "i8"),
+)
+
+SETUP = _struct(  # what does not change in a run
+    ("prefill_s_per_token", "f8"),
+    ("decode_base_s", "f8"),
+    ("decode_s_per_seq", "f8"),
+    ("decode_s_per_context_token", "f8"),
+    ("idle_w", "f8"),
+    ("peak_w", "f8"),
+    ("power_exponent", "f8"),
+    ("control_step_s", "f8"),
+    ("sample_step_s", "f8"),  # of the recorded series; inf = none
+    ("forecast_step_s", "f8"),
+    ("mean_input_tokens", "f8"),
+    ("mean_output_tokens", "f8"),
+    ("mean_gamma", "f8"),
+    ("low_g_per_kwh", "f8"),  # edges of the carbon levels
+    ("high_g_per_kwh", "f8"),
+    ("kv_capacity_tokens", "i8"),
+    ("chunk_tokens", "i8"),  # 0 = unchunked
+    ("max_batch", "i4"),
+    ("preempts", "i1"),
+    ("gated", "i1"),
+    ("record", "i1"),  # append finished requests to `done`
+)
+
+TIER = _struct(
+    ("ttft_s", "f8"),
+    ("tpot_s", "f8"),
+    ("e2e_s", "f8"),
+    ("ttft_after_release_s", "f8"),
+    ("deadline_s", "f8"),
+    ("roles", "i8"),  # bit set of the roles it may enter
+)
+
+DONE = _struct(  # one finished request, for per-request output
+    ("seq", "i8"),
+    ("arrival_s", "f8"),
+    ("released_s", "f8"),
+    ("admitted_s", "f8"),
+    ("first_token_s", "f8"),
+    ("finished_s", "f8"),
+    ("energy_j", "f8"),
+    ("carbon_g", "f8"),
+    ("input_tokens", "i4"),
+    ("output_tokens", "i4"),
+    ("tenant", "i4"),
+    ("gpu", "i4"),
+    ("pool", "i4"),
+    ("tier", "i1"),
+    ("category", "i1"),
+    ("met", "i1"),
+)
+
+SAMPLE = _struct(  # one pool at one instant of the recorded series
+    ("t_s", "f8"),
+    ("gamma", "f8"),
+    ("energy_j", "f8"),  # busy energy so far
+    ("busy_s", "f8"),  # GPU seconds busy so far
+    ("residents", "i8"),
+    ("waiting", "i8"),
+    ("open", "i1"),
+)
+
+HISTOGRAMS = ("ttft", "ttft_after_release", "tpot", "e2e")
+TTFT, TTFT_AFTER_RELEASE, TPOT, E2E = range(4)
+SUB_BINS = 128  # bins an octave: their midpoints err by less than 0.4 %
+OCTAVES = 40
+FIRST_EXPONENT = -14  # values below 2**-14 s (61 us) fall into the first bin
+HISTOGRAM_BINS = SUB_BINS * OCTAVES
+
+
+class Risk(NamedTuple):
+    """The learned SLO-risk model as tables; empty arrays where the closed form of docs/model.md is used."""
+
+    edges: Array  # float64 (n_features, n_edges), inf-padded upper bin edges
+    request_table: Array  # float64 (roles, bins over request features)
+    load_table: Array  # float64 (roles, bins over load features)
+
+
+class State(NamedTuple):
+    """All arrays of one simulation. Kernels mutate them in place."""
+
+    clock: Array  # CLOCK (1,)
+    setup: Array  # SETUP (1,)
+    tiers: Array  # TIER (4,): gold, silver, bronze, and their mean
+    queues: Array  # QUEUE (n_queues,)
+    gpus: Array  # GPU (n_gpus,)
+    pools: Array  # POOL (n_pools,)
+    live: Array  # LIVE (capacity,)
+    free: Array  # int32 (capacity,): unused entries of `live`, a stack of clock.free
+    power_w: Array  # float64 (max_batch + 1,): Eq. 2 by members
+    finish_at: Array  # int64 (n_gpus, max_batch): heap of decode iterations at which sequences end
+    finish_who: Array  # int32 (n_gpus, max_batch): whose they are
+    tree: Array  # float64: 8-ary min trees, of leap ends and of residents a queue
+    levels: Array  # int32 (1 + n_queues, 9): where each tree's levels begin
+    room_tree: Array  # float64: like the residents' trees, minus free KV tokens; empty where KV is not limited
+    touched: Array  # int32 (n_gpus,): GPUs between iterations at this instant
+    dirty: Array  # int32 (n_queues,): queues to dispatch at this instant
+    carbon_s: Array  # float64 (n_samples,): sample times
+    carbon_g_per_kwh: Array  # float64 (n_samples,)
+    carbon_integral: Array  # float64 (n_samples,): integral of intensity up to each sample, g/kWh s
+    threshold_s: Array  # float64 (n_thresholds,)
+    threshold_g_per_kwh: Array
+    issued_s: Array  # float64 (n_issues,)
+    forecast_g_per_kwh: Array  # float64 (n_issues, n_leads)
+    block: Array  # REQUEST (n,): the requests to feed
+    done: Array  # DONE (n,): finished requests since the last call
+    cells: Array  # CELL (27,): level * 9 + category * 3 + tier
+    histograms: Array  # int64 (3, 4, HISTOGRAM_BINS): tier, latency, bin
+    series: Array  # SAMPLE (n_samples, n_pools)

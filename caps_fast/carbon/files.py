@@ -1,0 +1,103 @@
+"""Reading a file's text or its table of strings, plain or compressed."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from caps_fast.errors import InputError
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+def read_bytes(path: str) -> bytes:
+    """A file's content, decompressed where it is gzip or Zstandard (told from its first bytes). Raises InputError where it cannot be read."""
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a carbon file") from None
+    try:
+        if raw.startswith(GZIP_MAGIC):
+            return gzip.decompress(raw)
+        if raw.startswith(ZSTD_MAGIC):
+            return _zstd(raw, path)
+    except (OSError, EOFError, zlib.error):
+        raise InputError(f"{path}: damaged or cut off; expected a whole gzip file") from None
+    return raw
+
+
+def _zstd(raw: bytes, path: str) -> bytes:
+    try:
+        import zstandard  # noqa: PLC0415 (needed for .zst files alone)
+    except ImportError:
+        raise InputError(f"{path}: compressed with Zstandard; expected the package zstandard to be installed") from None
+    reader = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        content = reader.decompress(raw)
+    except zstandard.ZstdError:
+        raise InputError(f"{path}: damaged; expected a whole Zstandard file") from None
+    if not reader.eof:
+        raise InputError(f"{path}: cut off; expected a whole Zstandard file")
+    return content
+
+
+def decode(content: bytes, path: str) -> str:
+    """UTF-8 text, with or without a byte order mark. Raises InputError for anything else, and for an empty file."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8; expected a UTF-8 text file") from None
+    if not text.strip():
+        raise InputError(f"{path}: empty; expected carbon data")
+    return text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file as strings: column names as written, cells stripped; row i stands in row i + 2 of the file (the header is row 1)."""
+
+    path: str
+    frame: pl.DataFrame
+
+    def column(self, *words: str, avoid: tuple[str, ...] = ()) -> str | None:
+        """The first column whose lower-case name holds all of `words` and none of `avoid`."""
+        for name in self.frame.columns:
+            lower = name.lower()
+            if all(word in lower for word in words) and not any(word in lower for word in avoid):
+                return name
+        return None
+
+    def require(self, *words: str, avoid: tuple[str, ...] = ()) -> str:
+        """As `column`, but raises InputError where there is none."""
+        name = self.column(*words, avoid=avoid)
+        if name is None:
+            raise InputError(f"{self.path}: no column named like {' '.join(words)!r}; expected it among {', '.join(self.frame.columns)}")
+        return name
+
+
+def read_table(text: str, path: str) -> Table:
+    """Parse comma-, semicolon- or tab-separated text. Raises InputError for no rows, rows of another length than the header, or a repeated column."""
+    first_line = text.lstrip("\r\n").partition("\n")[0]
+    separator = max(",;\t", key=first_line.count)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row]
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV file ({error}); expected rows of {separator!r}-separated cells") from None
+    header, body = [name.strip() for name in rows[0]], rows[1:]
+    repeated = {name for name in header if header.count(name) > 1}
+    if repeated:
+        raise InputError(f"{path}: row 1: column {sorted(repeated)[0]!r} appears twice; expected each once")
+    for number, row in enumerate(body, start=2):
+        if len(row) != len(header):
+            raise InputError(f"{path}: row {number} has {len(row)} cells; expected {len(header)} as in the header")
+    if not body:
+        raise InputError(f"{path}: no rows after the header; expected carbon data")
+    columns = zip(*body, strict=True)
+    return Table(path, pl.DataFrame({name: [cell.strip() for cell in cells] for name, cells in zip(header, columns, strict=True)}))

@@ -1,0 +1,102 @@
+"""Other people's carbon files, read into the one schema of `frame`. `formats_csv` and `formats_json` hold one reader a format."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from caps_fast.carbon.files import decode, read_bytes, read_table
+from caps_fast.carbon.formats_csv import CSV_READERS, detect_csv, read_common
+from caps_fast.carbon.formats_json import JSON_READERS, detect_json
+from caps_fast.carbon.frame import G_PER_KWH, KINDS, SCHEMA, SCOPES, UNKNOWN
+from caps_fast.errors import InputError
+
+PARQUET_MAGIC = b"PAR1"
+FORMATS = (*CSV_READERS, *JSON_READERS)
+
+
+class Declared(NamedTuple):
+    """What the caller says about a file that does not say it itself."""
+
+    zone: str | None
+    unit: str | None
+    kind: str | None
+
+
+def read_carbon(
+    path: str | Path, format: str | None = None, zone: str | None = None, unit: str | None = None, kind: str | None = None, scope: str | None = None
+) -> pl.DataFrame:
+    """Read a carbon file into the canonical schema (see `frame`), sorted by zone, kind, scope, issue time and time.
+
+    format  one of `FORMATS`; None = told from the content
+    zone, kind, scope   select from what the file states; declare what it does not state (then kind defaults to average, scope to unknown)
+    unit    of a plain file: g/kWh, kg/MWh or lb/MWh
+
+    `.gz` and `.zst` are read as they are. Samples without a value are left out (`find_gaps` finds them).
+    Raises InputError naming file, row, column, value and what was expected.
+    """
+    path = str(path)
+    for name, value, allowed in (("format", format, FORMATS), ("unit", unit, tuple(G_PER_KWH)), ("kind", kind, KINDS), ("scope", scope, SCOPES)):
+        if value is not None and value not in allowed:
+            raise InputError(f"{name} {value!r}: expected one of {', '.join(allowed)}")
+    content = read_bytes(path)
+    declared = Declared(zone, unit, kind)
+    is_parquet = content.startswith(PARQUET_MAGIC)
+    frame = _read_parquet(content, path, format) if is_parquet else _read_text(decode(content, path), path, format, declared)
+    return _select(frame, path, zone=zone, kind=kind, scope=scope)
+
+
+def _read_text(text: str, path: str, format: str | None, declared: Declared) -> pl.DataFrame:
+    if text.lstrip()[0] in "{[":
+        documents = _read_json(text, path)
+        readers: dict[str, Callable[..., pl.DataFrame]] = dict(JSON_READERS)
+        source: Any = documents
+        name = format or detect_json(documents, path)
+    else:
+        table = read_table(text, path)
+        readers, source, name = dict(CSV_READERS), table, format or detect_csv(table)
+    if name not in readers:
+        raise InputError(f"{path}: format {name!r} does not fit the file's content; expected {' or '.join(readers)}")
+    if declared.unit is not None and name != "plain":
+        raise InputError(f"unit {declared.unit!r}: {path} is in the format {name}, which states its own unit; expected no unit")
+    return readers[name](source, path, declared)
+
+
+def _read_json(text: str, path: str) -> list[Any]:
+    try:
+        data = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON or cut off ({error}); expected a whole JSON document") from None
+    return data if isinstance(data, list) else [data]
+
+
+def _read_parquet(content: bytes, path: str, format: str | None) -> pl.DataFrame:
+    if format not in (None, "common"):
+        raise InputError(f"{path}: format {format!r} does not fit a Parquet file; expected common")
+    try:
+        frame = pl.read_parquet(io.BytesIO(content))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{path}: damaged ({str(error).splitlines()[0]}); expected a whole Parquet file") from None
+    missing = [name for name in SCHEMA if name not in frame.columns]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]!r}; expected {', '.join(SCHEMA)}")
+    return read_common(frame.select(*SCHEMA), path)
+
+
+def _select(frame: pl.DataFrame, path: str, **wanted: str | None) -> pl.DataFrame:
+    for column, value in wanted.items():
+        if value is None:
+            continue
+        stated = frame[column].unique().sort().to_list()
+        if stated == [UNKNOWN]:
+            frame = frame.with_columns(pl.lit(value).alias(column))
+        elif value in stated:
+            frame = frame.filter(pl.col(column) == value)
+        else:
+            raise InputError(f"{path}: {column} {value!r} is not in the file; expected one of {', '.join(stated[:8])}")
+    return frame

@@ -1,0 +1,82 @@
+"""The carbon and energy monitor: what the scheduler sees of the grid. Nothing here looks past the present, save a forecast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from caps_fast.carbon.forecast import forecast_grid
+from caps_fast.carbon.grid import ForecastGrid
+
+if TYPE_CHECKING:
+    from caps_fast.carbon.trace import CarbonTrace
+    from caps_fast.scenario import Monitor as MonitorConfig
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """The component behind the scheduler's view.
+
+    trace                   the grid's intensity
+    forecast                forecasts by issue time
+    window_s                length of the rolling window
+    threshold_s             float64, (n,), ascending: times from which a gate threshold is in force
+    threshold_g_per_kwh     float64, (n,)
+    """
+
+    trace: CarbonTrace
+    forecast: ForecastGrid
+    window_s: float
+    threshold_s: Floats
+    threshold_g_per_kwh: Floats
+
+    def intensity(self, t_s: float) -> float:
+        """Intensity now, g/kWh. Raises InputError before the trace's first sample."""
+        return float(self.trace.at(t_s))
+
+    def window(self, t_s: float) -> Floats:
+        """Samples of the rolling window (t - window, t], g/kWh, oldest first."""
+        first, last = np.searchsorted(self.trace.times_s, (t_s - self.window_s, t_s), side="right")
+        return self.trace.g_per_kwh[first:last]
+
+    def threshold(self, t_s: float) -> float:
+        """Gate threshold in force, g/kWh; before the first one, the first."""
+        index = int(np.searchsorted(self.threshold_s, t_s, side="right")) - 1
+        return float(self.threshold_g_per_kwh[max(index, 0)])
+
+    def outlook(self, t_s: float) -> Floats:
+        """The forecast in force, g/kWh by lead, counted from its issue time `forecast.issued_s[forecast.row(t_s)]`."""
+        row: Floats = self.forecast.g_per_kwh[self.forecast.row(t_s)]
+        return row
+
+
+def monitor(config: MonitorConfig, trace: CarbonTrace, end_s: float, seed: int) -> Monitor:
+    """The monitor of a run that ends by `end_s`.
+
+    The gate threshold is `gate_g_per_kwh`, or else, from each sample on, the `gate_quantile` (linear between samples) of the samples in the rolling
+    window up to and including it. Raises InputError as `forecast_grid` does.
+    """
+    window_s = config.window_h * 3600.0
+    if config.gate_g_per_kwh is not None:
+        threshold_s, threshold = np.zeros(1), np.full(1, float(config.gate_g_per_kwh))
+    else:
+        seen = trace.times_s <= end_s
+        threshold_s = trace.times_s[seen]
+        threshold = rolling_quantile(threshold_s, trace.g_per_kwh[seen], window_s, config.gate_quantile)
+    return Monitor(trace, forecast_grid(config, trace, end_s, seed), window_s, threshold_s, threshold)
+
+
+def rolling_quantile(times_s: Floats, values: Floats, window_s: float, quantile: float) -> Floats:
+    """At each time the quantile (linear) of the values in (t - window, t], (n,). Times ascend."""
+    micros = np.rint(times_s * 1e6).astype(np.int64)
+    frame = pl.DataFrame({"t": pl.Series(micros).cast(pl.Datetime("us")), "value": values})
+    window = f"{max(round(window_s * 1e6), 1)}us"
+    rolled = pl.col("value").rolling_quantile_by("t", window, quantile=quantile, interpolation="linear", closed="right")
+    thresholds: Floats = frame.select(rolled).to_series().to_numpy().astype(np.float64)
+    return thresholds

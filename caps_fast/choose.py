@@ -1,0 +1,96 @@
+"""From a scenario to its policy: built in or a user's own file, with the scenario's weights as fields; compiled once."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from caps_fast import _jit, scenario
+from caps_fast.engine.loop import advance, settle
+from caps_fast.errors import InputError
+from caps_fast.policies import BUILT_IN
+from caps_fast.policy import rules
+
+LAYOUTS = ("pools", "central", "cyclic")
+_compiling = Lock()
+_compiled: set[type] = set()
+
+
+def make_policy(config: scenario.Scenario) -> Any:
+    """The policy of a scenario, its fields filled from the scenario's weights and options. Raises InputError."""
+    chosen = config.policy
+    policy = _from_file(chosen.file, chosen.name) if chosen.file else _built_in(chosen.name)
+    given = {"alpha": chosen.alpha, "beta": chosen.beta, "lambda_": chosen.lambda_, "risk_sharpness": chosen.risk_sharpness}
+    given |= {"plan_every_s": chosen.plan_every_s, "plan_margin": chosen.plan_margin}
+    if chosen.name == "caps-no-carbon" and not chosen.file:
+        given["beta"] = 0.0
+    unknown = sorted(set(chosen.options) - set(policy._fields))
+    if unknown:
+        raise InputError(f"policy.options.{unknown[0]}: policy {chosen.name} has no such field; expected some of {', '.join(policy._fields)}")
+    fields = {name: value for name, value in (given | chosen.options).items() if name in policy._fields}
+    return policy._replace(**{name: type(getattr(policy, name))(value) for name, value in fields.items()})
+
+
+def layout_of(policy: Any, config: scenario.Scenario) -> str:
+    """The layout of queues: the policy's, or as `policy.queueing` says for policies with one queue."""
+    if policy.layout == "central" and config.policy.queueing == "cyclic":
+        return "cyclic"
+    return str(policy.layout)
+
+
+def compile_for(policy: Any) -> None:
+    """Compile the kernel for the policy's type, once; on disk under the hash of the kernel's sources and the policy's file."""
+    with _compiling:
+        if type(policy) in _compiled:
+            return
+        source = Path(inspect.getfile(type(policy)))
+        _jit.use_cache(advance, source)
+        if not _compiled:
+            _jit.use_cache(settle)
+        _compiled.add(type(policy))
+
+
+def _built_in(name: str) -> Any:
+    if name not in BUILT_IN:
+        raise InputError(f"policy {name!r}: expected one of {', '.join(BUILT_IN)}, or a policy.file")
+    return BUILT_IN[name]
+
+
+def _from_file(path: str, name: str) -> Any:
+    """The policy that a Python file defines: its one NamedTuple type with rules, or the one called `name`."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a Python file that defines a policy") from None
+    module_name = f"caps_fast_policy_{hashlib.sha256(content).hexdigest()[:16]}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise InputError(f"{path}: expected a Python file (.py) that defines a policy")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            if isinstance(error, InputError):
+                raise InputError(f"{path}: {error}") from None
+            raise InputError(f"{path}: {type(error).__name__} while loading the policy: {error}") from None
+    found = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module_name and kind in rules.types()]
+    named = [kind for kind in found if kind.__name__ == name]
+    if len(named or found) != 1:
+        names = ", ".join(kind.__name__ for kind in found) or "none"
+        raise InputError(f"{path}: policy.name {name!r}: expected the name of one policy type with rules; the file defines {names}")
+    kind = (named or found)[0]
+    if getattr(kind, "layout", None) not in LAYOUTS:
+        raise InputError(f"{path}: {kind.__name__}.layout {getattr(kind, 'layout', None)!r}: expected one of {', '.join(LAYOUTS)}")
+    try:
+        return kind()
+    except TypeError as error:
+        raise InputError(f"{path}: {kind.__name__}: every field needs a default ({error})") from None

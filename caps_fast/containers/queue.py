@@ -1,0 +1,93 @@
+"""A queue of live requests, smallest (key, seq) first: a sorted run (O(1) while keys rise) with a pairing heap beside it for the rest."""
+
+from __future__ import annotations
+
+from caps_fast._jit import inlined
+from caps_fast.arrays import NONE, State
+
+
+@inlined
+def before(live, a, b):
+    """Does request `a` go before request `b`?"""
+    return live[a]["key"] < live[b]["key"] or (live[a]["key"] == live[b]["key"] and live[a]["seq"] < live[b]["seq"])
+
+
+@inlined
+def meld(live, a, b):
+    """One heap of two roots."""
+    if a == NONE:
+        return b
+    if b == NONE:
+        return a
+    if before(live, b, a):
+        a, b = b, a
+    live[b]["next"] = live[a]["child"]
+    live[a]["child"] = b
+    return a
+
+
+@inlined
+def pop_root(live, root):
+    """The heap without its root: melds the children in pairs, then the pairs."""
+    pairs = NONE
+    rest = live[root]["child"]
+    while rest != NONE:
+        a = rest
+        b = live[a]["next"]
+        rest = live[b]["next"] if b != NONE else NONE
+        a = meld(live, a, b)
+        live[a]["next"] = pairs
+        pairs = a
+    merged = NONE
+    while pairs != NONE:
+        after = live[pairs]["next"]
+        merged = meld(live, merged, pairs)
+        pairs = after
+    return merged
+
+
+@inlined
+def push(s: State, q, r):
+    """Put request `r`, whose key is set, into queue `q`."""
+    queue = s.queues[q]
+    live = s.live
+    live[r]["next"] = NONE
+    tail = queue["tail"]
+    if tail == NONE:
+        queue["head"] = r
+        queue["tail"] = r
+    elif not before(live, r, tail):
+        live[tail]["next"] = r
+        queue["tail"] = r
+    else:
+        live[r]["child"] = NONE
+        queue["root"] = meld(live, queue["root"], r)
+    queue["waiting"] += 1
+    queue["waiting_prompt_tokens"] += live[r]["prompt_left"]
+    queue["waiting_predicted_tokens"] += live[r]["predicted_tokens"]
+
+
+@inlined
+def peek(s: State, q):
+    """The request that goes first; the queue must not be empty."""
+    head = s.queues[q]["head"]
+    root = s.queues[q]["root"]
+    if head == NONE or (root != NONE and before(s.live, root, head)):
+        return root
+    return head
+
+
+@inlined
+def pop(s: State, q, r):
+    """Take out request `r`, which `peek` has found."""
+    queue = s.queues[q]
+    live = s.live
+    if r == queue["root"]:
+        queue["root"] = pop_root(live, r)
+    else:
+        queue["head"] = live[r]["next"]
+        if queue["head"] == NONE:
+            queue["tail"] = NONE
+    queue["waiting"] -= 1
+    queue["waiting_prompt_tokens"] -= live[r]["prompt_left"]
+    queue["waiting_predicted_tokens"] = queue["waiting_predicted_tokens"] - live[r]["predicted_tokens"] if queue["waiting"] > 0 else 0.0

@@ -1,0 +1,165 @@
+"""From a scenario to the arrays of a simulation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from caps_fast import arrays, scenario
+from caps_fast.arrays import NONE, Array, State
+from caps_fast.carbon.monitor import Monitor
+from caps_fast.containers import mintree
+
+
+class Means(NamedTuple):
+    """What a scheduler knows of the workload in advance."""
+
+    input_tokens: float
+    output_tokens: float
+
+
+def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, means: Means) -> State:
+    """Fresh arrays for one run; no block, no room for live requests and no series yet."""
+    gpus = config.cluster.gpus
+    ranges = queue_ranges(config, layout)
+    levels, size = mintree.plan([gpus] + [end - first for first, end, _ in ranges])
+    limited = config.cluster.kv_capacity_tokens is not None
+    tree = np.full(size, np.inf)
+    for (first, end, _), offset in zip(ranges, levels[1:, 0], strict=True):
+        tree[offset : offset + end - first] = 0.0
+        _close(tree, levels, offset)
+    room_tree = np.full(size if limited else 0, np.inf)
+    if limited:
+        for (first, end, _), offset in zip(ranges, levels[1:, 0], strict=True):
+            room_tree[offset : offset + end - first] = -float(config.cluster.kv_capacity_tokens or 0)
+            _close(room_tree, levels, offset)
+    setup = _setup(config, policy, monitor, means)
+    return State(
+        clock=np.zeros(1, arrays.CLOCK),
+        setup=setup,
+        tiers=_tiers(config),
+        queues=_queues(ranges),
+        gpus=_gpus(config, ranges),
+        pools=np.zeros(len(config.cluster.pools), arrays.POOL),
+        live=np.zeros(0, arrays.LIVE),
+        free=np.zeros(0, np.int32),
+        power_w=_power_table(setup[0]),
+        finish_at=np.zeros((gpus, config.cluster.max_batch), np.int64),
+        finish_who=np.zeros((gpus, config.cluster.max_batch), np.int32),
+        tree=tree,
+        levels=levels,
+        room_tree=room_tree,
+        touched=np.zeros(gpus, np.int32),
+        dirty=np.zeros(len(ranges), np.int32),
+        carbon_s=monitor.trace.times_s,
+        carbon_g_per_kwh=monitor.trace.g_per_kwh,
+        carbon_integral=np.concatenate([[0.0], np.cumsum(np.diff(monitor.trace.times_s) * monitor.trace.g_per_kwh[:-1])]),
+        threshold_s=monitor.threshold_s,
+        threshold_g_per_kwh=monitor.threshold_g_per_kwh,
+        issued_s=monitor.forecast.issued_s,
+        forecast_g_per_kwh=monitor.forecast.g_per_kwh,
+        block=np.zeros(0, arrays.REQUEST),
+        done=np.zeros(0, arrays.DONE),
+        cells=np.zeros(27, arrays.CELL),
+        histograms=np.zeros((3, len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64),
+        series=np.zeros((0, len(config.cluster.pools)), arrays.SAMPLE),
+    )
+
+
+def with_room(state: State, incoming: int) -> State:
+    """The same simulation with room for `incoming` more live requests."""
+    free, before = int(state.clock[0]["free"]), len(state.live)
+    if free >= incoming:
+        return state
+    more = max(incoming - free, before)
+    live = np.zeros(before + more, arrays.LIVE)
+    live[:before] = state.live
+    stack = np.zeros(before + more, np.int32)
+    stack[:more] = np.arange(before + more - 1, before - 1, -1)
+    stack[more : more + free] = state.free[:free]
+    state.clock[0]["free"] = free + more
+    return state._replace(live=live, free=stack)
+
+
+def queue_ranges(config: scenario.Scenario, layout: str) -> list[tuple[int, int, int]]:
+    """First GPU, end GPU and role of every queue of a layout."""
+    roles = [scenario.ROLES.index(role) for role in config.cluster.pool_roles]
+    ends = np.cumsum(config.cluster.pools).tolist()
+    if layout == "pools":
+        return list(zip([0, *ends[:-1]], ends, roles, strict=True))
+    if layout == "central":
+        return [(0, ends[-1], arrays.LP)]
+    return [(gpu, gpu + 1, arrays.LP) for gpu in range(ends[-1])]
+
+
+def _close(tree: Array, levels: Array, offset: int) -> None:
+    """Fill the inner levels of the tree whose leaves begin at `offset`."""
+    row = levels[np.flatnonzero(levels[:, 0] == offset)[0]]
+    depth = int(row[mintree.MAX_DEPTH])
+    for below, above in zip(row[: depth - 1], row[1:depth], strict=True):
+        groups = tree[below:above].reshape(-1, 8).min(axis=1)
+        tree[above : above + len(groups)] = groups
+
+
+def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Means) -> Array:
+    setup = np.zeros(1, arrays.SETUP)
+    gpu, cluster, trace = config.gpu, config.cluster, monitor.trace
+    fields = {name: getattr(gpu, name) for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token", "power_exponent")}
+    fields |= {"idle_w": gpu.idle_w * gpu.gpus_per_replica, "peak_w": gpu.peak_w * gpu.gpus_per_replica}
+    fields |= {"mean_input_tokens": means.input_tokens, "mean_output_tokens": means.output_tokens}
+    fields |= {"control_step_s": config.control_step_s, "sample_step_s": math.inf, "forecast_step_s": monitor.forecast.step_s}
+    within = (trace.times_s < config.horizon_s) & (np.append(trace.times_s[1:], np.inf) > 0)
+    fields["low_g_per_kwh"], fields["high_g_per_kwh"] = np.quantile(trace.g_per_kwh[within], [1 / 3, 2 / 3])
+    fields["mean_gamma"] = max(trace.integral(0.0, config.horizon_s) / config.horizon_s, 1e-9)
+    fields |= {"kv_capacity_tokens": cluster.kv_capacity_tokens or 0, "max_batch": cluster.max_batch}
+    fields["chunk_tokens"] = cluster.chunk_tokens if cluster.prefill == "chunked" else 0
+    fields |= {"preempts": policy.preempts, "gated": policy.gated}
+    for name, value in fields.items():
+        setup[name] = value
+    return setup
+
+
+def _tiers(config: scenario.Scenario) -> Array:
+    """Rows gold, silver, bronze, and a fourth with the mean of the finite limits, allowed everywhere."""
+    tiers = np.zeros(4, arrays.TIER)
+    for row, tier in zip(tiers, config.slo.all, strict=False):
+        for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
+            row[name] = getattr(tier, name) or math.inf
+        row["deadline_s"] = tier.ttft_s or tier.e2e_s or math.inf
+        row["roles"] = sum(1 << scenario.ROLES.index(role) for role in tier.roles.split("/"))
+    for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s", "deadline_s"):
+        finite = tiers[name][:3][np.isfinite(tiers[name][:3])]
+        tiers[name][3] = sum(finite.tolist()) / len(finite) if len(finite) else math.inf
+    tiers["roles"][3] = 0b111
+    present = sum(1 << scenario.ROLES.index(role) for role in config.cluster.pool_roles)
+    tiers["roles"] = np.where(tiers["roles"] & present, tiers["roles"], 0b111)
+    return tiers
+
+
+def _queues(ranges: list[tuple[int, int, int]]) -> Array:
+    queues = np.zeros(len(ranges), arrays.QUEUE)
+    for queue, (first, end, role) in zip(queues, ranges, strict=True):
+        queue["first_gpu"], queue["end_gpu"], queue["role"] = first, end, role
+    for name in ("head", "tail", "root", "flexible_tail"):
+        queues[name] = NONE
+    queues["open"] = 1
+    queues["reopened_s"] = -math.inf
+    return queues
+
+
+def _gpus(config: scenario.Scenario, ranges: list[tuple[int, int, int]]) -> Array:
+    gpus = np.zeros(config.cluster.gpus, arrays.GPU)
+    gpus["pool"] = np.repeat(np.arange(len(config.cluster.pools)), config.cluster.pools)
+    gpus["queue"] = np.repeat(np.arange(len(ranges)), [end - first for first, end, _ in ranges])
+    gpus["leap_end_s"] = np.inf
+    for name in ("prompt_head", "prompt_tail", "joiner_head", "joiner_tail", "claim_head", "claim_tail"):
+        gpus[name] = NONE
+    return gpus
+
+
+def _power_table(setup: Any) -> Array:
+    """Eq. 2 by members: float64 (max_batch + 1,)."""
+    load = np.arange(setup["max_batch"] + 1) / setup["max_batch"]
+    return np.asarray(setup["idle_w"] + (setup["peak_w"] - setup["idle_w"]) * load ** setup["power_exponent"])

@@ -1,0 +1,193 @@
+"""CAPS: Eq. 4 over the pools, with a forecast for the batch pool, pre-emption in the low-latency pool, and gates on carbon (docs/model.md, section 7).
+
+The ablations are the same policy with a part taken out: `predicts = 0`, `beta = 0`, `tiered = 0`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from caps_fast._jit import inlined
+from caps_fast.arrays import BP, BRONZE, CP, GOLD, LP
+from caps_fast.containers.queue import peek
+from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot_below, slot_start_s
+from caps_fast.physics import power_w
+from caps_fast.policy import rules
+
+GOLD_FIRST_S = 1e9  # puts Gold before the rest in a queue ordered by arrival
+
+
+class Caps(NamedTuple):
+    """Weights of Eq. 4 and the knobs of the closed forms."""
+
+    alpha: float = 1.0
+    beta: float = 0.5
+    lambda_: float = 2.0
+    risk_sharpness: float = 4.0
+    plan_every_s: float = 300.0
+    plan_margin: float = 1.5
+    predicts: int = 1
+    tiered: int = 1
+
+    layout = "pools"
+    gated = True
+
+    @property
+    def preempts(self) -> bool:
+        return bool(self.tiered)
+
+
+class Expected(NamedTuple):
+    """What a request would meet in a pool."""
+
+    batch: float
+    step_s: float
+    hold_s: float
+    ttft_s: float
+    e2e_s: float
+
+
+@rules.route(Caps)
+def best_score(policy, t_s, r, s):
+    """The pool with the highest score, the lower one on ties."""
+    tier = s.live[r]["tier"] if policy.tiered else 3
+    best = -1
+    best_score = -math.inf
+    for q in range(s.queues.shape[0]):
+        if s.tiers[tier]["roles"] >> s.queues[q]["role"] & 1:
+            found = score(policy, t_s, r, tier, q, s)
+            if best < 0 or found > best_score:
+                best = q
+                best_score = found
+    return best
+
+
+@inlined
+def score(policy, t_s, r, tier, q, s):
+    """Eq. 4 for live request `r`, judged as `tier`, in queue `q`."""
+    setup = s.setup[0]
+    request = s.live[r]
+    output_tokens = request["predicted_tokens"] if policy.predicts else setup["mean_output_tokens"]
+    expected = expect(policy, t_s, request["input_tokens"], output_tokens, q, s)
+    violation = risk(policy, expected, s.tiers[tier])
+    energy_j = power_w(setup, expected.batch) / expected.batch * (setup["prefill_s_per_token"] * request["input_tokens"] + expected.step_s * output_tokens)
+    gamma = s.queues[q]["start_g_per_kwh"] if s.queues[q]["role"] == BP else s.clock[0]["gamma"]
+    goodput = output_tokens * (1.0 - violation) / setup["mean_output_tokens"]
+    return policy.alpha * goodput - policy.beta * gamma * energy_j / _average_request(setup) - policy.lambda_ * violation
+
+
+@inlined
+def _average_request(setup):
+    """Carbon (in J g/kWh) of an average request alone on a GPU at the mean intensity: the unit of E."""
+    tau_s = setup["prefill_s_per_token"] * setup["mean_input_tokens"] + (setup["decode_base_s"] + setup["decode_s_per_seq"]) * setup["mean_output_tokens"]
+    return setup["mean_gamma"] * power_w(setup, 1.0) * tau_s
+
+
+@inlined
+def service_s(setup):
+    """Time of an average request on a full GPU."""
+    step_s = setup["decode_base_s"] + setup["decode_s_per_seq"] * setup["max_batch"]
+    return setup["prefill_s_per_token"] * setup["mean_input_tokens"] + step_s * setup["mean_output_tokens"]
+
+
+@inlined
+def expect(policy, t_s, input_tokens, output_tokens, q, s):
+    """Closed-form expectation of what a request would meet in queue `q`."""
+    setup = s.setup[0]
+    queue = s.queues[q]
+    gpus = queue["end_gpu"] - queue["first_gpu"]
+    slots = gpus * setup["max_batch"]
+    present = queue["residents"] + queue["waiting"]
+    batch = float(setup["max_batch"])
+    hold_s = max(queue["start_s"] - t_s, 0.0)
+    if queue["open"]:
+        batch = min(1.0 + present / gpus, batch)
+        hold_s = 0.0
+    step_s = setup["decode_base_s"] + setup["decode_s_per_seq"] * batch
+    ahead_tokens = input_tokens + (queue["waiting_prompt_tokens"] + queue["prompt_tokens"]) / gpus
+    rounds = max(1.0, ahead_tokens / setup["chunk_tokens"]) if setup["chunk_tokens"] > 0 else 1.0
+    queueing_s = 0.0 if present < slots else (queue["waiting"] + 1) * service_s(setup) / slots
+    ttft_s = hold_s + queueing_s + (rounds + 0.5) * step_s + setup["prefill_s_per_token"] * ahead_tokens
+    return Expected(batch, step_s, hold_s, ttft_s, ttft_s + (output_tokens - 1.0) * step_s)
+
+
+@inlined
+def risk(policy, expected, tier):
+    """Closed-form probability that a limit of `tier` is broken."""
+    k = policy.risk_sharpness
+    if not policy.predicts:
+        return 1.0 - _kept(expected.hold_s, tier["ttft_s"], k) * _kept(expected.hold_s, tier["e2e_s"], k)
+    in_time = _kept(expected.ttft_s, tier["ttft_s"], k) * _kept(expected.step_s, tier["tpot_s"], k) * _kept(expected.e2e_s, tier["e2e_s"], k)
+    return 1.0 - in_time * _kept(expected.ttft_s - expected.hold_s, tier["ttft_after_release_s"], k)
+
+
+@inlined
+def _kept(expected_s, limit_s, k):
+    """Probability that a limit is kept."""
+    if limit_s == math.inf:
+        return 1.0
+    odds = min(expected_s / limit_s, 1e6) ** k
+    return 1.0 - odds / (1.0 + odds)
+
+
+@rules.order(Caps)
+def by_role(policy, t_s, r, q, s):
+    """LP: Gold first, then arrival; CP: arrival; BP: the deadline."""
+    request = s.live[r]
+    role = s.queues[q]["role"]
+    if role == LP and policy.tiered and request["tier"] == GOLD:
+        return request["arrival_s"] - GOLD_FIRST_S
+    if role == BP:
+        e2e_s = _judged_as(policy, request["tier"], s)["e2e_s"]
+        return request["arrival_s"] + (0.0 if e2e_s == math.inf else e2e_s)
+    return request["arrival_s"]
+
+
+@inlined
+def _judged_as(policy, tier, s):
+    """The limits that a request of `tier` is judged by: its own, or all tiers' mean."""
+    return s.tiers[tier if policy.tiered else 3]
+
+
+@rules.gate(Caps)
+def in_clean_hours(policy, t_s, q, s):
+    """LP: open; CP: at or below the threshold; BP: in the cleanest hours that the backlog needs before its deadline."""
+    queue = s.queues[q]
+    clock = s.clock[0]
+    if policy.beta == 0.0 or queue["role"] == LP:
+        queue["start_s"] = t_s
+        queue["start_g_per_kwh"] = clock["gamma"]
+        return True
+    if queue["role"] == CP:
+        is_open = clock["gamma"] <= clock["threshold"]
+        queue["start_s"] = t_s if is_open else max(t_s, slot_start_s(s, first_slot_below(s, t_s, clock["threshold"])))
+        return is_open
+    if t_s < queue["next_plan_s"]:
+        return bool(queue["open"])
+    queue["next_plan_s"] = t_s + policy.plan_every_s
+    return _plan(policy, t_s, q, s)
+
+
+@inlined
+def _plan(policy, t_s, q, s):
+    """Is now among the cleanest hours that batch queue `q` needs? Sets the predicted start of work that comes now."""
+    queue = s.queues[q]
+    setup = s.setup[0]
+    gamma = s.clock[0]["gamma"]
+    due_s = t_s + _judged_as(policy, BRONZE, s)["e2e_s"]
+    if queue["waiting"] > 0:
+        head = s.live[peek(s, q)]
+        due_s = head["arrival_s"] + _judged_as(policy, head["tier"], s)["e2e_s"]
+    slots = (queue["end_gpu"] - queue["first_gpu"]) * setup["max_batch"]
+    need_s = policy.plan_margin * queue["waiting"] * service_s(setup) / slots
+    is_open = queue["waiting"] > 0 and (cleaner_s(s, t_s, due_s, gamma) < need_s or due_s - t_s - service_s(setup) <= need_s)
+    if is_open or due_s <= t_s:
+        queue["start_s"] = t_s
+        queue["start_g_per_kwh"] = gamma
+    else:
+        slot = cleanest_slot(s, t_s, due_s)
+        queue["start_s"] = max(t_s, slot_start_s(s, slot))
+        queue["start_g_per_kwh"] = s.forecast_g_per_kwh[s.clock[0]["issue_at"], slot]
+    return is_open
+

@@ -1,0 +1,106 @@
+"""The only seam between policies and the kernel: a policy is three decisions.
+
+A policy is a NamedTuple type with its parameters as fields (floats and ints) and, as plain class attributes, `layout` ("pools", "central" or "cyclic"), `gated` (is `gate` asked
+at control steps?) and `preempts`. Its decisions are functions registered for the type:
+
+    @rules.route(MyPolicy)
+    def to_pool(policy, t_s, r, s): ...      # index of the queue that live request r joins
+    @rules.order(MyPolicy)
+    def by_key(policy, t_s, r, q, s): ...    # its key there, smaller goes first
+    @rules.gate(MyPolicy)
+    def may_start(policy, t_s, q, s): ...    # may queue q start work now?
+
+What is not registered falls back to: the only queue, arrival order, an open gate. `s` is the `arrays.State`; decisions may read all of it and must not write, except that
+a gate may set its queue's `start_s`, `start_g_per_kwh` and `next_plan_s`. The body is chosen at compile time by the policy's type, so a user's own policy runs as fast as ours.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from caps_fast._jit import overloaded
+from caps_fast.errors import InputError
+
+Rule = TypeVar("Rule", bound=Callable[..., Any])
+
+
+class Decision:
+    """One of the three decisions: rules by policy type, and a default."""
+
+    def __init__(self, default: Callable[..., Any]) -> None:
+        self.default = default
+        self.arguments = list(inspect.signature(default).parameters)
+        self.rules: dict[type, Callable[..., Any]] = {}
+
+    def __call__(self, policy_type: type) -> Callable[[Rule], Rule]:
+        """Register the decorated function for `policy_type`."""
+
+        def register(rule: Rule) -> Rule:
+            found = list(inspect.signature(rule).parameters)
+            if found != self.arguments:
+                raise InputError(f"policy {policy_type.__name__}: {rule.__name__}({', '.join(found)}): expected the arguments {', '.join(self.arguments)}")
+            self.rules[policy_type] = rule
+            return rule
+
+        return register
+
+    def of(self, policy_type: Any) -> Callable[..., Any]:
+        return self.rules.get(policy_type, self.default)
+
+
+def _only_queue(policy, t_s, r, s):
+    return 0
+
+
+def _by_arrival(policy, t_s, r, q, s):
+    return s.live[r]["arrival_s"]
+
+
+def _always_open(policy, t_s, q, s):
+    return True
+
+
+class rules:  # noqa: N801 - reads as a namespace: rules.route(...)
+    """Registers of the three decisions."""
+
+    route = Decision(_only_queue)
+    order = Decision(_by_arrival)
+    gate = Decision(_always_open)
+
+    @classmethod
+    def types(cls) -> set[type]:
+        """Policy types with at least one rule."""
+        return {*cls.route.rules, *cls.order.rules, *cls.gate.rules}
+
+
+def route(policy, t_s, r, s):
+    """Index of the queue that live request `r` joins at `t_s`."""
+    return rules.route.of(type(policy))(policy, t_s, r, s)
+
+
+def order(policy, t_s, r, q, s):
+    """Key of request `r` in queue `q`; smaller goes first, ties in input order."""
+    return rules.order.of(type(policy))(policy, t_s, r, q, s)
+
+
+def gate(policy, t_s, q, s):
+    """May queue `q` start work at `t_s`?"""
+    return rules.gate.of(type(policy))(policy, t_s, q, s)
+
+
+@overloaded(route)
+def _route(policy, t_s, r, s):
+    return rules.route.of(policy.instance_class)
+
+
+@overloaded(order)
+def _order(policy, t_s, r, q, s):
+    return rules.order.of(policy.instance_class)
+
+
+@overloaded(gate)
+def _gate(policy, t_s, q, s):
+    return rules.gate.of(policy.instance_class)
+

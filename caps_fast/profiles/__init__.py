@@ -1,0 +1,63 @@
+"""GPU profiles: speed and power of a serving replica, by name or from a file.
+
+A profile is a TOML file with fields of `scenario.Gpu` and, besides, `about`, `source` and a table `fit` (see `caps_fast.profiles.fit`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from caps_fast.errors import InputError
+
+ABOUT = ("source", "about", "fit")  # keys of a profile that describe it and are no field of a GPU
+
+
+def profiles() -> dict[str, dict[str, Any]]:
+    """The built-in profiles by name."""
+    found = {}
+    for entry in sorted(files(__name__).iterdir(), key=lambda item: item.name):
+        if entry.name.endswith(".toml"):
+            found[entry.name.removesuffix(".toml")] = tomllib.loads(entry.read_text(encoding="utf-8"))
+    return found
+
+
+def profile_fields(name: str, max_batch: int | None = None) -> dict[str, Any]:
+    """Fields of a GPU from the built-in profile of that name or from a profile file ending in `.toml`.
+
+    With `max_batch` (residents of a full GPU), `peak_w` is put to that batch where the profile says which one it was fitted at, so that the power at
+    every batch stays as measured. Raises InputError where there is no such profile.
+    """
+    found = read_profile(name)
+    fields = {key: value for key, value in found.items() if key not in ABOUT}
+    fit = found.get("fit")
+    if max_batch and isinstance(fit, dict) and "max_batch" in fit:
+        return {**fields, "peak_w": peak_at(fields, fit["max_batch"], max_batch)}
+    return fields
+
+
+def read_profile(name: str) -> dict[str, Any]:
+    """All that a profile says, built in or from a file ending in `.toml`. Raises InputError where there is none."""
+    built_in = profiles()
+    if name in built_in:
+        return built_in[name]
+    if not name.endswith(".toml") or not Path(name).is_file():
+        raise InputError(f"gpu.profile {name!r}: expected one of {', '.join(built_in)} or a .toml file")
+    try:
+        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{name}: not a GPU profile in TOML: {error}") from None
+
+
+def peak_at(fields: dict[str, Any], old_max_batch: float, new_max_batch: float) -> float:
+    """`peak_w` at another batch that counts as full: the power of Eq. 2 at that batch, to four digits.
+
+    Raises InputError where the power fields are not all there.
+    """
+    try:
+        idle_w, peak_w, exponent = (float(fields[name]) for name in ("idle_w", "peak_w", "power_exponent"))
+        return float(f"{idle_w + (peak_w - idle_w) * (new_max_batch / float(old_max_batch)) ** exponent:.4g}")
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        raise InputError("gpu.profile: fit.max_batch needs numbers idle_w, peak_w and power_exponent: expected all of them") from None

@@ -1,0 +1,161 @@
+"""Measurements of a serving replica from a CSV file: prompt times, decode steps and power."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PanicException, PolarsError
+
+from caps_fast.errors import InputError
+
+IDLE_W = {"a100": 63.0, "h100": 75.0}  # SplitwiseSim's constants, one GPU
+PEAK_W = {"a100": 400.0, "h100": 700.0}  # the board's limit by its data sheet: SplitwiseSim gives power as a share of it
+QUANTITIES = ("prompt_tokens", "batch", "prompt_s", "step_s", "power_w")
+_LABELS = ("model", "hardware", "tensor_parallel", "precision")
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Measurements of one replica.
+
+    `frame` (Polars): `prompt_tokens`, `batch`, `prompt_s` (prompts of that size, `batch` of them at once), `step_s` (one decode step of
+    `batch` sequences), `power_w` (mean power of one GPU); float64, null where a row does not tell. `gpus` is the number of GPUs in the replica,
+    `label` says what was measured, `idle_w` is a known idle power of one GPU.
+    """
+
+    path: str
+    frame: pl.DataFrame
+    label: str
+    gpus: int
+    idle_w: float | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file's columns give quantities (as expressions in SI units) and labels."""
+
+    name: str
+    labels: Mapping[str, str]
+    quantities: Mapping[str, pl.Expr]
+    needs: tuple[str, ...]
+    power_of_replica: bool = True
+
+
+def _board_w() -> pl.Expr:
+    kind = pl.col("hardware").str.to_lowercase()
+    return pl.coalesce(*(pl.when(kind.str.contains(name)).then(watts) for name, watts in PEAK_W.items()))
+
+
+LAYOUTS = (
+    Layout(
+        "splitwise",
+        {"model": "model", "hardware": "hardware", "tensor_parallel": "tensor_parallel"},
+        {
+            "prompt_tokens": pl.col("prompt_size"),
+            "batch": pl.col("batch_size"),
+            "prompt_s": pl.col("prompt_time") / 1e3,
+            "step_s": pl.col("token_time") / 1e3,
+            "power_w": pl.when(pl.col("average_power") > 0).then(pl.col("average_power") * _board_w()),
+        },
+        ("prompt_size", "batch_size", "prompt_time", "token_time", "average_power"),
+        power_of_replica=False,
+    ),
+    Layout(
+        "ml-energy",
+        {"model": "model_id", "hardware": "gpu_model", "tensor_parallel": "num_gpus", "precision": "weight_precision"},
+        {
+            "batch": pl.col("avg_batch_size"),
+            "step_s": pl.col("median_itl_ms") / 1e3,
+            "power_w": pl.col("avg_power_watts"),
+        },
+        ("avg_batch_size", "median_itl_ms", "avg_power_watts"),
+    ),
+    Layout(
+        "plain",
+        {name: name for name in _LABELS},
+        {name: pl.col(name) for name in QUANTITIES},
+        ("batch", "step_s"),
+    ),
+)
+
+
+def read_measurements(path: str | Path, wanted: Mapping[str, str | int | None]) -> Measurements:
+    """Read one replica's measurements from SplitwiseSim's table, ML.ENERGY's, or the plain layout.
+
+    The plain layout has the columns `prompt_tokens, batch, prompt_s, step_s, power_w` (cells may be empty; `power_w` of the whole replica; a row with
+    batch 0 measures idle power) and, optionally, `model, hardware, tensor_parallel, precision`. `wanted` filters by these four: exactly, or, where
+    nothing is exactly so, by a part of the name. A plain file without `tensor_parallel` takes its number of GPUs from `wanted`.
+
+    Raises InputError where the file is not one of these, a value is no number, or not exactly one replica is left.
+    """
+    path = str(path)
+    raw = _read(path)
+    layout = next((layout for layout in LAYOUTS if set(layout.needs) <= set(raw.columns)), None)
+    if layout is None:
+        raise InputError(f"{path}: columns {', '.join(raw.columns)[:200]}: expected {', '.join(QUANTITIES)}, or SplitwiseSim's or ML.ENERGY's table")
+    chosen = _choose(path, raw, layout, wanted)
+    labels = {label: str(chosen[name][0]) for label, name in layout.labels.items() if name in chosen.columns}
+    gpus = _gpus(path, labels.get("tensor_parallel") or wanted.get("tensor_parallel") or 1)
+    frame = _quantities(path, chosen, layout)
+    if layout.power_of_replica:
+        frame = frame.with_columns(pl.col("power_w") / gpus)
+    hardware = labels.get("hardware", "").lower()
+    idle_w = next((watts for name, watts in IDLE_W.items() if name in hardware), None)
+    return Measurements(path, frame, ", ".join(f"{label} {value}" for label, value in labels.items()), gpus, idle_w)
+
+
+def _read(path: str) -> pl.DataFrame:
+    try:
+        frame = pl.read_csv(path, infer_schema=False).rename(str.strip)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}): expected measurements in CSV") from None
+    except (PolarsError, PanicException) as error:
+        raise InputError(f"{path}: not readable as CSV: {(str(error).splitlines() or ['?'])[0][:200]}") from None
+    if frame.is_empty():
+        raise InputError(f"{path}: no measurements: expected at least one row")
+    return frame.with_row_index("row", offset=1)
+
+
+def _choose(path: str, raw: pl.DataFrame, layout: Layout, wanted: Mapping[str, str | int | None]) -> pl.DataFrame:
+    present = {label: name for label, name in layout.labels.items() if name in raw.columns}
+    for label, value in wanted.items():
+        if value is None or (label == "tensor_parallel" and label not in present):
+            continue
+        if label not in present:
+            raise InputError(f"{path}: {label} {value}: expected none, the file has no such column")
+        column, text = pl.col(present[label]).str.to_lowercase(), str(value).lower()
+        exact = raw.filter(column == text)
+        kept = exact if len(exact) or label == "tensor_parallel" else raw.filter(column.str.contains(text, literal=True))
+        if kept.is_empty():
+            raise InputError(f"{path}: {label} {value}: expected one of {', '.join(raw[present[label]].unique().sort().drop_nulls())}")
+        raw = kept
+    for label, name in present.items():
+        values = raw[name].unique().sort().to_list()
+        if len(values) > 1:
+            raise InputError(
+                f"{path}: several values of {label}: expected --{label.replace('_', '-')} with one of {', '.join(map(str, values))[:300]}"
+            )
+    return raw
+
+
+def _quantities(path: str, chosen: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    used = [name for name in chosen.columns if name in layout.needs or (layout.name == "plain" and name in QUANTITIES)]
+    numbers = chosen.with_columns(pl.col(used).str.strip_chars().replace("", None).cast(pl.Float64, strict=False))
+    for name in used:
+        given = chosen[name].is_not_null() & (chosen[name].str.strip_chars() != "")
+        bad = (given & ~(numbers[name].is_finite() & (numbers[name] >= 0)).fill_null(value=False)).arg_true()
+        if len(bad):
+            row = bad[0]
+            raise InputError(f"{path}: row {chosen['row'][row]}: {name} {chosen[name][row]!r}: expected a finite number from 0")
+    known = {name: expression for name, expression in layout.quantities.items() if layout.name != "plain" or name in chosen.columns}
+    return numbers.select(known.get(name, pl.lit(None)).cast(pl.Float64).alias(name) for name in QUANTITIES)
+
+
+def _gpus(path: str, value: str | int) -> int:
+    text = str(value)
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"{path}: tensor_parallel {text!r}: expected a whole number from 1")
+    return int(text)

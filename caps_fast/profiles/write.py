@@ -1,0 +1,55 @@
+"""Writing a fitted profile as TOML, and any file whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caps_fast.errors import InputError
+from caps_fast.profiles.fit import Fit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def profile_of(fit: Fit, about: str, source: str) -> dict[str, Any]:
+    """What a profile file says: what and whence, the fields of a GPU, and how well they fit."""
+    return {"about": about, "source": source, **fit.fields, "fit": fit.summary()}
+
+
+def toml_text(profile: Mapping[str, Any]) -> str:
+    """A profile as TOML; tables go last."""
+    tables = {name: value for name, value in profile.items() if isinstance(value, dict)}
+    lines = [_line(name, value) for name, value in profile.items() if name not in tables]
+    for title, table in tables.items():
+        lines += ["", f"[{title}]", *(_line(name, value) for name, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def save_figure(figure: Figure, path: str) -> None:
+    """Write a figure in the form that the path's ending names. Raises InputError where that cannot be done."""
+    form = Path(path).suffix.removeprefix(".").lower()
+    if form not in ("png", "pdf", "svg"):
+        raise InputError(f"{path}: picture: expected a name ending in .png, .pdf or .svg")
+    content = io.BytesIO()
+    figure.savefig(content, format=form, dpi=120)
+    write_file(path, content.getvalue())
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Write a file whole or not at all. Raises InputError where it cannot be written."""
+    beside = f"{path}.{os.getpid()}.part"
+    try:
+        Path(beside).write_bytes(content)
+        os.replace(beside, path)
+    except OSError as error:
+        Path(beside).unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _line(name: str, value: Any) -> str:
+    return f"{name} = {json.dumps(value, ensure_ascii=False)}"  # JSON's texts, numbers and lists of them are TOML's

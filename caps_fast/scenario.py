@@ -1,0 +1,336 @@
+"""A run, described whole: typed, validated, frozen, in user units.
+
+A scenario is read from TOML, built from a preset, or made in Python; it is echoed beside every result. Fields are documented where they stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from caps_fast.errors import InputError
+from caps_fast.profiles import profile_fields
+
+Role = Literal["LP", "CP", "BP"]
+ROLES: tuple[Role, ...] = ("LP", "CP", "BP")
+TIERS = ("gold", "silver", "bronze")
+CATEGORIES = ("short", "long", "agentic")
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Limit = Positive | None  # None = no such limit
+
+
+class Section(BaseModel):
+    """Frozen, no unknown fields, filled by name or by TOML alias."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, populate_by_name=True, serialize_by_alias=True)
+
+
+class Cluster(Section):
+    """GPUs (serving replicas), their pools and their batching."""
+
+    gpus: int = Field(24, ge=1, le=100_000, description="serving replicas in all")
+    split: str = Field("8/8/8", description="GPUs a pool, in order")
+    roles: str = Field("LP/CP/BP", description="role of each pool: LP low latency, CP low carbon, BP batch")
+    max_batch: int = Field(32, ge=1, le=4096, description="residents a GPU at most")
+    prefill: Literal["chunked", "unchunked"] = "chunked"
+    chunk_tokens: int = Field(512, ge=1, description="token budget of a chunked iteration")
+    kv_capacity_tokens: int | None = Field(None, ge=1, description="reserved tokens a GPU at most; none = no limit")
+
+    @cached_property
+    def pools(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self.split.split("/"))
+
+    @cached_property
+    def pool_roles(self) -> tuple[str, ...]:
+        return tuple(self.roles.split("/"))
+
+    @model_validator(mode="after")
+    def _split_fits(self) -> Self:
+        parts = self.split.split("/")
+        if not all(part.isascii() and part.isdigit() for part in parts):
+            raise ValueError(f"split {self.split!r}: expected whole numbers like 8/8/8")
+        if sum(self.pools) != self.gpus or 0 in self.pools:
+            raise ValueError(f"split {self.split} sums to {sum(self.pools)}: expected pools of at least one GPU that sum to cluster.gpus = {self.gpus}")
+        if len(self.pool_roles) != len(self.pools) or not set(self.pool_roles) <= set(ROLES):
+            raise ValueError(f"roles {self.roles!r}: expected one of LP, CP, BP for each of the {len(self.pools)} pools")
+        return self
+
+
+class Gpu(Section):
+    """Speed and power of one serving replica. A `profile` fills what is not given."""
+
+    profile: str | None = Field(None, description="a built-in profile by name, or a profile file")
+    prefill_s_per_token: Positive = Field(description="a_p of Eq. 1")
+    decode_base_s: Positive = Field(description="d0: seconds an iteration takes at the least")
+    decode_s_per_seq: NonNegative = Field(description="d1: seconds more a decoding sequence")
+    decode_s_per_context_token: NonNegative = Field(0.0, description="d2: seconds more a token of context")
+    idle_w: NonNegative = Field(100.0, description="P_idle of Eq. 2, one GPU")
+    peak_w: Positive = Field(400.0, description="P_peak of Eq. 2, one GPU")
+    power_exponent: Positive = Field(0.7, description="eta of Eq. 2")
+    gpus_per_replica: int = Field(1, ge=1, description="tensor-parallel GPUs in a replica; multiplies power")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_profile(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("profile"):
+            return {**profile_fields(str(data["profile"])), **data}
+        return data
+
+    @model_validator(mode="after")
+    def _peak_above_idle(self) -> Self:
+        if self.peak_w < self.idle_w:
+            raise ValueError(f"peak_w {self.peak_w:g}: expected at least idle_w = {self.idle_w:g}")
+        return self
+
+
+class Tier(Section):
+    """One SLO tier: its share of traffic, its limits from arrival, the roles of the pools that CAPS may send it to."""
+
+    share: Share
+    ttft_s: Limit = None
+    tpot_s: Limit = None
+    e2e_s: Limit = None
+    ttft_after_release_s: Limit = None
+    roles: str = "LP/CP/BP"
+
+    @field_validator("roles")
+    @classmethod
+    def _known_roles(cls, value: str) -> str:
+        if not set(value.split("/")) <= set(ROLES):
+            raise ValueError(f"roles {value!r}: expected some of LP/CP/BP")
+        return value
+
+
+class Tiers(Section):
+    """The tenant SLO registry."""
+
+    gold: Tier
+    silver: Tier
+    bronze: Tier
+
+    @model_validator(mode="after")
+    def _shares_sum(self) -> Self:
+        total = sum(tier.share for tier in self.all)
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"shares of gold, silver and bronze sum to {total:g}: expected 1")
+        return self
+
+    @property
+    def all(self) -> tuple[Tier, Tier, Tier]:
+        return self.gold, self.silver, self.bronze
+
+
+class Workload(Section):
+    """Requests: drawn, or replayed from a trace with tiers, tenants and tasks drawn where it has none."""
+
+    rate_rps: Positive | None = Field(10.0, description="mean arrivals a second; none = the trace's own rate")
+    trace: str | None = Field(None, description="request trace file; none = synthetic")
+    trace_format: str | None = Field(None, description="name of the trace's format; none = detect from content")
+    trace_fit: Literal["loop", "stretch", "once"] = Field("loop", description="how a trace fills the horizon")
+    category_shares: tuple[Share, Share, Share] = Field((0.5, 0.35, 0.15), description="short, long, agentic")
+    input_token_edges: tuple[int, int, int, int] = Field((8, 256, 2048, 8192), description="short in [e0, e1), long in [e1, e2), agentic in [e2, e3); log-uniform")
+    output_log_mean: float = Field(4.8, ge=0, le=12, description="mu of log output tokens")
+    output_log_sd: float = Field(1.1, ge=0, le=3, description="sigma of log output tokens")
+    max_output_tokens: int = Field(32768, ge=1)
+    tenants: int = Field(60, ge=3, le=100_000, description="tenants in all, spread over the tiers by their shares")
+    predictability: Share = Field(0.96, description="share of the variance of log output tokens that the features explain")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if abs(sum(self.category_shares) - 1) > 1e-9:
+            raise ValueError(f"category_shares sum to {sum(self.category_shares):g}: expected 1")
+        edges = self.input_token_edges
+        if not 1 <= edges[0] < edges[1] < edges[2] < edges[3]:
+            raise ValueError(f"input_token_edges {edges}: expected four rising whole numbers from 1")
+        if self.rate_rps is None and self.trace is None:
+            raise ValueError("rate_rps is missing: expected a number above 0 unless a trace is given")
+        if self.trace and self.trace_fit == "stretch" and self.rate_rps is not None:
+            raise ValueError("trace_fit 'stretch' sets the rate itself: expected no rate_rps beside it")
+        return self
+
+
+class Carbon(Section):
+    """Grid carbon intensity: built in (CAISO-shaped) or from a file."""
+
+    file: str | None = Field(None, description="carbon file; none = built in")
+    format: str | None = Field(None, description="name of the file's format; none = detect from content")
+    zone: str | None = Field(None, description="zone to take, where the file has several")
+    scope: Literal["lifecycle", "direct"] = "lifecycle"
+    kind: Literal["average", "marginal"] = "average"
+    start: str | None = Field(None, description="date or time of the file (UTC) that is t = 0; none = its first sample")
+    fill_gaps: Literal["no", "previous", "linear"] = "no"
+    unit: Literal["g/kWh", "kg/MWh", "lb/MWh"] | None = Field(None, description="unit of a plain time,value file")
+    scale_to_g_per_kwh: tuple[NonNegative, NonNegative] | None = Field(None, description="built-in trace: stretch its range to these two figures")
+    day_to_day_sd: Share = Field(0.06, description="built-in trace: standard deviation of a day's level")
+
+    @model_validator(mode="after")
+    def _scale_rises(self) -> Self:
+        if self.scale_to_g_per_kwh and self.scale_to_g_per_kwh[0] >= self.scale_to_g_per_kwh[1]:
+            raise ValueError(f"scale_to_g_per_kwh {self.scale_to_g_per_kwh}: expected low < high")
+        return self
+
+
+class Monitor(Section):
+    """The carbon and energy monitor: what the scheduler sees of the grid."""
+
+    window_h: Positive = Field(168.0, description="rolling window of intensity behind the quantile")
+    gate_quantile: Share = Field(0.5, description="gate threshold as a quantile of the rolling window")
+    gate_g_per_kwh: NonNegative | None = Field(None, description="gate threshold as a value; overrides the quantile")
+    forecast: str = Field("perfect", description="perfect, persistence, yesterday, last-week, noisy, learned, or file")
+    forecast_file: str | None = Field(None, description="forecasts with issue times (CarbonCast, or the common schema)")
+    forecast_hours: int = Field(96, ge=1, le=240)
+    forecast_error: tuple[NonNegative, ...] = Field((0.065, 0.147, 0.197, 0.218), description="noisy: mean absolute percentage error by lead day, 0..1")
+
+
+class PolicyChoice(Section):
+    """Which policy decides, and its weights."""
+
+    name: str = "caps"
+    alpha: NonNegative = Field(1.0, description="weight of goodput, Eq. 4")
+    beta: NonNegative = Field(0.5, description="weight of carbon, Eq. 4")
+    lambda_: NonNegative = Field(2.0, alias="lambda", description="weight of SLO violation, Eq. 4")
+    queueing: Literal["central", "cyclic"] | None = Field(None, description="EDF and Carbon-Aware: one queue, or one a GPU dealt cyclically")
+    risk_sharpness: Positive = Field(4.0, description="k of the closed-form V")
+    plan_every_s: Positive = Field(300.0, description="BP's gate plans at most this often")
+    plan_margin: Positive = Field(1.5, description="BP: backlog drain time is multiplied by this")
+    file: str | None = Field(None, description="Python file that defines the policy")
+    options: dict[str, float] = Field(default_factory=dict, description="fields of a user's own policy")
+
+
+class Predictor(Section):
+    """Where CAPS's output-length estimate and SLO risk come from."""
+
+    source: Literal["learned", "declared"] = Field("learned", description="learned: LightGBM; declared: the workload's own estimate and the closed-form risk")
+    train_days: Positive = Field(3.0, description="days before t = 0 that the models are trained on")
+    train_requests: int = Field(200_000, ge=1000, description="requests of those days that are used at most")
+    model: str | None = Field(None, description="model file to use instead of training")
+
+
+class Scenario(Section):
+    """Everything that determines a run."""
+
+    preset: str = Field("paper", description="the preset that the scenario started from")
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    days: Positive = Field(7.0, le=3660)
+    drain_h: NonNegative = Field(48.0, description="hours after the last arrival in which work may still finish")
+    control_step_s: Positive = 1.0
+    cluster: Cluster
+    gpu: Gpu
+    slo: Tiers
+    workload: Workload
+    carbon: Carbon
+    monitor: Monitor
+    policy: PolicyChoice
+    predictor: Predictor
+
+    @property
+    def horizon_s(self) -> float:
+        return self.days * 86400.0
+
+    def replace(self, changes: Mapping[str, Any]) -> Scenario:
+        """A scenario with dotted fields changed, e.g. `{"workload.rate_rps": 4, "policy.lambda": 1}`; validated anew."""
+        data = self.model_dump(mode="json")
+        for path, value in changes.items():
+            _set(data, path, value)
+        return build(data, "scenario")
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash of all fields and of the files they name (16 hex digits)."""
+        data = self.model_dump(mode="json")
+        data["files"] = {path: file_hash(path) for path in self.input_files}
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def input_files(self) -> tuple[str, ...]:
+        named = (self.workload.trace, self.carbon.file, self.monitor.forecast_file, self.policy.file, self.predictor.model)
+        return tuple(path for path in named if path)
+
+
+def presets() -> list[str]:
+    """Names of the built-in presets."""
+    return sorted(entry.name.removesuffix(".toml") for entry in files("caps_fast.presets").iterdir() if entry.name.endswith(".toml"))
+
+
+def preset(name: str) -> Scenario:
+    """The built-in preset of that name.
+
+    Raises InputError where there is none.
+    """
+    return build(_preset_data(name), f"preset {name}")
+
+
+def load(path: str | Path) -> Scenario:
+    """Read a scenario from TOML: a preset (field `preset`, default `paper`) with the file's fields laid over it.
+
+    Raises InputError naming the file and the field.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a scenario in TOML") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML: {error}") from None
+    name = data.get("preset", "paper")
+    if not isinstance(name, str):
+        raise InputError(f"{path}: preset {name!r}: expected one of {', '.join(presets())}")
+    return build(_merge(_preset_data(name), data), str(path))
+
+
+def build(data: Mapping[str, Any], origin: str) -> Scenario:
+    """Validate nested plain data; one line an error, naming `origin` and the field. Raises InputError."""
+    try:
+        return Scenario.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"] if part not in ("function-after", "constrained-float"))
+        message = first["msg"].removeprefix("Value error, ")
+        value = first.get("input")
+        shown = "" if first["type"] == "value_error" or isinstance(value, dict) else f" {value!r}:"
+        raise InputError(f"{origin}: {field}{shown} {message}") from None
+
+
+def file_hash(path: str) -> str:
+    """SHA-256 of a file's content (16 hex digits). Raises InputError where it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _preset_data(name: str) -> dict[str, Any]:
+    if name not in presets():
+        raise InputError(f"preset {name!r}: expected one of {', '.join(presets())}")
+    return tomllib.loads(files("caps_fast.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _set(data: dict[str, Any], path: str, value: Any) -> None:
+    *parents, leaf = path.split(".")
+    node: Any = data
+    for part in parents:
+        node = node.get(part) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or (leaf not in node and parents[-1:] != ["options"]):
+        raise InputError(f"{path}: no such field of a scenario")
+    if path == "gpu.profile":
+        node.clear()
+    node[leaf] = value

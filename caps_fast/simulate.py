@@ -1,0 +1,121 @@
+"""Run scenarios: draw the workload once, advance every policy's simulation over its blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from caps_fast import arrays, scenario
+from caps_fast.arrays import Array, State
+from caps_fast.carbon.monitor import Monitor, monitor
+from caps_fast.carbon.trace import carbon_trace
+from caps_fast.choose import compile_for, layout_of, make_policy
+from caps_fast.engine.loop import advance, settle
+from caps_fast.pack import Means, pack, with_room
+from caps_fast.results import Result, collect
+from caps_fast.workload.synthetic import SyntheticWorkload
+
+BLOCK = 16_384  # requests: large enough to make the calls free, small enough for the cache
+
+
+def simulate(config: scenario.Scenario, *, record_requests: bool = False, sample_every_s: float | None = None, block: int = BLOCK) -> Result:
+    """Run one scenario. Raises InputError for bad inputs.
+
+    `record_requests` keeps one row a finished request; `sample_every_s` records a series of every pool.
+    """
+    return simulate_group([config], record_requests=record_requests, sample_every_s=sample_every_s, block=block)[0]
+
+
+def simulate_group(
+    configs: Sequence[scenario.Scenario], *, record_requests: bool = False, sample_every_s: float | None = None, block: int = BLOCK
+) -> list[Result]:
+    """Run scenarios that share a workload (equal `workload_key`), drawing it once. Results are those of single runs, bit for bit."""
+    if len({workload_key(config) for config in configs}) != 1:
+        raise ValueError("scenarios of a group must share their workload")
+    source = SyntheticWorkload(configs[0])
+    runs = [Run.start(config, Means(source.mean_input_tokens, source.mean_output_tokens), record_requests, sample_every_s) for config in configs]
+    for requests, until_s in _with_next_arrival(source.blocks(block)):
+        for run in runs:
+            run.feed(requests, until_s)
+    return [run.finish() for run in runs]
+
+
+def workload_key(config: scenario.Scenario) -> str:
+    """Equal for scenarios that see the same requests."""
+    tiers = [tier.share for tier in config.slo.all]
+    return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days}"
+
+
+@dataclass
+class Run:
+    """One scenario's simulation in progress."""
+
+    config: scenario.Scenario
+    policy: Any
+    monitor: Monitor
+    state: State
+    done: list[Array] | None = field(default=None)
+
+    @classmethod
+    def start(cls, config: scenario.Scenario, means: Means, record_requests: bool, sample_every_s: float | None) -> Run:
+        policy = make_policy(config)
+        end_s = config.horizon_s + config.drain_h * 3600
+        trace = carbon_trace(config.carbon, config.horizon_s)
+        view = monitor(config.monitor, trace, end_s, config.seed)
+        state = pack(config, policy, layout_of(policy, config), view, means)
+        state.setup["record"] = record_requests
+        if sample_every_s is not None:
+            state.setup["sample_step_s"] = sample_every_s
+            state = state._replace(series=np.zeros((math.ceil(config.horizon_s / sample_every_s) + 1, len(state.pools)), arrays.SAMPLE))
+        compile_for(policy)
+        return cls(config, policy, view, state, [] if record_requests else None)
+
+    def feed(self, requests: Array, until_s: float) -> None:
+        """Let these requests arrive and advance to `until_s`, the next block's first arrival."""
+        self.state.clock["cursor"] = 0
+        self.state = with_room(self.state._replace(block=requests), len(requests))
+        self._advance(until_s, False)
+
+    def finish(self) -> Result:
+        """Drain and close the books."""
+        limit_s = self.config.horizon_s + self.config.drain_h * 3600
+        self.state.clock["cursor"] = 0
+        self.state = self.state._replace(block=np.zeros(0, arrays.REQUEST))
+        self._advance(math.nextafter(limit_s, math.inf), True)
+        clock = self.state.clock[0]
+        end_s = float(clock["last_completion_s"])
+        if clock["live"] > 0:
+            end_s = limit_s
+            settle(self.state, end_s)
+        return collect(self.config, self.state, self.monitor.trace, end_s, self.done)
+
+    def _advance(self, until_s: float, draining: bool) -> None:
+        if self.done is not None:
+            self.state.clock["done"] = 0
+            self.state = self.state._replace(done=np.zeros(int(self.state.clock[0]["live"]) + len(self.state.block), arrays.DONE))
+        advance(self.state, self.policy, until_s, draining)
+        if self.done is not None:
+            self.done.append(self.state.done[: int(self.state.clock[0]["done"])])
+
+
+def _with_next_arrival(blocks: Iterator[Array]) -> Iterator[tuple[Array, float]]:
+    """Every block with the first arrival after it (the last with its own last one: what follows is draining).
+
+    Requests that arrive together are kept in one block.
+    """
+    held = next(blocks, None)
+    for block in blocks:
+        if held is None or len(block) == 0:
+            continue
+        first_s = block["arrival_s"][0]
+        if held["arrival_s"][-1] == first_s:
+            held = np.concatenate([held, block])
+            continue
+        yield held, float(first_s)
+        held = block
+    if held is not None and len(held):
+        yield held, math.nextafter(float(held["arrival_s"][-1]), math.inf)

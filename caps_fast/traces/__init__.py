@@ -1,0 +1,12 @@
+"""Request traces: other people's files in one canonical frame.
+
+`read_requests(path)` understands the formats of `formats()` and, through a column map, any CSV, JSONL or Parquet file,
+plain or compressed with gzip or Zstandard.
+"""
+
+from __future__ import annotations
+
+from caps_fast.traces.formats import Format, formats
+from caps_fast.traces.reading import TraceFile, read_requests, recognise
+
+__all__ = ["Format", "TraceFile", "formats", "read_requests", "recognise"]

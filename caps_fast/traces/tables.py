@@ -1,0 +1,146 @@
+"""A CSV, JSONL or Parquet file as a lazy table of raw values, and the one line that says what is wrong with it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NoReturn
+
+import polars as pl
+from polars.exceptions import PanicException, PolarsError
+
+from caps_fast.errors import InputError
+from caps_fast.traces.opening import Container
+
+_KEYS_FROM_ROWS = 1000  # JSONL has no header: its columns are the keys of the first rows
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file's rows, unread. `path` is what the user calls it, `content` where its uncompressed bytes lie."""
+
+    path: str
+    content: str
+    kind: Container
+    scan: pl.LazyFrame
+    schema: dict[str, pl.DataType]
+
+    def collect(self, *expressions: pl.Expr) -> pl.DataFrame:
+        """These expressions over all rows, in order. Raises InputError where the file cannot be parsed."""
+        try:
+            return self.scan.select(*expressions).collect(engine="streaming")
+        except (PolarsError, PanicException, OSError) as error:
+            self._refuse(error)
+
+    def first_value(self, column: str) -> Any:
+        """The first raw value of a column that is not missing, or None."""
+        try:
+            found = self.scan.select(column).filter(pl.col(column).is_not_null()).head(1).collect()
+        except (PolarsError, PanicException, OSError) as error:
+            self._refuse(error)
+        return found.item() if len(found) else None
+
+    def value(self, row: int, column: str) -> Any:
+        """The raw value of a column in a row (from 0)."""
+        return self.scan.select(column).slice(row, 1).collect().item()
+
+    def _refuse(self, error: BaseException) -> NoReturn:
+        fault = {"csv": _csv_fault, "jsonl": _jsonl_fault}.get(self.kind, lambda _: None)(self.content)
+        if fault:
+            raise InputError(f"{self.path}: {fault}") from None
+        raise InputError(f"{self.path}: not readable as {self.kind}: {_first_line(error)}") from None
+
+
+def open_table(path: str, content: str, kind: Container) -> Table:
+    """The table in `content`; CSV and JSONL values are text. Raises InputError."""
+    try:
+        if kind == "parquet":
+            scan = pl.scan_parquet(content)
+        elif kind == "csv":
+            scan = pl.scan_csv(content, infer_schema=False)
+        else:
+            scan = pl.scan_ndjson(content, schema=dict.fromkeys(_jsonl_keys(path, content), pl.String()))
+        return Table(path, content, kind, scan, dict(scan.collect_schema()))
+    except (PolarsError, PanicException, OSError) as error:
+        raise InputError(f"{path}: not readable as {kind}: {_first_line(error)}") from None
+
+
+def _jsonl_keys(path: str, content: str) -> list[str]:
+    keys: dict[str, None] = {}
+    for number, line in islice(_lines(content), _KEYS_FROM_ROWS):
+        try:
+            keys |= dict.fromkeys(_json_object(line))
+        except ValueError as error:
+            raise InputError(f"{path}: row {number}: {error}") from None
+    return list(keys)
+
+
+def _csv_fault(content: str) -> str | None:
+    """The first row that is not UTF-8 or has more fields than the header."""
+    if fault := _encoding_fault(content, header_rows=1):
+        return fault
+    with open(content, encoding="utf-8-sig", newline="") as stream:
+        try:
+            rows = csv.reader(stream, strict=True)
+            width = len(next(rows))
+            for number, row in enumerate(rows, start=1):
+                if len(row) > width:
+                    return f"row {number}: {len(row)} fields: expected {width} as in the header"
+        except csv.Error as error:
+            return f"row {rows.line_num - 1}: broken CSV ({error}): expected matching quotes"
+    return None
+
+
+def _jsonl_fault(content: str) -> str | None:
+    """The first row that is not UTF-8 or not a JSON object."""
+    if fault := _encoding_fault(content, header_rows=0):
+        return fault
+    for number, line in _lines(content):
+        try:
+            _json_object(line)
+        except ValueError as error:
+            return f"row {number}: {error}"
+    return None
+
+
+def _encoding_fault(content: str, header_rows: int) -> str | None:
+    with open(content, "rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                where = f"row {number - header_rows}" if number > header_rows else "header"
+                return f"{where}: byte 0x{line[error.start]:02x} is not UTF-8: expected UTF-8 text"
+    return None
+
+
+def _lines(content: str) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, numbered from 1 as rows are: blank lines do not count."""
+    number = 0
+    with open(content, encoding="utf-8-sig", errors="replace", newline="\n") as stream:
+        for line in stream:
+            if line.strip():
+                number += 1
+                yield number, line
+
+
+def _json_object(line: str) -> dict[str, Any]:
+    shown = line.strip()[:60]
+    try:
+        found = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{shown!r} is not JSON or cut off: expected one JSON object a line") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{shown!r} is no JSON object: expected one JSON object a line")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

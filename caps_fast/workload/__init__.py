@@ -1,0 +1,1 @@
+"""Workloads: blocks of requests, drawn or replayed, the same whatever the policy and the block size."""

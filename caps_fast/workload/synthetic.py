@@ -1,0 +1,173 @@
+"""The paper's synthetic workload: Poisson arrivals, three categories, log-normal outputs, tenants with tiers, tasks and turns.
+
+The features (tenant, task, input length) explain the share `predictability` of the variance of log output tokens, and the marginal stays log-normal: a score
+`w . (tenant trait, task trait, input position)` is mapped to a standard normal through its own distribution function, then mixed with noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from caps_fast import arrays, scenario
+from caps_fast._jit import compiled
+from caps_fast.arrays import Array
+from caps_fast.workload.streams import stream
+
+TASKS = ("classification", "generation", "code", "unknown")
+DRAWN_TASKS = 3
+MAIN_TASK_SHARE = 0.7  # of a tenant's requests are of its main task
+CONTINUES = 0.6  # probability that a conversation goes on after a turn
+MAX_TURNS = 50
+TRAIT_WEIGHTS = np.array([0.6, 0.6, 0.53])  # of tenant, task and input position in the score; sum of squares 1
+TASK_TRAITS = np.array([-1.225, 1.225, 0.0])  # standardised over equally frequent tasks: classification short, generation long
+GRID = 4096
+GRID_REACH = 5.0
+
+
+@dataclass(frozen=True)
+class Tenants:
+    """Who sends requests: tenant i has a share of traffic, a tier, a main task and a trait (how long its outputs are)."""
+
+    cumulative_share: Array  # float64 (n,)
+    tier: Array  # int8 (n,)
+    task: Array  # int8 (n,)
+    trait: Array  # float64 (n,)
+
+
+def tenants(config: scenario.Scenario) -> Tenants:
+    """The tenants of a run. Tiers get exactly their share of traffic; within a tier shares fall like 1/rank."""
+    count = config.workload.tenants
+    tier_shares = np.array([tier.share for tier in config.slo.all])
+    present = tier_shares > 0
+    sizes = np.where(present, np.maximum(1, np.floor(tier_shares * count)), 0).astype(int)
+    sizes[np.argmax(tier_shares)] += count - sizes.sum()
+    rng = stream(config.seed, "tenant_traits")
+    share, tier = [], []
+    for index, size in enumerate(sizes):
+        weights = 1.0 / np.arange(1, size + 1)
+        share.append(tier_shares[index] * weights / weights.sum() if size else weights)
+        tier.append(np.full(size, index, np.int8))
+    shares = np.concatenate(share)
+    trait = rng.standard_normal(count)
+    trait -= np.average(trait, weights=shares)
+    trait /= math.sqrt(np.average(trait**2, weights=shares))
+    cumulative = np.cumsum(shares)
+    cumulative[-1] = 1.0
+    return Tenants(cumulative, np.concatenate(tier), rng.integers(0, DRAWN_TASKS, count).astype(np.int8), trait)
+
+
+class SyntheticWorkload:
+    """Draws the requests of a scenario, block by block, from t = 0 up to its horizon, or from `start_s` < 0 for training."""
+
+    def __init__(self, config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> None:
+        self.config = config.workload
+        self.rate_rps = config.workload.rate_rps or 1.0
+        self.start_s = start_s
+        self.end_s = config.horizon_s if end_s is None else end_s
+        self.tenants = tenants(config)
+        seed = config.seed if start_s >= 0.0 else config.seed + 2**32  # days before t = 0 are other days
+        self._streams = {name: stream(seed, name) for name in ("arrivals", "categories", "inputs", "outputs", "tenants", "tasks", "turns")}
+        self._to_normal = _score_to_normal(self.tenants)
+        self._category_edges = np.cumsum(self.config.category_shares)
+        self._category_edges[-1] = 1.0
+        self._log_edges = np.log(np.array(self.config.input_token_edges, np.float64))
+
+    @property
+    def mean_input_tokens(self) -> float:
+        """Mean of the declared distribution of input tokens."""
+        edges = np.array(self.config.input_token_edges, np.float64)
+        means = np.diff(edges) / np.log(edges[1:] / edges[:-1])
+        return float(means @ np.array(self.config.category_shares))
+
+    @property
+    def mean_output_tokens(self) -> float:
+        """Mean of the declared log-normal distribution of output tokens."""
+        return math.exp(self.config.output_log_mean + 0.5 * self.config.output_log_sd**2)
+
+    def blocks(self, size: int) -> Iterator[Array]:
+        """REQUEST arrays of `size` requests (the last one shorter), in order of arrival. The same requests whatever the size."""
+        now_s = self.start_s
+        while now_s < self.end_s:
+            gaps_s = self._streams["arrivals"].standard_exponential(size) / self.rate_rps
+            gaps_s[0] += now_s
+            arrivals_s = np.cumsum(gaps_s)
+            now_s = float(arrivals_s[-1])
+            block = self._fill(arrivals_s)
+            if now_s >= self.end_s:
+                block = block[: np.searchsorted(arrivals_s, self.end_s)]
+            if len(block):
+                yield block
+
+    def _fill(self, arrivals_s: Array) -> Array:
+        """Draw everything else for requests that arrive then."""
+        size = len(arrivals_s)
+        draw = self._streams
+        block = np.zeros(size, arrays.REQUEST)
+        block["arrival_s"] = arrivals_s
+        _draw_features(
+            block,
+            (draw["categories"].random(size), draw["tenants"].random(size), draw["tasks"].random(size), draw["turns"].random(size)),
+            (draw["inputs"].standard_normal(size), draw["outputs"].standard_normal(size)),
+            (self._category_edges, self._log_edges, self.tenants.cumulative_share, self.tenants.trait, self._to_normal),
+            (self.tenants.tier, self.tenants.task),
+            (self.config.output_log_mean, self.config.output_log_sd, self.config.predictability, self.config.max_output_tokens),
+        )
+        return block
+
+
+def _score_to_normal(who: Tenants) -> Array:
+    """Table of the map from the features' score to a standard normal: float64 (GRID,), over [-GRID_REACH, GRID_REACH]."""
+    shares = np.diff(who.cumulative_share, prepend=0.0)
+    mix = np.full((len(shares), DRAWN_TASKS), (1 - MAIN_TASK_SHARE) / (DRAWN_TASKS - 1))
+    mix[np.arange(len(shares)), who.task] = MAIN_TASK_SHARE
+    mean = TRAIT_WEIGHTS[0] * who.trait[:, None] + TRAIT_WEIGHTS[1] * TASK_TRAITS
+    grid = np.linspace(-GRID_REACH, GRID_REACH, GRID)
+    weights, means = (shares[:, None] * mix).ravel(), mean.ravel()
+    below = np.zeros(GRID)
+    for weight, centre in zip(weights, means, strict=True):
+        below += weight * ndtr((grid - centre) / TRAIT_WEIGHTS[2])
+    return np.asarray(ndtri(np.clip(below, 1e-12, 1 - 1e-12)))
+
+
+@compiled
+def _draw_features(block, uniforms, normals, tables, tenant_columns, output):
+    """Fill `block` from raw draws."""
+    category_u, tenant_u, task_u, turn_u = uniforms
+    input_z, output_z = normals
+    category_edges, log_edges, tenant_share, tenant_trait, to_normal = tables
+    tenant_tier, tenant_task = tenant_columns
+    log_mean, log_sd, predictability, max_output = output
+    explained = log_sd * math.sqrt(predictability)
+    rest = log_sd * math.sqrt(1.0 - predictability)
+    log_continues = math.log(CONTINUES)
+    per_score = (GRID - 1) / (2.0 * GRID_REACH)
+    for i in range(block.shape[0]):
+        category = 0
+        while category < 2 and category_u[i] >= category_edges[category]:
+            category += 1
+        tenant = np.searchsorted(tenant_share, tenant_u[i], side="right")
+        task = tenant_task[tenant]
+        if task_u[i] >= MAIN_TASK_SHARE:
+            other = int((task_u[i] - MAIN_TASK_SHARE) / (1.0 - MAIN_TASK_SHARE) * (DRAWN_TASKS - 1))
+            task = (task + 1 + min(other, DRAWN_TASKS - 2)) % DRAWN_TASKS
+        position = 0.5 * math.erfc(-input_z[i] * math.sqrt(0.5))
+        low = log_edges[category]
+        tokens = int(math.exp(low + position * (log_edges[category + 1] - low)) + 1e-9)
+        score = TRAIT_WEIGHTS[0] * tenant_trait[tenant] + TRAIT_WEIGHTS[1] * TASK_TRAITS[task] + TRAIT_WEIGHTS[2] * input_z[i]
+        at = min(max((score + GRID_REACH) * per_score, 0.0), GRID - 1.000001)
+        cell = int(at)
+        z = to_normal[cell] + (at - cell) * (to_normal[cell + 1] - to_normal[cell])
+        request = block[i]
+        request["category"] = category
+        request["tenant"] = tenant
+        request["tier"] = tenant_tier[tenant]
+        request["task"] = task
+        request["turns"] = min(1 + int(math.log(1.0 - turn_u[i]) / log_continues), MAX_TURNS)
+        request["input_tokens"] = max(tokens, 1)
+        request["predicted_tokens"] = max(1.0, math.exp(log_mean + explained * z))
+        request["output_tokens"] = min(max(1, int(round(math.exp(log_mean + explained * z + rest * output_z[i])))), max_output)

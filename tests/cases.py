@@ -1,0 +1,204 @@
+"""Random cases played by both engines: the kernel and the slow reference of `naive.py`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import naive
+import naive_policies
+import numpy as np
+from hypothesis import strategies as st
+
+from caps_fast import arrays, scenario
+from caps_fast.arrays import Array
+from caps_fast.carbon.forecast import ForecastGrid
+from caps_fast.carbon.monitor import Monitor
+from caps_fast.carbon.trace import CarbonTrace
+from caps_fast.choose import compile_for, layout_of, make_policy
+from caps_fast.pack import Means, pack
+from caps_fast.results import Result
+from caps_fast.simulate import Run
+
+POLICIES = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps", "caps-no-predictor", "caps-no-carbon", "caps-no-tiers")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scenario with its grid and its requests."""
+
+    config: scenario.Scenario
+    monitor: Monitor
+    requests: Array
+    means: Means
+
+
+@st.composite
+def cases(draw: Any, policy: str | None = None) -> Case:
+    """Small clusters under light to crushing load, with and without KV limits, tight and loose SLOs, gates that open and close."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    pools = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    roles = draw(st.permutations(["LP", "CP", "BP"]))[: len(pools)]
+    name = policy or draw(st.sampled_from(POLICIES))
+    if name == "slo-aware":
+        pools, roles = draw(st.lists(st.integers(1, 3), min_size=3, max_size=3)), draw(st.permutations(["LP", "CP", "BP"]))
+    horizon_s = float(draw(st.sampled_from([40.0, 120.0])))
+    limit = st.one_of(st.none(), st.floats(0.05, 60.0))
+    tiers = {}
+    for tier, share in zip(scenario.TIERS, (0.3, 0.4, 0.3), strict=True):
+        allowed = draw(st.sampled_from(["LP/CP/BP", "LP/CP", "LP", "BP"]))
+        tiers[tier] = {"share": share, "roles": allowed, "ttft_s": draw(limit), "tpot_s": draw(limit), "e2e_s": draw(limit), "ttft_after_release_s": draw(limit)}
+    kv = draw(st.sampled_from([None, 300, 900]))
+    config = scenario.build(
+        {
+            "days": horizon_s / 86400.0,
+            "drain_h": draw(st.sampled_from([0.0, 0.01, 1.0])),
+            "control_step_s": draw(st.sampled_from([0.7, 1.0, 5.0])),
+            "cluster": {
+                "gpus": sum(pools),
+                "split": "/".join(map(str, pools)),
+                "roles": "/".join(roles),
+                "max_batch": draw(st.integers(1, 4)),
+                "prefill": draw(st.sampled_from(["chunked", "unchunked"])),
+                "chunk_tokens": draw(st.sampled_from([1, 7, 64, 512])) if kv is None else 64,
+                "kv_capacity_tokens": kv,
+            },
+            "gpu": {
+                "prefill_s_per_token": float(rng.uniform(1e-4, 5e-3)),
+                "decode_base_s": float(rng.uniform(0.01, 0.1)),
+                "decode_s_per_seq": float(rng.uniform(0, 0.02)),
+                "decode_s_per_context_token": draw(st.sampled_from([0.0, 1e-5, 1e-4])),
+                "gpus_per_replica": draw(st.integers(1, 2)),
+            },
+            "slo": tiers,
+            "workload": {},
+            "carbon": {},
+            "monitor": {},
+            "policy": {
+                "name": name,
+                "alpha": draw(st.sampled_from([0.0, 1.0])),
+                "beta": draw(st.sampled_from([0.0, 0.5, 3.0])),
+                "lambda": draw(st.sampled_from([0.0, 2.0])),
+                "queueing": draw(st.sampled_from([None, "cyclic"])),
+                "plan_every_s": draw(st.sampled_from([1.0, 10.0])),
+                "plan_margin": draw(st.floats(0.5, 20.0)),
+            },
+            "predictor": {},
+        },
+        "case",
+    )
+    return Case(config, _grid(draw, rng, horizon_s), _requests(draw, rng, horizon_s), Means(60.0, 20.0))
+
+
+def _grid(draw: Any, rng: np.random.Generator, horizon_s: float) -> Monitor:
+    samples = draw(st.integers(1, 12))
+    times_s = np.concatenate([[-50.0], np.sort(rng.uniform(0, 2 * horizon_s, samples))])
+    levels = rng.choice([50.0, 100.0, 200.0, 400.0], samples + 1) + rng.uniform(0, 1, samples + 1)
+    issued_s = np.array([-20.0, 0.0, horizon_s / 3, horizon_s / 2])
+    leads = draw(st.integers(1, 20))
+    forecast = ForecastGrid(issued_s=issued_s, step_s=draw(st.sampled_from([3.0, 11.0])), g_per_kwh=rng.uniform(50, 400, (4, leads)))
+    trace = CarbonTrace(times_s=times_s, g_per_kwh=levels, kind="average", scope="lifecycle", zone="test", source="test")
+    thresholds = rng.choice([0.0, 120.0, 300.0, 1000.0], len(times_s), p=[0.1, 0.3, 0.3, 0.3])
+    return Monitor(trace=trace, forecast=forecast, threshold_s=times_s, threshold_g_per_kwh=thresholds, window_s=86400.0)
+
+
+def _requests(draw: Any, rng: np.random.Generator, horizon_s: float) -> Array:
+    count = draw(st.integers(0, 80))
+    block = np.zeros(count, arrays.REQUEST)
+    block["arrival_s"] = np.sort(rng.uniform(0, horizon_s, count))
+    if draw(st.booleans()):
+        block["arrival_s"][1::3] = block["arrival_s"][::3][: len(block["arrival_s"][1::3])]
+    block["input_tokens"] = np.exp(rng.uniform(0, 5.2, count)).astype(int)
+    block["output_tokens"] = np.maximum(1, np.exp(rng.uniform(-0.7, 4.2, count))).astype(int)
+    block["predicted_tokens"] = block["output_tokens"] * np.exp(rng.normal(0, 0.3, count))
+    block["tier"] = rng.integers(0, 3, count)
+    block["category"] = rng.integers(0, 3, count)
+    return block
+
+
+def play_fast(case: Case, block: int = 10**9) -> Result:
+    """The kernel's play, fed in blocks of so many requests (requests that arrive together stay together)."""
+    policy = make_policy(case.config)
+    compile_for(policy)
+    state = pack(case.config, policy, layout_of(policy, case.config), case.monitor, case.means)
+    state.setup["record"] = 1
+    state.setup["mean_gamma"] = GAMMA_MEAN
+    run = Run(case.config, policy, case.monitor, state, [])
+    at = 0
+    while at < len(case.requests):
+        end = min(at + block, len(case.requests))
+        while end < len(case.requests) and case.requests["arrival_s"][end] == case.requests["arrival_s"][end - 1]:
+            end += 1
+        until_s = case.requests["arrival_s"][end] if end < len(case.requests) else math.nextafter(case.requests["arrival_s"][-1], math.inf)
+        run.feed(case.requests[at:end].copy(), float(until_s))
+        at = end
+    return run.finish()
+
+
+GAMMA_MEAN = 200.0
+
+
+def play_slow(case: Case) -> naive.Outcome:
+    """The reference engine's play of the same case."""
+    config, monitor = case.config, case.monitor
+    gpu, cluster, chosen = config.gpu, config.cluster, config.policy
+    hardware = naive.Hardware(
+        *(getattr(gpu, name) for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token")),
+        gpu.idle_w,
+        gpu.peak_w,
+        gpu.power_exponent,
+        gpu.gpus_per_replica,
+        max_batch=cluster.max_batch,
+        chunk_tokens=cluster.chunk_tokens if cluster.prefill == "chunked" else 0,
+        kv_capacity_tokens=cluster.kv_capacity_tokens or math.inf,
+    )
+    present = set(cluster.pool_roles)
+    tiers = []
+    for tier in config.slo.all:
+        allowed = frozenset(tier.roles.split("/"))
+        limits = [getattr(tier, name) or math.inf for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s")]
+        tiers.append(naive.Tier(*limits, allowed if allowed & present else frozenset(scenario.ROLES)))
+    forecast = monitor.forecast
+    setup = naive.Setup(
+        pools=list(cluster.pools),
+        roles=list(cluster.pool_roles),
+        hardware=hardware,
+        tiers=tiers,
+        carbon=naive.Carbon(monitor.trace.times_s.tolist(), monitor.trace.g_per_kwh.tolist()),
+        horizon_s=config.horizon_s,
+        drain_s=config.drain_h * 3600,
+        control_step_s=config.control_step_s,
+        thresholds=list(zip(monitor.threshold_s.tolist(), monitor.threshold_g_per_kwh.tolist(), strict=True)),
+        forecasts=[(t, forecast.step_s, row) for t, row in zip(forecast.issued_s.tolist(), forecast.g_per_kwh.tolist(), strict=True)],
+        mean_input=case.means.input_tokens,
+        mean_output=case.means.output_tokens,
+        gamma_mean=GAMMA_MEAN,
+    )
+    requests = [
+        naive.Request(row["arrival_s"], row["tier"], row["category"], row["tenant"], row["input_tokens"], row["output_tokens"], row["predicted_tokens"])
+        for row in ({name: value.item() for name, value in zip(case.requests.dtype.names or (), row, strict=True)} for row in case.requests)
+    ]
+    return naive.play(setup, requests, _naive_policy(chosen))
+
+
+def _naive_policy(chosen: scenario.PolicyChoice) -> naive.Policy:
+    cyclic = chosen.queueing == "cyclic"
+    simple = {
+        "round-robin": naive_policies.RoundRobin(),
+        "edf": naive_policies.Edf(cyclic=cyclic),
+        "slo-aware": naive_policies.SloAware(),
+        "carbon-aware": naive_policies.CarbonAware(cyclic=cyclic),
+    }
+    if chosen.name in simple:
+        return simple[chosen.name]
+    return naive_policies.Caps(
+        alpha=chosen.alpha,
+        beta=0.0 if chosen.name == "caps-no-carbon" else chosen.beta,
+        lambda_=chosen.lambda_,
+        risk_sharpness=chosen.risk_sharpness,
+        plan_every_s=chosen.plan_every_s,
+        plan_margin=chosen.plan_margin,
+        no_predictor=chosen.name == "caps-no-predictor",
+        no_tiers=chosen.name == "caps-no-tiers",
+    )

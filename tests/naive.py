@@ -1,0 +1,462 @@
+"""The reference engine: docs/model.md played out in plain Python, token by token.
+
+Slow on purpose. Every iteration of every GPU is one event and every sum is recomputed where it is needed,
+so that the code can be checked against the text by eye. Section numbers refer to docs/model.md.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Protocol, TypeVar
+
+GOLD, SILVER, BRONZE = 0, 1, 2
+JOULES_PER_KWH = 3.6e6
+T = TypeVar("T")
+
+
+# ---------------------------------------------------------------- what goes in
+
+
+@dataclass(frozen=True)
+class Hardware:
+    prefill_s_per_token: float
+    decode_base_s: float
+    decode_s_per_seq: float
+    decode_s_per_context_token: float
+    idle_w: float
+    peak_w: float
+    power_exponent: float
+    gpus_per_replica: int
+    max_batch: int
+    chunk_tokens: int = 0  # 0: unchunked
+    kv_capacity_tokens: float = math.inf
+
+    def power(self, u: float) -> float:
+        """Eq. 2, of one device."""
+        return self.idle_w + (self.peak_w - self.idle_w) * math.pow(u, self.power_exponent)
+
+    def replica_watts(self, members: int) -> float:
+        return (self.power(members / self.max_batch) if members else self.idle_w) * self.gpus_per_replica
+
+
+@dataclass(frozen=True)
+class Tier:
+    ttft_s: float = math.inf
+    tpot_s: float = math.inf
+    e2e_s: float = math.inf
+    ttft_after_release_s: float = math.inf
+    roles: frozenset[str] = frozenset({"LP", "CP", "BP"})
+
+
+@dataclass(frozen=True)
+class Request:
+    arrival_s: float
+    tier: int
+    category: int
+    tenant: int
+    input_tokens: int
+    output_tokens: int
+    predicted_output_tokens: float
+
+    @property
+    def tokens(self) -> int:
+        """What it reserves of the KV cache."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True)
+class Carbon:
+    """Piecewise constant intensity: each sample from its time to the next one's, the last for ever."""
+
+    times_s: list[float]
+    g_per_kwh: list[float]
+
+    def at(self, t: float) -> float:
+        return self.g_per_kwh[max(bisect_right(self.times_s, t) - 1, 0)]
+
+    def integral(self, t0: float, t1: float) -> float:
+        """Of the intensity over [t0, t1], in s g/kWh."""
+        total, i = 0.0, max(bisect_right(self.times_s, t0) - 1, 0)
+        while t0 < t1:
+            end = min(self.times_s[i + 1], t1) if i + 1 < len(self.times_s) else t1
+            total += self.g_per_kwh[i] * (end - t0)
+            t0, i = end, i + 1
+        return total
+
+
+@dataclass
+class Setup:
+    pools: list[int]
+    roles: list[str]
+    hardware: Hardware
+    tiers: list[Tier]
+    carbon: Carbon
+    horizon_s: float
+    drain_s: float
+    control_step_s: float
+    thresholds: list[tuple[float, float]] = field(default_factory=list)  # (from_s, g_per_kwh)
+    forecasts: list[tuple[float, float, list[float]]] = field(default_factory=list)  # (issued_s, step_s, values)
+    mean_input: float = 1.0
+    mean_output: float = 1.0
+    gamma_mean: float = 1.0
+    level_edges: tuple[float, float] = (math.inf, math.inf)
+
+
+# ---------------------------------------------------------------- what comes out
+
+
+@dataclass
+class Record:
+    """One request's outcome; nan or -1 where it has not happened."""
+
+    admitted_s: float = math.nan  # the first admission
+    released_s: float = math.nan
+    first_token_s: float = math.nan
+    finished_s: float = math.nan
+    gpu: int = -1
+    pool: int = -1
+    energy_j: float = 0.0
+    carbon_g: float = 0.0
+    met_slo: bool = False
+    preempted: int = 0
+    level: int = 0  # carbon level at its arrival: 0 low, 1 mid, 2 high
+
+
+@dataclass
+class Outcome:
+    records: list[Record]
+    end_s: float = 0.0
+    idle_energy_j: float = 0.0
+    idle_carbon_g: float = 0.0
+    energy_j: float = 0.0  # the integral of all power, taken independently of the accounts
+    carbon_g: float = 0.0
+    member_seconds: float = 0.0
+    unfinished: int = 0
+    preemptions: int = 0
+
+
+# ---------------------------------------------------------------- the state of a run
+
+
+@dataclass(eq=False)
+class Job:
+    """A request on its way through the system."""
+
+    index: int
+    request: Request
+    record: Record
+    prompt_done: int = 0
+    produced: int = 0
+    held: bool = False
+    admission: int = -1  # number of its latest admission, over the whole run
+    prompt_at_admission: int = 0  # prompt tokens left then
+
+    @property
+    def prompt_left(self) -> int:
+        return self.request.input_tokens - self.prompt_done
+
+
+@dataclass
+class Iteration:
+    start_s: float
+    end_s: float
+    members: list[Job]
+    prompt_tokens: list[int]  # what each member takes of its prompt
+    decoders: list[Job]  # members that produce one more token
+
+
+@dataclass
+class Gpu:
+    index: int
+    pool: int
+    queue: Queue
+    residents: list[Job] = field(default_factory=list)  # in order of admission
+    claims: list[tuple[Job, Job]] = field(default_factory=list)  # (claimant, victim), in order of claim
+    iteration: Iteration | None = None
+    idle_since_s: float | None = 0.0
+    watts: list[tuple[float, float]] = field(default_factory=list)  # (from_s, W): the log for the independent integral
+
+    @property
+    def reserved(self) -> int:
+        """Tokens of the residents, and what each claim needs beyond its victim's."""
+        beside = sum(max(0, claimant.request.tokens - victim.request.tokens) for claimant, victim in self.claims)
+        return sum(job.request.tokens for job in self.residents) + beside
+
+
+@dataclass
+class Queue:
+    index: int
+    pool: int = -1  # the pool that it serves, in the layout `pools`
+    role: str = ""
+    gpus: list[Gpu] = field(default_factory=list)
+    waiting: list[tuple[tuple[float, ...], int, Job]] = field(default_factory=list)  # a heap of (key, input order, job)
+    open: bool = True
+    start_s: float = 0.0  # a policy's prediction: when a request that comes now would start,
+    start_gamma: float = 0.0  # and the intensity then
+    next_plan_s: float = 0.0
+
+    @property
+    def residents(self) -> int:
+        return sum(len(gpu.residents) for gpu in self.gpus)
+
+    @property
+    def prompt_waiting(self) -> int:
+        return sum(job.prompt_left for _, _, job in self.waiting)
+
+    @property
+    def prompt_admitted(self) -> int:
+        return sum(job.prompt_at_admission for gpu in self.gpus for job in gpu.residents if job.prompt_left)
+
+
+class Policy(Protocol):
+    """Three decisions and a layout (section 1). `route` gives the queue's index."""
+
+    def layout(self) -> str: ...
+    def route(self, engine: Engine, job: Job) -> int: ...
+    def order(self, engine: Engine, queue: Queue, job: Job) -> tuple[float, ...]: ...
+    def gate(self, engine: Engine, queue: Queue) -> bool: ...
+    def preempts(self) -> bool: ...
+
+
+def in_force(samples: Sequence[tuple[float, T]], t: float, default: T) -> T:
+    """The last sample at or before t; the first one if all are later."""
+    found = [value for from_s, value in samples if from_s <= t]
+    return found[-1] if found else samples[0][1] if samples else default
+
+
+# ---------------------------------------------------------------- the engine
+
+
+class Engine:
+    """What a policy may look at: now, gamma, threshold, forecast, setup, requests, queues."""
+
+    def __init__(self, setup: Setup, requests: Sequence[Request], policy: Policy) -> None:
+        self.setup, self.hardware, self.policy = setup, setup.hardware, policy
+        self.now, self.gamma, self.threshold = 0.0, 0.0, math.inf
+        self.forecast: tuple[float, float, list[float]] = (0.0, math.inf, [])
+        self.jobs = [Job(i, request, Record(level=self.level(request))) for i, request in enumerate(requests)]
+        self.coming = sorted(self.jobs, key=lambda job: job.request.arrival_s)  # stable: ties stay in input order
+        self.gpus: list[Gpu] = []
+        self.queues: list[Queue] = []
+        self.lay_out(policy.layout())
+        self.controls = self.admissions = 0
+        self.outcome = Outcome([job.record for job in self.jobs])
+
+    def level(self, request: Request) -> int:
+        return sum(edge <= self.setup.carbon.at(request.arrival_s) for edge in self.setup.level_edges)
+
+    def lay_out(self, layout: str) -> None:
+        for pool, size in enumerate(self.setup.pools):
+            for _ in range(size):
+                index = len(self.gpus)
+                number = {"pools": pool, "central": 0, "cyclic": index}[layout]
+                if number == len(self.queues):
+                    pooled = layout == "pools"
+                    self.queues.append(Queue(number, pool if pooled else -1, self.setup.roles[pool] if pooled else ""))
+                gpu = Gpu(index, pool, self.queues[number], watts=[(0.0, self.hardware.replica_watts(0))])
+                self.gpus.append(gpu)
+                self.queues[number].gpus.append(gpu)
+
+    # ------------------------------------------------ the clock (section 1)
+
+    def run(self) -> Outcome:
+        limit = self.setup.horizon_s + self.setup.drain_s
+        while any(math.isnan(job.record.finished_s) for job in self.jobs) and (t := self.next_instant()) <= limit:
+            self.now = t
+            self.instant()
+        return self.settle(limit)
+
+    def next_instant(self) -> float:
+        ends = [gpu.iteration.end_s for gpu in self.gpus if gpu.iteration]
+        arrivals = [job.request.arrival_s for job in self.coming[:1]]
+        return min([self.controls * self.setup.control_step_s, *arrivals, *ends])
+
+    def instant(self) -> None:
+        if self.now == self.controls * self.setup.control_step_s:
+            self.control()
+            self.controls += 1
+        for gpu in self.gpus:
+            if gpu.iteration and gpu.iteration.end_s == self.now:
+                self.close(gpu, gpu.iteration)
+        while self.coming and self.coming[0].request.arrival_s == self.now:
+            self.arrive(self.coming.pop(0))
+        for queue in self.queues:
+            self.start_heads(queue)
+        for gpu in self.gpus:
+            if not gpu.iteration:
+                self.begin_or_idle(gpu)
+
+    def control(self) -> None:
+        self.gamma = self.setup.carbon.at(self.now)
+        self.threshold = in_force(self.setup.thresholds, self.now, math.inf)
+        self.forecast = in_force([(f[0], f) for f in self.setup.forecasts], self.now, (0.0, math.inf, []))
+        for queue in self.queues:
+            queue.open = self.policy.gate(self, queue)
+            for _, _, job in queue.waiting:
+                if not queue.open and math.isnan(job.record.admitted_s):
+                    job.held, job.record.released_s = True, math.nan
+
+    # ------------------------------------------------ arrival, admission, pre-emption (sections 1, 4, 5)
+
+    def arrive(self, job: Job) -> None:
+        queue = self.queues[self.policy.route(self, job)]
+        job.held = not queue.open or any(other.held and math.isnan(other.record.admitted_s) for _, _, other in queue.waiting)
+        if not job.held:
+            job.record.released_s = self.now
+        if not self.claim(queue, job):
+            heapq.heappush(queue.waiting, (self.policy.order(self, queue, job), job.index, job))
+
+    def has_room(self, gpu: Gpu, job: Job) -> bool:
+        return len(gpu.residents) < self.hardware.max_batch and gpu.reserved + job.request.tokens <= self.hardware.kv_capacity_tokens
+
+    def start_heads(self, queue: Queue) -> None:
+        while queue.open and queue.waiting:
+            head = queue.waiting[0][2]
+            roomy = [gpu for gpu in queue.gpus if self.has_room(gpu, head)]
+            if not roomy:
+                return
+            heapq.heappop(queue.waiting)
+            self.admit(min(roomy, key=lambda gpu: (len(gpu.residents), gpu.index)), head)
+
+    def admit(self, gpu: Gpu, job: Job) -> None:
+        gpu.residents.append(job)
+        job.admission, self.admissions = self.admissions, self.admissions + 1
+        job.prompt_at_admission = job.prompt_left
+        job.record.gpu, job.record.pool = gpu.index, gpu.pool
+        if math.isnan(job.record.admitted_s):
+            job.record.admitted_s = self.now
+        if math.isnan(job.record.released_s):
+            job.record.released_s = self.now
+
+    def claim(self, queue: Queue, job: Job) -> bool:
+        """A Gold arrival takes the place of a running non-Gold sequence, if it may, must and can."""
+        may = self.policy.preempts() and queue.role == "LP" and job.request.tier == GOLD and queue.open
+        if not may or any(self.has_room(gpu, job) for gpu in queue.gpus):
+            return False
+        victims = [(other.admission, gpu, other) for gpu in queue.gpus for other in gpu.residents if self.can_replace(gpu, other, job)]
+        if not victims:
+            return False
+        _, gpu, victim = max(victims, key=lambda entry: entry[0])
+        gpu.claims.append((job, victim))
+        return True
+
+    def can_replace(self, gpu: Gpu, victim: Job, claimant: Job) -> bool:
+        giving_way = any(victim is other for _, other in gpu.claims)
+        fits = gpu.reserved - victim.request.tokens + claimant.request.tokens <= self.hardware.kv_capacity_tokens
+        return victim.request.tier != GOLD and not giving_way and fits
+
+    def honour_claims(self, gpu: Gpu) -> None:
+        claims, gpu.claims = gpu.claims, []
+        for claimant, victim in claims:
+            if victim in gpu.residents:
+                gpu.residents.remove(victim)
+                victim.record.preempted += 1
+                self.outcome.preemptions += 1
+                heapq.heappush(gpu.queue.waiting, ((-math.inf,), victim.index, victim))
+            self.admit(gpu, claimant)
+
+    # ------------------------------------------------ iterations (section 2)
+
+    def begin_or_idle(self, gpu: Gpu) -> None:
+        if gpu.residents:
+            if gpu.idle_since_s is not None:
+                self.charge_idle(gpu.idle_since_s, self.now)
+            gpu.idle_since_s = None
+            gpu.iteration = self.iteration(list(gpu.residents))
+            gpu.watts.append((self.now, self.hardware.replica_watts(len(gpu.residents))))
+        elif gpu.idle_since_s is None:
+            gpu.idle_since_s = self.now
+            gpu.watts.append((self.now, self.hardware.replica_watts(0)))
+
+    def iteration(self, members: list[Job]) -> Iteration:
+        hw = self.hardware
+        decoders = [job for job in members if job.prompt_left == 0]
+        if hw.chunk_tokens:
+            budget: float = max(hw.chunk_tokens - len(decoders), 1)
+            takes = []
+            for job in members:
+                takes.append(int(min(job.prompt_left, budget)))
+                budget -= takes[-1]
+        else:
+            first = next((job for job in members if job.prompt_left), None)
+            takes = [job.prompt_left if job is first else 0 for job in members]
+            if first:
+                decoders = []
+        context = sum(job.request.input_tokens + job.produced for job in decoders)
+        step_s = (
+            hw.decode_base_s + hw.decode_s_per_seq * len(decoders) + hw.decode_s_per_context_token * context + hw.prefill_s_per_token * sum(takes)
+        )
+        return Iteration(self.now, self.now + step_s, members, takes, decoders)
+
+    def close(self, gpu: Gpu, iteration: Iteration) -> None:
+        self.charge(iteration, self.now)
+        gpu.iteration = None
+        for job in iteration.decoders:
+            job.produced += 1
+        for job, taken in zip(iteration.members, iteration.prompt_tokens, strict=True):
+            job.prompt_done += taken
+            if taken and job.prompt_left == 0:
+                job.produced = 1
+                job.record.first_token_s = self.now
+            if job.produced == job.request.output_tokens:
+                gpu.residents.remove(job)
+                job.record.finished_s = self.now
+                job.record.met_slo = self.met_slo(job)
+        self.honour_claims(gpu)
+
+    def met_slo(self, job: Job) -> bool:
+        tier, request, record = self.setup.tiers[job.request.tier], job.request, job.record
+        tpot = (record.finished_s - record.first_token_s) / (request.output_tokens - 1) if request.output_tokens > 1 else 0.0
+        return (
+            record.first_token_s - request.arrival_s <= tier.ttft_s
+            and tpot <= tier.tpot_s
+            and record.finished_s - request.arrival_s <= tier.e2e_s
+            and record.first_token_s - record.released_s <= tier.ttft_after_release_s
+        )
+
+    # ------------------------------------------------ energy and carbon (section 3)
+
+    def charge(self, iteration: Iteration, until_s: float) -> None:
+        """An iteration's energy and carbon, up to `until_s`, to its members in equal parts."""
+        members, watts = iteration.members, self.hardware.replica_watts(len(iteration.members))
+        for job in members:
+            job.record.energy_j += watts * (until_s - iteration.start_s) / len(members)
+            job.record.carbon_g += watts * self.setup.carbon.integral(iteration.start_s, until_s) / JOULES_PER_KWH / len(members)
+        self.outcome.member_seconds += len(members) * (until_s - iteration.start_s)
+
+    def charge_idle(self, t0: float, t1: float) -> None:
+        watts = self.hardware.replica_watts(0)
+        self.outcome.idle_energy_j += watts * (t1 - t0)
+        self.outcome.idle_carbon_g += watts * self.setup.carbon.integral(t0, t1) / JOULES_PER_KWH
+
+    def settle(self, limit: float) -> Outcome:
+        """Close the accounts at the run's end."""
+        out = self.outcome
+        out.unfinished = sum(math.isnan(record.finished_s) for record in out.records)
+        out.end_s = limit if out.unfinished else max((record.finished_s for record in out.records), default=0.0)
+        for gpu in self.gpus:
+            if gpu.iteration:
+                self.charge(gpu.iteration, out.end_s)
+            elif gpu.idle_since_s is not None:
+                self.charge_idle(gpu.idle_since_s, out.end_s)
+        pieces = [piece for gpu in self.gpus for piece in self.power_pieces(gpu, out.end_s)]
+        out.energy_j = math.fsum(watts * (t1 - t0) for t0, t1, watts in pieces)
+        out.carbon_g = math.fsum(watts * (t1 - t0) * self.setup.carbon.at(t0) for t0, t1, watts in pieces) / JOULES_PER_KWH
+        return out
+
+    def power_pieces(self, gpu: Gpu, end_s: float) -> Iterator[tuple[float, float, float]]:
+        """(from, to, W) of a GPU's log, cut wherever the power or the intensity changes."""
+        times = self.setup.carbon.times_s
+        for (t0, watts), (t1, _) in zip(gpu.watts, [*gpu.watts[1:], (end_s, 0.0)], strict=True):
+            cuts = [t0, *times[bisect_right(times, t0) : bisect_left(times, t1)], t1]
+            yield from ((a, b, watts) for a, b in pairwise(cuts))
+
+
+def play(setup: Setup, requests: Sequence[Request], policy: Policy) -> Outcome:
+    """Play one run out, iteration by iteration."""
+    return Engine(setup, requests, policy).run()

@@ -1,0 +1,205 @@
+"""The policies of docs/model.md, section 7, for the reference engine, in the plainest way. They keep no state of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from naive import BRONZE, GOLD, Engine, Job, Queue, Tier
+
+
+class Plain:
+    """Arrival order, open gates, no pre-emption."""
+
+    def order(self, engine: Engine, queue: Queue, job: Job) -> tuple[float, ...]:
+        return (job.request.arrival_s,)
+
+    def gate(self, engine: Engine, queue: Queue) -> bool:
+        return True
+
+    def preempts(self) -> bool:
+        return False
+
+
+@dataclass
+class CentralOrCyclic(Plain):
+    cyclic: bool = False
+
+    def layout(self) -> str:
+        return "cyclic" if self.cyclic else "central"
+
+    def route(self, engine: Engine, job: Job) -> int:
+        return job.index % len(engine.gpus) if self.cyclic else 0
+
+
+@dataclass
+class RoundRobin(CentralOrCyclic):
+    cyclic: bool = True
+
+
+@dataclass
+class Edf(CentralOrCyclic):
+    def order(self, engine: Engine, queue: Queue, job: Job) -> tuple[float, ...]:
+        tier = engine.setup.tiers[job.request.tier]
+        return (job.request.arrival_s + (tier.ttft_s if math.isfinite(tier.ttft_s) else tier.e2e_s),)
+
+
+@dataclass
+class CarbonAware(CentralOrCyclic):
+    def gate(self, engine: Engine, queue: Queue) -> bool:
+        return engine.gamma <= engine.threshold
+
+
+class SloAware(Plain):
+    def layout(self) -> str:
+        return "pools"
+
+    def route(self, engine: Engine, job: Job) -> int:
+        return engine.setup.roles.index(("LP", "CP", "BP")[job.request.tier])
+
+
+def slots(engine: Engine, t: float, until_s: float) -> Iterator[tuple[float, float, float]]:
+    """(start, end, value) of the forecast slots that overlap (t, until_s), cut to it; the last slot holds on."""
+    issued_s, step_s, values = engine.forecast
+    for i, value in enumerate(values):
+        last = i + 1 == len(values)
+        start_s, end_s = issued_s + i * step_s, until_s if last else issued_s + (i + 1) * step_s
+        if max(start_s, t) < min(end_s, until_s):
+            yield max(start_s, t), min(end_s, until_s), value
+
+
+@dataclass
+class Caps:
+    alpha: float = 1.0
+    beta: float = 1.0
+    lambda_: float = 1.0
+    risk_sharpness: float = 4.0
+    plan_every_s: float = 900.0
+    plan_margin: float = 1.0
+    no_predictor: bool = False
+    no_tiers: bool = False
+
+    def layout(self) -> str:
+        return "pools"
+
+    def preempts(self) -> bool:
+        return not self.no_tiers
+
+    def tier(self, engine: Engine, number: int) -> Tier:
+        """The limits by which a request is judged."""
+        if not self.no_tiers:
+            return engine.setup.tiers[number]
+
+        def mean(limits: list[float]) -> float:
+            finite = [limit for limit in limits if math.isfinite(limit)]
+            return sum(finite) / len(finite) if finite else math.inf
+
+        tiers = engine.setup.tiers
+        return Tier(
+            mean([tier.ttft_s for tier in tiers]),
+            mean([tier.tpot_s for tier in tiers]),
+            mean([tier.e2e_s for tier in tiers]),
+            mean([tier.ttft_after_release_s for tier in tiers]),
+        )
+
+    def order(self, engine: Engine, queue: Queue, job: Job) -> tuple[float, ...]:
+        arrival_s, e2e_s = job.request.arrival_s, self.tier(engine, job.request.tier).e2e_s
+        if queue.role == "LP" and not self.no_tiers:
+            return (0.0 if job.request.tier == GOLD else 1.0, arrival_s)
+        return (arrival_s + e2e_s,) if queue.role == "BP" and math.isfinite(e2e_s) else (arrival_s,)
+
+    # ------------------------------------------------ routing: Eq. 4
+
+    def route(self, engine: Engine, job: Job) -> int:
+        roles = self.tier(engine, job.request.tier).roles
+        scores = [(self.score(engine, queue, job), -queue.index) for queue in engine.queues if queue.role in roles]
+        return -max(scores)[1]
+
+    def score(self, engine: Engine, queue: Queue, job: Job) -> float:
+        hw, setup = engine.hardware, engine.setup
+        m = setup.mean_output if self.no_predictor else job.request.predicted_output_tokens
+        batch = self.batch(engine, queue)
+        step = hw.decode_base_s + hw.decode_s_per_seq * batch
+        gamma = queue.start_gamma if queue.role == "BP" else engine.gamma
+        tau = hw.prefill_s_per_token * job.request.input_tokens + step * m
+        norm = (
+            setup.gamma_mean
+            * hw.power(1 / hw.max_batch)
+            * (hw.prefill_s_per_token * setup.mean_input + (hw.decode_base_s + hw.decode_s_per_seq) * setup.mean_output)
+        )
+        energy = gamma * hw.power(batch / hw.max_batch) / batch * tau / norm
+        risk = self.risk(engine, queue, job, step, m)
+        goodput = m * (1 - risk) / setup.mean_output
+        return self.alpha * goodput - self.beta * energy - self.lambda_ * risk
+
+    def batch(self, engine: Engine, queue: Queue) -> float:
+        """Expected members of the GPU that a request would join."""
+        most = engine.hardware.max_batch
+        return min(1 + (queue.residents + len(queue.waiting)) / len(queue.gpus), most) if queue.open else most
+
+    def risk(self, engine: Engine, queue: Queue, job: Job, step: float, m: float) -> float:
+        """V: the chance that some limit is missed."""
+        limits = self.tier(engine, job.request.tier)
+        hold = 0.0 if queue.open else max(queue.start_s - engine.now, 0.0)
+        if self.no_predictor:
+            against = [(hold, limits.ttft_s), (hold, limits.e2e_s)]
+        else:
+            ttft = self.ttft(engine, queue, job, step, hold)
+            e2e = ttft + (m - 1) * step
+            against = [(ttft, limits.ttft_s), (step, limits.tpot_s), (e2e, limits.e2e_s), (ttft - hold, limits.ttft_after_release_s)]
+        kept = 1.0
+        for value, limit in against:
+            if math.isfinite(limit):
+                x = min(value / limit, 1e6) ** self.risk_sharpness
+                kept *= 1 - x / (1 + x)
+        return 1 - kept
+
+    def ttft(self, engine: Engine, queue: Queue, job: Job, step: float, hold: float) -> float:
+        hw, gpus, waiting = engine.hardware, len(queue.gpus), len(queue.waiting)
+        ahead = job.request.input_tokens + (queue.prompt_waiting + queue.prompt_admitted) / gpus
+        rounds = max(1.0, ahead / hw.chunk_tokens) if hw.chunk_tokens else 1.0
+        slots_ = gpus * hw.max_batch
+        queueing = 0.0 if queue.residents + waiting < slots_ else (waiting + 1) * self.service(engine) / slots_
+        return hold + queueing + (rounds + 0.5) * step + hw.prefill_s_per_token * ahead
+
+    def service(self, engine: Engine) -> float:
+        hw, setup = engine.hardware, engine.setup
+        return hw.prefill_s_per_token * setup.mean_input + (hw.decode_base_s + hw.decode_s_per_seq * hw.max_batch) * setup.mean_output
+
+    # ------------------------------------------------ gates
+
+    def gate(self, engine: Engine, queue: Queue) -> bool:
+        if self.beta == 0 or queue.role == "LP":
+            queue.start_s, queue.start_gamma = engine.now, engine.gamma
+            return True
+        return self.gate_cp(engine, queue) if queue.role == "CP" else self.gate_bp(engine, queue)
+
+    def gate_cp(self, engine: Engine, queue: Queue) -> bool:
+        is_open = engine.gamma <= engine.threshold
+        queue.start_s = engine.now if is_open else self.next_clean_s(engine)
+        return is_open
+
+    def next_clean_s(self, engine: Engine) -> float:
+        """The start of the first forecast slot at or below the threshold, or the end of the forecast."""
+        issued_s, step_s, values = engine.forecast
+        for i, value in enumerate(values):
+            if issued_s + (i + 1) * step_s > engine.now and value <= engine.threshold:
+                return max(issued_s + i * step_s, engine.now)
+        return issued_s + len(values) * step_s if values else engine.now
+
+    def gate_bp(self, engine: Engine, queue: Queue) -> bool:
+        if engine.now < queue.next_plan_s:
+            return queue.open
+        t, waiting, service = engine.now, len(queue.waiting), self.service(engine)
+        queue.next_plan_s = t + self.plan_every_s
+        head = queue.waiting[0][2].request if waiting else None
+        due_s = head.arrival_s + self.tier(engine, head.tier).e2e_s if head else t + self.tier(engine, BRONZE).e2e_s
+        need_s = self.plan_margin * waiting * service / (len(queue.gpus) * engine.hardware.max_batch)
+        ahead = list(slots(engine, t, due_s))
+        cleaner_s = sum(end_s - start_s for start_s, end_s, value in ahead if value < engine.gamma)
+        is_open = waiting > 0 and (cleaner_s < need_s or due_s - t - service <= need_s)
+        queue.start_s, queue.start_gamma = t, engine.gamma
+        if not is_open and ahead:
+            queue.start_s, _, queue.start_gamma = min(ahead, key=lambda slot: (slot[2], slot[0]))
+        return is_open

@@ -1,0 +1,39 @@
+"""The kernel leaps; the reference engine plays every iteration out. They must not differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import POLICIES, Case, cases, play_fast, play_slow
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_same_as_token_by_token(policy: str, data: st.DataObject) -> None:
+    case = data.draw(cases(policy))
+    assert_same(case)
+
+
+def assert_same(case: Case) -> None:
+    fast, slow = play_fast(case), play_slow(case)
+    rows = fast.requests
+    assert rows is not None
+    finished = [index for index, record in enumerate(slow.records) if np.isfinite(record.finished_s)]
+    assert rows["seq"].tolist() == finished
+    for name in ("admitted_s", "released_s", "first_token_s", "finished_s", "energy_j", "carbon_g"):
+        expected = np.array([getattr(slow.records[index], name) for index in finished])
+        np.testing.assert_allclose(rows[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
+    for name in ("gpu", "pool"):
+        assert rows[name].tolist() == [getattr(slow.records[index], name) for index in finished], name
+    assert rows["met"].astype(bool).tolist() == [slow.records[index].met_slo for index in finished]
+    assert fast.unfinished == slow.unfinished
+    assert fast.preemptions == slow.preemptions
+    assert fast.end_s == pytest.approx(slow.end_s, rel=1e-9)
+    assert fast.idle_energy_j == pytest.approx(slow.idle_energy_j, rel=1e-9, abs=1e-6)
+    assert fast.idle_carbon_g == pytest.approx(slow.idle_carbon_g, rel=1e-9, abs=1e-9)
+    assert fast.pools["energy_j"].sum() + fast.idle_energy_j == pytest.approx(slow.energy_j, rel=1e-9)
+    assert fast.pools["carbon_g"].sum() + fast.idle_carbon_g == pytest.approx(slow.carbon_g, rel=1e-9)
+    assert fast.pools["member_s"].sum() == pytest.approx(slow.member_seconds, rel=1e-9)
