@@ -7,11 +7,13 @@ hash of every source that can end up inside them: an edit anywhere compiles anew
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar
 
 import numba
@@ -20,8 +22,8 @@ from numba.extending import overload
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 PACKAGE = Path(__file__).parent
-COMPILED = ("_jit.py", "arrays.py", "physics.py", "containers", "outlook.py", "policy.py", "engine")
-INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
+COMPILED = ("_jit.py", "arrays.py", "physics.py", "containers", "outlook.py", "policy.py", "policies", "engine")
+INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 
@@ -30,9 +32,9 @@ def inlined(function: Function) -> Function:
     return numba.njit(**INLINE_FLAGS)(function)  # type: ignore[no-any-return]
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Callable[..., Any]) -> Any:
     """Compile as a kernel of its own; `use_cache` gives it a place on disk."""
-    return numba.njit(**KERNEL_FLAGS)(function)  # type: ignore[no-any-return]
+    return numba.njit(**KERNEL_FLAGS)(function)
 
 
 def compiled(function: Function) -> Function:
@@ -40,9 +42,24 @@ def compiled(function: Function) -> Function:
     return numba.njit(nogil=True, error_model="numpy", cache=True)(function)  # type: ignore[no-any-return]
 
 
-def overloaded(stub: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Choose the body of `stub` at compile time, from the types of its arguments."""
-    return overload(stub, jit_options=INLINE_FLAGS)  # type: ignore[no-any-return]
+def overloaded(stub: Callable[..., Any]) -> Callable[[Callable[..., Any]], None]:
+    """Choose the body of `stub` at compile time: the decorated function returns it, given the types of the arguments."""
+
+    def choose(chooser: Callable[..., Any]) -> None:
+        def choose_bare(*types: Any) -> Any:
+            return bare(chooser(*types))
+
+        choose_bare.__signature__ = inspect.signature(bare(stub))  # type: ignore[attr-defined]
+        overload(stub, jit_options=INLINE_FLAGS)(choose_bare)
+
+    return choose
+
+
+def bare(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function without annotations, which Numba would compare."""
+    plain = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    plain.__module__, plain.__qualname__, plain.__doc__ = function.__module__, function.__qualname__, function.__doc__
+    return plain
 
 
 def use_cache(dispatcher: Any, *sources: Path) -> None:

@@ -70,7 +70,6 @@ LIVE = _struct(  # one request in the system
 
 GPU = _struct(  # one serving replica and the leap that it is in
     ("leap_start_s", "f8"),
-    ("leap_end_s", "f8"),
     ("step_s", "f8"),  # first iteration's length
     ("energy_per_member_j", "f8"),  # running sums since it was last idle
     ("carbon_per_member_g", "f8"),
@@ -226,18 +225,20 @@ SAMPLE = _struct(  # one pool at one instant of the recorded series
 
 HISTOGRAMS = ("ttft", "ttft_after_release", "tpot", "e2e")
 TTFT, TTFT_AFTER_RELEASE, TPOT, E2E = range(4)
-SUB_BINS = 128  # bins an octave: their midpoints err by less than 0.4 %
+SUB_BIN_BITS = 7
+SUB_BINS = 1 << SUB_BIN_BITS  # bins an octave: their midpoints err by less than 0.4 %
 OCTAVES = 40
 FIRST_EXPONENT = -14  # values below 2**-14 s (61 us) fall into the first bin
 HISTOGRAM_BINS = SUB_BINS * OCTAVES
 
 
 class Risk(NamedTuple):
-    """The learned SLO-risk model as tables; empty arrays where the closed form of docs/model.md is used."""
+    """The learned SLO-risk model: log odds of a miss as a sum of three tables over bins; empty arrays where the closed form of docs/model.md is used."""
 
-    edges: Array  # float64 (n_features, n_edges), inf-padded upper bin edges
-    request_table: Array  # float64 (roles, bins over request features)
-    load_table: Array  # float64 (roles, bins over load features)
+    edges: Array  # float64 (5, 2**k - 1), upper bin edges of input, output, present, waiting, ahead; padded with inf
+    request: Array  # float64 (12, bins, bins): tier * 3 + role, input, output
+    queue: Array  # float64 (36, bins, bins): (tier * 3 + role) * 3 + gate, present, waiting
+    prompts: Array  # float64 (36, bins, bins): the same, present, ahead
 
 
 class State(NamedTuple):

@@ -10,15 +10,16 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numba
+
 from caps_fast import _jit, scenario
+from caps_fast.arrays import State
 from caps_fast.engine.loop import advance, settle
 from caps_fast.errors import InputError
 from caps_fast.policies import BUILT_IN
-from caps_fast.policy import rules
+from caps_fast.policy import TRAITS
 
-LAYOUTS = ("pools", "central", "cyclic")
 _compiling = Lock()
-_compiled: set[type] = set()
 
 
 def make_policy(config: scenario.Scenario) -> Any:
@@ -38,21 +39,33 @@ def make_policy(config: scenario.Scenario) -> Any:
 
 def layout_of(policy: Any, config: scenario.Scenario) -> str:
     """The layout of queues: the policy's, or as `policy.queueing` says for policies with one queue."""
-    if policy.layout == "central" and config.policy.queueing == "cyclic":
+    layout = TRAITS[type(policy)].layout
+    if layout == "central" and config.policy.queueing == "cyclic":
         return "cyclic"
-    return str(policy.layout)
+    return layout
 
 
-def compile_for(policy: Any) -> None:
-    """Compile the kernel for the policy's type, once; on disk under the hash of the kernel's sources and the policy's file."""
+def compile_for(policy: Any, state: State) -> None:
+    """Compile the kernel for the policy's type, once; on disk under the hash of the kernel's sources and the policy's file.
+
+    Raises InputError where a user's policy does not compile.
+    """
+    if numba.config.DISABLE_JIT:
+        return
+    types = (numba.typeof(state), numba.typeof(policy), numba.float64, numba.boolean)
     with _compiling:
-        if type(policy) in _compiled:
+        if types in advance.overloads:
             return
         source = Path(inspect.getfile(type(policy)))
         _jit.use_cache(advance, source)
-        if not _compiled:
+        try:
+            advance.compile(types)
+        except numba.errors.NumbaError as error:
+            reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "unknown")
+            raise InputError(f"{source.name}: policy {type(policy).__name__} does not compile: {reason.strip()}") from None
+        if not settle.overloads:
             _jit.use_cache(settle)
-        _compiled.add(type(policy))
+            settle.compile((types[0], numba.float64))
 
 
 def _built_in(name: str) -> Any:
@@ -82,14 +95,12 @@ def _from_file(path: str, name: str) -> Any:
             if isinstance(error, InputError):
                 raise InputError(f"{path}: {error}") from None
             raise InputError(f"{path}: {type(error).__name__} while loading the policy: {error}") from None
-    found = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module_name and kind in rules.types()]
+    found = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module_name and kind in TRAITS]
     named = [kind for kind in found if kind.__name__ == name]
     if len(named or found) != 1:
         names = ", ".join(kind.__name__ for kind in found) or "none"
-        raise InputError(f"{path}: policy.name {name!r}: expected the name of one policy type with rules; the file defines {names}")
+        raise InputError(f"{path}: policy.name {name!r}: expected the name of one type declared with @policy; the file declares {names}")
     kind = (named or found)[0]
-    if getattr(kind, "layout", None) not in LAYOUTS:
-        raise InputError(f"{path}: {kind.__name__}.layout {getattr(kind, 'layout', None)!r}: expected one of {', '.join(LAYOUTS)}")
     try:
         return kind()
     except TypeError as error:

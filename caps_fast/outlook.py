@@ -9,20 +9,20 @@ from caps_fast.arrays import State
 
 
 @inlined
-def slot_start_s(s: State, slot):
+def slot_start_s(s: State, slot: int) -> float:
     """Start of slot `slot` of the forecast in force."""
     return s.issued_s[s.clock[0]["issue_at"]] + slot * s.setup[0]["forecast_step_s"]
 
 
 @inlined
-def slot_at(s: State, t_s):
+def slot_at(s: State, t_s: float) -> int:
     """The slot of the forecast in force that covers `t_s`; the first and last ones hold on."""
     slot = int(math.floor((t_s - s.issued_s[s.clock[0]["issue_at"]]) / s.setup[0]["forecast_step_s"]))
     return min(max(slot, 0), s.forecast_g_per_kwh.shape[1] - 1)
 
 
 @inlined
-def slot_end_s(s: State, slot):
+def slot_end_s(s: State, slot: int) -> float:
     """End of slot `slot`: the next one's start, or never for the last, which holds on."""
     if slot + 1 == s.forecast_g_per_kwh.shape[1]:
         return math.inf
@@ -30,7 +30,7 @@ def slot_end_s(s: State, slot):
 
 
 @inlined
-def cleaner_s(s: State, t_s, until_s, g_per_kwh):
+def cleaner_s(s: State, t_s: float, until_s: float, g_per_kwh: float) -> float:
     """Time in (t_s, until_s) whose forecast is below `g_per_kwh`."""
     forecast = s.forecast_g_per_kwh[s.clock[0]["issue_at"]]
     total_s = 0.0
@@ -46,7 +46,7 @@ def cleaner_s(s: State, t_s, until_s, g_per_kwh):
 
 
 @inlined
-def cleanest_slot(s: State, t_s, until_s):
+def cleanest_slot(s: State, t_s: float, until_s: float) -> int:
     """The slot with the lowest forecast among those that overlap (t_s, until_s), the earliest on ties."""
     forecast = s.forecast_g_per_kwh[s.clock[0]["issue_at"]]
     best = slot_at(s, t_s)
@@ -59,7 +59,7 @@ def cleanest_slot(s: State, t_s, until_s):
 
 
 @inlined
-def first_slot_below(s: State, t_s, g_per_kwh):
+def first_slot_below(s: State, t_s: float, g_per_kwh: float) -> int:
     """The first slot that ends after `t_s` with a forecast at or below `g_per_kwh`; the number of slots if there is none."""
     forecast = s.forecast_g_per_kwh[s.clock[0]["issue_at"]]
     slot = slot_at(s, t_s)

@@ -11,6 +11,7 @@ from caps_fast import arrays, scenario
 from caps_fast.arrays import NONE, Array, State
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.containers import mintree
+from caps_fast.policy import TRAITS, is_gated
 
 
 class Means(NamedTuple):
@@ -115,7 +116,7 @@ def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Mean
     fields["mean_gamma"] = max(trace.integral(0.0, config.horizon_s) / config.horizon_s, 1e-9)
     fields |= {"kv_capacity_tokens": cluster.kv_capacity_tokens or 0, "max_batch": cluster.max_batch}
     fields["chunk_tokens"] = cluster.chunk_tokens if cluster.prefill == "chunked" else 0
-    fields |= {"preempts": policy.preempts, "gated": policy.gated}
+    fields |= {"preempts": TRAITS[type(policy)].preempts(policy), "gated": is_gated(type(policy))}
     for name, value in fields.items():
         setup[name] = value
     return setup
@@ -153,7 +154,6 @@ def _gpus(config: scenario.Scenario, ranges: list[tuple[int, int, int]]) -> Arra
     gpus = np.zeros(config.cluster.gpus, arrays.GPU)
     gpus["pool"] = np.repeat(np.arange(len(config.cluster.pools)), config.cluster.pools)
     gpus["queue"] = np.repeat(np.arange(len(ranges)), [end - first for first, end, _ in ranges])
-    gpus["leap_end_s"] = np.inf
     for name in ("prompt_head", "prompt_tail", "joiner_head", "joiner_tail", "claim_head", "claim_tail"):
         gpus[name] = NONE
     return gpus

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import State
 
 
 @inlined
-def power_w(setup, batch):
+def power_w(setup: Any, batch: float) -> float:
     """Draw of a GPU with `batch` members, Eq. 2."""
     utilization = batch / setup["max_batch"]
     return setup["idle_w"] + (setup["peak_w"] - setup["idle_w"]) * utilization ** setup["power_exponent"]
 
 
 @inlined
-def leap_s(step_s, iterations, growth_s):
+def leap_s(step_s: float, iterations: int, growth_s: float) -> float:
     """Length of `iterations` iterations, the first `step_s` long and each longer than the one before by `growth_s`."""
     return iterations * step_s + growth_s * (0.5 * iterations * (iterations - 1))
 
 
 @inlined
-def iterations_until(elapsed_s, step_s, growth_s):
+def iterations_until(elapsed_s: float, step_s: float, growth_s: float) -> int:
     """Smallest number of iterations, at least 1, that take `elapsed_s` or longer."""
     if growth_s > 0.0:
         linear = step_s - 0.5 * growth_s
@@ -38,7 +39,7 @@ def iterations_until(elapsed_s, step_s, growth_s):
 
 
 @inlined
-def intensity_integral(s: State, from_s, to_s):
+def intensity_integral(s: State, from_s: float, to_s: float) -> float:
     """Integral of intensity over [from_s, to_s] in g/kWh s, where `to_s` lies in the sample in force at the clock."""
     last = s.clock[0]["carbon_at"]
     first = last

@@ -168,7 +168,7 @@ def collect(config: scenario.Scenario, state: State, trace: CarbonTrace, end_s: 
         pools=state.pools,
         histograms=state.histograms,
         idle_energy_j=max(idle_w * idle_s, 0.0),
-        idle_carbon_g=max(idle_w * idle_intensity / J_PER_KWH, 0.0),
+        idle_carbon_g=max(float(idle_w * idle_intensity / J_PER_KWH), 0.0),
         samples=state.series[: int(state.clock[0]["samples"])],
         requests=requests,
     )

@@ -71,7 +71,7 @@ class Run:
         if sample_every_s is not None:
             state.setup["sample_step_s"] = sample_every_s
             state = state._replace(series=np.zeros((math.ceil(config.horizon_s / sample_every_s) + 1, len(state.pools)), arrays.SAMPLE))
-        compile_for(policy)
+        compile_for(policy, state)
         return cls(config, policy, view, state, [] if record_requests else None)
 
     def feed(self, requests: Array, until_s: float) -> None:

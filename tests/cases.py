@@ -120,10 +120,10 @@ def _requests(draw: Any, rng: np.random.Generator, horizon_s: float) -> Array:
 def play_fast(case: Case, block: int = 10**9) -> Result:
     """The kernel's play, fed in blocks of so many requests (requests that arrive together stay together)."""
     policy = make_policy(case.config)
-    compile_for(policy)
     state = pack(case.config, policy, layout_of(policy, case.config), case.monitor, case.means)
     state.setup["record"] = 1
     state.setup["mean_gamma"] = GAMMA_MEAN
+    compile_for(policy, state)
     run = Run(case.config, policy, case.monitor, state, [])
     at = 0
     while at < len(case.requests):

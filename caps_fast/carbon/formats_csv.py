@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FIRST_ROW = 2
-TIME_NAMES = ("valid_at", "datetime", "timestamp", "point_time", "time", "date", "from")
-VALUE_WORDS = ("g_per_kwh", "carbon_intensity", "carbonintensity", "carbon intensity", "intensity", "moer", "carbon", "co2", "value")
-UNIT_WORDS = (
-    ("g/kWh", ("g_per_kwh", "gco2", "g/kwh", "gco₂")),
-    ("lb/MWh", ("lb_per_mwh", "lbs_co2_per_mwh", "lb/mwh", "lbs/mwh")),
-    ("kg/MWh", ("kg_per_mwh", "kg/mwh")),
-)
+TIME_NAMES = ("datetime", "timestamp", "point_time", "time", "date", "from")
+VALUE_NAMES = ("value", "carbon", "co2", "moer")
+VALUE_WORDS = ("intensity", "moer", "per_kwh", "per_mwh", "/kwh", "/mwh")
+UNIT_PATTERNS = {"g/kWh": r"(?<![a-z])g.*kwh", "kg/MWh": r"(?<![a-z])kg.*mwh", "lb/MWh": r"(?<![a-z])lbs?.*mwh"}
 MAX_BLOCK_HOURS = 240
 
 
@@ -131,14 +129,8 @@ def _mend_repeated_blocks(rows: pl.DataFrame, path: str) -> pl.DataFrame:
 
 def read_plain(table: Table, path: str, declared: Declared) -> pl.DataFrame:
     """Any table with a time and a value column; the unit is declared, or stands in the value column's name."""
-    time = next(filter(None, (table.column(name) for name in TIME_NAMES)), None)
-    value = next(filter(None, (table.column(word, avoid=(time.lower(),) if time else ()) for word in VALUE_WORDS)), None)
-    if time is None or value is None:
-        missing = "time" if time is None else "value"
-        raise InputError(f"{path}: no {missing} column among {', '.join(table.frame.columns)}; expected columns like time, carbon_intensity")
-    unit = declared.unit or next((unit for unit, words in UNIT_WORDS if any(word in value.lower() for word in words)), None)
-    if unit is None:
-        raise InputError(f"{path}: the unit of column {value!r} is not stated; expected the option unit to be one of {', '.join(G_PER_KWH)}")
+    time, value = _time_column(table), _value_column(table)
+    unit = _unit(value, path, declared.unit)
     valid_at, naive = parse_times(table.frame[time], path, time, FIRST_ROW)
     zone = table.column("zone")
     zones = table.frame[zone] if zone else pl.Series("zone", [declared.zone or UNKNOWN] * valid_at.len())
@@ -148,6 +140,32 @@ def read_plain(table: Table, path: str, declared: Declared) -> pl.DataFrame:
     if naive:
         refuse_clock_change(frame["valid_at"], path)
     return frame
+
+
+def _time_column(table: Table) -> str:
+    exact = {name.lower(): name for name in reversed(table.frame.columns)}
+    found = next((exact[name] for name in TIME_NAMES if name in exact), None) or next(filter(None, map(table.column, TIME_NAMES)), None)
+    if found is None:
+        raise InputError(f"{table.path}: no time column among {', '.join(table.frame.columns)}; expected columns like time, carbon_intensity")
+    return found
+
+
+def _value_column(table: Table) -> str:
+    found = [name for name in table.frame.columns if name.lower() in VALUE_NAMES or any(word in name.lower() for word in VALUE_WORDS)]
+    if len(found) != 1:
+        told = f"columns {', '.join(found)} could each be the value" if found else f"no value column among {', '.join(table.frame.columns)}"
+        raise InputError(f"{table.path}: {told}; expected one column like carbon_intensity")
+    return found[0]
+
+
+def _unit(column: str, path: str, declared: str | None) -> str:
+    stated = next((unit for unit, pattern in UNIT_PATTERNS.items() if re.search(pattern, column.lower())), None)
+    unit = declared or stated
+    if unit is None:
+        raise InputError(f"{path}: the unit of column {column!r} is not stated; expected the option unit to be one of {', '.join(G_PER_KWH)}")
+    if stated is not None and G_PER_KWH[stated] != G_PER_KWH[unit]:
+        raise InputError(f"unit {unit!r}: column {column!r} of {path} is in {stated}; expected that unit, or none given")
+    return unit
 
 
 _CLOCK_HINT = " (local times repeat an hour when clocks go back: give UTC, or times with an offset)"

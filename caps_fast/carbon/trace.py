@@ -21,9 +21,12 @@ Floats = NDArray[np.float64]
 
 CARBON_STREAM = 0xC02
 """Key of the built-in trace's random stream."""
-BUILT_IN_SEED = 2024
-"""The built-in trace is an input, not a draw of the run: every seed of a study sees the same grid."""
-HISTORY_DAYS = 8
+BUILT_IN_SEED = 23
+"""The built-in trace is an input, not a draw of the run: every seed of a study sees the same grid.
+
+Of small seeds, this one's first week has a mean within 1 % of the source's.
+"""
+HISTORY_DAYS = 28
 TAIL_DAYS = 12
 DAY_CORRELATION = 0.6
 """Neighbouring days' levels: CAISO 2024, log daily means about their 15-day running mean, lag 1 (0.57)."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SERIES = ("zone", "kind", "scope", "forecast")
 FLAT_STEPS = 24  # so many equal samples in a row are an oddity
+DAILY_FROM = timedelta(days=60)
 INK = "#333333"
 COLORS = ("#2a6f97", "#c8553d", "#6a994e", "#8d6a9f", "#bc8a2b", "#5c677d")
 
@@ -39,16 +40,19 @@ def picture(path: str, frame: pl.DataFrame) -> Figure:
     figure = Figure(figsize=(10.5, 3.8), layout="constrained")
     figure.suptitle(f"{path.rpartition('/')[2]}: grid carbon intensity", color=INK, fontsize=12)
     over_time, by_hour = figure.subplots(1, 2, width_ratios=(2, 1))
+    daily = any(part["valid_at"].max() - part["valid_at"].min() > DAILY_FROM for part in parts)  # type: ignore[operator]
     for part, color in zip(parts, COLORS, strict=False):
-        _draw_series(over_time, by_hour, part, color)
+        _draw_series(over_time, by_hour, part, color, daily)
     over_time.set(ylabel="g/kWh", ylim=(0, None))
-    over_time.set_title("Over time (UTC); daily means where it is long", loc="left", fontsize=10, color=INK)
-    over_time.legend(frameon=False, fontsize=8, loc="upper right")
+    over_time.set_title("Daily means (UTC)" if daily else "Over time (UTC)", loc="left", fontsize=10, color=INK)
+    over_time.legend(frameon=False, fontsize=8, loc="lower left")
     by_hour.set(xlabel="hour of day (UTC)", ylim=(0, None), xlim=(0, 23), xticks=range(0, 24, 3))
     by_hour.set_title("By hour: mean, and 10 to 90 % of days", loc="left", fontsize=10, color=INK)
     for axes in (over_time, by_hour):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
+        axes.xaxis.label.set_fontsize(9)
+        axes.yaxis.label.set_fontsize(9)
     return figure
 
 
@@ -106,10 +110,10 @@ def _hours(part: pl.DataFrame, of: pl.Expr) -> list[float | None]:
     return [by_hour.get(hour) for hour in range(24)]
 
 
-def _draw_series(over_time: Axes, by_hour: Axes, part: pl.DataFrame, color: str) -> None:
+def _draw_series(over_time: Axes, by_hour: Axes, part: pl.DataFrame, color: str, daily: bool) -> None:
     name = " ".join(part[key][0] for key in ("zone", "kind", "scope") if part[key][0] != "unknown") + (" (forecast)" if part["forecast"][0] else "")
     shown = part.group_by("valid_at", maintain_order=True).agg(pl.col("g_per_kwh").mean()).sort("valid_at")
-    if shown["valid_at"][-1] - shown["valid_at"][0] > timedelta(days=60):
+    if daily:
         shown = shown.group_by_dynamic("valid_at", every="1d").agg(pl.col("g_per_kwh").mean())
     over_time.plot(shown["valid_at"].dt.replace_time_zone(None).to_numpy(), shown["g_per_kwh"].to_numpy(), color=color, linewidth=0.9, label=name)
     hours = np.arange(24)

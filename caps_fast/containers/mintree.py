@@ -36,46 +36,53 @@ def plan(leaf_counts: list[int]) -> tuple[Array, int]:
 
 
 @inlined
-def smallest(tree, levels):
-    """The smallest value of a tree."""
-    at = levels[levels[8] - 1]
-    found = tree[at]
-    for i in range(1, 8):
-        found = min(found, tree[at + i])
-    return found
+def least_of_8(tree: Array, at: int) -> float:
+    """The smallest of 8 neighbours, compared in pairs so that the processor need not wait for each."""
+    a = tree[at] if tree[at] < tree[at + 1] else tree[at + 1]
+    b = tree[at + 2] if tree[at + 2] < tree[at + 3] else tree[at + 3]
+    c = tree[at + 4] if tree[at + 4] < tree[at + 5] else tree[at + 5]
+    d = tree[at + 6] if tree[at + 6] < tree[at + 7] else tree[at + 7]
+    e = a if a < b else b
+    f = c if c < d else d
+    return e if e < f else f
 
 
 @inlined
-def where_smallest(tree, levels, value):
+def smallest(tree: Array, levels: Array) -> float:
+    """The smallest value of a tree."""
+    return least_of_8(tree, levels[levels[8] - 1])
+
+
+@inlined
+def where_smallest(tree: Array, levels: Array, value: float) -> int:
     """Leaf index of the first leaf that equals `value`, the tree's smallest."""
     i = 0
     for depth in range(levels[8] - 1, -1, -1):
         at = levels[depth] + i
-        while tree[at] != value:
-            at += 1
-        i = (at - levels[depth]) * 8
-    return i // 8
+        step = 7
+        for k in range(6, -1, -1):
+            step = k if tree[at + k] == value else step
+        i = (i + step) << 3
+    return i >> 3
 
 
 @inlined
-def put(tree, levels, leaf, value):
+def put(tree: Array, levels: Array, leaf: int, value: float) -> None:
     """Set a leaf and restore the minima above it."""
     i = leaf
-    for depth in range(levels[8]):
+    for depth in range(levels[8] - 1):
         at = levels[depth] + i
         before = tree[at]
         tree[at] = value
-        if depth + 1 == levels[8]:
-            return
-        up = levels[depth + 1] + i // 8
+        up = levels[depth + 1] + (i >> 3)
         parent = tree[up]
         if value > parent:
-            if before != parent:
+            if before > parent:
                 return
-            first = levels[depth] + (i // 8) * 8
-            value = tree[first]
-            for k in range(1, 8):
-                value = min(value, tree[first + k])
-        if value == parent:
+            value = least_of_8(tree, levels[depth] + (i & ~7))
+            if value == parent:
+                return
+        elif value == parent:
             return
-        i = i // 8
+        i >>= 3
+    tree[levels[levels[8] - 1] + i] = value

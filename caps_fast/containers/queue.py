@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import NONE, State
+from caps_fast.arrays import NONE, Array, State
 
 
 @inlined
-def before(live, a, b):
+def before(live: Array, a: int, b: int) -> bool:
     """Does request `a` go before request `b`?"""
     return live[a]["key"] < live[b]["key"] or (live[a]["key"] == live[b]["key"] and live[a]["seq"] < live[b]["seq"])
 
 
 @inlined
-def meld(live, a, b):
+def meld(live: Array, a: int, b: int) -> int:
     """One heap of two roots."""
     if a == NONE:
         return b
@@ -27,7 +27,7 @@ def meld(live, a, b):
 
 
 @inlined
-def pop_root(live, root):
+def pop_root(live: Array, root: int) -> int:
     """The heap without its root: melds the children in pairs, then the pairs."""
     pairs = NONE
     rest = live[root]["child"]
@@ -47,7 +47,7 @@ def pop_root(live, root):
 
 
 @inlined
-def push(s: State, q, r):
+def push(s: State, q: int, r: int) -> None:
     """Put request `r`, whose key is set, into queue `q`."""
     queue = s.queues[q]
     live = s.live
@@ -68,7 +68,7 @@ def push(s: State, q, r):
 
 
 @inlined
-def peek(s: State, q):
+def peek(s: State, q: int) -> int:
     """The request that goes first; the queue must not be empty."""
     head = s.queues[q]["head"]
     root = s.queues[q]["root"]
@@ -78,7 +78,7 @@ def peek(s: State, q):
 
 
 @inlined
-def pop(s: State, q, r):
+def pop(s: State, q: int, r: int) -> None:
     """Take out request `r`, which `peek` has found."""
     queue = s.queues[q]
     live = s.live

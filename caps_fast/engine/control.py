@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from caps_fast._jit import inlined
-from caps_fast.arrays import State
+from caps_fast.arrays import Array, State
 from caps_fast.engine.gpu import mark_dirty
 from caps_fast.policy import gate
 
 
 @inlined
-def in_force(times_s, at, now_s):
+def in_force(times_s: Array, at: int, now_s: float) -> int:
     """Index of the last time that is not after `now_s`, searched onwards from `at`."""
     while at + 1 < times_s.shape[0] and times_s[at + 1] <= now_s:
         at += 1
@@ -17,7 +19,7 @@ def in_force(times_s, at, now_s):
 
 
 @inlined
-def step(s: State, policy):
+def step(s: State, policy: Any) -> None:
     """One control step at the clock's time."""
     clock = s.clock[0]
     now_s = clock["now_s"]
@@ -35,7 +37,7 @@ def step(s: State, policy):
 
 
 @inlined
-def _ask_gate(s: State, policy, q):
+def _ask_gate(s: State, policy: Any, q: int) -> None:
     queue = s.queues[q]
     now_open = gate(policy, s.clock[0]["now_s"], q, s)
     if now_open and not queue["open"]:
@@ -46,7 +48,7 @@ def _ask_gate(s: State, policy, q):
 
 
 @inlined
-def _sample(s: State):
+def _sample(s: State) -> None:
     """Record every pool."""
     row = s.series[s.clock[0]["samples"]]
     for p in range(row.shape[0]):

@@ -6,19 +6,21 @@ import math
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import GOLD, NONE, State
-from caps_fast.containers import mintree, queue
+from caps_fast.containers import decoders, flexible, mintree
 from caps_fast.engine import ledger
 from caps_fast.physics import intensity_integral, iterations_until, leap_s
 
 
 @inlined
-def reserve(s: State, g, residents, kv_tokens):
+def reserve(s: State, g: int, residents: int, kv_tokens: int) -> None:
     """Change what GPU `g` has reserved, and the trees that `find` reads."""
     gpu = s.gpus[g]
     gpu["residents"] += residents
     gpu["kv_tokens"] += kv_tokens
     q = gpu["queue"]
     s.queues[q]["residents"] += residents
+    if s.queues[q]["end_gpu"] - s.queues[q]["first_gpu"] == 1:
+        return
     leaf = g - s.queues[q]["first_gpu"]
     mintree.put(s.tree, s.levels[1 + q], leaf, float(gpu["residents"]))
     if s.setup[0]["kv_capacity_tokens"] > 0:
@@ -28,19 +30,22 @@ def reserve(s: State, g, residents, kv_tokens):
 
 
 @inlined
-def find(s: State, q, r):
+def find(s: State, q: int, r: int) -> int:
     """The GPU of queue `q` with the fewest residents that has room for request `r`; NONE if there is none."""
     levels = s.levels[1 + q]
     first = s.queues[q]["first_gpu"]
     limit = s.setup[0]["max_batch"]
+    capacity = s.setup[0]["kv_capacity_tokens"]
+    need = s.live[r]["input_tokens"] + s.live[r]["output_tokens"]
+    if s.queues[q]["end_gpu"] - first == 1:
+        fits = s.gpus[first]["residents"] < limit and (capacity == 0 or s.gpus[first]["kv_tokens"] + need <= capacity)
+        return first if fits else NONE
     fewest = mintree.smallest(s.tree, levels)
     if fewest >= limit:
         return NONE
     g = first + mintree.where_smallest(s.tree, levels, fewest)
-    capacity = s.setup[0]["kv_capacity_tokens"]
     if capacity == 0:
         return g
-    need = s.live[r]["input_tokens"] + s.live[r]["output_tokens"]
     if s.gpus[g]["kv_tokens"] + need <= capacity:
         return g
     if -mintree.smallest(s.room_tree, levels) < need:
@@ -54,7 +59,7 @@ def find(s: State, q, r):
 
 
 @inlined
-def touch(s: State, g):
+def touch(s: State, g: int) -> None:
     """Note that GPU `g` is between iterations at this instant."""
     if not s.gpus[g]["touched"]:
         s.gpus[g]["touched"] = 1
@@ -63,7 +68,7 @@ def touch(s: State, g):
 
 
 @inlined
-def admit(s: State, g, r):
+def admit(s: State, g: int, r: int) -> None:
     """Make request `r` a resident of GPU `g`, whose reservation stands; it joins at the next start of an iteration."""
     gpu = s.gpus[g]
     live = s.live
@@ -82,7 +87,7 @@ def admit(s: State, g, r):
         live[gpu["joiner_tail"]]["next"] = r
     gpu["joiner_tail"] = r
     if s.setup[0]["preempts"] and live[r]["tier"] != GOLD:
-        _enlist(s, gpu["queue"], r)
+        flexible.append(s, gpu["queue"], r)
     live[r]["prompt_counted"] = live[r]["prompt_left"]
     s.queues[gpu["queue"]]["prompt_tokens"] += live[r]["prompt_counted"]
     if gpu["running"]:
@@ -92,7 +97,7 @@ def admit(s: State, g, r):
 
 
 @inlined
-def cut(s: State, g):
+def cut(s: State, g: int) -> None:
     """End the leap of GPU `g` with the iteration in progress."""
     gpu = s.gpus[g]
     if gpu["leap_iterations"] == 1:
@@ -101,12 +106,11 @@ def cut(s: State, g):
     count = iterations_until(s.clock[0]["now_s"] - gpu["leap_start_s"], gpu["step_s"], growth_s)
     if count < gpu["leap_iterations"]:
         gpu["leap_iterations"] = count
-        gpu["leap_end_s"] = gpu["leap_start_s"] + leap_s(gpu["step_s"], count, growth_s)
-        mintree.put(s.tree, s.levels[0], g, gpu["leap_end_s"])
+        mintree.put(s.tree, s.levels[0], g, gpu["leap_start_s"] + leap_s(gpu["step_s"], count, growth_s))
 
 
 @inlined
-def begin(s: State, g):
+def begin(s: State, g: int) -> None:
     """Start the next leap of GPU `g`, or let it idle."""
     gpu = s.gpus[g]
     gpu["touched"] = 0
@@ -115,7 +119,6 @@ def begin(s: State, g):
         gpu["energy_per_member_j"] = 0.0
         gpu["carbon_per_member_g"] = 0.0
         gpu["context_tokens"] = 0
-        gpu["leap_end_s"] = math.inf
         mintree.put(s.tree, s.levels[0], g, math.inf)
         return
     setup = s.setup[0]
@@ -148,14 +151,13 @@ def begin(s: State, g):
     gpu["step_s"] = step_s
     gpu["leap_start_s"] = s.clock[0]["now_s"]
     gpu["leap_iterations"] = count
-    gpu["leap_end_s"] = gpu["leap_start_s"] + leap_s(step_s, count, growth_s)
     gpu["running"] = 1
-    mintree.put(s.tree, s.levels[0], g, gpu["leap_end_s"])
+    mintree.put(s.tree, s.levels[0], g, gpu["leap_start_s"] + leap_s(step_s, count, growth_s))
 
 
 @inlined
-def end(s: State, g):
-    """Close the leap of GPU `g`, which ends now: account for it, move tokens, let the finished go and claimants in."""
+def end(s: State, g: int) -> None:
+    """Close the leap of GPU `g`, which ends now: account for it, move tokens, let the finished go."""
     gpu = s.gpus[g]
     charge(s, g)
     gpu["running"] = 0
@@ -164,20 +166,18 @@ def end(s: State, g):
         gpu["context_tokens"] += gpu["decoding"] * gpu["leap_iterations"]
         while gpu["heap_len"] > 0 and s.finish_at[g, 0] == gpu["iterations_done"]:
             r = s.finish_who[g, 0]
-            _heap_remove(s, g, 0)
+            decoders.remove(s, g, 0)
             gpu["context_tokens"] -= s.live[r]["input_tokens"] + s.live[r]["output_tokens"]
             _leave_finished(s, g, r)
     if gpu["chunk"] > 0:
         _process_prompts(s, g, gpu["chunk"] * gpu["leap_iterations"])
-    if gpu["claim_head"] != NONE:
-        _honour_claims(s, g)
     touch(s, g)
     if s.queues[gpu["queue"]]["waiting"] > 0:
         mark_dirty(s, gpu["queue"])
 
 
 @inlined
-def mark_dirty(s: State, q):
+def mark_dirty(s: State, q: int) -> None:
     """Have queue `q` dispatched at this instant."""
     if not s.queues[q]["dirty"]:
         s.queues[q]["dirty"] = 1
@@ -186,7 +186,7 @@ def mark_dirty(s: State, q):
 
 
 @inlined
-def charge(s: State, g):
+def charge(s: State, g: int) -> None:
     """Account for the leap of GPU `g` up to now: energy, carbon and time, to the pool and per member."""
     gpu = s.gpus[g]
     elapsed_s = s.clock[0]["now_s"] - gpu["leap_start_s"]
@@ -205,88 +205,7 @@ def charge(s: State, g):
 
 
 @inlined
-def claim(s: State, q, r):
-    """Let Gold request `r` take the place of the flexible resident of queue `q` that was admitted last. Is there one?"""
-    live = s.live
-    capacity = s.setup[0]["kv_capacity_tokens"]
-    need = live[r]["input_tokens"] + live[r]["output_tokens"]
-    victim = s.queues[q]["flexible_tail"]
-    while victim != NONE:
-        extra = max(0, need - live[victim]["input_tokens"] - live[victim]["output_tokens"])
-        if capacity == 0 or s.gpus[live[victim]["gpu"]]["kv_tokens"] + extra <= capacity:
-            break
-        victim = live[victim]["flexible_prev"]
-    if victim == NONE:
-        return False
-    g = live[victim]["gpu"]
-    gpu = s.gpus[g]
-    _delist(s, q, victim)
-    live[victim]["giving_way"] = 1
-    live[r]["child"] = victim
-    live[r]["next"] = NONE
-    if gpu["claim_head"] == NONE:
-        gpu["claim_head"] = r
-    else:
-        live[gpu["claim_tail"]]["next"] = r
-    gpu["claim_tail"] = r
-    reserve(s, g, 0, extra)
-    if gpu["running"]:
-        cut(s, g)
-    return True
-
-
-@inlined
-def _honour_claims(s: State, g):
-    """At an iteration's end: victims that have not just finished return to the front of their queue, claimants come in."""
-    gpu = s.gpus[g]
-    live = s.live
-    r = gpu["claim_head"]
-    gpu["claim_head"] = NONE
-    while r != NONE:
-        after = live[r]["next"]
-        victim = live[r]["child"]
-        need = live[r]["input_tokens"] + live[r]["output_tokens"]
-        freed = live[victim]["input_tokens"] + live[victim]["output_tokens"]
-        if live[victim]["giving_way"]:
-            _evict(s, g, victim)
-        reserve(s, g, 1, need - max(0, need - freed))
-        admit(s, g, r)
-        r = after
-
-
-@inlined
-def _evict(s: State, g, r):
-    """Request `r` leaves GPU `g` with its progress kept, for the front of its queue."""
-    live = s.live
-    gpu = s.gpus[g]
-    q = gpu["queue"]
-    live[r]["giving_way"] = 0
-    if live[r]["joined"]:
-        live[r]["energy_j"] += gpu["energy_per_member_j"] - live[r]["energy_base_j"]
-        live[r]["carbon_g"] += gpu["carbon_per_member_g"] - live[r]["carbon_base_g"]
-        if live[r]["prompt_left"] > 0:
-            gpu["prompt_head"], gpu["prompt_tail"] = _unlink(live, gpu["prompt_head"], gpu["prompt_tail"], r)
-            gpu["prompt_tokens"] -= live[r]["prompt_left"]
-        else:
-            at = 0
-            while s.finish_who[g, at] != r:
-                at += 1
-            live[r]["decode_left"] = s.finish_at[g, at] - gpu["iterations_done"]
-            _heap_remove(s, g, at)
-            gpu["context_tokens"] -= live[r]["input_tokens"] + live[r]["output_tokens"] - live[r]["decode_left"]
-    else:
-        gpu["joiner_head"], gpu["joiner_tail"] = _unlink(live, gpu["joiner_head"], gpu["joiner_tail"], r)
-    if live[r]["prompt_left"] > 0:
-        s.queues[q]["prompt_tokens"] -= live[r]["prompt_counted"]
-    reserve(s, g, -1, -(live[r]["input_tokens"] + live[r]["output_tokens"]))
-    live[r]["joined"] = 0
-    live[r]["key"] = -math.inf
-    queue.push(s, q, r)
-    s.clock[0]["preemptions"] += 1
-
-
-@inlined
-def _join(s: State, g):
+def _join(s: State, g: int) -> None:
     """Make the joiners of GPU `g` members: prompts queue for the chunk, resumed sequences decode on."""
     gpu = s.gpus[g]
     live = s.live
@@ -307,12 +226,12 @@ def _join(s: State, g):
             gpu["prompt_tokens"] += live[r]["prompt_left"]
         else:
             gpu["context_tokens"] += live[r]["input_tokens"] + live[r]["output_tokens"] - live[r]["decode_left"]
-            _heap_push(s, g, gpu["iterations_done"] + live[r]["decode_left"], r)
+            decoders.push(s, g, gpu["iterations_done"] + live[r]["decode_left"], r)
         r = after
 
 
 @inlined
-def _process_prompts(s: State, g, tokens):
+def _process_prompts(s: State, g: int, tokens: int) -> None:
     """Take `tokens` prompt tokens off the prompts of GPU `g` in order; those complete have their first token."""
     gpu = s.gpus[g]
     live = s.live
@@ -331,11 +250,11 @@ def _process_prompts(s: State, g, tokens):
             _leave_finished(s, g, r)
         else:
             gpu["context_tokens"] += live[r]["input_tokens"] + 1
-            _heap_push(s, g, gpu["iterations_done"] + live[r]["output_tokens"] - 1, r)
+            decoders.push(s, g, gpu["iterations_done"] + live[r]["output_tokens"] - 1, r)
 
 
 @inlined
-def _leave_finished(s: State, g, r):
+def _leave_finished(s: State, g: int, r: int) -> None:
     """Request `r` is done: it leaves GPU `g` and the books are closed on it."""
     gpu = s.gpus[g]
     live = s.live
@@ -345,89 +264,6 @@ def _leave_finished(s: State, g, r):
         if live[r]["giving_way"]:
             live[r]["giving_way"] = 0
         else:
-            _delist(s, gpu["queue"], r)
+            flexible.remove(s, gpu["queue"], r)
     reserve(s, g, -1, -(live[r]["input_tokens"] + live[r]["output_tokens"]))
     ledger.finish(s, r)
-
-
-@inlined
-def _enlist(s: State, q, r):
-    """Append `r` to the flexible residents of queue `q`, in order of admission."""
-    tail = s.queues[q]["flexible_tail"]
-    s.live[r]["flexible_prev"] = tail
-    s.live[r]["flexible_next"] = NONE
-    if tail != NONE:
-        s.live[tail]["flexible_next"] = r
-    s.queues[q]["flexible_tail"] = r
-
-
-@inlined
-def _delist(s: State, q, r):
-    """Take `r` out of the flexible residents of queue `q`."""
-    before = s.live[r]["flexible_prev"]
-    after = s.live[r]["flexible_next"]
-    if before != NONE:
-        s.live[before]["flexible_next"] = after
-    if after != NONE:
-        s.live[after]["flexible_prev"] = before
-    else:
-        s.queues[q]["flexible_tail"] = before
-
-
-@inlined
-def _unlink(live, head, tail, r):
-    """Head and tail of a linked list without `r`, which is in it."""
-    after = live[r]["next"]
-    if head == r:
-        return after, (NONE if after == NONE else tail)
-    at = head
-    while live[at]["next"] != r:
-        at = live[at]["next"]
-    live[at]["next"] = after
-    return head, (at if tail == r else tail)
-
-
-@inlined
-def _heap_push(s: State, g, finish_at, r):
-    """Let `r` end at decode iteration `finish_at` of GPU `g`."""
-    at = s.gpus[g]["heap_len"]
-    s.gpus[g]["heap_len"] += 1
-    _sift_up(s, g, at, finish_at, r)
-
-
-@inlined
-def _sift_up(s: State, g, at, finish_at, r):
-    keys = s.finish_at[g]
-    who = s.finish_who[g]
-    while at > 0:
-        up = (at - 1) // 2
-        if keys[up] <= finish_at:
-            break
-        keys[at] = keys[up]
-        who[at] = who[up]
-        at = up
-    keys[at] = finish_at
-    who[at] = r
-
-
-@inlined
-def _heap_remove(s: State, g, at):
-    """Take the entry at position `at` out of the heap of GPU `g`."""
-    keys = s.finish_at[g]
-    who = s.finish_who[g]
-    size = s.gpus[g]["heap_len"] - 1
-    s.gpus[g]["heap_len"] = size
-    if at == size:
-        return
-    key = keys[size]
-    r = who[size]
-    while 2 * at + 1 < size:
-        down = 2 * at + 1
-        if down + 1 < size and keys[down + 1] < keys[down]:
-            down += 1
-        if key <= keys[down]:
-            break
-        keys[at] = keys[down]
-        who[at] = who[down]
-        at = down
-    _sift_up(s, g, at, key, r)

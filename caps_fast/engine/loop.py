@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from caps_fast._jit import inlined, kernel
 from caps_fast.arrays import GOLD, LP, NONE, State
 from caps_fast.containers import mintree, queue
-from caps_fast.engine import control, gpu
+from caps_fast.engine import control, gpu, preempt
 from caps_fast.engine.ledger import cell_of
 from caps_fast.policy import order, route
 
 
 @kernel
-def advance(s: State, policy, until_s, draining):
+def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
     """Simulate every instant before `until_s`, or, draining, until nothing is left.
 
     Mutates all arrays of `s`. `s.clock.cursor` is the next request of `s.block`; the caller sees to it that the block holds every arrival before
@@ -37,9 +38,10 @@ def advance(s: State, policy, until_s, draining):
         while leap_end_s == now_s:
             clock["events"] += 1
             g = mintree.where_smallest(s.tree, s.levels[0], leap_end_s)
-            s.gpus[g]["leap_end_s"] = math.inf
             mintree.put(s.tree, s.levels[0], g, math.inf)
             gpu.end(s, g)
+            if s.gpus[g]["claim_head"] != NONE:
+                preempt.honour_claims(s, g)
             leap_end_s = mintree.smallest(s.tree, s.levels[0])
         while arrival_s == now_s:
             _arrive(s, policy)
@@ -53,7 +55,7 @@ def advance(s: State, policy, until_s, draining):
 
 
 @inlined
-def _arrive(s: State, policy):
+def _arrive(s: State, policy: Any) -> None:
     """Take the next request of the block in: route it, then claim a place or queue."""
     clock = s.clock[0]
     new = s.block[clock["cursor"]]
@@ -88,7 +90,7 @@ def _arrive(s: State, policy):
     q = route(policy, clock["now_s"], r, s)
     target = s.queues[q]
     if s.setup[0]["preempts"] and request["tier"] == GOLD and target["role"] == LP and target["open"]:
-        if gpu.find(s, q, r) == NONE and gpu.claim(s, q, r):
+        if gpu.find(s, q, r) == NONE and preempt.claim(s, q, r):
             return
     request["held"] = (not target["open"]) or target["backlog"]
     request["key"] = order(policy, clock["now_s"], r, q, s)
@@ -97,7 +99,7 @@ def _arrive(s: State, policy):
 
 
 @inlined
-def _dispatch(s: State, q):
+def _dispatch(s: State, q: int) -> None:
     """Start the head of queue `q`, again and again, while its gate is open and there is room."""
     target = s.queues[q]
     target["dirty"] = 0
@@ -114,7 +116,7 @@ def _dispatch(s: State, q):
 
 
 @kernel
-def settle(s: State, end_s):
+def settle(s: State, end_s: float) -> None:
     """End the run at `end_s` with work unfinished: charge iterations in progress up to then, close what residents have used so far."""
     clock = s.clock[0]
     clock["now_s"] = end_s

@@ -9,17 +9,19 @@ import math
 from typing import NamedTuple
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import BP, BRONZE, CP, GOLD, LP
+from caps_fast.arrays import BP, BRONZE, CP, GOLD, LP, Risk
 from caps_fast.containers.queue import peek
 from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot_below, slot_start_s
 from caps_fast.physics import power_w
-from caps_fast.policy import rules
+from caps_fast.policies.risk import CLOSED_FORM, bin_of, load_of, log_odds, logistic
+from caps_fast.policy import policy, rules
 
 GOLD_FIRST_S = 1e9  # puts Gold before the rest in a queue ordered by arrival
 
 
+@policy(layout="pools", preempts=lambda caps: bool(caps.tiered))
 class Caps(NamedTuple):
-    """Weights of Eq. 4 and the knobs of the closed forms."""
+    """Weights of Eq. 4, the knobs of the closed forms, and the learned risk."""
 
     alpha: float = 1.0
     beta: float = 0.5
@@ -29,13 +31,7 @@ class Caps(NamedTuple):
     plan_margin: float = 1.5
     predicts: int = 1
     tiered: int = 1
-
-    layout = "pools"
-    gated = True
-
-    @property
-    def preempts(self) -> bool:
-        return bool(self.tiered)
+    learned: Risk = CLOSED_FORM
 
 
 class Expected(NamedTuple):
@@ -52,11 +48,14 @@ class Expected(NamedTuple):
 def best_score(policy, t_s, r, s):
     """The pool with the highest score, the lower one on ties."""
     tier = s.live[r]["tier"] if policy.tiered else 3
+    bins = (0, 0)
+    if policy.learned.edges.shape[0] > 0:
+        bins = (bin_of(policy.learned.edges, 0, s.live[r]["input_tokens"]), bin_of(policy.learned.edges, 1, s.live[r]["predicted_tokens"]))
     best = -1
     best_score = -math.inf
     for q in range(s.queues.shape[0]):
         if s.tiers[tier]["roles"] >> s.queues[q]["role"] & 1:
-            found = score(policy, t_s, r, tier, q, s)
+            found = score(policy, t_s, r, tier, bins, q, s)
             if best < 0 or found > best_score:
                 best = q
                 best_score = found
@@ -64,13 +63,16 @@ def best_score(policy, t_s, r, s):
 
 
 @inlined
-def score(policy, t_s, r, tier, q, s):
-    """Eq. 4 for live request `r`, judged as `tier`, in queue `q`."""
+def score(policy, t_s, r, tier, bins, q, s):
+    """Eq. 4 for live request `r`, judged as `tier`, in queue `q`; `bins` are the risk model's, of input and predicted output."""
     setup = s.setup[0]
     request = s.live[r]
     output_tokens = request["predicted_tokens"] if policy.predicts else setup["mean_output_tokens"]
     expected = expect(policy, t_s, request["input_tokens"], output_tokens, q, s)
     violation = risk(policy, expected, s.tiers[tier])
+    if policy.learned.edges.shape[0] > 0:
+        in_pool = logistic(log_odds(policy.learned, tier, s.queues[q]["role"], bins, request["input_tokens"], load_of(q, s)))
+        violation = 1.0 - (1.0 - violation) * (1.0 - in_pool)
     energy_j = power_w(setup, expected.batch) / expected.batch * (setup["prefill_s_per_token"] * request["input_tokens"] + expected.step_s * output_tokens)
     gamma = s.queues[q]["start_g_per_kwh"] if s.queues[q]["role"] == BP else s.clock[0]["gamma"]
     goodput = output_tokens * (1.0 - violation) / setup["mean_output_tokens"]
@@ -114,9 +116,9 @@ def expect(policy, t_s, input_tokens, output_tokens, q, s):
 
 @inlined
 def risk(policy, expected, tier):
-    """Closed-form probability that a limit of `tier` is broken."""
+    """Closed-form probability that a limit of `tier` is broken; by the wait for the gate alone where risk is learned, or nothing predicted."""
     k = policy.risk_sharpness
-    if not policy.predicts:
+    if not policy.predicts or policy.learned.edges.shape[0] > 0:
         return 1.0 - _kept(expected.hold_s, tier["ttft_s"], k) * _kept(expected.hold_s, tier["e2e_s"], k)
     in_time = _kept(expected.ttft_s, tier["ttft_s"], k) * _kept(expected.step_s, tier["tpot_s"], k) * _kept(expected.e2e_s, tier["e2e_s"], k)
     return 1.0 - in_time * _kept(expected.ttft_s - expected.hold_s, tier["ttft_after_release_s"], k)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from caps_fast.policy import rules
+from caps_fast.arrays import State
+from caps_fast.policy import policy, rules
 
 
+@policy(layout="central")
 class CarbonAware(NamedTuple):
     """Starts work only while the intensity is at or below the monitor's threshold."""
 
-    stride: int = 1
-
-    layout = "central"
-    gated = True
-    preempts = False
-
 
 @rules.route(CarbonAware)
-def queue_of(policy, t_s, r, s):
-    return s.live[r]["seq"] * policy.stride % s.queues.shape[0]
+def queue_of(policy: Any, t_s: float, r: int, s: State) -> int:
+    return s.live[r]["seq"] % s.queues.shape[0]
 
 
 @rules.gate(CarbonAware)
-def in_low_carbon(policy, t_s, q, s):
+def in_low_carbon(policy: Any, t_s: float, q: int, s: State) -> bool:
     return s.clock[0]["gamma"] <= s.clock[0]["threshold"]

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from caps_fast.policy import rules
+from caps_fast.arrays import State
+from caps_fast.policy import policy, rules
 
 
+@policy(layout="central")
 class Edf(NamedTuple):
     """Orders by deadline."""
 
-    stride: int = 1
-
-    layout = "central"
-    gated = False
-    preempts = False
-
 
 @rules.route(Edf)
-def queue_of(policy, t_s, r, s):
-    return s.live[r]["seq"] * policy.stride % s.queues.shape[0]
+def queue_of(policy: Any, t_s: float, r: int, s: State) -> int:
+    return s.live[r]["seq"] % s.queues.shape[0]
 
 
 @rules.order(Edf)
-def by_deadline(policy, t_s, r, q, s):
+def by_deadline(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
     return s.live[r]["arrival_s"] + s.tiers[s.live[r]["tier"]]["deadline_s"]

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from caps_fast.policy import rules
+from caps_fast.arrays import State
+from caps_fast.policy import policy, rules
 
 
+@policy(layout="cyclic")
 class RoundRobin(NamedTuple):
     """Deals requests to the GPUs cyclically."""
 
-    stride: int = 1
-
-    layout = "cyclic"
-    gated = False
-    preempts = False
-
 
 @rules.route(RoundRobin)
-def next_gpu(policy, t_s, r, s):
-    return s.live[r]["seq"] * policy.stride % s.queues.shape[0]
+def next_gpu(policy: Any, t_s: float, r: int, s: State) -> int:
+    return s.live[r]["seq"] % s.queues.shape[0]

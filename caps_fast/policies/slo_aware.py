@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from caps_fast.policy import rules
+from caps_fast.arrays import State
+from caps_fast.policy import policy, rules
 
 
+@policy(layout="pools")
 class SloAware(NamedTuple):
     """Gold to the low-latency pools, Silver to the low-carbon ones, Bronze to the batch pools; several of a role are dealt to cyclically."""
 
-    stride: int = 1
-
-    layout = "pools"
-    gated = False
-    preempts = False
-
 
 @rules.route(SloAware)
-def pool_of_tier(policy, t_s, r, s):
+def pool_of_tier(policy: Any, t_s: float, r: int, s: State) -> int:
     tier = s.live[r]["tier"]
     found = 0
     for q in range(s.queues.shape[0]):

@@ -14,6 +14,7 @@ from caps_fast.errors import InputError
 IDLE_W = {"a100": 63.0, "h100": 75.0}  # SplitwiseSim's constants, one GPU
 PEAK_W = {"a100": 400.0, "h100": 700.0}  # the board's limit by its data sheet: SplitwiseSim gives power as a share of it
 QUANTITIES = ("prompt_tokens", "batch", "prompt_s", "step_s", "power_w")
+_ROW = "__row"
 _LABELS = ("model", "hardware", "tensor_parallel", "precision")
 
 
@@ -95,7 +96,9 @@ def read_measurements(path: str | Path, wanted: Mapping[str, str | int | None]) 
     raw = _read(path)
     layout = next((layout for layout in LAYOUTS if set(layout.needs) <= set(raw.columns)), None)
     if layout is None:
-        raise InputError(f"{path}: columns {', '.join(raw.columns)[:200]}: expected {', '.join(QUANTITIES)}, or SplitwiseSim's or ML.ENERGY's table")
+        raise InputError(
+            f"{path}: columns {', '.join(raw.columns[1:])[:200]}: expected {', '.join(QUANTITIES)}, or SplitwiseSim's or ML.ENERGY's table"
+        )
     chosen = _choose(path, raw, layout, wanted)
     labels = {label: str(chosen[name][0]) for label, name in layout.labels.items() if name in chosen.columns}
     gpus = _gpus(path, labels.get("tensor_parallel") or wanted.get("tensor_parallel") or 1)
@@ -116,7 +119,7 @@ def _read(path: str) -> pl.DataFrame:
         raise InputError(f"{path}: not readable as CSV: {(str(error).splitlines() or ['?'])[0][:200]}") from None
     if frame.is_empty():
         raise InputError(f"{path}: no measurements: expected at least one row")
-    return frame.with_row_index("row", offset=1)
+    return frame.with_row_index(_ROW, offset=1)
 
 
 def _choose(path: str, raw: pl.DataFrame, layout: Layout, wanted: Mapping[str, str | int | None]) -> pl.DataFrame:
@@ -149,7 +152,7 @@ def _quantities(path: str, chosen: pl.DataFrame, layout: Layout) -> pl.DataFrame
         bad = (given & ~(numbers[name].is_finite() & (numbers[name] >= 0)).fill_null(value=False)).arg_true()
         if len(bad):
             row = bad[0]
-            raise InputError(f"{path}: row {chosen['row'][row]}: {name} {chosen[name][row]!r}: expected a finite number from 0")
+            raise InputError(f"{path}: row {chosen[_ROW][row]}: {name} {chosen[name][row]!r}: expected a finite number from 0")
     known = {name: expression for name, expression in layout.quantities.items() if layout.name != "plain" or name in chosen.columns}
     return numbers.select(known.get(name, pl.lit(None)).cast(pl.Float64).alias(name) for name in QUANTITIES)
 

@@ -115,6 +115,12 @@ def find(header: Sequence[str], name: str) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
+def listed(header: Sequence[str]) -> str:
+    """Column names for a message: one line, not too long."""
+    shown = ", ".join(header[:12]) + (", ..." if len(header) > 12 else "")
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in shown[:300])
+
+
 def _named(path: str, name: str) -> Format:
     for form in FORMATS:
         if form.name == name:
@@ -128,8 +134,9 @@ def _detected(path: str, header: Sequence[str]) -> Format:
     for form in FORMATS:
         if form.recognises(header):
             return form
-    shown = ", ".join(header[:12]) + (", ..." if len(header) > 12 else "")
-    raise InputError(f"{path}: columns {shown[:300]}: expected those of {', '.join(form.name for form in FORMATS)}, or a column map with a time unit")
+    raise InputError(
+        f"{path}: columns {listed(header)}: expected those of {', '.join(form.name for form in FORMATS)}, or a column map with a time unit"
+    )
 
 
 def _adapted(path: str, form: Format, columns: Mapping[str, str], time_unit: str | None) -> Format:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,8 @@ import polars as pl
 
 from caps_fast.errors import InputError
 from caps_fast.traces import sharegpt
-from caps_fast.traces.formats import FORMATS, OPTIONAL, SHAREGPT, Format, choose, find
+from caps_fast.traces.dates import EXAMPLE, date_expressions
+from caps_fast.traces.formats import FORMATS, OPTIONAL, SHAREGPT, Format, choose, find, listed
 from caps_fast.traces.opening import container, plain
 from caps_fast.traces.tables import Table, open_table
 
@@ -21,8 +21,6 @@ MAX_TURNS = 32_767
 MAX_SPAN_S = 3660 * 86400.0
 TIERS = ("gold", "silver", "bronze")
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T])\d\d:\d\d:\d\d(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?")
-_EXAMPLE = "2023-11-16 18:17:03.97"
 
 
 @dataclass(frozen=True)
@@ -99,10 +97,14 @@ class _Reader:
         self.expected: dict[str, str] = {}
 
     def read(self) -> TraceFile:
-        convert = {"time": self._time, "input_tokens": self._tokens, "output_tokens": self._tokens, "tier": self._tier, "turns": self._turns}
-        expressions = [convert.get(ours, self._text)(ours).alias(ours) for ours in self.names]
+        convert = {"input_tokens": self._tokens, "output_tokens": self._tokens, "tier": self._tier, "turns": self._turns}
+        others = [convert.get(ours, self._text)(ours).alias(ours) for ours in self.names if ours != "time"]
         blank = pl.all_horizontal(pl.all().is_null()) if self.table.kind == "csv" else pl.lit(value=False)
-        frame = self.table.collect(*expressions, blank.alias("blank"))
+        others.append(blank.alias("blank"))
+        for time in self._time("time") if "time" in self.names else [None]:
+            frame = self.table.collect(*([] if time is None else [time.alias("time")]), *others)
+            if time is None or not frame["time"].null_count():
+                break
         self._refuse_bad_values(frame)
         self._refuse_falling_times(frame)
         frame, notes = self._drop(frame)
@@ -117,8 +119,8 @@ class _Reader:
             return None
         name = find(list(self.table.schema), wanted)
         if name is None and (ours in explicit or not (ours in OPTIONAL or (ours == "time" and self.form.optional_time))):
-            shown = ", ".join(self.table.schema)[:300]
-            raise InputError(f"{self.table.path}: column {wanted} is missing: expected it for {ours}, found {shown}")
+            found = listed(list(self.table.schema))
+            raise InputError(f"{self.table.path}: column {wanted} is missing: expected it for {ours}, found {found}")
         if f"{name}_duplicated_0" in self.table.schema:
             raise InputError(f"{self.table.path}: column {name} appears twice: expected one")
         return name
@@ -152,24 +154,22 @@ class _Reader:
         tier = pl.col(self.names[ours]).cast(pl.String).str.strip_chars().str.to_lowercase()
         return pl.when(tier.is_in(TIERS)).then(tier)
 
-    def _time(self, ours: str) -> pl.Expr:
+    def _time(self, ours: str) -> list[pl.Expr]:
+        """Ways to read the time column, to be tried until one reads every row."""
         column = pl.col(self.names[ours])
         kind = self.table.schema[self.names[ours]]
         if isinstance(kind, pl.Datetime):
             self.expected[ours] = "a date and time"
-            return column
+            return [column]
         if self.form.time_unit != "datetime":
             self.expected[ours] = f"a time as a finite number ({self.form.time_unit})"
             number = self._number(ours)
-            return pl.when(number.is_finite()).then(number)
-        self.expected[ours] = f"a date and time like {_EXAMPLE}"
+            return [pl.when(number.is_finite()).then(number)]
+        self.expected[ours] = f"a date and time like {EXAMPLE}"
         if kind != pl.String:
             raise InputError(f"{self.table.path}: column {self.names[ours]} is of type {kind}: expected {self.expected[ours]}")
-        sample = self.table.first_value(self.names[ours])
-        shape = _DATE.fullmatch(sample.strip()) if sample else None
-        if shape is None:
-            return pl.lit(None, pl.Datetime("us"))
-        return column.str.strip_chars().str.to_datetime(f"%Y-%m-%d{shape[1]}%H:%M:%S%.f{'%#z' if shape[2] else ''}", time_unit="us", strict=False)
+        text = column.str.strip_chars()
+        return date_expressions(text, self.table.first_value(self.names[ours])) or [pl.lit(None, pl.Datetime("us"))]
 
     def _refuse_bad_values(self, frame: pl.DataFrame) -> None:
         checked = [ours for ours in self.names if ours in self.expected]

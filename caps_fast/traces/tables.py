@@ -13,7 +13,9 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from caps_fast.errors import InputError
+from caps_fast.traces.formats import listed
 from caps_fast.traces.opening import Container
+from caps_fast.traces.parquet_check import Damaged, check_parquet
 
 _KEYS_FROM_ROWS = 1000  # JSONL has no header: its columns are the keys of the first rows
 
@@ -58,13 +60,14 @@ def open_table(path: str, content: str, kind: Container) -> Table:
     """The table in `content`; CSV and JSONL values are text. Raises InputError."""
     try:
         if kind == "parquet":
+            check_parquet(content)
             scan = pl.scan_parquet(content)
         elif kind == "csv":
             scan = pl.scan_csv(content, infer_schema=False)
         else:
             scan = pl.scan_ndjson(content, schema=dict.fromkeys(_jsonl_keys(path, content), pl.String()))
         return Table(path, content, kind, scan, dict(scan.collect_schema()))
-    except (PolarsError, PanicException, OSError) as error:
+    except (PolarsError, PanicException, OSError, Damaged) as error:
         raise InputError(f"{path}: not readable as {kind}: {_first_line(error)}") from None
 
 
@@ -143,4 +146,4 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return listed((str(error) or type(error).__name__).splitlines()[:1])

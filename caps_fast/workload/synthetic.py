@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from caps_fast import arrays, scenario
 from caps_fast._jit import compiled
@@ -25,8 +26,9 @@ CONTINUES = 0.6  # probability that a conversation goes on after a turn
 MAX_TURNS = 50
 TRAIT_WEIGHTS = np.array([0.6, 0.6, 0.53])  # of tenant, task and input position in the score; sum of squares 1
 TASK_TRAITS = np.array([-1.225, 1.225, 0.0])  # standardised over equally frequent tasks: classification short, generation long
-GRID = 4096
-GRID_REACH = 5.0
+GRID = 4096  # cells of the score table
+GUIDE = 1024  # cells of the guide into the tenants' cumulative shares
+POSITION_REACH = math.sqrt(3.0)  # a uniform position, standardised, lies within +- this
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class SyntheticWorkload:
         self.tenants = tenants(config)
         seed = config.seed if start_s >= 0.0 else config.seed + 2**32  # days before t = 0 are other days
         self._streams = {name: stream(seed, name) for name in ("arrivals", "categories", "inputs", "outputs", "tenants", "tasks", "turns")}
-        self._to_normal = _score_to_normal(self.tenants)
+        self._score = _score_table(self.tenants)
+        self._guide = np.searchsorted(self.tenants.cumulative_share, np.arange(GUIDE) / GUIDE, side="right").astype(np.int32)
         self._category_edges = np.cumsum(self.config.category_shares)
         self._category_edges[-1] = 1.0
         self._log_edges = np.log(np.array(self.config.input_token_edges, np.float64))
@@ -107,67 +110,75 @@ class SyntheticWorkload:
         """Draw everything else for requests that arrive then."""
         size = len(arrivals_s)
         draw = self._streams
-        block = np.zeros(size, arrays.REQUEST)
-        block["arrival_s"] = arrivals_s
+        block = np.empty(size, arrays.REQUEST)
         _draw_features(
             block,
-            (draw["categories"].random(size), draw["tenants"].random(size), draw["tasks"].random(size), draw["turns"].random(size)),
-            (draw["inputs"].standard_normal(size), draw["outputs"].standard_normal(size)),
-            (self._category_edges, self._log_edges, self.tenants.cumulative_share, self.tenants.trait, self._to_normal),
-            (self.tenants.tier, self.tenants.task),
+            arrivals_s,
+            tuple(draw[name].random(size) for name in ("categories", "inputs", "tenants", "tasks", "turns")),
+            draw["outputs"].standard_normal(size),
+            (self._category_edges, self._log_edges, self._guide, self.tenants.cumulative_share),
+            (self.tenants.tier, self.tenants.task, self.tenants.trait),
+            self._score,
             (self.config.output_log_mean, self.config.output_log_sd, self.config.predictability, self.config.max_output_tokens),
         )
         return block
 
 
-def _score_to_normal(who: Tenants) -> Array:
-    """Table of the map from the features' score to a standard normal: float64 (GRID,), over [-GRID_REACH, GRID_REACH]."""
+def _score_table(who: Tenants) -> tuple[float, float, Array]:
+    """The map from the features' score to a standard normal: first score, cells a unit of score, and float64 (GRID + 1,) values."""
     shares = np.diff(who.cumulative_share, prepend=0.0)
     mix = np.full((len(shares), DRAWN_TASKS), (1 - MAIN_TASK_SHARE) / (DRAWN_TASKS - 1))
     mix[np.arange(len(shares)), who.task] = MAIN_TASK_SHARE
-    mean = TRAIT_WEIGHTS[0] * who.trait[:, None] + TRAIT_WEIGHTS[1] * TASK_TRAITS
-    grid = np.linspace(-GRID_REACH, GRID_REACH, GRID)
-    weights, means = (shares[:, None] * mix).ravel(), mean.ravel()
-    below = np.zeros(GRID)
-    for weight, centre in zip(weights, means, strict=True):
-        below += weight * ndtr((grid - centre) / TRAIT_WEIGHTS[2])
-    return np.asarray(ndtri(np.clip(below, 1e-12, 1 - 1e-12)))
+    centres = (TRAIT_WEIGHTS[0] * who.trait[:, None] + TRAIT_WEIGHTS[1] * TASK_TRAITS).ravel()
+    weights = (shares[:, None] * mix).ravel()
+    reach = TRAIT_WEIGHTS[2] * POSITION_REACH
+    grid = np.linspace(centres.min() - reach, centres.max() + reach, GRID + 1)
+    below = np.zeros(GRID + 1)
+    for weight, centre in zip(weights, centres, strict=True):
+        below += weight * np.clip((grid - centre + reach) / (2 * reach), 0.0, 1.0)
+    normal = NormalDist()
+    return float(grid[0]), GRID / float(grid[-1] - grid[0]), np.array([normal.inv_cdf(min(max(p, 1e-7), 1 - 1e-7)) for p in below])
 
 
 @compiled
-def _draw_features(block, uniforms, normals, tables, tenant_columns, output):
+def _draw_features(
+    block: Array, arrivals_s: Array, uniforms: tuple[Array, ...], output_z: Array, tables: Any, tenants: Any, score_table: Any, output: Any
+) -> None:
     """Fill `block` from raw draws."""
-    category_u, tenant_u, task_u, turn_u = uniforms
-    input_z, output_z = normals
-    category_edges, log_edges, tenant_share, tenant_trait, to_normal = tables
-    tenant_tier, tenant_task = tenant_columns
+    category_u, position_u, tenant_u, task_u, turn_u = uniforms
+    category_edges, log_edges, guide, tenant_share = tables
+    tenant_tier, tenant_task, tenant_trait = tenants
+    first_score, cells_per_score, to_normal = score_table
     log_mean, log_sd, predictability, max_output = output
     explained = log_sd * math.sqrt(predictability)
     rest = log_sd * math.sqrt(1.0 - predictability)
-    log_continues = math.log(CONTINUES)
-    per_score = (GRID - 1) / (2.0 * GRID_REACH)
     for i in range(block.shape[0]):
-        category = 0
-        while category < 2 and category_u[i] >= category_edges[category]:
-            category += 1
-        tenant = np.searchsorted(tenant_share, tenant_u[i], side="right")
-        task = tenant_task[tenant]
-        if task_u[i] >= MAIN_TASK_SHARE:
-            other = int((task_u[i] - MAIN_TASK_SHARE) / (1.0 - MAIN_TASK_SHARE) * (DRAWN_TASKS - 1))
-            task = (task + 1 + min(other, DRAWN_TASKS - 2)) % DRAWN_TASKS
-        position = 0.5 * math.erfc(-input_z[i] * math.sqrt(0.5))
+        category = np.int64(category_u[i] >= category_edges[0]) + np.int64(category_u[i] >= category_edges[1])
+        tenant = guide[int(tenant_u[i] * GUIDE)]
+        while tenant_share[tenant] <= tenant_u[i]:
+            tenant += 1
+        other = 1 + min(int((task_u[i] - MAIN_TASK_SHARE) * ((DRAWN_TASKS - 1) / (1.0 - MAIN_TASK_SHARE))), DRAWN_TASKS - 2)
+        task = (tenant_task[tenant] + (other if task_u[i] >= MAIN_TASK_SHARE else 0)) % DRAWN_TASKS
         low = log_edges[category]
-        tokens = int(math.exp(low + position * (log_edges[category + 1] - low)) + 1e-9)
-        score = TRAIT_WEIGHTS[0] * tenant_trait[tenant] + TRAIT_WEIGHTS[1] * TASK_TRAITS[task] + TRAIT_WEIGHTS[2] * input_z[i]
-        at = min(max((score + GRID_REACH) * per_score, 0.0), GRID - 1.000001)
-        cell = int(at)
+        tokens = int(math.exp(low + position_u[i] * (log_edges[category + 1] - low)) + 1e-9)
+        position = (2.0 * position_u[i] - 1.0) * POSITION_REACH
+        score = TRAIT_WEIGHTS[0] * tenant_trait[tenant] + TRAIT_WEIGHTS[1] * TASK_TRAITS[task] + TRAIT_WEIGHTS[2] * position
+        at = max((score - first_score) * cells_per_score, 0.0)
+        cell = min(int(at), GRID - 1)
         z = to_normal[cell] + (at - cell) * (to_normal[cell + 1] - to_normal[cell])
+        predicted = math.exp(log_mean + explained * z)
+        turns = 1
+        goes_on = CONTINUES
+        while turn_u[i] < goes_on and turns < MAX_TURNS:
+            turns += 1
+            goes_on *= CONTINUES
         request = block[i]
+        request["arrival_s"] = arrivals_s[i]
         request["category"] = category
         request["tenant"] = tenant
         request["tier"] = tenant_tier[tenant]
         request["task"] = task
-        request["turns"] = min(1 + int(math.log(1.0 - turn_u[i]) / log_continues), MAX_TURNS)
+        request["turns"] = turns
         request["input_tokens"] = max(tokens, 1)
-        request["predicted_tokens"] = max(1.0, math.exp(log_mean + explained * z))
-        request["output_tokens"] = min(max(1, int(round(math.exp(log_mean + explained * z + rest * output_z[i])))), max_output)
+        request["predicted_tokens"] = max(predicted, 1.0)
+        request["output_tokens"] = min(max(int(predicted * math.exp(rest * output_z[i]) + 0.5), 1), max_output)

@@ -1,0 +1,134 @@
+"""The search: Optuna's TPE over the bounded fields, journalled on disk so that it can be stopped and resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from caps_fast.calibrate.loss import Simulate, loss, measure
+from caps_fast.calibrate.targets import Bound, Task
+from caps_fast.errors import InputError
+from caps_fast.scenario import Scenario
+from caps_fast.simulate import simulate_group
+
+PRESENT = " is set"
+"""Suffix of the search parameter that says whether an optional field has a value."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finished search: the study and the best values by dotted field."""
+
+    study: optuna.Study
+    values: dict[str, Any]
+
+
+def search(task: Task, trials: int, out: str | Path, on_trial: Callable[[int, float], None] | None = None, run: Simulate = simulate_group) -> Found:
+    """Search until `out`/study.log holds `trials` trials, counting those of earlier calls.
+
+    `on_trial` gets the number of finished trials and the best loss so far. Raises InputError if the folder belongs to another task.
+    """
+    study = _study(task, Path(out))
+    finished = [trial for trial in study.trials if trial.state.is_finished()]
+    if not finished:
+        study.enqueue_trial(_start(task), skip_if_exists=True)
+    study.sampler = _sampler(len(finished))
+
+    def objective(trial: optuna.Trial) -> float:
+        values = suggest(task, trial)
+        try:
+            config = task.base.replace(values)
+        except InputError:
+            raise optuna.TrialPruned from None  # fields that do not go together
+        figures = measure(task, config, task.seeds.train, run).mean(axis=1)
+        trial.set_user_attr("figures", figures.tolist())
+        return loss(task, figures.tolist())
+
+    def told(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if on_trial is not None:
+            on_trial(trial.number + 1, best_trial(study).value or 0.0 if _complete(study) else float("nan"))
+
+    study.optimize(objective, n_trials=max(trials - len(finished), 0), callbacks=[told])
+    if not _complete(study):
+        raise InputError("no trial gave a valid scenario: expected bounds whose fields go together")
+    return Found(study, values_of(task, best_trial(study).params))
+
+
+def suggest(task: Task, trial: optuna.Trial) -> dict[str, Any]:
+    """Values for all bounded fields."""
+    return {field: _suggest(field, bound, trial) for field, bound in task.bounds.items()}
+
+
+def values_of(task: Task, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted field of a trial's search parameters."""
+    return {field: parameters[field] if parameters.get(field + PRESENT, True) else None for field in task.bounds}
+
+
+def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial:
+    """The trial with the smallest loss."""
+    return study.best_trial
+
+
+def field_of(config: Scenario, path: str) -> Any:
+    """The value of a dotted field."""
+    node: Any = config.model_dump(mode="json")
+    for part in path.split("."):
+        node = node[part]
+    return node
+
+
+def _suggest(field: str, bound: Bound, trial: optuna.Trial) -> Any:
+    if bound.optional and not trial.suggest_categorical(field + PRESENT, [True, False]):
+        return None
+    if bound.range is None:
+        return trial.suggest_categorical(field, list(bound.choices))
+    low, high = bound.range
+    if bound.kind == "int":
+        return trial.suggest_int(field, round(low), round(high), log=bound.log)
+    return trial.suggest_float(field, low, high, log=bound.log)
+
+
+def _start(task: Task) -> dict[str, Any]:
+    """Search parameters of the starting point, as far as they lie within bounds."""
+    start: dict[str, Any] = {}
+    for field, bound in task.bounds.items():
+        value = bound.start if bound.start is not None else field_of(task.base, field)
+        if bound.optional:
+            start[field + PRESENT] = value is not None
+        if value is not None:
+            start[field] = value if bound.range is None else min(max(value, bound.range[0]), bound.range[1])
+    return start
+
+
+def _complete(study: optuna.Study) -> bool:
+    return any(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
+
+
+def _sampler(done: int) -> optuna.samplers.TPESampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=done, multivariate=True, group=True, n_startup_trials=30)
+
+
+def _study(task: Task, out: Path) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        backend = optuna.storages.journal.JournalFileBackend(os.fspath(out / "study.log"))
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+    storage = optuna.storages.JournalStorage(backend)
+    study = optuna.create_study(storage=storage, study_name="calibration", direction="minimize", load_if_exists=True, sampler=_sampler(0))
+    identity = hashlib.sha256(f"{task.model_dump_json()} {task.base.hash}".encode()).hexdigest()[:16]
+    before = study.user_attrs.get("task")
+    if before is not None and before != identity:
+        raise InputError(f"{out}: holds the search of another task ({before}): expected an empty folder, or the task that it was begun with")
+    study.set_user_attr("task", identity)
+    return study

@@ -1,0 +1,126 @@
+"""A calibration task in TOML: figures to hit, parameters that may move, seeds to fit on and seeds to report on."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from caps_fast import scenario
+from caps_fast.errors import InputError
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Part(BaseModel):
+    """Frozen, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Target(Part):
+    """One figure: a metric of `Result.metrics` under a policy, or its ratio to another policy's."""
+
+    policy: str
+    metric: str
+    value: Number
+    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="a miss by this much costs about as much as all else being right gains")
+    relative_to: str | None = Field(None, description="policy whose figure ours is divided by")
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    where: dict[str, Any] = Field(default_factory=dict, description="dotted fields of the run that the figure belongs to, e.g. another rate")
+
+    @property
+    def name(self) -> str:
+        ratio = f" / {self.relative_to}" if self.relative_to else ""
+        where = "".join(f", {field} = {value}" for field, value in self.where.items())
+        return f"{self.metric} {self.policy}{ratio}{where}"
+
+
+class Bound(Part):
+    """Where one field may move: a range of floats or whole numbers, or a list of choices; `optional` adds "no value"."""
+
+    range: tuple[Number, Number] | None = None
+    kind: Literal["float", "int"] = "float"
+    log: bool = False
+    optional: bool = False
+    choices: tuple[str | int | float | bool, ...] = ()
+    start: str | int | float | bool | None = Field(None, description="where the search begins; none = the preset's value")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.range is None) == (not self.choices):
+            raise ValueError("expected either range = [low, high] or choices = [...]")
+        if self.range is not None and (self.range[0] >= self.range[1] or (self.log and self.range[0] <= 0)):
+            raise ValueError(f"range {list(self.range)}: expected low < high{', above 0 where log = true' if self.log else ''}")
+        return self
+
+
+class Seeds(Part):
+    """Random seeds: the fit sees `train` only."""
+
+    train: tuple[int, ...] = Field((100,), min_length=1)
+    report: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if both := sorted(set(self.train) & set(self.report)):
+            raise ValueError(f"seed {both[0]} is in both train and report: expected none in both")
+        return self
+
+
+class Task(Part):
+    """A calibration task."""
+
+    preset: str = "paper"
+    fixed: dict[str, Any] = Field(default_factory=dict, description="dotted fields that are set and stay")
+    seeds: Seeds = Seeds()
+    bounds: dict[str, Bound] = Field(min_length=1)
+    targets: tuple[Target, ...] = Field(min_length=1)
+
+    @property
+    def base(self) -> scenario.Scenario:
+        """The scenario before any bounded field moves."""
+        return scenario.preset(self.preset).replace(self.fixed)
+
+
+def read_task(path: str | Path) -> Task:
+    """Read a calibration task.
+
+    Raises InputError naming the file and the field.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected calibration targets in TOML") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML: {error}") from None
+    return build_task(data, str(path))
+
+
+def build_task(data: Mapping[str, Any], origin: str) -> Task:
+    """Validate a task given as nested plain data; every bounded field and metric must exist. Raises InputError."""
+    try:
+        task = Task.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{origin}: {field}: {first['msg'].removeprefix('Value error, ')}") from None
+    try:
+        base = task.base
+        for field, bound in task.bounds.items():
+            base.replace({field: value_in(bound)})
+        for target in task.targets:
+            base.replace({**target.where, "policy.name": target.policy})
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from None
+    return task
+
+
+def value_in(bound: Bound) -> Any:
+    """Some value that the bound allows."""
+    if bound.range is None:
+        return bound.choices[0]
+    return round(bound.range[0]) if bound.kind == "int" else bound.range[0]

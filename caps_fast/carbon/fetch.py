@@ -1,0 +1,203 @@
+"""Carbon intensity over the internet: Electricity Maps and WattTime, through their official clients (extra `fetch`).
+
+The key comes from the environment and goes nowhere but into the request. Answers are kept on disk, one file a chunk of time, once they are old enough
+not to change.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from caps_fast.carbon.formats import Declared
+from caps_fast.carbon.formats_json import JSON_READERS
+from caps_fast.errors import InputError
+
+SETTLED = timedelta(days=7)
+"""Providers still correct younger values; only older chunks are cached."""
+TIMEOUT_S = 60.0
+OK = 200
+STEPS = ("hourly", "15_minutes", "5_minutes")
+REASONS = {400: "the request was refused: check zone and dates", 401: "the key was refused", 403: "the key does not cover this zone"}
+REASONS |= {404: "no data for this zone and time", 429: "too many requests: try again later"}
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to fetch: [start, end) of one zone. `scope` is Electricity Maps' (direct | lifecycle), `kind` WattTime's (marginal | average)."""
+
+    provider: str
+    zone: str
+    start: datetime
+    end: datetime
+    kind: str
+    scope: str
+    step: str = "hourly"
+
+    def __post_init__(self) -> None:
+        provider = PROVIDERS.get(self.provider)
+        if provider is None:
+            raise InputError(f"--provider {self.provider!r}: expected one of {', '.join(PROVIDERS)}")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.zone):
+            raise InputError(f"--zone {self.zone!r}: expected letters, digits, - and _")
+        if self.start >= self.end:
+            raise InputError(f"--from {self.start:%Y-%m-%dT%H:%MZ} is not before --to {self.end:%Y-%m-%dT%H:%MZ}: expected an earlier time")
+        for option, value, allowed in (
+            ("--kind", self.kind, provider.kinds),
+            ("--scope", self.scope, provider.scopes),
+            ("--step", self.step, provider.steps),
+        ):
+            if value not in allowed:
+                raise InputError(f"{option} {value!r}: {self.provider} has {' or '.join(allowed)}; expected one of them")
+
+    def chunks(self) -> Iterator[Query]:
+        """The query cut into what one request may ask for."""
+        length = PROVIDERS[self.provider].chunk
+        start = self.start
+        while start < self.end:
+            yield replace(self, start=start, end=min(start + length, self.end))
+            start += length
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}_{self.zone}_{self.kind}_{self.scope}_{self.step}_{self.start:%Y%m%dT%H%M%S}_{self.end:%Y%m%dT%H%M%S}.json"
+
+
+@dataclass(frozen=True)
+class Provider:
+    """How a provider is asked: `ask(query)` gives its answers as JSON documents."""
+
+    ask: Callable[[Query], list[Any]]
+    reader: str
+    chunk: timedelta
+    kinds: tuple[str, ...]
+    scopes: tuple[str, ...]
+    steps: tuple[str, ...]
+
+
+def fetch(query: Query, cache: Path, now: datetime, chunks: Callable[[list[Query]], Iterator[Query]] = iter) -> pl.DataFrame:
+    """The observed intensities of `query` in the canonical schema. `chunks` may wrap the loop over requests, to show progress.
+
+    Raises InputError for a missing key or client, a refusal, an answer that makes no sense, or no data.
+    """
+    provider = PROVIDERS[query.provider]
+    read = JSON_READERS[provider.reader]
+    parts = []
+    for chunk in chunks(list(query.chunks())):
+        documents = _cached(chunk, cache, now)
+        if any(document.get("data") for document in documents):
+            frame = read(documents, f"{query.provider}, {chunk.zone} from {chunk.start:%Y-%m-%d}", Declared(chunk.zone, None, None))
+            parts.append(frame.filter((pl.col("valid_at") >= chunk.start) & (pl.col("valid_at") < chunk.end)))
+    if not sum(part.height for part in parts):
+        raise InputError(f"{query.provider}: no data for {query.zone} from {query.start:%Y-%m-%d} to {query.end:%Y-%m-%d}; expected some")
+    return pl.concat(parts).sort("valid_at")
+
+
+def _cached(chunk: Query, cache: Path, now: datetime) -> list[Any]:
+    path = cache / chunk.name
+    if path.exists():
+        try:
+            kept: list[Any] = json.loads(path.read_text(encoding="utf-8"))
+            return kept
+        except (OSError, ValueError):
+            path.unlink(missing_ok=True)
+    documents = PROVIDERS[chunk.provider].ask(chunk)
+    if chunk.end + SETTLED <= now:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_suffix(f".{os.getpid()}")
+            fresh.write_text(json.dumps(documents), encoding="utf-8")
+            fresh.replace(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); expected a cache folder that can be") from None
+    return documents
+
+
+def _ask_electricitymaps(query: Query) -> list[Any]:
+    """The generated layer of the client: its friendly one has no past range and takes no base URL."""
+    key = _secret("ELECTRICITYMAPS_API_KEY", "Electricity Maps")
+    openapi = _client("openapi", "electricitymaps")
+    api = _client("openapi.api.carbon_intensity_api", "electricitymaps")
+    models = _client("openapi.models", "electricitymaps")
+    configuration = openapi.Configuration(host=os.environ.get("ELECTRICITYMAPS_API_URL", "https://api.electricitymaps.com/v3"))
+    configuration.api_key["authToken"] = key
+    past_range = api.CarbonIntensityAPI(openapi.ApiClient(configuration)).get_carbon_intensity_past_range_without_preload_content
+    try:
+        answer = past_range(
+            start=f"{query.start:%Y-%m-%dT%H:%M:%SZ}",
+            end=f"{query.end:%Y-%m-%dT%H:%M:%SZ}",
+            zone_key=query.zone,
+            temporal_granularity=models.TemporalGranularity(query.step),
+            emission_factor_type=models.EmissionFactorType(query.scope),
+            _request_timeout=TIMEOUT_S,
+        )
+        status, body = answer.status, answer.data
+    except Exception as error:
+        raise _unreachable("Electricity Maps", error) from None
+    return [_document("Electricity Maps", status, body)]
+
+
+def _ask_watttime(query: Query) -> list[Any]:
+    _secret("WATTTIME_USER", "WattTime")
+    _secret("WATTTIME_PASSWORD", "WattTime")
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    historical = _client("watttime", "watttime").WattTimeHistorical
+    root.handlers[:], root.level = handlers, level  # importing the client turns on logging for the whole program
+    client = historical()
+    client.url_base = os.environ.get("WATTTIME_API_URL", "https://api.watttime.org")
+    signal = {"marginal": "co2_moer", "average": "co2_aoer"}[query.kind]
+    try:
+        documents: list[Any] = client.get_historical_jsons(query.start, query.end, query.zone, signal)
+    except Exception as error:
+        response = getattr(error.__cause__ or error, "response", None)
+        if response is None:
+            raise _unreachable("WattTime", error) from None
+        documents = [_document("WattTime", response.status_code, b"")]
+    return documents
+
+
+def _document(name: str, status: int, body: bytes) -> Any:
+    if status != OK:
+        raise InputError(f"{name} answered {status} ({REASONS.get(status, 'no reason known')}); expected {OK}")
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise InputError(f"{name}: the answer is not a JSON object; expected one")
+    return document
+
+
+def _secret(variable: str, name: str) -> str:
+    value = os.environ.get(variable, "")
+    if not value:
+        raise InputError(f"environment variable {variable} is not set: expected your {name} credentials in it")
+    return value
+
+
+def _client(module: str, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        raise InputError(f"the package {package} is not installed: expected the extra caps-fast[fetch]") from None
+
+
+def _unreachable(name: str, error: Exception) -> InputError:
+    return InputError(f"{name} could not be asked ({type(error).__name__}); expected an answer: check the network and the base URL")
+
+
+PROVIDERS = {
+    "electricitymaps": Provider(_ask_electricitymaps, "electricitymaps-json", timedelta(days=10), ("average",), ("lifecycle", "direct"), STEPS),
+    "watttime": Provider(_ask_watttime, "watttime", timedelta(days=30), ("marginal", "average"), ("direct",), ("5_minutes",)),
+}

@@ -1,0 +1,67 @@
+"""The learned SLO risk: what the model sees of a request and of a pool's load, and the lookup (docs/predictor.md).
+
+All of it is asked at arrival, for every pool that the request may enter.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from caps_fast._jit import inlined
+from caps_fast.arrays import Array, Risk, State
+
+OPEN, BACKLOG, CLOSED = 0, 1, 2
+CLOSED_FORM = Risk(np.zeros((0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)))
+
+
+class Load(NamedTuple):
+    """A pool's load as the risk model sees it."""
+
+    gate: int  # OPEN; BACKLOG: open, held work is waiting; CLOSED
+    present: float  # residents and waiting requests a slot
+    waiting: float  # waiting requests a slot
+    prompt_tokens: float  # prompt tokens still to be processed, a GPU
+
+
+@inlined
+def load_of(q: int, s: State) -> Load:
+    """The load of queue `q` now."""
+    queue = s.queues[q]
+    gpus = queue["end_gpu"] - queue["first_gpu"]
+    per_slot = 1.0 / (gpus * s.setup[0]["max_batch"])
+    gate = CLOSED
+    if queue["open"]:
+        gate = BACKLOG if queue["backlog"] else OPEN
+    prompt_tokens = (queue["waiting_prompt_tokens"] + queue["prompt_tokens"]) / gpus
+    return Load(gate, (queue["residents"] + queue["waiting"]) * per_slot, queue["waiting"] * per_slot, prompt_tokens)
+
+
+@inlined
+def bin_of(edges: Array, feature: int, value: Any) -> int:
+    """Number of edges of the feature below `value`: its bin. The edges are 2**k - 1, padded with inf."""
+    at = 0
+    half = (edges.shape[1] + 1) >> 1
+    while half > 0:
+        at += half if edges[feature, at + half - 1] < value else 0
+        half >>= 1
+    return at
+
+
+@inlined
+def log_odds(risk: Risk, tier: int, role: int, request_bins: tuple[int, int], input_tokens: int, load: Load) -> float:
+    """Log odds that a request of that tier and those bins of input and predicted output misses its SLO in a pool of that role under that load."""
+    context = tier * 3 + role
+    loaded = context * 3 + load.gate
+    present = bin_of(risk.edges, 2, load.present)
+    waiting = bin_of(risk.edges, 3, load.waiting)
+    ahead = bin_of(risk.edges, 4, input_tokens + load.prompt_tokens)
+    return risk.request[context, request_bins[0], request_bins[1]] + risk.queue[loaded, present, waiting] + risk.prompts[loaded, present, ahead]
+
+
+@inlined
+def logistic(log_odds: float) -> float:
+    """Probability from log odds."""
+    return 1.0 / (1.0 + math.exp(-log_odds))

@@ -1,0 +1,159 @@
+"""Exploratory routing: requests sent to pools at random, under loads from idle to overload, to see which of them miss their SLO.
+
+Time is cut into stretches of `STRETCH` requests; in each the rate, the pools' shares and the gates are drawn anew. Order and pre-emption are those of CAPS. What the risk model
+may know is noted at every arrival, before the request counts in any load; what became of it, when it has finished.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from caps_fast import arrays, scenario
+from caps_fast._jit import inlined
+from caps_fast.arrays import LP, Array
+from caps_fast.carbon.forecast import ForecastGrid
+from caps_fast.carbon.monitor import Monitor
+from caps_fast.carbon.trace import CarbonTrace
+from caps_fast.choose import compile_for
+from caps_fast.engine.loop import advance
+from caps_fast.pack import Means, pack, with_room
+from caps_fast.policies.caps import by_role
+from caps_fast.policies.risk import CLOSED, load_of
+from caps_fast.policy import policy, rules
+from caps_fast.workload.streams import stream
+
+RISK_FEATURES = ("tier", "role", "gate", "input_tokens", "predicted_tokens", "present", "waiting", "ahead_tokens")
+STRETCH = 2000  # requests
+LOADS = (0.02, 1.5)  # of what the cluster can serve, log-uniform
+CLOSED_SHARE = 0.3  # of stretches, for the gates of pools that may close
+
+
+class Explorer(NamedTuple):
+    """Draws for every stretch, and the notes."""
+
+    shares: Array  # float64 (stretches, queues): weights of the pools
+    closed: Array  # int8 (stretches, queues)
+    uniforms: Array  # float64 (requests,)
+    notes: Array  # float64 (requests, len(RISK_FEATURES)), written at arrival
+    tiered: int = 1
+
+
+policy(layout="pools", preempts=lambda explorer: bool(explorer.tiered))(Explorer)
+
+
+@inlined
+def _stretch(policy, s):
+    return min(s.clock[0]["seq"] // STRETCH, policy.shares.shape[0] - 1)
+
+
+@rules.route(Explorer)
+def at_random(policy, t_s, r, s):
+    """A pool that the tier may enter, by this stretch's shares; notes what the risk model may know."""
+    request = s.live[r]
+    tier = request["tier"] if policy.tiered else 3
+    shares = policy.shares[_stretch(policy, s)]
+    total = 0.0
+    for q in range(s.queues.shape[0]):
+        if s.tiers[tier]["roles"] >> s.queues[q]["role"] & 1:
+            total += shares[q]
+    left = total * policy.uniforms[request["seq"]]
+    chosen = 0
+    for q in range(s.queues.shape[0]):
+        if s.tiers[tier]["roles"] >> s.queues[q]["role"] & 1:
+            chosen = q
+            left -= shares[q]
+            if left < 0.0:
+                break
+    load = load_of(chosen, s)
+    note = policy.notes[request["seq"]]
+    note[0] = tier
+    note[1] = s.queues[chosen]["role"]
+    note[2] = load.gate
+    note[3] = request["input_tokens"]
+    note[4] = request["predicted_tokens"]
+    note[5] = load.present
+    note[6] = load.waiting
+    note[7] = request["input_tokens"] + load.prompt_tokens
+    return chosen
+
+
+rules.order(Explorer)(by_role)
+
+
+@rules.gate(Explorer)
+def as_drawn(policy, t_s, q, s):
+    """Low-latency pools are open, others as drawn for the stretch; all open once the last request has come."""
+    over = s.clock[0]["cursor"] >= s.block.shape[0]
+    return over or s.queues[q]["role"] == LP or not policy.closed[_stretch(policy, s), q]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What exploration saw, in order of arrival."""
+
+    rows: Array  # float64 (n, len(RISK_FEATURES))
+    missed: Array  # bool (n,)
+
+
+def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bool) -> Outcomes:
+    """Send the requests (REQUEST, with predicted lengths) through the scenario's cluster at random; their own arrival times set only the gaps' shape.
+
+    `tiered`: tiers are judged by their own limits and Gold goes first, as in CAPS; else all by the mean limits.
+    """
+    rng = stream(0, "exploration")
+    stretches = -(-len(requests) // STRETCH)
+    queues = len(config.cluster.pools)
+    gaps_s = np.diff(requests["arrival_s"], prepend=requests["arrival_s"][:1])
+    rates_rps = capacity_rps(config, means) * np.exp(rng.uniform(*np.log(LOADS), stretches))
+    scale = 1.0 / (rates_rps * max(float(gaps_s.mean()), 1e-12))
+    requests = requests.copy()
+    requests["arrival_s"] = np.cumsum(gaps_s * scale[np.arange(len(requests)) // STRETCH])
+    explorer = Explorer(
+        shares=rng.standard_exponential((stretches, queues)),
+        closed=(rng.random((stretches, queues)) < CLOSED_SHARE).astype(np.int8),
+        uniforms=rng.random(len(requests)),
+        notes=np.zeros((len(requests), len(RISK_FEATURES))),
+        tiered=int(tiered),
+    )
+    done, tiers = _play(config, requests, means, explorer)
+    return Outcomes(explorer.notes, missed(done, explorer.notes, tiers))
+
+
+def missed(done: Array, notes: Array, tiers: Array) -> Array:
+    """Which finished requests (DONE, in input order) broke a limit of the tier (TIER) that their note names: bool (n,).
+
+    What found its gate closed is judged from its release: the wait for the gate is known to the scheduler and handled apart.
+    """
+    limits = tiers[notes[:, 0].astype(int)]
+    since_s = np.where(notes[:, 2] == CLOSED, done["released_s"], done["arrival_s"])
+    decoded = np.maximum(done["output_tokens"] - 1, 1)
+    tpot_s = np.where(done["output_tokens"] > 1, (done["finished_s"] - done["first_token_s"]) / decoded, 0.0)
+    return np.asarray(
+        (done["first_token_s"] - since_s > limits["ttft_s"])
+        | (tpot_s > limits["tpot_s"])
+        | (done["finished_s"] - since_s > limits["e2e_s"])
+        | (done["first_token_s"] - done["released_s"] > limits["ttft_after_release_s"])
+    )
+
+
+def capacity_rps(config: scenario.Scenario, means: Means) -> float:
+    """Requests a second that the cluster serves with every slot taken."""
+    gpu, cluster = config.gpu, config.cluster
+    step_s = gpu.decode_base_s + gpu.decode_s_per_seq * cluster.max_batch
+    return cluster.gpus * cluster.max_batch / (gpu.prefill_s_per_token * means.input_tokens * cluster.max_batch + step_s * means.output_tokens)
+
+
+def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Explorer) -> tuple[Array, Array]:
+    """Simulate all requests to their end: DONE in input order, and the limits (TIER) they are judged by."""
+    flat = CarbonTrace(times_s=np.zeros(1), g_per_kwh=np.ones(1), kind="average", scope="lifecycle", zone="", source="exploration")
+    forecast = ForecastGrid(issued_s=np.zeros(1), step_s=3600.0, g_per_kwh=np.ones((1, 1)))
+    state = pack(config, explorer, "pools", Monitor(flat, forecast, 3600.0, np.zeros(1), np.ones(1)), means)
+    state.setup["record"] = 1
+    state = with_room(state._replace(block=requests, done=np.zeros(len(requests), arrays.DONE)), len(requests))
+    compile_for(explorer, state)
+    advance(state, explorer, math.inf, True)
+    return state.done[np.argsort(state.done["seq"])], state.tiers

@@ -1,0 +1,103 @@
+"""Units of work on threads, processes or a cluster, through joblib; results as they come."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Literal
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from caps_fast.errors import InputError
+from caps_fast.scenario import Scenario
+from caps_fast.sweep.work import Outcome, work
+
+Backend = Literal["threading", "loky", "dask"]
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asked the process to end (SIGTERM): treated as Ctrl-C is, with an exit code of its own."""
+
+
+class WorkersLost(RuntimeError):
+    """Worker processes died, killed or out of memory; what they had in hand is undone."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where units are worked on.
+
+    jobs        at a time; 0 = as many as there are cores (dask: as the cluster has threads)
+    backend     threads of this process (the kernel holds no lock), processes (loky), or a dask.distributed cluster
+    address     the cluster's scheduler, host:port
+    """
+
+    jobs: int = 0
+    backend: Backend = "threading"
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs < 0:
+            raise InputError(f"jobs {self.jobs}: expected at least 1, or 0 for one a core")
+        if (self.backend == "dask") != (self.address is not None):
+            raise InputError("backend dask and a cluster's address: expected both or neither, as in --backend dask --address host:8786")
+
+    @property
+    def count(self) -> int:
+        """Units at a time, as far as it is known here."""
+        return self.jobs or len(os.sched_getaffinity(0))
+
+    def map(self, units: Iterable[list[Scenario]], code: str) -> Generator[Outcome, None, None]:
+        """Work on all units, in any order. Raises WorkersLost where worker processes died."""
+        with ExitStack() as stack:
+            stack.enter_context(self._backend())
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            jobs = (self.jobs or -1) if self.backend == "dask" else self.count
+            parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
+            try:
+                yield from parallel(delayed(work)(unit, code) for unit in units)
+            except TerminatedWorkerError as error:
+                raise WorkersLost(" ".join(str(error).split())) from None
+
+    def _backend(self) -> AbstractContextManager[Any]:
+        if self.backend == "dask":
+            return _cluster(str(self.address))
+        return parallel_config(self.backend) if self.count > 1 else nullcontext()
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[None]:
+    try:
+        from distributed import Client  # noqa: PLC0415 - optional
+    except ImportError:
+        raise InputError("backend dask: dask.distributed is not installed; expected it, as by pip install 'caps-fast[dask]'") from None
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise InputError(f"address {address!r}: no dask scheduler answers there ({' '.join(str(error).split())}); expected host:port") from None
+    with client, parallel_config("dask"):
+        yield
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Within, SIGTERM raises Terminated in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,109 @@
+"""A sweep from its file: TOML with a base scenario, axes, zips, named settings, groups and seeds. docs/sweeps.md shows every form."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from caps_fast import scenario
+from caps_fast.errors import InputError
+from caps_fast.sweep.axes import Axis, Changes, axis, field_of, flatten, named, zipped
+from caps_fast.sweep.plan import Grid, Plan
+from caps_fast.sweep.values import values
+
+AXES = ("set", "axes", "zip", "named", "seeds", "fresh_seeds")
+KEYS = ("title", "preset", "scenario", "groups", *AXES)
+
+
+def read(path: str | Path) -> Plan:
+    """The plan that a sweep file describes. Raises InputError naming the file and the key."""
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a sweep in TOML") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML: {error}") from None
+    origin = str(path)
+    _expect_keys(data, KEYS, origin)
+    base = data.get("scenario")
+    shared = _part(data, origin)
+    groups = _tables(data.get("groups", {}), f"{origin}: groups")
+    grids = [_grid("", shared, {})] if not groups else []
+    for name, group in groups.items():
+        where = f"{origin}: groups.{name}"
+        _expect_keys(group, AXES, where)
+        grids.append(_grid(name, shared, _part(group, where)))
+    return assemble(Path(path).stem, grids, data.get("preset"), Path(path).parent / base if base else None, str(data.get("title", "")))
+
+
+def assemble(name: str, grids: Sequence[Grid], preset: str | None = None, file: str | Path | None = None, title: str = "") -> Plan:
+    """A plan over a scenario file, or over the presets that the grids name (`preset`, by default `paper`, where they name none). Raises InputError."""
+    wanted = [changes["preset"] for grid in grids for changes in _settings(grid) if "preset" in changes]
+    if file is not None:
+        if wanted or preset is not None:
+            raise InputError(f"preset {(wanted or [preset])[0]!r} beside the scenario {file}: expected one of them")
+        base = scenario.load(file)
+        return Plan(name, {base.preset: base}, tuple(grids), title)
+    everywhere = all(any("preset" in changes for changes in _settings(grid)) for grid in grids)
+    names = dict.fromkeys(([] if everywhere else [preset or "paper"]) + wanted)
+    return Plan(name, {one: scenario.preset(one) for one in names}, tuple(grids), title)
+
+
+def seed_axis(raw: Any, origin: str) -> Axis:
+    """The axis of seeds: a count (from 0), or values and ranges as for any axis. Raises InputError."""
+    if isinstance(raw, str) and raw.strip().isdigit():
+        raw = int(raw)
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        if raw < 1:
+            raise InputError(f"{origin}: {raw}; expected one seed at the least")
+        return Axis("seed", ("seed",), [(seed,) for seed in range(raw)])
+    found = values(raw, origin)
+    wrong = [seed for seed in found if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0]
+    if wrong:
+        raise InputError(f"{origin}: {wrong[0]!r}; expected whole numbers from 0")
+    return axis("seed", list(found), origin)
+
+
+def _part(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Fixed fields, axes and fresh seeds of a file or of one of its groups."""
+    fixed: Changes = {field_of(key): value for key, value in flatten(_tables({"set": data.get("set", {})}, origin)["set"]).items()}
+    axes = [axis(key, raw, f"{origin}: axes.{key}") for key, raw in flatten(_tables({"axes": data.get("axes", {})}, origin)["axes"]).items()]
+    zips = data.get("zip", [])
+    if not isinstance(zips, list):
+        raise InputError(f"{origin}: zip: expected [[zip]] tables")
+    axes += [zipped(flatten(one), f"{origin}: zip {number}") for number, one in enumerate(zips, 1)]
+    axes += [named(key, one, f"{origin}: named.{key}") for key, one in _tables(data.get("named", {}), f"{origin}: named").items()]
+    if "seeds" in data:
+        axes.append(seed_axis(data["seeds"], f"{origin}: seeds"))
+    fresh = data.get("fresh_seeds", [])
+    if not isinstance(fresh, list):
+        raise InputError(f"{origin}: fresh_seeds {fresh!r}: expected a list of axes")
+    return {"fixed": fixed, "axes": axes, "fresh": tuple(map(str, fresh))}
+
+
+def _grid(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> Grid:
+    """A group's grid: its own settings before the shared ones, its seeds fastest."""
+    fixed, axes = own.get("fixed", {}), own.get("axes", [])
+    taken = {field for one in axes for field in one.fields} | set(fixed)
+    axes = [one for one in shared["axes"] if taken.isdisjoint(one.fields)] + axes
+    fixed = {field: value for field, value in shared["fixed"].items() if field not in taken} | fixed
+    axes.sort(key=lambda one: one.fields == ("seed",))
+    return Grid(name, fixed, tuple(axes), own.get("fresh") or shared["fresh"])
+
+
+def _settings(grid: Grid) -> list[Changes]:
+    return [grid.fixed, *(one.at(index) for one in grid.axes if "preset" in one.fields for index in range(len(one)))]
+
+
+def _expect_keys(data: Mapping[str, Any], known: Sequence[str], origin: str) -> None:
+    for key in data:
+        if key not in known:
+            raise InputError(f"{origin}: {key}: no such key of a sweep; expected some of {', '.join(known)}")
+
+
+def _tables(data: Any, origin: str) -> dict[str, dict[str, Any]]:
+    if not isinstance(data, dict) or not all(isinstance(one, dict) for one in data.values()):
+        raise InputError(f"{origin}: expected tables, as in [{origin.rpartition(' ')[2]}.NAME]")
+    return data

@@ -1,0 +1,87 @@
+"""Progress on standard error: runs, requests, and the time that is left; a live line on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+LIVE_S = 0.2
+SPARSE_S = 30.0
+
+
+class Progress:
+    """Counts what is done against what there is to do.
+
+    runs        to do
+    requests    to do, expected; 0 if unknown: the time left is then told by runs
+    """
+
+    def __init__(self, runs: int, requests: float, stream: TextIO | None = None) -> None:
+        self.runs, self.requests = runs, requests
+        self.runs_done, self.requests_done = 0, 0.0
+        self.runs_skipped, self.requests_skipped = 0, 0.0
+        self.failed = 0
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._start_s = self._told_s = time.monotonic()
+
+    def add(self, runs: int, requests: float, failed: int = 0) -> None:
+        """So many more are done, so many of them failed."""
+        self.runs_done += runs
+        self.requests_done += requests
+        self.failed += failed
+        self.tell()
+
+    def skip(self, requests: float) -> None:
+        """One run of those to do needs no doing."""
+        self.runs_skipped += 1
+        self.requests_skipped += requests
+
+    def tell(self, force: bool = False) -> None:
+        """Say where things stand, if it is time to."""
+        now_s = time.monotonic()
+        if force or now_s - self._told_s >= (LIVE_S if self._live else SPARSE_S):
+            self._told_s = now_s
+            end = "\x1b[K" if self._live else "\n"
+            print(("\r" if self._live else "") + self.line(now_s - self._start_s), end=end, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Leave the last state of the live line standing."""
+        if self._live:
+            self.tell(force=True)
+            print(file=self._stream, flush=True)
+
+    def line(self, elapsed_s: float) -> str:
+        """The line to show after so many seconds."""
+        runs, requests = self.runs - self.runs_skipped, self.requests - self.requests_skipped
+        share = self.requests_done / requests if requests > 0 else self.runs_done / max(runs, 1)
+        parts = [f"{self.runs_done:,} of {runs:,} runs"]
+        if requests > 0:
+            speed = self.requests_done / elapsed_s if elapsed_s > 0 else 0.0
+            parts.append(f"{quantity(self.requests_done)} of {quantity(requests)} requests, {quantity(speed)}/s")
+        if self.runs_skipped:
+            parts.append(f"{self.runs_skipped:,} were there")
+        if self.failed:
+            parts.append(f"{self.failed:,} failed")
+        left = f"{duration(elapsed_s * (1 - share) / share)} left" if 0 < share < 1 else ""
+        parts.append(left or duration(elapsed_s))
+        return f"{min(share, 1):4.0%}  " + "; ".join(parts)
+
+
+def quantity(value: float) -> str:
+    """A count in thousands, millions or billions, with three digits."""
+    for unit, size in ((" billion", 1e9), (" million", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes, hours or days, in words."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 100:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h" if minutes < 6000 else f"{minutes / 1440:.1f} days"

@@ -1,0 +1,226 @@
+"""A sweep's folder: finished runs in Parquet files that are whole or absent, one process at a time.
+
+    manifest.json      what the sweep is: program, resolved scenarios, axes, input files' hashes
+    parts/*.parquet    finished runs, a file a batch, in the order in which they finished
+    runs.parquet       all runs of the finished sweep, in the plan's order
+    failures.json      runs that ended with an error
+    spare/*.parquet    finished runs that the plan no longer has
+
+Files are written beside their place, synced, and moved there, so that a kill at any moment leaves whole files only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import sys
+import uuid
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import polars as pl
+
+from caps_fast import __version__
+from caps_fast.errors import InputError
+from caps_fast.sweep.rows import code_hash, column_order, table
+from caps_fast.sweep.work import Failure
+
+KEY = "scenario_hash"
+
+
+class Store:
+    """The folder, held by this process until `close`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.parts, self.spare = folder / "parts", folder / "spare"
+        self._lock: IO[str] | None = None
+
+    def open(self, plan: dict[str, Any], fresh: bool = False) -> None:
+        """Take the folder for this plan, making it if need be; `fresh` discards what it holds.
+
+        Raises InputError where it cannot be written, another process has it, or another version or sweep filled it.
+        """
+        with writing(self.folder):
+            self.parts.mkdir(parents=True, exist_ok=True)
+            self.spare.mkdir(exist_ok=True)
+            self._lock = (self.folder / ".lock").open("a+", encoding="utf-8")
+        self._take()
+        with writing(self.folder):
+            if fresh:
+                for path in (*self._files(), self.folder / "failures.json", self.folder / "manifest.json"):
+                    path.unlink(missing_ok=True)
+            for path in self.folder.rglob("*.tmp"):
+                path.unlink()
+        before = manifest(self.folder)
+        self._expect_ours(before, plan["name"])
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        data = {"program": "caps-fast", "version": __version__, "code": code_hash(), "created": (before or {}).get("created", now), "plan": plan}
+        data = json.loads(json.dumps(data, default=str))
+        if before != data:
+            self.write("manifest.json", json.dumps(data, indent=1).encode())
+        if before and before["plan"] != data["plan"]:
+            print(f"{self.folder}: the sweep has changed since; finished runs that it still has are kept", file=sys.stderr)
+
+    def close(self) -> None:
+        """Let other processes have the folder."""
+        if self._lock:
+            self._lock.close()
+
+    def finished(self) -> pl.DataFrame:
+        """All finished runs, each once. A file that cannot be read is put aside, and its runs count as missing."""
+        frames = []
+        for path in self._files():
+            try:
+                frames.append(pl.read_parquet(path))
+            except (pl.exceptions.PolarsError, OSError) as error:
+                print(f"{path}: cannot be read ({' '.join(str(error).split())}); put aside, its runs are computed anew", file=sys.stderr)
+                path.rename(path.with_suffix(".unreadable"))
+        return _joined(frames)
+
+    def failures(self) -> list[Failure]:
+        """Runs that ended with an error."""
+        try:
+            return [Failure(**one) for one in json.loads((self.folder / "failures.json").read_text(encoding="utf-8"))]
+        except FileNotFoundError:
+            return []
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Keep these finished runs."""
+        self.write(f"parts/{uuid.uuid4().hex}.parquet", _parquet(table(rows)))
+
+    def set_failures(self, failures: Iterable[Failure]) -> None:
+        """Keep the list of failed runs."""
+        self.write("failures.json", json.dumps([asdict(one) for one in failures], indent=1).encode())
+
+    def complete(self, order: pl.DataFrame) -> pl.DataFrame:
+        """Write `runs.parquet` with the rows of `order` (a column `scenario_hash`, and names of the plan), in its order; fold the parts away.
+
+        Finished runs that the plan no longer has are kept aside.
+        """
+        rows = self.finished()
+        taken = [name for name in order.columns if name != KEY]
+        rows = rows.drop(taken, strict=False)
+        runs = order.join(rows, on=KEY, how="inner", maintain_order="left").select(*taken, *rows.columns)
+        others = rows.join(order, on=KEY, how="anti")
+        old = [*self.parts.glob("*.parquet"), *self.spare.glob("*.parquet")]
+        if others.height:
+            self.write(f"spare/{uuid.uuid4().hex}.parquet", _parquet(others))
+        self.write("runs.parquet", _parquet(runs))
+        for path in old:
+            path.unlink()
+        return runs
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the folder, whole or not at all. Raises InputError."""
+        path = self.folder / name
+        beside = path.with_name(f"{path.name}.tmp")
+        with writing(self.folder):
+            try:
+                with beside.open("wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                beside.replace(path)
+            except OSError:
+                with suppress(OSError):
+                    beside.unlink(missing_ok=True)
+                raise
+
+    def _files(self) -> list[Path]:
+        return [*_data_files(self.folder), *self.spare.glob("*.parquet")]
+
+    def _take(self) -> None:
+        assert self._lock is not None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "unknown"
+            raise InputError(f"{self.folder}: another sweep (process {holder}) is at work there; wait for it or choose another folder") from None
+        with writing(self.folder):
+            self._lock.truncate(0)
+            self._lock.write(str(os.getpid()))
+            self._lock.flush()
+
+    def _expect_ours(self, before: dict[str, Any] | None, name: str) -> None:
+        way_out = "choose another folder, or discard what is there with --fresh"
+        if before is None:
+            if _data_files(self.folder):
+                raise InputError(f"{self.folder}: holds results without a manifest.json; {way_out}")
+            return
+        if before["version"] != __version__:
+            raise InputError(f"{self.folder}: holds results of caps-fast {before['version']}, and this is {__version__}; {way_out}")
+        if before["code"] != code_hash():
+            raise InputError(f"{self.folder}: holds results of other code of caps-fast {__version__} ({before['code']}, this is {code_hash()}); {way_out}")
+        if before["plan"]["name"] != name:
+            raise InputError(f"{self.folder}: holds the sweep {before['plan']['name']}, and this is {name}; {way_out}")
+
+
+class writing:  # noqa: N801 - reads as a statement
+    """Turns what the system says about a folder into one clear line."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError):
+            raise InputError(f"{self.folder}: cannot be written ({error.strerror or error}); all that was finished before is kept") from None
+
+
+def manifest(folder: Path) -> dict[str, Any] | None:
+    """The folder's manifest; None where there is none. Raises InputError where it is none of ours."""
+    path = folder / "manifest.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["program"] != "caps-fast":
+            raise KeyError
+        data["version"], data["code"], data["plan"]["name"]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: not the manifest of a sweep; expected a folder that caps-fast filled, or a new one") from None
+    return data  # type: ignore[no-any-return]
+
+
+def read(folder: str | Path) -> pl.DataFrame:
+    """All runs of a sweep's folder, finished or interrupted, or of one Parquet file. Raises InputError where there are none."""
+    path = Path(folder)
+    files = [path] if path.is_file() else _data_files(path)
+    if not files:
+        raise InputError(f"{path}: no results there; expected the folder of a sweep (--out) or a Parquet file of one")
+    try:
+        runs = _joined([pl.read_parquet(file) for file in files])
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); expected Parquet") from None
+    if KEY not in runs.columns or "policy" not in runs.columns:
+        raise InputError(f"{path}: no column {KEY}; expected results of a sweep")
+    return runs
+
+
+def _data_files(folder: Path) -> list[Path]:
+    final = folder / "runs.parquet"
+    return ([final] if final.is_file() else []) + sorted((folder / "parts").glob("*.parquet"))
+
+
+def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    if not frames:
+        return pl.DataFrame(schema={KEY: pl.String})
+    return pl.concat(frames, how="diagonal_relaxed").select(column_order(frames)).unique(KEY, keep="first", maintain_order=True)
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,50 @@
+"""Cases built by hand, for tests that know the answer: requests as arrays, a grid as two lists, the paper's scenario with fields changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from cases import Case
+from numpy.typing import ArrayLike
+
+from caps_fast import arrays, scenario
+from caps_fast.arrays import Array
+from caps_fast.carbon.forecast import ForecastGrid
+from caps_fast.carbon.monitor import Monitor
+from caps_fast.carbon.trace import CarbonTrace
+from caps_fast.pack import Means
+
+FIRST_COME = {  # one queue in order of arrival over all GPUs, no deadline in the way, a control step that costs nothing
+    "policy.name": "edf",
+    "predictor.source": "declared",
+    "days": 3660,
+    "control_step_s": 1e6,
+    "slo.gold.ttft_s": 1e9,
+}
+
+
+def requests(arrival_s: ArrayLike, input_tokens: ArrayLike, output_tokens: ArrayLike) -> Array:
+    """Gold requests, REQUEST (n,)."""
+    block = np.zeros(len(np.atleast_1d(arrival_s)), arrays.REQUEST)
+    block["arrival_s"], block["input_tokens"], block["output_tokens"] = arrival_s, input_tokens, output_tokens
+    block["predicted_tokens"] = block["output_tokens"]
+    return block
+
+
+def grid(times_s: Sequence[float] = (0.0,), g_per_kwh: Sequence[float] = (100.0,)) -> Monitor:
+    """A trace with an always-open gate and a forecast that says nothing."""
+    trace = CarbonTrace(np.array(times_s, float), np.array(g_per_kwh, float), "average", "lifecycle", "test", "test")
+    return Monitor(trace, ForecastGrid(np.zeros(1), 3600.0, np.full((1, 24), 100.0)), 86400.0, np.zeros(1), np.full(1, 1e9))
+
+
+def cluster(gpus: int, max_batch: int) -> dict[str, Any]:
+    """A cluster of one pool."""
+    return {"cluster.gpus": gpus, "cluster.split": str(gpus), "cluster.roles": "LP", "cluster.max_batch": max_batch}
+
+
+def case(changes: Mapping[str, Any], block: Array, monitor: Monitor | None = None) -> Case:
+    """The paper's scenario, first come first served, with fields changed, fed with `block`."""
+    config = scenario.preset("paper").replace(FIRST_COME | dict(changes))
+    return Case(config, monitor or grid(), block, Means(60.0, 20.0))

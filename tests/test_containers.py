@@ -1,0 +1,113 @@
+"""The containers against what they replace: a min tree against NumPy's minimum, a queue against a sorted list."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caps_fast import arrays
+from caps_fast._jit import kernel
+from caps_fast.arrays import NONE, Array
+from caps_fast.containers import mintree, queue
+
+KEYS = st.one_of(st.sampled_from([-math.inf, 0.0, 1.0, 2.0]), st.floats(-1e9, 1e9))
+
+
+@kernel
+def put_all(tree, levels, leaves, values, found):
+    """Set leaves one by one; after each, the smallest value and where it is go to `found`."""
+    for i in range(leaves.shape[0]):
+        mintree.put(tree, levels, leaves[i], values[i])
+        found[i, 0] = mintree.smallest(tree, levels)
+        found[i, 1] = mintree.where_smallest(tree, levels, found[i, 0])
+
+
+class Waiting(NamedTuple):
+    """The two arrays of a simulation that a queue lives in."""
+
+    queues: Array
+    live: Array
+
+
+@kernel
+def push_and_pop(s, entries, keys, taken):
+    """Push entry `entries[i]` with key `keys[i]`, or, where it is NONE, pop; what was taken goes to `taken`."""
+    for i in range(entries.shape[0]):
+        r = entries[i]
+        if r == NONE:
+            r = queue.peek(s, 0)
+            taken[i] = r
+            queue.pop(s, 0, r)
+        else:
+            s.live[r]["key"] = keys[i]
+            s.live[r]["seq"] = i
+            queue.push(s, 0, r)
+
+
+@given(data=st.data(), leaves=st.one_of(st.integers(1, 20), st.sampled_from([63, 64, 65, 512, 513, 700])))
+def test_min_tree_finds_the_first_smallest(data: st.DataObject, leaves: int) -> None:
+    values = st.one_of(st.integers(0, 3).map(float), st.just(math.inf), st.floats(-1e9, 1e9))
+    puts = data.draw(st.lists(st.tuples(st.integers(0, leaves - 1), values), min_size=1, max_size=200))
+    levels, size = mintree.plan([3, leaves])  # not the first of its array: offsets count
+    tree = np.full(size, np.inf)
+    found = np.zeros((len(puts), 2))
+    put_all(tree, levels[1], np.array([leaf for leaf, _ in puts]), np.array([value for _, value in puts]), found)
+    plain = np.full(leaves, np.inf)
+    for (leaf, value), (smallest, where) in zip(puts, found, strict=True):
+        plain[leaf] = value
+        assert smallest == plain.min()
+        assert where == plain.argmin()
+    assert (tree[: levels[1, 0]] == np.inf).all(), "wrote into the tree before it"
+
+
+@given(counts=st.lists(st.integers(1, 5000), min_size=1, max_size=6))
+def test_trees_lie_side_by_side(counts: list[int]) -> None:
+    levels, size = mintree.plan(counts)
+    begins = [*levels[:, 0].tolist(), size]
+    for row, leaves, begin, end in zip(levels, counts, begins, begins[1:], strict=False):
+        sizes = mintree.level_sizes(leaves)
+        assert begin + sum(sizes) == end
+        assert sizes[0] >= leaves
+        assert sizes[-1] == 8
+        assert row[mintree.MAX_DEPTH] == len(sizes)
+
+
+@given(data=st.data())
+def test_queue_gives_in_order_of_key_then_input(data: st.DataObject) -> None:
+    """Entries are used again once popped, as live requests are; sorted arrival, random keys and a front of minus infinity all occur."""
+    capacity = 40
+    actions = data.draw(st.lists(st.one_of(KEYS, st.none()), max_size=150))
+    rising = data.draw(st.booleans())
+    live = np.zeros(capacity, arrays.LIVE)
+    live["prompt_left"] = np.arange(1, capacity + 1)
+    live["predicted_tokens"] = 0.5 * np.arange(capacity)
+    live["next"] = live["child"] = 7  # leftovers of an earlier use must not matter
+    free, model = list(range(capacity)), []
+    entries, keys, expected = [], [], []
+    for i, action in enumerate(actions):
+        if action is None and model:
+            model.sort()
+            free.append(model.pop(0)[2])
+            entries.append(NONE)
+            keys.append(0.0)
+            expected.append(free[-1])
+        elif free:
+            key = float(i) if rising or action is None else action
+            entry = free.pop(data.draw(st.integers(0, len(free) - 1)))
+            entries.append(entry)
+            keys.append(key)
+            expected.append(NONE)
+            model.append((key, len(entries) - 1, entry))
+    queues = np.zeros(1, arrays.QUEUE)
+    queues["head"] = queues["tail"] = queues["root"] = NONE
+    taken = np.full(len(entries), NONE)
+    push_and_pop(Waiting(queues, live), np.array(entries, np.int64), np.array(keys, np.float64), taken)
+    assert taken.tolist() == expected
+    left = [entry for _, _, entry in model]
+    assert queues[0]["waiting"] == len(left)
+    assert queues[0]["waiting_prompt_tokens"] == live["prompt_left"][left].sum()
+    assert queues[0]["waiting_predicted_tokens"] == live["predicted_tokens"][left].sum()

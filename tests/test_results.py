@@ -1,0 +1,256 @@
+"""What a run reports: histograms against exact quantiles, accounts that add up, metrics recomputed from the requests, columns by name."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caps_fast import arrays, scenario, simulate
+from caps_fast._jit import kernel
+from caps_fast.arrays import Array
+from caps_fast.engine.ledger import bin_of
+from caps_fast.results import Result, bin_edges_s, histogram_quantile
+
+STATED_ERROR = 0.004
+REQUEST_COLUMNS = [
+    *("request", "arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "gpu"),
+    *("released_s", "admitted_s", "first_token_s", "finished_s", "met_slo", "energy_j", "carbon_g"),
+]
+PARAMETERS = ["policy", "rate_rps", "seed", "split", "alpha", "beta", "lambda", "days", "preset", "scenario_hash", "version"]
+METRICS = [
+    *("requests", "output_tokens", "slo_attainment", "slo_attainment_gold", "slo_attainment_silver", "slo_attainment_bronze", "goodput_tps"),
+    *("carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "carbon_g_per_1k_good_tokens", "energy_kwh", "idle_energy_kwh"),
+    *("ttft_p50_s", "ttft_p95_s", "ttft_after_release_p95_s", "tpot_p95_s", "e2e_p95_s", "deferral_mean_s"),
+    *("share_lp", "share_cp", "share_bp", "preemptions", "unfinished", "utilization"),
+]
+
+
+@kernel
+def count(values_s, counts):
+    for i in range(values_s.shape[0]):
+        counts[bin_of(values_s[i])] += 1
+
+
+def histogram(values_s: Array) -> Array:
+    counts = np.zeros(arrays.HISTOGRAM_BINS, np.int64)
+    count(values_s, counts)
+    return counts
+
+
+def exact_quantile(values_s: Array, q: float) -> float:
+    return float(np.quantile(values_s, q, method="inverted_cdf"))
+
+
+LATENCIES = st.floats(2.0**arrays.FIRST_EXPONENT, 1e7)
+
+
+@given(value_s=LATENCIES)
+def test_a_value_lies_in_its_bin(value_s: float) -> None:
+    edges = bin_edges_s()
+    (at,) = np.flatnonzero(histogram(np.array([value_s])))
+    assert edges[at] <= value_s < edges[at + 1]
+
+
+def test_bins_are_narrow_and_join_up() -> None:
+    edges = bin_edges_s()
+    assert len(edges) == arrays.HISTOGRAM_BINS + 1
+    assert edges[0] == 2.0**arrays.FIRST_EXPONENT
+    assert (np.diff(edges) > 0).all()
+    assert (np.diff(edges) / 2 / edges[:-1]).max() <= STATED_ERROR
+
+
+@pytest.mark.parametrize("value_s", [0.0, 5e-324, 1e-9, 2.0**arrays.FIRST_EXPONENT])
+def test_the_least_values_fall_into_the_first_bin(value_s: float) -> None:
+    assert histogram(np.array([value_s]))[0] == 1
+
+
+def test_the_largest_values_fall_into_the_last_bin() -> None:
+    assert histogram(np.array([1e12, 1e300]))[-1] == 2
+
+
+@given(
+    values_s=st.one_of(
+        st.lists(LATENCIES, min_size=1, max_size=50),
+        st.tuples(LATENCIES, st.integers(1, 100)).map(lambda pair: [pair[0]] * pair[1]),  # all alike, as without load
+    ),
+    q=st.one_of(st.sampled_from([0.5, 0.95, 0.99]), st.floats(0.01, 1.0)),
+)
+def test_quantiles_err_by_less_than_stated(values_s: list[float], q: float) -> None:
+    values = np.array(values_s)
+    assert histogram_quantile(histogram(values), q) == pytest.approx(exact_quantile(values, q), rel=STATED_ERROR)
+
+
+def test_no_quantile_of_nothing() -> None:
+    assert math.isnan(histogram_quantile(np.zeros(arrays.HISTOGRAM_BINS, np.int64), 0.5))
+
+
+@cache
+def run_of(policy: str, drain_h: float = 48.0) -> Result:
+    """A quarter of a loaded day."""
+    changes = {"policy.name": policy, "predictor.source": "declared", "days": 0.25, "cluster.max_batch": 8, "slo.bronze.e2e_s": 14400, "drain_h": drain_h}
+    return simulate.simulate(scenario.preset("paper").replace(changes | {"slo.silver.tpot_s": 0.034}), record_requests=True)
+
+
+RUNS = [("round-robin", 48.0), ("carbon-aware", 48.0), ("caps", 48.0), ("carbon-aware", 0.0)]
+
+
+@pytest.mark.parametrize("run", RUNS, ids=str)
+def test_accounts_add_up(run: tuple[str, float]) -> None:
+    result = run_of(*run)
+    cells, rows = result.accounts, result.requests
+    assert rows is not None
+    assert cells["requests"].sum() == cells["finished"].sum() + result.unfinished
+    assert cells["finished"].sum() == len(rows) == result.pools["requests"].sum()
+    assert cells["met"].sum() == rows["met"].sum()
+    assert cells["output_tokens"].sum() == rows["output_tokens"].sum()
+    assert cells["good_tokens"].sum() == rows["output_tokens"][rows["met"] == 1].sum()
+    assert (cells["met"] <= cells["finished"]).all()
+    assert (cells["good_tokens"] <= cells["output_tokens"]).all()
+    assert (cells["held_tokens"] <= cells["output_tokens"]).all()
+    for name in ("energy_j", "carbon_g"):
+        assert cells[name].sum() == pytest.approx(rows[name].sum(), rel=1e-12)
+        by_kind = np.zeros(9)
+        np.add.at(by_kind, rows["category"] * 3 + rows["tier"], rows[name])
+        np.testing.assert_allclose(cells[name].reshape(3, 9).sum(0), by_kind, rtol=1e-9)
+        assert rows[name].sum() <= result.pools[name].sum() * (1 + 1e-12)
+    assert cells["deferral_s"].sum() == pytest.approx((rows["released_s"] - rows["arrival_s"]).sum(), rel=1e-9, abs=1e-6)
+    assert (result.histograms[:, (arrays.TTFT, arrays.TTFT_AFTER_RELEASE, arrays.E2E)].sum(axis=(0, 2)) == len(rows)).all()
+    assert result.histograms[:, arrays.TPOT].sum() == (rows["output_tokens"] > 1).sum()
+
+
+@pytest.mark.parametrize("run", RUNS, ids=str)
+def test_metrics_follow_from_the_requests(run: tuple[str, float]) -> None:
+    result = run_of(*run)
+    row, table, pools = result.row(), result.request_table, result.pools
+    arrived = len(table) + result.unfinished
+    tokens, good = int(table["output_tokens"].sum()), int(table.filter("met_slo")["output_tokens"].sum())
+    carbon_g = float(pools["carbon_g"].sum())
+    busy_s = (table["finished_s"] - table["admitted_s"]).sum()
+    expected = {
+        "requests": arrived,
+        "output_tokens": tokens,
+        "slo_attainment": table["met_slo"].sum() / arrived,
+        "goodput_tps": good / 21600,
+        "carbon_g_per_1k_tokens": carbon_g / tokens * 1000,
+        "total_carbon_g_per_1k_tokens": (carbon_g + result.idle_carbon_g) / tokens * 1000,
+        "carbon_g_per_1k_good_tokens": carbon_g / good * 1000,
+        "energy_kwh": pools["energy_j"].sum() / 3.6e6,
+        "idle_energy_kwh": result.idle_energy_j / 3.6e6,
+        "deferral_mean_s": (table["released_s"] - table["arrival_s"]).mean(),
+        "unfinished": result.unfinished,
+        "preemptions": result.preemptions,
+    }
+    for role in scenario.ROLES:
+        expected[f"share_{role.lower()}"] = (table["pool"] == role).mean()
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
+    if not result.unfinished and not result.preemptions:
+        utilization = busy_s / (result.end_s * 24 * 8)
+        assert utilization * 0.97 < row["utilization"] <= utilization  # members join at the next iteration
+    latencies = {
+        "ttft": table["first_token_s"] - table["arrival_s"],
+        "ttft_after_release": table["first_token_s"] - table["released_s"],
+        "e2e": table["finished_s"] - table["arrival_s"],
+        "tpot": table.filter(pl.col("output_tokens") > 1).select((pl.col("finished_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1)).to_series(),
+    }
+    for name, values in latencies.items():
+        for q in (0.5, 0.95):
+            assert row[f"{name}_p{q * 100:.0f}_s"] == pytest.approx(exact_quantile(values.to_numpy(), q), rel=STATED_ERROR), (name, q)
+
+
+@pytest.mark.parametrize("policy", ["round-robin", "caps"])
+def test_slo_is_met_as_defined_and_attainments_follow(policy: str) -> None:
+    result = run_of(policy)
+    table = result.request_table
+    ttft_s = pl.col("first_token_s") - pl.col("arrival_s")
+    tpot_s = (pl.col("finished_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1)
+    e2e_s, released_s = pl.col("finished_s") - pl.col("arrival_s"), pl.col("first_token_s") - pl.col("released_s")
+    kept = (
+        pl.when(pl.col("tier") == "gold")
+        .then(ttft_s <= 0.5)
+        .when(pl.col("tier") == "silver")
+        .then((ttft_s <= 1.0) & ((pl.col("output_tokens") == 1) | (tpot_s <= 0.034)))
+        .otherwise((e2e_s <= 14400) & (released_s <= 2.0))
+    )
+    assert table.select((kept == pl.col("met_slo")).all()).item()
+    for tier in scenario.TIERS:
+        met = table.filter(pl.col("tier") == tier)["met_slo"]
+        assert result.metrics[f"slo_attainment_{tier}"] == pytest.approx(met.mean())
+        assert 0 < met.mean() < 1, "the scenario should keep some and miss some"  # type: ignore[operator]
+
+
+def test_unfinished_work_misses_its_slo() -> None:
+    result = run_of("carbon-aware", 0.0)
+    assert result.unfinished > 0
+    assert result.end_s == result.scenario.horizon_s
+    assert result.metrics["slo_attainment"] == result.accounts["met"].sum() / result.accounts["requests"].sum()
+
+
+def test_request_table_columns() -> None:
+    table = run_of("caps").request_table
+    assert table.columns == REQUEST_COLUMNS
+    assert table["request"].is_sorted()
+    assert set(table["tier"]) == set(scenario.TIERS)
+    assert set(table["category"]) == set(scenario.CATEGORIES)
+    assert set(table["pool"]) <= set(scenario.ROLES)
+    assert table.null_count().sum_horizontal().item() == 0
+    assert table["met_slo"].dtype == pl.Boolean
+
+
+def test_row_has_the_promised_columns() -> None:
+    row = run_of("caps").row()
+    assert [name for name in row if name in PARAMETERS] == PARAMETERS
+    assert set(METRICS) <= set(row)
+    for name in METRICS:
+        assert math.isfinite(row[name]), name
+        if name.startswith(("slo_", "share_", "utilization")):
+            assert 0 <= row[name] <= 1
+
+
+def test_cells_frame() -> None:
+    result = run_of("caps")
+    cells = result.cells
+    assert len(cells) == 27
+    assert cells.select("level", "category", "tier").n_unique() == 27
+    table = result.request_table
+    for tier in scenario.TIERS:
+        for category in scenario.CATEGORIES:
+            here, there = (frame.filter((pl.col("tier") == tier) & (pl.col("category") == category)) for frame in (cells, table))
+            assert here["finished"].sum() == len(there)
+            assert here["met"].sum() == there["met_slo"].sum()
+
+
+def test_series_tells_mean_power_and_counts() -> None:
+    config = run_of("caps").scenario
+    result = simulate.simulate(config, sample_every_s=60.0)
+    assert result.row() == run_of("caps").row(), "recording must not change a run"
+    series = result.series
+    assert len(series) == (config.horizon_s / 60 + 1) * 3
+    assert series["t_s"].unique().sort().to_list() == [60.0 * i for i in range(361)]
+    for pool in range(3):
+        power_w = series.filter(pl.col("pool") == pool)["power_w"].to_numpy()[1:]
+        assert (power_w >= 8 * 100 - 1e-6).all()
+        assert (power_w <= 8 * 400 + 1e-6).all()
+    energy_j = (series["power_w"].fill_nan(0).sum()) * 60
+    drained_j = (result.end_s - config.horizon_s) * 24 * 400
+    total_j = result.pools["energy_j"].sum() + result.idle_energy_j
+    assert total_j - drained_j - 1 <= energy_j <= total_j * (1 + 1e-3)
+
+
+def test_no_table_unless_recorded() -> None:
+    with pytest.raises(ValueError, match="record"):
+        _ = simulate.simulate(run_of("round-robin").scenario.replace({"days": 0.01})).request_table
+
+
+def test_a_run_without_requests() -> None:
+    result = simulate.simulate(run_of("caps").scenario.replace({"days": 1e-9, "workload.rate_rps": 1e-6}), record_requests=True)
+    assert result.request_table.columns == REQUEST_COLUMNS
+    row = result.row()
+    assert row["requests"] == row["unfinished"] == 0
+    assert math.isnan(row["slo_attainment"])
