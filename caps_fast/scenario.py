@@ -213,7 +213,8 @@ class Predictor(Section):
 
     source: Literal["learned", "declared"] = Field("learned", description="learned: LightGBM; declared: the workload's own estimate and the closed-form risk")
     train_days: Positive = Field(3.0, description="days before t = 0 that the models are trained on")
-    train_requests: int = Field(200_000, ge=1000, description="requests of those days that are used at most")
+    train_requests: int = Field(200_000, ge=1000, description="requests of those days that are learnt from, about")
+    history_lag_s: NonNegative = Field(600.0, description="an answer enters its tenant's history so long after its request arrived")
     model: str | None = Field(None, description="model file to use instead of training")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,32 +15,50 @@ from caps_fast.carbon.monitor import Monitor, monitor
 from caps_fast.carbon.trace import carbon_trace
 from caps_fast.choose import compile_for, layout_of, make_policy
 from caps_fast.engine.loop import advance, settle
+from caps_fast.errors import InputError
 from caps_fast.pack import Means, pack, with_room
+from caps_fast.predictor import LengthModel, Lengths, informed, past_of
 from caps_fast.results import Result, collect
-from caps_fast.workload.synthetic import SyntheticWorkload
+from caps_fast.workload import workload_of
 
 BLOCK = 16_384  # requests: large enough to make the calls free, small enough for the cache
 
 
-def simulate(config: scenario.Scenario, *, record_requests: bool = False, sample_every_s: float | None = None, block: int = BLOCK) -> Result:
-    """Run one scenario. Raises InputError for bad inputs.
+@dataclass(frozen=True)
+class Recording:
+    """What to keep beyond the metrics."""
 
-    `record_requests` keeps one row a finished request; `sample_every_s` records a series of every pool.
-    """
-    return simulate_group([config], record_requests=record_requests, sample_every_s=sample_every_s, block=block)[0]
+    requests: bool = False  # one row a finished request
+    sample_every_s: float | None = None  # a series of every pool
+
+
+NOTHING = Recording()
+
+
+def simulate(config: scenario.Scenario, record: Recording = NOTHING, *, block: int = BLOCK) -> Result:
+    """Run one scenario. Raises InputError for bad inputs."""
+    return simulate_group([config], record, block=block)[0]
 
 
 def simulate_group(
-    configs: Sequence[scenario.Scenario], *, record_requests: bool = False, sample_every_s: float | None = None, block: int = BLOCK
+    configs: Sequence[scenario.Scenario], record: Recording = NOTHING, *, block: int = BLOCK, on_progress: Callable[[int], object] | None = None
 ) -> list[Result]:
-    """Run scenarios that share a workload (equal `workload_key`), drawing it once. Results are those of single runs, bit for bit."""
+    """Run scenarios that share a workload (equal `workload_key`), drawing it once. Results are those of single runs, bit for bit.
+
+    `on_progress` is told now and then how many more requests, over all runs, have been simulated. Raises InputError for bad inputs.
+    """
     if len({workload_key(config) for config in configs}) != 1:
         raise ValueError("scenarios of a group must share their workload")
-    source = SyntheticWorkload(configs[0])
-    runs = [Run.start(config, Means(source.mean_input_tokens, source.mean_output_tokens), record_requests, sample_every_s) for config in configs]
+    source = workload_of(configs[0])
+    runs = [Run.start(config, Means(source.mean_input_tokens, source.mean_output_tokens), record) for config in configs]
+    predicting = {run.lengths.key: (run.lengths, run.config) for run in runs if run.lengths}
+    views = {key: Lengths(model, past_of(config)) for key, (model, config) in predicting.items()}
     for requests, until_s in _with_next_arrival(source.blocks(block)):
+        foreseen = {key: view(requests) for key, view in views.items()}
         for run in runs:
-            run.feed(requests, until_s)
+            run.feed(foreseen[run.lengths.key] if run.lengths else requests, until_s)
+            if on_progress:
+                on_progress(len(requests))
     return [run.finish() for run in runs]
 
 
@@ -59,23 +77,25 @@ class Run:
     monitor: Monitor
     state: State
     done: list[Array] | None = field(default=None)
+    lengths: LengthModel | None = field(default=None)  # predicts n_out_hat; None = the workload's own estimate
 
     @classmethod
-    def start(cls, config: scenario.Scenario, means: Means, record_requests: bool, sample_every_s: float | None) -> Run:
-        policy = make_policy(config)
+    def start(cls, config: scenario.Scenario, means: Means, record: Recording = NOTHING) -> Run:
+        policy, lengths = informed(make_policy(config), config)
         end_s = config.horizon_s + config.drain_h * 3600
         trace = carbon_trace(config.carbon, config.horizon_s)
         view = monitor(config.monitor, trace, end_s, config.seed)
         state = pack(config, policy, layout_of(policy, config), view, means)
-        state.setup["record"] = record_requests
-        if sample_every_s is not None:
-            state.setup["sample_step_s"] = sample_every_s
-            state = state._replace(series=np.zeros((math.ceil(config.horizon_s / sample_every_s) + 1, len(state.pools)), arrays.SAMPLE))
+        state.setup["record"] = record.requests
+        if record.sample_every_s is not None:
+            state.setup["sample_step_s"] = record.sample_every_s
+            state = state._replace(series=np.zeros((math.ceil(config.horizon_s / record.sample_every_s) + 1, len(state.pools)), arrays.SAMPLE))
         compile_for(policy, state)
-        return cls(config, policy, view, state, [] if record_requests else None)
+        return cls(config, policy, view, state, [] if record.requests else None, lengths)
 
     def feed(self, requests: Array, until_s: float) -> None:
-        """Let these requests arrive and advance to `until_s`, the next block's first arrival."""
+        """Let these requests arrive and advance to `until_s`, the next block's first arrival. Raises InputError where one can never fit."""
+        _check_fits(self.config, requests, int(self.state.clock[0]["seq"]))
         self.state.clock["cursor"] = 0
         self.state = with_room(self.state._replace(block=requests), len(requests))
         self._advance(until_s, False)
@@ -119,3 +139,18 @@ def _with_next_arrival(blocks: Iterator[Array]) -> Iterator[tuple[Array, float]]
         held = block
     if held is not None and len(held):
         yield held, math.nextafter(float(held["arrival_s"][-1]), math.inf)
+
+
+def _check_fits(config: scenario.Scenario, requests: Array, seq: int) -> None:
+    """Raise InputError if a request exceeds the KV capacity of a GPU."""
+    capacity = config.cluster.kv_capacity_tokens
+    if capacity is None or not len(requests):
+        return
+    tokens = requests["input_tokens"].astype(np.int64) + requests["output_tokens"]
+    worst = int(np.argmax(tokens))
+    if tokens[worst] > capacity:
+        row = requests[worst]
+        raise InputError(
+            f"cluster.kv_capacity_tokens {capacity}: request {seq + worst} has {row['input_tokens']} input and {row['output_tokens']} output tokens; "
+            f"expected a capacity of at least {tokens[worst]}"
+        )

@@ -303,9 +303,12 @@ class Engine:
 
     # ------------------------------------------------ arrival, admission, pre-emption (sections 1, 4, 5)
 
+    def held_work_waits(self, queue: Queue) -> bool:
+        return any(other.held and math.isnan(other.record.admitted_s) for _, _, other in queue.waiting)
+
     def arrive(self, job: Job) -> None:
         queue = self.queues[self.policy.route(self, job)]
-        job.held = not queue.open or any(other.held and math.isnan(other.record.admitted_s) for _, _, other in queue.waiting)
+        job.held = not queue.open or self.held_work_waits(queue)
         if not job.held:
             job.record.released_s = self.now
         if not self.claim(queue, job):

@@ -141,13 +141,12 @@ class Caps:
     def risk(self, engine: Engine, queue: Queue, job: Job, step: float, m: float) -> float:
         """V: the chance that some limit is missed."""
         limits = self.tier(engine, job.request.tier)
-        hold = 0.0 if queue.open else max(queue.start_s - engine.now, 0.0)
+        hold, after = self.waits(engine, queue, job, step)
+        if hold >= limits.ttft_s or hold >= limits.e2e_s:
+            return 1.0
         if self.no_predictor:
-            against = [(hold, limits.ttft_s), (hold, limits.e2e_s)]
-        else:
-            ttft = self.ttft(engine, queue, job, step, hold)
-            e2e = ttft + (m - 1) * step
-            against = [(ttft, limits.ttft_s), (step, limits.tpot_s), (e2e, limits.e2e_s), (ttft - hold, limits.ttft_after_release_s)]
+            return 0.0
+        against = [(after, limits.ttft_s - hold), (after, limits.ttft_after_release_s), (step, limits.tpot_s), (hold + after + (m - 1) * step - hold, limits.e2e_s - hold)]
         kept = 1.0
         for value, limit in against:
             if math.isfinite(limit):
@@ -155,13 +154,18 @@ class Caps:
                 kept *= 1 - x / (1 + x)
         return 1 - kept
 
-    def ttft(self, engine: Engine, queue: Queue, job: Job, step: float, hold: float) -> float:
+    def waits(self, engine: Engine, queue: Queue, job: Job, step: float) -> tuple[float, float]:
+        """Expected time until release, and from there to the first token."""
         hw, gpus, waiting = engine.hardware, len(queue.gpus), len(queue.waiting)
-        ahead = job.request.input_tokens + (queue.prompt_waiting + queue.prompt_admitted) / gpus
-        rounds = max(1.0, ahead / hw.chunk_tokens) if hw.chunk_tokens else 1.0
         slots_ = gpus * hw.max_batch
+        hold = 0.0 if queue.open else max(queue.start_s - engine.now, 0.0)
         queueing = 0.0 if queue.residents + waiting < slots_ else (waiting + 1) * self.service(engine) / slots_
-        return hold + queueing + (rounds + 0.5) * step + hw.prefill_s_per_token * ahead
+        prompts = queue.prompt_admitted + queue.prompt_waiting
+        if not queue.open or engine.held_work_waits(queue):
+            hold, queueing, prompts = hold + queueing, 0.0, queue.prompt_admitted
+        ahead = job.request.input_tokens + prompts / gpus
+        rounds = max(1.0, ahead / hw.chunk_tokens) if hw.chunk_tokens else 1.0
+        return hold, queueing + (rounds + 0.5) * step + hw.prefill_s_per_token * ahead
 
     def service(self, engine: Engine) -> float:
         hw, setup = engine.hardware, engine.setup

@@ -231,3 +231,15 @@ def test_fit_profile_borrows_from_profiles(tmp_path):
     ):
         with pytest.raises(InputError, match=wanted):
             run("fit-profile", tmp_path / "m.csv", *options)
+
+
+def test_the_table_in_the_docs_is_that_of_the_profiles():
+    text = (Path(__file__).parents[1] / "docs" / "profiles.md").read_text(encoding="utf-8")
+    for name, found in profiles().items():
+        cells = [cell.strip() for cell in next(line for line in text.splitlines() if line.startswith(f"| `{name}`")).split("|")[2:-1]]
+        step = f"{1e3 * found['decode_base_s']:.4g} + {1e3 * found['decode_s_per_seq']:.3g} b"
+        power = [f"{found['idle_w']:.0f}", f"{found['peak_w']:.0f}", f"{found['power_exponent']:.3f}", str(found["fit"]["max_batch"])]
+        assert cells[:6] == [f"{1e6 * found['prefill_s_per_token']:.4g}", step, *power]
+        for what, cell in zip(("prefill", "step", "power"), cells[6:], strict=True):
+            mean, worst = (found["fit"].get(f"{what}_{kind}_error") for kind in ("mean", "worst"))
+            assert cell == ("borrowed" if mean is None else f"{100 * mean:.1f} / {100 * worst:+.0f} %")

@@ -42,9 +42,9 @@ def misses(task: Task, figures: Sequence[float]) -> list[float]:
 
 
 def loss(task: Task, figures: Sequence[float]) -> float:
-    """Weighted mean of pseudo-Huber misses: quadratic within a tolerance, linear beyond, so that what cannot be reached does not drown the rest."""
+    """Weighted mean of log(1 + miss^2): quadratic within a tolerance, slow beyond, so that what cannot be reached does not drown the rest."""
     weights = [target.weight for target in task.targets]
-    costs = [math.sqrt(1 + miss**2) - 1 for miss in misses(task, figures)]
+    costs = [math.log1p(miss**2) for miss in misses(task, figures)]
     return float(np.average(costs, weights=weights))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 
 from caps_fast.calibrate.loss import Simulate, loss, measure
-from caps_fast.calibrate.targets import Bound, Task
+from caps_fast.calibrate.targets import NO_VALUE, Bound, Task
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
 from caps_fast.simulate import simulate_group
@@ -99,7 +99,7 @@ def _start(task: Task) -> dict[str, Any]:
     """Search parameters of the starting point, as far as they lie within bounds."""
     start: dict[str, Any] = {}
     for field, bound in task.bounds.items():
-        value = bound.start if bound.start is not None else field_of(task.base, field)
+        value = field_of(task.base, field) if bound.start is None else None if bound.start == NO_VALUE else bound.start
         if bound.optional:
             start[field + PRESENT] = value is not None
         if value is not None:

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from caps_fast import scenario
 from caps_fast.errors import InputError
 
+NO_VALUE = "none"
+"""How a file writes the absence of a value, which TOML lacks."""
+
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -47,7 +50,7 @@ class Bound(Part):
     log: bool = False
     optional: bool = False
     choices: tuple[str | int | float | bool, ...] = ()
-    start: str | int | float | bool | None = Field(None, description="where the search begins; none = the preset's value")
+    start: str | int | float | bool | None = Field(None, description="where the search begins; left out = the preset's value, \"none\" = no value")
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -75,15 +78,16 @@ class Task(Part):
     """A calibration task."""
 
     preset: str = "paper"
-    fixed: dict[str, Any] = Field(default_factory=dict, description="dotted fields that are set and stay")
+    training: dict[str, Any] = Field(default_factory=dict, description="dotted fields of the runs that the fit sees")
+    report: dict[str, Any] = Field(default_factory=dict, description="dotted fields of the runs that judge it")
     seeds: Seeds = Seeds()
     bounds: dict[str, Bound] = Field(min_length=1)
     targets: tuple[Target, ...] = Field(min_length=1)
 
     @property
     def base(self) -> scenario.Scenario:
-        """The scenario before any bounded field moves."""
-        return scenario.preset(self.preset).replace(self.fixed)
+        """The scenario of a training run before any bounded field moves."""
+        return scenario.preset(self.preset).replace(self.training)
 
 
 def read_task(path: str | Path) -> Task:

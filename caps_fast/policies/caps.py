@@ -102,26 +102,35 @@ def expect(policy, t_s, input_tokens, output_tokens, q, s):
     slots = gpus * setup["max_batch"]
     present = queue["residents"] + queue["waiting"]
     batch = float(setup["max_batch"])
-    hold_s = max(queue["start_s"] - t_s, 0.0)
+    hold_s = 0.0
+    queueing_s = 0.0 if present < slots else (queue["waiting"] + 1) * service_s(setup) / slots
     if queue["open"]:
         batch = min(1.0 + present / gpus, batch)
-        hold_s = 0.0
+    else:
+        hold_s = max(queue["start_s"] - t_s, 0.0)
+    prompt_tokens = queue["prompt_tokens"] + queue["waiting_prompt_tokens"]
+    if not queue["open"] or queue["backlog"]:
+        hold_s += queueing_s
+        queueing_s = 0.0
+        prompt_tokens = queue["prompt_tokens"]
     step_s = setup["decode_base_s"] + setup["decode_s_per_seq"] * batch
-    ahead_tokens = input_tokens + (queue["waiting_prompt_tokens"] + queue["prompt_tokens"]) / gpus
+    ahead_tokens = input_tokens + prompt_tokens / gpus
     rounds = max(1.0, ahead_tokens / setup["chunk_tokens"]) if setup["chunk_tokens"] > 0 else 1.0
-    queueing_s = 0.0 if present < slots else (queue["waiting"] + 1) * service_s(setup) / slots
     ttft_s = hold_s + queueing_s + (rounds + 0.5) * step_s + setup["prefill_s_per_token"] * ahead_tokens
     return Expected(batch, step_s, hold_s, ttft_s, ttft_s + (output_tokens - 1.0) * step_s)
 
 
 @inlined
 def risk(policy, expected, tier):
-    """Closed-form probability that a limit of `tier` is broken; by the wait for the gate alone where risk is learned, or nothing predicted."""
-    k = policy.risk_sharpness
+    """Closed-form probability that a limit of `tier` is broken; by the hold alone where risk is learned, or nothing predicted."""
+    if expected.hold_s >= tier["ttft_s"] or expected.hold_s >= tier["e2e_s"]:
+        return 1.0
     if not policy.predicts or policy.learned.edges.shape[0] > 0:
-        return 1.0 - _kept(expected.hold_s, tier["ttft_s"], k) * _kept(expected.hold_s, tier["e2e_s"], k)
-    in_time = _kept(expected.ttft_s, tier["ttft_s"], k) * _kept(expected.step_s, tier["tpot_s"], k) * _kept(expected.e2e_s, tier["e2e_s"], k)
-    return 1.0 - in_time * _kept(expected.ttft_s - expected.hold_s, tier["ttft_after_release_s"], k)
+        return 0.0
+    k = policy.risk_sharpness
+    after_release_s = expected.ttft_s - expected.hold_s
+    in_time = _kept(after_release_s, tier["ttft_s"] - expected.hold_s, k) * _kept(after_release_s, tier["ttft_after_release_s"], k)
+    return 1.0 - in_time * _kept(expected.step_s, tier["tpot_s"], k) * _kept(expected.e2e_s - expected.hold_s, tier["e2e_s"] - expected.hold_s, k)
 
 
 @inlined

@@ -27,7 +27,7 @@ from caps_fast.policy import policy, rules
 from caps_fast.workload.streams import stream
 
 RISK_FEATURES = ("tier", "role", "gate", "input_tokens", "predicted_tokens", "present", "waiting", "ahead_tokens")
-STRETCH = 2000  # requests
+STRETCH = 1000  # requests
 LOADS = (0.02, 1.5)  # of what the cluster can serve, log-uniform
 CLOSED_SHARE = 0.3  # of stretches, for the gates of pools that may close
 

@@ -7,7 +7,6 @@ its request arrived, when it may be taken as finished; nothing later is ever rea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -119,6 +118,3 @@ def _rows(block, lag_s, histories, pending, ring, rows):
         rows[i, 4] = sd
         rows[i, 5] = count
         await_answer(request, pending, ring)
-
-
-Predict = Callable[[Array], Array]

@@ -8,7 +8,7 @@ in the trees: a value is in the bin of the first edge that is not below it, as `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -48,20 +48,27 @@ def fit(rows: Array, target: Array, features: Sequence[str], groups: Groups, bin
     return lgb.train(parameters, lgb.Dataset(rows, target, feature_name=list(features), params=parameters), TREES)
 
 
-def tabulate(model: Mapping[str, Any], groups: Groups) -> tuple[list[Array], list[Array]]:
-    """Edges of every feature, float64 ascending, and one table a group, float64 (bins of its features in order), of LightGBM's dumped model.
+class Tables(NamedTuple):
+    """A forest as a sum of tables, with LightGBM's own text beside it."""
 
-    Raises InputError where a tree has a categorical split, handles missing values of its own, or leaves its group.
-    """
-    trees = [tree["tree_structure"] for tree in model["tree_info"]]
-    used: list[set[float]] = [set() for _ in model["feature_names"]]
+    edges: list[Array]  # by feature, float64 ascending
+    groups: Groups
+    tables: list[Array]  # by group, float64 (bins of its features in order)
+    text: str
+
+
+def tabulate(model: lgb.Booster, groups: Groups) -> Tables:
+    """The forest of a LightGBM model as tables. Raises InputError where a tree has a categorical split, handles missing values of its own, or leaves its group."""
+    dump = model.dump_model()
+    trees = [tree["tree_structure"] for tree in dump["tree_info"]]
+    used: list[set[float]] = [set() for _ in dump["feature_names"]]
     for tree in trees:
         _gather(tree, used)
-    edges = [np.array(sorted(values)) for values in used]
+    edges = [np.array(sorted(values), np.float64) for values in used]
     tables = [np.zeros([len(edges[feature]) + 1 for feature in group]) for group in groups]
     for tree in trees:
         _pour(tree, {}, edges, groups, tables)
-    return edges, tables
+    return Tables(edges, groups, tables, model.model_to_string())
 
 
 def _gather(node: Mapping[str, Any], used: list[set[float]]) -> None:
@@ -91,12 +98,12 @@ def _pour(node: Mapping[str, Any], box: dict[int, tuple[int, int]], edges: list[
     raise InputError(f"a tree's path uses features {sorted(box)}: expected those of one group of {[list(group) for group in groups]}")
 
 
-def look_up(rows: Array, edges: list[Array], groups: Groups, tables: list[Array]) -> Array:
+def look_up(rows: Array, forest: Tables) -> Array:
     """The forest's raw output for every row, float64 (n,), like LightGBM's own: NaN counts as 0."""
     rows = np.nan_to_num(np.asarray(rows, np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
-    bins = [np.searchsorted(edges[feature], rows[:, feature]) for feature in range(rows.shape[1])]
+    bins = [np.searchsorted(edges, rows[:, feature]) for feature, edges in enumerate(forest.edges)]
     total = np.zeros(len(rows))
-    for group, table in zip(groups, tables, strict=True):
+    for group, table in zip(forest.groups, forest.tables, strict=True):
         total += table[tuple(bins[feature] for feature in group)]
     return total
 

@@ -132,15 +132,17 @@ class Plan:
         """Try every axis's values beside the first values of the others; the scenarios that this made. Raises InputError naming the axis."""
         made = []
         for grid in self.grids:
+            try:
+                made.append(self.scenario(grid, 0))
+            except InputError as error:
+                raise InputError(str(error).removeprefix("scenario: ")) from None
             for axis, stride in zip(grid.axes, grid._strides, strict=True):
                 step = max(len(axis) // CHECKED, 1)
-                for at in {*range(0, len(axis), step), len(axis) - 1}:
+                for at in {*range(step, len(axis), step), len(axis) - 1}:
                     try:
                         made.append(self.scenario(grid, at * stride))
                     except InputError as error:
                         raise InputError(f"{axis.name}: {str(error).removeprefix('scenario: ')}") from None
-            if not grid.axes:
-                made.append(self.scenario(grid, 0))
         return made
 
     def requests(self) -> float:

@@ -70,8 +70,8 @@ class Progress:
 
 
 def quantity(value: float) -> str:
-    """A count in thousands, millions or billions, with three digits."""
-    for unit, size in ((" billion", 1e9), (" million", 1e6), ("k", 1e3)):
+    """A count in thousands, millions, billions or trillions, with three digits."""
+    for unit, size in ((" trillion", 1e12), (" billion", 1e9), (" million", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.0f}"

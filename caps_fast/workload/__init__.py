@@ -1,1 +1,34 @@
 """Workloads: blocks of requests, drawn or replayed, the same whatever the policy and the block size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from caps_fast import scenario
+from caps_fast.arrays import Array
+
+
+class Workload(Protocol):
+    """A source of requests."""
+
+    @property
+    def mean_input_tokens(self) -> float: ...
+
+    @property
+    def mean_output_tokens(self) -> float: ...
+
+    def blocks(self, size: int) -> Iterator[Array]:
+        """REQUEST arrays of at most `size` requests, in order of arrival."""
+        ...
+
+
+def workload_of(config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> Workload:
+    """The workload of a scenario over [start_s, end_s), by default from 0 to its horizon. Raises InputError for a bad trace."""
+    if config.workload.trace is not None:
+        from caps_fast.workload.replay import ReplayedWorkload  # noqa: PLC0415 - brings Polars
+
+        return ReplayedWorkload(config, start_s, end_s)
+    from caps_fast.workload.synthetic import SyntheticWorkload  # noqa: PLC0415 - brings Numba
+
+    return SyntheticWorkload(config, start_s, end_s)

@@ -1,0 +1,169 @@
+"""`run`: one scenario, under one or several policies on the same requests; and lists of what there is by name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from caps_fast.errors import InputError
+
+if TYPE_CHECKING:
+    from caps_fast.results import Result
+    from caps_fast.scenario import Scenario
+
+COLUMNS = {  # heading: metric, factor, digits
+    "SLO %": ("slo_attainment", 100, 1),
+    "gold": ("slo_attainment_gold", 100, 1),
+    "silver": ("slo_attainment_silver", 100, 1),
+    "bronze": ("slo_attainment_bronze", 100, 1),
+    "g/1K tok": ("carbon_g_per_1k_tokens", 1, 4),
+    "with idle": ("total_carbon_g_per_1k_tokens", 1, 4),
+    "g/1K good": ("carbon_g_per_1k_good_tokens", 1, 4),
+    "TTFT p95 s": ("ttft_p95_s", 1, 3),
+    "released p95 s": ("ttft_after_release_p95_s", 1, 3),
+    "E2E p95 s": ("e2e_p95_s", 1, 2),
+    "LP %": ("share_lp", 100, 0),
+    "CP %": ("share_cp", 100, 0),
+    "BP %": ("share_bp", 100, 0),
+    "unfinished": ("unfinished", 1, 0),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands `run`, `policies` and `presets`."""
+    app.command("run")(run)
+    app.command("policies")(list_policies)
+    app.command("presets")(list_presets)
+
+
+def run(
+    scenario: Annotated[str, typer.Argument(help="a scenario in TOML, or the name of a preset")] = "paper",
+    policies: Annotated[str | None, typer.Option(help="policies on the same requests, with commas: names, main, ablations or all")] = None,
+    rate: Annotated[float | None, typer.Option(help="requests a second")] = None,
+    days: Annotated[float | None, typer.Option(help="simulated days")] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of every random stream")] = None,
+    split: Annotated[str | None, typer.Option(help="GPUs a pool, like 8/8/8")] = None,
+    trace: Annotated[str | None, typer.Option(help="request trace to replay; its own rate unless --rate is given")] = None,
+    carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
+    scope: Annotated[str | None, typer.Option(help="scope of the carbon file: lifecycle or direct")] = None,
+    carbon_start: Annotated[str | None, typer.Option(help="date in the carbon file that is t = 0 (UTC)")] = None,
+    policy_file: Annotated[str | None, typer.Option(help="Python file with your own policy")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="any field: --set policy.beta=1; may be repeated")] = None,
+    requests_out: Annotated[Path | None, typer.Option(help="write one row a request to this Parquet file (one policy only)")] = None,
+    series_out: Annotated[Path | None, typer.Option(help="write a series of every pool to this Parquet file (one policy only)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print rows of parameters and metrics as JSON")] = False,
+) -> None:
+    """Simulate a scenario and print a table."""
+    from caps_fast.simulate import Recording, simulate_group
+    from caps_fast.sweep.progress import Progress
+
+    given = {"workload.rate_rps": rate, "days": days, "seed": seed, "cluster.split": split, "workload.trace": trace, "carbon.file": carbon}
+    given |= {"carbon.scope": scope, "carbon.start": carbon_start, "policy.file": policy_file}
+    changes = {field: value for field, value in given.items() if value is not None}
+    if trace is not None and rate is None:
+        changes["workload.rate_rps"] = None
+    if split is not None:
+        changes["cluster.gpus"] = sum(int(part) for part in split.split("/") if part.isdigit()) or 1
+    config = _scenario(scenario).replace(changes | _settings(set_ or []))
+    names = _names(policies, config)
+    if len(names) > 1 and (requests_out or series_out):
+        raise InputError(f"--policies {policies}: --requests-out and --series-out take one policy; expected a single name")
+    for path in (requests_out, series_out):
+        _check_writable(path)
+    configs = [config.replace({"policy.name": name}) for name in names]
+    expected = (config.workload.rate_rps or 0) * config.horizon_s * len(configs)
+    progress = Progress(len(configs), expected)
+    record = Recording(requests=requests_out is not None, sample_every_s=max(config.horizon_s / 2000, config.control_step_s) if series_out else None)
+    results = simulate_group(configs, record, on_progress=lambda requests: progress.add(0, requests))
+    progress.add(len(configs), 0)
+    progress.close()
+    if requests_out:
+        _write(results[0].request_table, requests_out)
+    if series_out:
+        _write(results[0].series, series_out)
+    if as_json:
+        print(json.dumps([result.row() | {"scenario": result.scenario.model_dump(mode="json")} for result in results], indent=1))
+    else:
+        _print_table(results)
+
+
+def list_policies() -> None:
+    """List the built-in policies."""
+    from caps_fast.policies import BUILT_IN
+
+    for name, policy in BUILT_IN.items():
+        print(f"{name:20} {(type(policy).__doc__ or '').splitlines()[0]}")
+
+
+def list_presets() -> None:
+    """List the built-in presets."""
+    from caps_fast.scenario import preset, presets
+
+    for name in presets():
+        config = preset(name)
+        print(f"{name:12} {config.cluster.gpus} GPUs in {config.cluster.split}, {config.workload.rate_rps:g} req/s, policy {config.policy.name}")
+
+
+def _scenario(name: str) -> Scenario:
+    from caps_fast.scenario import load, preset, presets
+
+    return preset(name) if name in presets() else load(name)
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    from caps_fast.sweep.axes import field_of
+    from caps_fast.sweep.values import scalar
+
+    found = {}
+    for pair in pairs:
+        field, sign, value = pair.partition("=")
+        if not sign:
+            raise InputError(f"--set {pair!r}: expected field=value")
+        found[field_of(field.strip())] = json.loads(value) if value.strip().startswith("[") else scalar(value)
+    return found
+
+
+def _names(policies: str | None, config: Scenario) -> list[str]:
+    from caps_fast.policies import BUILT_IN
+    from caps_fast.sweep.axes import policies as spelled_out
+
+    if policies is None:
+        return [config.policy.name]
+    names = spelled_out([name.strip() for name in policies.split(",")])
+    unknown = [name for name in names if name not in BUILT_IN and not config.policy.file]
+    if unknown:
+        raise InputError(f"--policies {unknown[0]!r}: expected some of {', '.join(BUILT_IN)}, main, ablations, all")
+    return names
+
+
+def _check_writable(path: Path | None) -> None:
+    """Fail before the run, not after it."""
+    if path is not None and not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; expected one to write to")
+
+
+def _write(frame: Any, path: Path) -> None:
+    """Write Parquet, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        frame.write_parquet(part)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written: {error}") from None
+    print(f"wrote {len(frame):,} rows to {path}", file=sys.stderr)
+
+
+def _print_table(results: list[Result]) -> None:
+    config, metrics = results[0].scenario, results[0].metrics
+    rate = metrics["requests"] / config.horizon_s
+    print(f"{metrics['requests']:,} requests in {config.days:g} days ({rate:.3g} a second), {config.cluster.gpus} GPUs in {config.cluster.split}, seed {config.seed}")
+    width = max(len(result.scenario.policy.name) for result in results)
+    print(" " * width + "".join(f"{heading:>{max(len(heading), 8) + 2}}" for heading in COLUMNS))
+    for result in results:
+        cells = (f"{result.metrics[name] * factor:>{max(len(heading), 8) + 2},.{digits}f}" for heading, (name, factor, digits) in COLUMNS.items())
+        print(f"{result.scenario.policy.name:{width}}" + "".join(cells))

@@ -1,0 +1,129 @@
+"""The predictor of CAPS: output length and SLO risk, learned with LightGBM and tabulated for the kernel (docs/predictor.md).
+
+`predictor_of(scenario)` gives the model that a run uses: the file that it names, or one trained on demand and cached under a hash of what it depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from caps_fast import _jit, scenario
+from caps_fast.arrays import Array
+from caps_fast.errors import InputError
+from caps_fast.predictor.length import LengthModel, Lengths
+from caps_fast.predictor.store import Model, load, save
+from caps_fast.workload.synthetic import SyntheticWorkload
+from caps_fast.workload.tasks import task_of_prompt
+
+__all__ = ["LengthModel", "Lengths", "Model", "informed", "load", "past_of", "predictor_of", "save", "task_of_prompt", "train_model"]
+
+Talk = Callable[[str], None]
+
+BLOCK = 65_536
+PAST_REQUESTS = 100_000  # of the time before t = 0 that a run's histories are made of
+_training = Lock()
+_at_hand: dict[str, Model] = {}
+
+
+def informed(policy: Any, config: scenario.Scenario) -> tuple[Any, LengthModel | None]:
+    """The policy with the learned risk in its field `learned`, and the model of the lengths that it is to see; unchanged and None where nothing is to be predicted.
+
+    That is for policies with a field `predicts` that is not 0, unless the scenario says `predictor.source = "declared"`. Raises InputError for a bad model file.
+    """
+    if config.predictor.source == "declared" or not getattr(policy, "predicts", 0):
+        return policy, None
+    tiered = bool(getattr(policy, "tiered", 1))
+    model = predictor_of(config, tiered)
+    if "learned" in policy._fields:
+        policy = policy._replace(learned=model.risks["tiers" if tiered else "no-tiers"].arrays())
+    return policy, model.length
+
+
+def predictor_of(config: scenario.Scenario, tiered: bool = True) -> Model:
+    """The model for a run, with the risk for tiers judged by their own limits, or (`tiered` False) all by the mean of them. Raises InputError for a bad model file."""
+    name = "tiers" if tiered else "no-tiers"
+    with _training:
+        if config.predictor.model is None:
+            return _cached(key_of(config, name), lambda: _trained(config, (name,), _talk))
+        path = config.predictor.model
+        model = _at_hand.setdefault(f"{path} {scenario.file_hash(path)}", load(path))
+    if name not in model.risks:
+        raise InputError(f"{path}: no risk model for {name}: expected one of a model written by caps-fast train")
+    return model
+
+
+def train_model(config: scenario.Scenario, talk: Talk) -> Model:
+    """A model with both risks, as `caps-fast train` writes it."""
+    with _training:
+        return _cached(key_of(config, "tiers no-tiers"), lambda: _trained(config, ("tiers", "no-tiers"), talk))
+
+
+def past_of(config: scenario.Scenario) -> Iterator[Array]:
+    """The run's own requests shortly before t = 0, which its tenants' histories begin with."""
+    rate_rps = config.workload.rate_rps or 1.0
+    seconds = min(config.predictor.train_days * 86400.0, PAST_REQUESTS / rate_rps)
+    return SyntheticWorkload(config, start_s=-seconds, end_s=0.0).blocks(BLOCK)
+
+
+def key_of(config: scenario.Scenario, risks: str = "") -> str:
+    """Hash of all that a model depends on: not the seed, the rate, the horizon, the policy's weights nor the grid. Without `risks`, of the lengths alone."""
+    workload = config.workload.model_dump(mode="json", exclude={"rate_rps", "trace_fit"})
+    depends: dict[str, Any] = {"workload": workload, "predictor": config.predictor.model_dump(mode="json", exclude={"source", "model"})}
+    depends["shares"] = [tier.share for tier in config.slo.all]
+    if config.workload.trace:
+        depends["trace"] = scenario.file_hash(config.workload.trace)
+    if risks:
+        depends |= {"cluster": config.cluster.model_dump(mode="json"), "gpu": config.gpu.model_dump(mode="json", exclude={"idle_w", "peak_w", "power_exponent"})}
+        depends |= {"slo": config.slo.model_dump(mode="json"), "risks": risks}
+    own = sorted(Path(__file__).parent.glob("*.py")) + sorted(Path(_jit.PACKAGE, "workload").glob("*.py"))
+    depends["versions"] = [_jit.source_hash(tuple(own)), version("lightgbm"), version("numpy")]
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _trained(config: scenario.Scenario, risks: tuple[str, ...], talk: Talk) -> Model:
+    from caps_fast.predictor import train  # noqa: PLC0415 - only where a model is trained
+
+    lag_s, days = config.predictor.history_lag_s, config.predictor.train_days
+    talk(f"predictor: drawing {days:g} days before t = 0")
+    lessons = train.study(train.worlds(config), lag_s, train.EVERY)
+
+    def lengths() -> Model:
+        talk(f"predictor: learning output lengths from {len(lessons.rows):,} requests")
+        model, scores = train.train_length(lessons, lag_s)
+        return Model(model, {}, {"length": scores}, {"workload": config.workload.model_dump(mode="json", exclude={"rate_rps", "trace_fit"})})
+
+    base = _cached(key_of(config), lengths)
+    found, scores = {}, dict(base.scores)
+    for name in risks:
+        talk("predictor: exploring, to learn the SLO risk" + (" without tiers" if name == "no-tiers" else ""))
+        found[name], scores[name] = train.train_risk(config, base.length, lessons, name == "tiers")
+    about = {"cluster": config.cluster.model_dump(mode="json"), "gpu": config.gpu.model_dump(mode="json"), "slo": config.slo.model_dump(mode="json")}
+    return Model(base.length, found, scores, {**base.trained_on, **about})
+
+
+def _cached(key: str, make: Callable[[], Model]) -> Model:
+    """The model kept under `key`, in memory or on disk, or else a new one, which is kept. A damaged file is made anew."""
+    if key in _at_hand:
+        return _at_hand[key]
+    path = _jit.cache_root().parent / "predictors" / f"{key}.npz"
+    model = None
+    if path.exists():
+        try:
+            model = load(path)
+        except InputError as error:
+            _talk(f"predictor: {error}; training it anew")
+    if model is None:
+        model = make()
+        save(model, path)
+    return _at_hand.setdefault(key, model)
+
+
+def _talk(line: str) -> None:
+    print(line, file=sys.stderr)

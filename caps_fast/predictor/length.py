@@ -1,0 +1,105 @@
+"""The output-length model: n_out_hat with a spread, as LightGBM forests over logarithms of tokens, tabulated."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from caps_fast._jit import compiled
+from caps_fast.arrays import Array
+from caps_fast.policies.risk import bin_of
+from caps_fast.predictor.features import LENGTH_FEATURES, Histories, await_answer, history_of, learn
+from caps_fast.predictor.forest import Tables, look_up, padded
+
+INPUT, TURNS, TASK, MEAN, SD, COUNT = range(len(LENGTH_FEATURES))
+GROUPS = ((INPUT, TASK, MEAN), (TASK, MEAN, SD, COUNT), (INPUT, TURNS))
+BINS = (255, 15, 8, 127, 15, 15)  # categories of input lengths may begin anywhere; means differ finely
+QUANTILES = (0.1, 0.9)  # of the interval around the median
+
+
+class Lookup(NamedTuple):
+    """The median forest as the block-wise pass reads it."""
+
+    input_bin: Array  # int16, by tokens; the last entry holds for all above
+    turns_bin: Array  # int16, by turns
+    task_bin: Array  # int16, by task
+    edges: Array  # float64 (3, 2**k - 1): history's mean, sd, count
+    by_input: Array  # float64 (input, task, mean)
+    by_history: Array  # float64 (task, mean, sd, count)
+    by_turns: Array  # float64 (input, turns)
+
+
+@dataclass(frozen=True)
+class LengthModel:
+    """Median and interval of output tokens. Forests are over log tokens; `widen` is added to the interval's ends so that it covers as it should."""
+
+    median: Tables
+    low: Tables
+    high: Tables
+    widen: tuple[float, float]
+    lag_s: float
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for models that predict the same."""
+        return hashlib.sha256(f"{self.lag_s} {self.median.text}".encode()).hexdigest()
+
+    def predict(self, rows: Array) -> Array:
+        """Median output tokens, at least 1, float64 (n,), of rows (n, len(LENGTH_FEATURES))."""
+        return np.maximum(np.exp(look_up(rows, self.median)), 1.0)
+
+    def interval(self, rows: Array) -> tuple[Array, Array]:
+        """The 10 % and 90 % quantiles of output tokens, float64 (n,) each."""
+        low = np.exp(look_up(rows, self.low) - self.widen[0])
+        return low, np.maximum(np.exp(look_up(rows, self.high) + self.widen[1]), low)
+
+    def lookup(self) -> Lookup:
+        """Arrays for `Lengths`."""
+        edges, tables = self.median.edges, self.median.tables
+        whole = [np.searchsorted(edges[feature], np.arange(_beyond(edges[feature]))).astype(np.int16) for feature in (INPUT, TURNS, TASK)]
+        return Lookup(*whole, padded([edges[MEAN], edges[SD], edges[COUNT]]), *tables)
+
+
+class Lengths:
+    """n_out_hat for a stream of requests, block by block; tenants' histories are carried on, so results do not depend on where blocks end."""
+
+    def __init__(self, model: LengthModel, past: Iterable[Array] = ()) -> None:
+        self.tables = model.lookup()
+        self.histories = Histories(model.lag_s)
+        for block in past:
+            self(block)
+
+    def __call__(self, block: Array) -> Array:
+        """The block (REQUEST) with `predicted_tokens` filled in, as a copy."""
+        block = block.copy()
+        known = self.histories
+        known.make_room(block)
+        _predict(block, known.lag_s, (known.by_task, known.by_tenant, known.overall), known.pending, known.ring, self.tables)
+        return block
+
+
+def _beyond(edges: Array) -> int:
+    """Number of whole values from 0 that tells all bins apart."""
+    return 1 if len(edges) == 0 else max(int(math.floor(edges[-1])) + 2, 1)
+
+
+@compiled
+def _predict(block, lag_s, histories, pending, ring, tables):
+    for i in range(block.shape[0]):
+        request = block[i]
+        learn(request["arrival_s"], lag_s, histories, pending, ring)
+        mean, sd, count = history_of(request, histories)
+        tokens = tables.input_bin[min(request["input_tokens"], tables.input_bin.shape[0] - 1)]
+        turns = tables.turns_bin[min(request["turns"], tables.turns_bin.shape[0] - 1)]
+        task = tables.task_bin[min(request["task"], tables.task_bin.shape[0] - 1)]
+        mean_bin = bin_of(tables.edges, 0, mean)
+        log_tokens = tables.by_input[tokens, task, mean_bin] + tables.by_turns[tokens, turns]
+        log_tokens += tables.by_history[task, mean_bin, bin_of(tables.edges, 1, sd), bin_of(tables.edges, 2, count)]
+        request["predicted_tokens"] = max(1.0, math.exp(log_tokens))
+        await_answer(request, pending, ring)

@@ -1,0 +1,67 @@
+"""What physics allows: the absolute bound on carbon per token, and the cleanest that any scheduler could be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from caps_fast.arrays import J_PER_KWH
+from caps_fast.carbon.trace import CarbonTrace, carbon_trace
+from caps_fast.scenario import Scenario
+from caps_fast.workload.synthetic import SyntheticWorkload
+
+DAY_S = 86400.0
+GRID_S = 900.0
+"""Arrivals are taken this far apart when the cleanest reachable hour is looked for."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Carbon that cannot be undercut.
+
+    least_j_per_1k_tokens       energy of 1,000 output tokens, prompts included: decoding at the occupancy that is cheapest a token, prompts at one member's power
+    now_g_per_kwh               mean intensity if all work runs at once
+    bronze_waits_g_per_kwh      ... if Bronze waits for the cleanest hour within its deadline
+    all_wait_g_per_kwh          ... if everyone waits for the cleanest hour of the next 24
+    ceiling_g_per_1k_tokens     all GPUs at peak power in the dirtiest hour, over the tokens that arrive: no run can be above
+    """
+
+    least_j_per_1k_tokens: float
+    now_g_per_kwh: float
+    bronze_waits_g_per_kwh: float
+    all_wait_g_per_kwh: float
+    ceiling_g_per_1k_tokens: float
+
+    def floor_g_per_1k_tokens(self, g_per_kwh: float) -> float:
+        """Carbon per 1,000 tokens at the least energy and that mean intensity."""
+        return self.least_j_per_1k_tokens * g_per_kwh / J_PER_KWH
+
+
+def bound(config: Scenario) -> Bound:
+    """The bounds of a scenario with synthetic requests. Hours are reachable without regard to room there, so the bound holds for any scheduler."""
+    work = SyntheticWorkload(config)
+    gpu, batch = config.gpu, config.cluster.max_batch
+    members = np.arange(1, batch + 1)
+    power_w = gpu.gpus_per_replica * (gpu.idle_w + (gpu.peak_w - gpu.idle_w) * (members / batch) ** gpu.power_exponent)
+    token_j = float((power_w * (gpu.decode_base_s / members + gpu.decode_s_per_seq)).min())
+    request_j = float(power_w[0]) * gpu.prefill_s_per_token * work.mean_input_tokens + token_j * (work.mean_output_tokens - 1)
+    trace = carbon_trace(config.carbon, config.horizon_s)
+    arrivals_s = np.arange(0.0, config.horizon_s, GRID_S)
+    bronze_s = config.slo.bronze.e2e_s or DAY_S
+    now = float(trace.integral(0.0, config.horizon_s)) / config.horizon_s
+    waiting = float(np.mean([cleanest(trace, t_s, t_s + bronze_s) for t_s in arrivals_s]))
+    day = float(np.mean([cleanest(trace, t_s, t_s + DAY_S) for t_s in arrivals_s]))
+    share = config.slo.bronze.share
+    within = trace.g_per_kwh[(trace.times_s >= 0) & (trace.times_s < config.horizon_s)]
+    tokens_per_s = (config.workload.rate_rps or math.nan) * work.mean_output_tokens
+    ceiling = config.cluster.gpus * float(power_w[-1]) / tokens_per_s * 1000 * float(within.max()) / J_PER_KWH
+    return Bound(request_j / work.mean_output_tokens * 1000, now, (1 - share) * now + share * waiting, day, ceiling)
+
+
+def cleanest(trace: CarbonTrace, from_s: float, to_s: float) -> float:
+    """The lowest intensity in force in [from_s, to_s)."""
+    first = max(int(np.searchsorted(trace.times_s, from_s, side="right")) - 1, 0)
+    last = max(int(np.searchsorted(trace.times_s, to_s, side="left")), first + 1)
+    return float(trace.g_per_kwh[first:last].min())

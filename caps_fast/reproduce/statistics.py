@@ -1,0 +1,32 @@
+"""Means over seeds with confidence intervals, paired where a difference is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds and its confidence interval (t, 95 %); the interval is NaN for a single seed."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and interval of one figure a seed. For a difference or ratio, pass the per-seed differences or ratios: that pairs them."""
+    sample = np.asarray(values, np.float64)
+    n, mean = len(sample), float(sample.mean()) if len(sample) else math.nan
+    if n < 2:
+        return Estimate(mean, math.nan, math.nan, n)
+    half = float(student.ppf(0.5 + LEVEL / 2, n - 1) * sample.std(ddof=1) / math.sqrt(n))
+    return Estimate(mean, mean - half, mean + half, n)

@@ -1,0 +1,76 @@
+"""Results as settings and metrics: which columns vary, means over seeds, the metrics' better direction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import polars as pl
+
+from caps_fast.errors import InputError
+from caps_fast.sweep.rows import PARAMETERS, field_types
+from caps_fast.sweep.values import scalar
+
+BOOKKEEPING = ("scenario_hash", "version", "input_hashes")
+WORKLOAD = re.compile(r"rate_rps|days|preset|(workload|carbon|slo|gpu)\..*|cluster\.gpus")  # what a policy does not choose
+LARGER_IS_BETTER = re.compile(r"slo_attainment.*|goodput_tps|requests|output_tokens|utilization")
+COUNT = "seeds"
+
+
+def metrics(runs: pl.DataFrame) -> list[str]:
+    """Names of the metric columns."""
+    known = {*PARAMETERS, *field_types(), *BOOKKEEPING}
+    return [name for name, dtype in runs.schema.items() if name not in known and dtype.is_numeric()]
+
+
+def settings(runs: pl.DataFrame) -> list[str]:
+    """Parameter columns that differ between runs, other than the seed: what tells one setting from another. `policy` is always one."""
+    passed_over = {*metrics(runs), *BOOKKEEPING, "seed", "policy"}
+    names = [name for name in runs.columns if name not in passed_over]
+    counts = runs.select(pl.col(names).n_unique()).row(0) if names else ()
+    return ["policy", *(name for name, count in zip(names, counts, strict=True) if count > 1)]
+
+
+def means(runs: pl.DataFrame, keys: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+    """Means of metrics over the seeds of each setting, and the number of seeds; in the order of the runs."""
+    return runs.group_by(keys, maintain_order=True).agg(pl.len().alias(COUNT), *(pl.col(name).mean() for name in names))
+
+
+def larger_is_better(metric: str) -> bool:
+    """Whether more of a metric is better; all others (carbon, energy, times, unfinished work) are better small."""
+    return LARGER_IS_BETTER.fullmatch(metric) is not None
+
+
+def expect_metrics(runs: pl.DataFrame, names: Sequence[str]) -> None:
+    """Raises InputError for a name that is no metric column."""
+    known = metrics(runs)
+    for name in names:
+        if name not in known:
+            raise InputError(f"metric {name!r}: expected one of {', '.join(known)}")
+
+
+def expect_columns(runs: pl.DataFrame, names: Sequence[str]) -> None:
+    """Raises InputError for a name that is no column."""
+    for name in names:
+        if name not in runs.columns:
+            raise InputError(f"column {name!r}: expected one of {', '.join(['seed', *settings(runs)])}, or another column of the results")
+
+
+def where(runs: pl.DataFrame, conditions: Sequence[str]) -> pl.DataFrame:
+    """The runs that fit conditions such as `rate_rps=10` or `policy=caps,edf`. Raises InputError where none does."""
+    for condition in conditions:
+        name, equals, text = condition.partition("=")
+        if not equals:
+            raise InputError(f"condition {condition!r}: expected column=value or column=value,value")
+        expect_columns(runs, [name])
+        wanted = [scalar(part) for part in text.split(",")]
+        dtype = runs.schema[name]
+        if dtype.is_numeric() and not all(isinstance(value, int | float) for value in wanted):
+            raise InputError(f"condition {condition!r}: expected numbers")
+        column = pl.col(name).cast(pl.Float64) if dtype.is_numeric() else pl.col(name)
+        left = runs.filter(column.is_in([float(value) for value in wanted] if dtype.is_numeric() else text.split(",")))
+        if left.is_empty():
+            there = ", ".join(map(str, runs[name].unique(maintain_order=True).to_list()[:20]))
+            raise InputError(f"condition {condition!r}: no run fits; there are {there}")
+        runs = left
+    return runs

@@ -1,0 +1,132 @@
+"""Requests from a trace file: re-rated, looped or stretched to the horizon; what the file lacks is drawn from the seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from caps_fast import arrays, scenario
+from caps_fast.arrays import Array
+from caps_fast.errors import InputError
+from caps_fast.traces import TraceFile, read_requests
+from caps_fast.workload.streams import stream
+from caps_fast.workload.synthetic import CONTINUES, MAX_TURNS, TASKS, tenants
+
+UNKNOWN_TASK = TASKS.index("unknown")
+
+
+class ReplayedWorkload:
+    """The requests of a trace over [start_s, end_s) of a run.
+
+    Lengths are the file's. Tenant, tier, turns and task are the file's where it has them; a tenant without a tier gets one by the tiers' shares; where there are no tenants they are
+    drawn as in the synthetic workload. `predicted_tokens` is a noisy estimate that explains `predictability` of the variance of log output tokens.
+    """
+
+    def __init__(self, config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> None:
+        self.config = config
+        self.start_s = start_s
+        self.end_s = config.horizon_s if end_s is None else end_s
+        self.trace = read_requests(config.workload.trace or "", config.workload.trace_format)
+        self.columns = _columns(config, self.trace)
+        seed = config.seed if start_s >= 0.0 else config.seed + 2**32
+        self._streams = {name: stream(seed, name) for name in ("arrivals", "tenants", "turns", "outputs")}
+        self._tenants = tenants(config)
+        rate_rps = config.workload.rate_rps
+        if self.trace.timed:
+            span_s = float(self.columns["arrival_s"][-1]) + self._mean_gap_s()
+            self.period_s = span_s if rate_rps is None else len(self.columns["arrival_s"]) / rate_rps
+            if config.workload.trace_fit == "stretch":
+                self.period_s = config.horizon_s
+            self._arrivals_s = self.columns["arrival_s"] * (self.period_s / span_s)
+        elif rate_rps is None:
+            raise InputError(f"{self.trace.path}: the file has no arrival times: expected workload.rate_rps (--rate), at which arrivals are drawn")
+
+    @property
+    def mean_input_tokens(self) -> float:
+        return float(self.columns["input_tokens"].mean())
+
+    @property
+    def mean_output_tokens(self) -> float:
+        return float(self.columns["output_tokens"].mean())
+
+    def blocks(self, size: int) -> Iterator[Array]:
+        """REQUEST arrays of at most `size` requests, in order of arrival; the same requests whatever the size."""
+        for rows, arrivals_s in self._timed(size) if self.trace.timed else self._drawn(size):
+            inside = (arrivals_s >= self.start_s) & (arrivals_s < self.end_s)
+            block = self._fill(rows, arrivals_s)[inside]
+            if len(block):
+                yield block
+
+    def _timed(self, size: int) -> Iterator[tuple[Array, Array]]:
+        """Row numbers and arrivals, replay after replay."""
+        count = len(self._arrivals_s)
+        replay = 0 if self.config.workload.trace_fit == "once" else math.floor(self.start_s / self.period_s)
+        while replay * self.period_s < self.end_s:
+            for at in range(0, count, size):
+                rows = np.arange(at, min(at + size, count))
+                yield rows, self._arrivals_s[rows] + replay * self.period_s
+            if self.config.workload.trace_fit == "once":
+                return
+            replay += 1
+
+    def _drawn(self, size: int) -> Iterator[tuple[Array, Array]]:
+        """Row numbers in turn and Poisson arrivals, for files of lengths only."""
+        count = len(self.columns["input_tokens"])
+        rate_rps = self.config.workload.rate_rps or 1.0
+        now_s, at = self.start_s, 0
+        while now_s < self.end_s:
+            gaps_s = self._streams["arrivals"].standard_exponential(size) / rate_rps
+            gaps_s[0] += now_s
+            arrivals_s = np.cumsum(gaps_s)
+            now_s = float(arrivals_s[-1])
+            yield (at + np.arange(size)) % count, arrivals_s
+            at += size
+
+    def _fill(self, rows: Array, arrivals_s: Array) -> Array:
+        size = len(rows)
+        block = np.zeros(size, arrays.REQUEST)
+        block["arrival_s"] = arrivals_s
+        for name in ("input_tokens", "output_tokens", "category", "task"):
+            block[name] = self.columns[name][rows]
+        block["predicted_tokens"] = self._estimate(block["output_tokens"])
+        drawn_tenant = np.searchsorted(self._tenants.cumulative_share, self._streams["tenants"].random(size), side="right")
+        block["tenant"] = self.columns["tenant"][rows] if "tenant" in self.columns else drawn_tenant
+        block["tier"] = self.columns["tier"][rows] if "tier" in self.columns else self._tenants.tier[drawn_tenant]
+        drawn_turns = np.minimum(1 + np.floor(np.log1p(-self._streams["turns"].random(size)) / math.log(CONTINUES)), MAX_TURNS)
+        block["turns"] = self.columns["turns"][rows] if "turns" in self.columns else drawn_turns
+        return block
+
+    def _estimate(self, output_tokens: Array) -> Array:
+        """An estimate whose regression on the truth has the declared share of explained variance."""
+        share = self.config.workload.predictability
+        logs = np.log(self.columns["output_tokens"])
+        mean, sd = logs.mean(), logs.std()
+        noise = math.sqrt(share * (1 - share)) * sd * self._streams["outputs"].standard_normal(len(output_tokens))
+        return np.asarray(np.maximum(np.exp(mean + share * (np.log(output_tokens) - mean) + noise), 1.0))
+
+    def _mean_gap_s(self) -> float:
+        arrivals_s = self.columns["arrival_s"]
+        return max(float(arrivals_s[-1]) / max(len(arrivals_s) - 1, 1), 1e-3)
+
+
+def _columns(config: scenario.Scenario, trace: TraceFile) -> dict[str, Array]:
+    """The trace's columns as arrays, with what can be derived from them."""
+    frame = trace.frame
+    columns = {name: frame[name].to_numpy() for name in ("arrival_s", "input_tokens", "output_tokens", "turns") if name in frame.columns}
+    edges = config.workload.input_token_edges
+    columns["category"] = np.searchsorted(np.array(edges[1:3]), columns["input_tokens"], side="right").astype(np.int8)
+    columns["task"] = np.full(len(frame), UNKNOWN_TASK, np.int8)
+    if "turns" not in columns and "session" in frame.columns:
+        columns["turns"] = frame.select(turns=pl.int_range(1, pl.len() + 1).over("session").clip(1, MAX_TURNS))["turns"].to_numpy()
+    if "tenant" in frame.columns:
+        columns["tenant"] = (frame["tenant"].rank("dense") - 1).to_numpy()
+    if "tier" in frame.columns:
+        columns["tier"] = frame["tier"].replace_strict({tier: index for index, tier in enumerate(scenario.TIERS)}, return_dtype=pl.Int8).to_numpy()
+    elif "tenant" in columns:
+        shares = [tier.share for tier in config.slo.all]
+        tier_of = stream(config.seed, "tenant_traits").choice(3, int(columns["tenant"].max()) + 1, p=shares)
+        columns["tier"] = tier_of[columns["tenant"]].astype(np.int8)
+    return columns
