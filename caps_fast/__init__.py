@@ -1,3 +1,22 @@
 """caps-fast: a fast batch simulator of carbon-aware LLM-inference scheduling."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caps_fast.scenario import Scenario, load, preset
+    from caps_fast.simulate import Recording, simulate, simulate_group
+
 __version__ = "0.1.0"
+__all__ = ["Recording", "Scenario", "__version__", "load", "preset", "simulate", "simulate_group"]
+
+_HOME = {"Scenario": "scenario", "load": "scenario", "preset": "scenario", "Recording": "simulate", "simulate": "simulate", "simulate_group": "simulate"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that the command line starts quickly."""
+    if name in _HOME:
+        return getattr(import_module(f"caps_fast.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -62,7 +62,7 @@ def compile_for(policy: Any, state: State) -> None:
             advance.compile(types)
         except numba.errors.NumbaError as error:
             reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "unknown")
-            raise InputError(f"{source.name}: policy {type(policy).__name__} does not compile: {reason.strip()}") from None
+            raise InputError(f"{source.name}: policy {type(policy).__qualname__} does not compile: {reason.strip()}") from None
         if not settle.overloads:
             _jit.use_cache(settle)
             settle.compile((types[0], numba.float64))
@@ -96,12 +96,13 @@ def _from_file(path: str, name: str) -> Any:
                 raise InputError(f"{path}: {error}") from None
             raise InputError(f"{path}: {type(error).__name__} while loading the policy: {error}") from None
     found = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module_name and kind in TRAITS]
-    named = [kind for kind in found if kind.__name__ == name]
+    named = [kind for kind in found if kind.__qualname__ == name]
     if len(named or found) != 1:
-        names = ", ".join(kind.__name__ for kind in found) or "none"
+        names = ", ".join(kind.__qualname__ for kind in found) or "none"
         raise InputError(f"{path}: policy.name {name!r}: expected the name of one type declared with @policy; the file declares {names}")
     kind = (named or found)[0]
+    kind.__name__ = f"{kind.__qualname__}_{module_name[-8:]}"  # Numba knows types by this name: an edited policy is another one
     try:
         return kind()
     except TypeError as error:
-        raise InputError(f"{path}: {kind.__name__}: every field needs a default ({error})") from None
+        raise InputError(f"{path}: {kind.__qualname__}: every field needs a default ({error})") from None

@@ -22,7 +22,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from caps_fast._jit import overloaded
 from caps_fast.arrays import State
@@ -47,6 +47,9 @@ TRAITS: dict[type, Traits] = {}
 
 def policy(*, layout: Layout, preempts: Callable[[Any], bool] = lambda policy: False) -> Callable[[type[Kind]], type[Kind]]:
     """Declare the decorated NamedTuple type as a policy."""
+
+    if layout not in get_args(Layout):
+        raise InputError(f"@policy: layout {layout!r}: expected one of {', '.join(get_args(Layout))}")
 
     def declare(policy_type: type[Kind]) -> type[Kind]:
         TRAITS[policy_type] = Traits(layout, preempts)

@@ -80,13 +80,6 @@ class Gpu(Section):
     power_exponent: Positive = Field(0.7, description="eta of Eq. 2")
     gpus_per_replica: int = Field(1, ge=1, description="tensor-parallel GPUs in a replica; multiplies power")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_profile(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("profile"):
-            return {**profile_fields(str(data["profile"])), **data}
-        return data
-
     @model_validator(mode="after")
     def _peak_above_idle(self) -> Self:
         if self.peak_w < self.idle_w:
@@ -137,6 +130,8 @@ class Workload(Section):
     rate_rps: Positive | None = Field(10.0, description="mean arrivals a second; none = the trace's own rate")
     trace: str | None = Field(None, description="request trace file; none = synthetic")
     trace_format: str | None = Field(None, description="name of the trace's format; none = detect from content")
+    trace_columns: dict[str, str] = Field(default_factory=dict, description="our names to the file's, for other layouts (docs/traces.md)")
+    trace_time_unit: str | None = Field(None, description="unit of the time column with trace_columns: s, ms, us, ns or datetime")
     trace_fit: Literal["loop", "stretch", "once"] = Field("loop", description="how a trace fills the horizon")
     category_shares: tuple[Share, Share, Share] = Field((0.5, 0.35, 0.15), description="short, long, agentic")
     input_token_edges: tuple[int, int, int, int] = Field((8, 256, 2048, 8192), description="short in [e0, e1), long in [e1, e2), agentic in [e2, e3); log-uniform")
@@ -214,6 +209,7 @@ class Predictor(Section):
     source: Literal["learned", "declared"] = Field("learned", description="learned: LightGBM; declared: the workload's own estimate and the closed-form risk")
     train_days: Positive = Field(3.0, description="days before t = 0 that the models are trained on")
     train_requests: int = Field(200_000, ge=1000, description="requests of those days that are learnt from, about")
+    train_share: Share = Field(0.3, description="replayed trace: the first part of its requests, which the models are trained on")
     history_lag_s: NonNegative = Field(600.0, description="an answer enters its tenant's history so long after its request arrived")
     model: str | None = Field(None, description="model file to use instead of training")
 
@@ -235,6 +231,14 @@ class Scenario(Section):
     policy: PolicyChoice
     predictor: Predictor
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_profile(cls, data: Any) -> Any:
+        gpu = data.get("gpu") if isinstance(data, dict) else None
+        if isinstance(gpu, dict) and gpu.get("profile"):
+            return {**data, "gpu": {**_profile(data), **gpu}}
+        return data
+
     @property
     def horizon_s(self) -> float:
         return self.days * 86400.0
@@ -242,6 +246,9 @@ class Scenario(Section):
     def replace(self, changes: Mapping[str, Any]) -> Scenario:
         """A scenario with dotted fields changed, e.g. `{"workload.rate_rps": 4, "policy.lambda": 1}`; validated anew."""
         data = self.model_dump(mode="json")
+        if self.gpu.profile:
+            filled = _profile(data)
+            data["gpu"] = {key: value for key, value in data["gpu"].items() if filled.get(key) != value}
         for path, value in changes.items():
             _set(data, path, value)
         return build(data, "scenario")
@@ -303,7 +310,9 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
 
 
 def file_hash(path: str) -> str:
-    """SHA-256 of a file's content (16 hex digits). Raises InputError where it cannot be read."""
+    """SHA-256 of a file's content (16 hex digits); of a name like `package:...` itself. Raises InputError where it cannot be read."""
+    if path.startswith("package:"):
+        return hashlib.sha256(path.encode()).hexdigest()[:16]
     try:
         with open(path, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
@@ -325,12 +334,24 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _profile(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the GPU profile of a scenario's data fills in, its power at the cluster's batch."""
+    cluster = data.get("cluster")
+    batch = cluster.get("max_batch") if isinstance(cluster, Mapping) else None
+    return profile_fields(str(data["gpu"]["profile"]), batch if isinstance(batch, int) else None)
+
+
 def _set(data: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted field. Raises InputError where a scenario has none of that name."""
     *parents, leaf = path.split(".")
+    model: Any = Scenario
     node: Any = data
     for part in parents:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field else None
         node = node.get(part) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or (leaf not in node and parents[-1:] != ["options"]):
+    known = {name for name, field in getattr(model, "model_fields", {}).items() for name in (name, field.alias) if name}
+    if not isinstance(node, dict) or (leaf not in known and parents[-1:] not in (["options"], ["trace_columns"])):
         raise InputError(f"{path}: no such field of a scenario")
     if path == "gpu.profile":
         node.clear()

@@ -94,7 +94,7 @@ def test_no_quantile_of_nothing() -> None:
 def run_of(policy: str, drain_h: float = 48.0) -> Result:
     """A quarter of a loaded day."""
     changes = {"policy.name": policy, "predictor.source": "declared", "days": 0.25, "cluster.max_batch": 8, "slo.bronze.e2e_s": 14400, "drain_h": drain_h}
-    return simulate.simulate(scenario.preset("paper").replace(changes | {"slo.silver.tpot_s": 0.034}), record_requests=True)
+    return simulate.simulate(scenario.preset("paper").replace(changes | {"slo.silver.tpot_s": 0.034}), simulate.Recording(requests=True))
 
 
 RUNS = [("round-robin", 48.0), ("carbon-aware", 48.0), ("caps", 48.0), ("carbon-aware", 0.0)]
@@ -228,7 +228,7 @@ def test_cells_frame() -> None:
 
 def test_series_tells_mean_power_and_counts() -> None:
     config = run_of("caps").scenario
-    result = simulate.simulate(config, sample_every_s=60.0)
+    result = simulate.simulate(config, simulate.Recording(sample_every_s=60.0))
     assert result.row() == run_of("caps").row(), "recording must not change a run"
     series = result.series
     assert len(series) == (config.horizon_s / 60 + 1) * 3
@@ -249,7 +249,7 @@ def test_no_table_unless_recorded() -> None:
 
 
 def test_a_run_without_requests() -> None:
-    result = simulate.simulate(run_of("caps").scenario.replace({"days": 1e-9, "workload.rate_rps": 1e-6}), record_requests=True)
+    result = simulate.simulate(run_of("caps").scenario.replace({"days": 1e-9, "workload.rate_rps": 1e-6}), simulate.Recording(requests=True))
     assert result.request_table.columns == REQUEST_COLUMNS
     row = result.row()
     assert row["requests"] == row["unfinished"] == 0

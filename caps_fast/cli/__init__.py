@@ -13,7 +13,7 @@ import typer
 
 from caps_fast.errors import InputError
 
-MODULES = ("run",)
+MODULES = ("run", "inspect", "profiles", "carbon")
 
 
 def _app() -> typer.Typer:

@@ -66,7 +66,9 @@ def train_model(config: scenario.Scenario, talk: Talk) -> Model:
 
 
 def past_of(config: scenario.Scenario) -> Iterator[Array]:
-    """The run's own requests shortly before t = 0, which its tenants' histories begin with."""
+    """The run's own requests shortly before t = 0, which its tenants' histories begin with; nothing where a trace is replayed."""
+    if config.workload.trace is not None:
+        return iter(())
     rate_rps = config.workload.rate_rps or 1.0
     seconds = min(config.predictor.train_days * 86400.0, PAST_REQUESTS / rate_rps)
     return SyntheticWorkload(config, start_s=-seconds, end_s=0.0).blocks(BLOCK)
@@ -90,13 +92,13 @@ def key_of(config: scenario.Scenario, risks: str = "") -> str:
 def _trained(config: scenario.Scenario, risks: tuple[str, ...], talk: Talk) -> Model:
     from caps_fast.predictor import train  # noqa: PLC0415 - only where a model is trained
 
-    lag_s, days = config.predictor.history_lag_s, config.predictor.train_days
-    talk(f"predictor: drawing {days:g} days before t = 0")
-    lessons = train.study(train.worlds(config), lag_s, train.EVERY)
+    source = f"the first {config.predictor.train_share:.0%} of {config.workload.trace}" if config.workload.trace else f"{config.predictor.train_days:g} days before t = 0"
+    talk(f"predictor: going through {source}")
+    lessons = train.lessons_of(config)
 
     def lengths() -> Model:
         talk(f"predictor: learning output lengths from {len(lessons.rows):,} requests")
-        model, scores = train.train_length(lessons, lag_s)
+        model, scores = train.train_length(lessons)
         return Model(model, {}, {"length": scores}, {"workload": config.workload.model_dump(mode="json", exclude={"rate_rps", "trace_fit"})})
 
     base = _cached(key_of(config), lengths)

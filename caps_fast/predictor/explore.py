@@ -22,7 +22,7 @@ from caps_fast.choose import compile_for
 from caps_fast.engine.loop import advance
 from caps_fast.pack import Means, pack, with_room
 from caps_fast.policies.caps import by_role
-from caps_fast.policies.risk import CLOSED, load_of
+from caps_fast.policies.risk import load_of
 from caps_fast.policy import policy, rules
 from caps_fast.workload.streams import stream
 
@@ -126,10 +126,10 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
 def missed(done: Array, notes: Array, tiers: Array) -> Array:
     """Which finished requests (DONE, in input order) broke a limit of the tier (TIER) that their note names: bool (n,).
 
-    What found its gate closed is judged from its release: the wait for the gate is known to the scheduler and handled apart.
+    Held work is judged from its release: the hold itself is planned, known to the scheduler and handled apart.
     """
     limits = tiers[notes[:, 0].astype(int)]
-    since_s = np.where(notes[:, 2] == CLOSED, done["released_s"], done["arrival_s"])
+    since_s = done["released_s"]
     decoded = np.maximum(done["output_tokens"] - 1, 1)
     tpot_s = np.where(done["output_tokens"] > 1, (done["finished_s"] - done["first_token_s"]) / decoded, 0.0)
     return np.asarray(

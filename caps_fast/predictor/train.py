@@ -14,6 +14,7 @@ import numpy as np
 
 from caps_fast import scenario
 from caps_fast.arrays import SECONDS_PER_DAY, Array
+from caps_fast.errors import InputError
 from caps_fast.pack import Means
 from caps_fast.predictor import length, risk
 from caps_fast.predictor.explore import RISK_FEATURES, explore
@@ -28,6 +29,7 @@ WORLDS = 4
 FIRST_WORLD = 4_000_000_000  # their seeds, out of the way of runs' seeds
 EVERY = 5  # of a synthetic world's requests every fifth is learnt from; all are history
 BLOCK = 65_536
+FEWEST = 500  # requests that are worth learning from
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Lessons:
     requests: Array  # REQUEST (n,); tenants of different worlds differ
     rows: Array  # float64 (n, len(LENGTH_FEATURES))
     part: Array  # int8 (n,): 0 train, 1 validate, 2 test
+    lag_s: float  # of histories
 
     @property
     def log_tokens(self) -> Array:
@@ -45,6 +48,20 @@ class Lessons:
     @property
     def means(self) -> Means:
         return Means(float(self.requests["input_tokens"].mean()), float(self.requests["output_tokens"].mean()))
+
+
+def lessons_of(config: scenario.Scenario) -> Lessons:
+    """What a scenario's models learn from: synthetic days before t = 0, or the first `train_share` of its trace. Raises InputError for a bad trace."""
+    learnt = config.predictor
+    if config.workload.trace is None:
+        return study(worlds(config), learnt.history_lag_s, EVERY)
+    from caps_fast.predictor.real import requests_of  # noqa: PLC0415 - brings Polars
+
+    requests, timed = requests_of(config)
+    requests = requests[: max(round(learnt.train_share * len(requests)), 1)]
+    if len(requests) < FEWEST:
+        raise InputError(f"{config.workload.trace}: {len(requests):,} requests to learn from: expected at least {FEWEST:,} in the first {learnt.train_share:.0%}")
+    return study([[requests]], learnt.history_lag_s if timed else 0.0, -(-len(requests) // learnt.train_requests))
 
 
 def worlds(config: scenario.Scenario) -> Iterator[Iterator[Array]]:
@@ -74,7 +91,7 @@ def study(days: Iterable[Iterable[Array]], lag_s: float, every: int) -> Lessons:
         requests.append(world)
         rows.append(np.concatenate(known))
         parts.append(split(len(world)))
-    return Lessons(np.concatenate(requests), np.concatenate(rows), np.concatenate(parts))
+    return Lessons(np.concatenate(requests), np.concatenate(rows), np.concatenate(parts), lag_s)
 
 
 def split(count: int) -> Array:
@@ -82,7 +99,7 @@ def split(count: int) -> Array:
     return np.repeat(np.arange(3, dtype=np.int8), np.diff([0, count * 8 // 10, count * 9 // 10, count]))
 
 
-def train_length(lessons: Lessons, lag_s: float) -> tuple[LengthModel, dict[str, Any]]:
+def train_length(lessons: Lessons) -> tuple[LengthModel, dict[str, Any]]:
     """The median and its interval, and how they do on the test part."""
     train, validate = lessons.part == 0, lessons.part == 1
 
@@ -91,11 +108,11 @@ def train_length(lessons: Lessons, lag_s: float) -> tuple[LengthModel, dict[str,
         return tabulate(model, length.GROUPS)
 
     low, high = (forest("quantile", alpha=alpha) for alpha in length.QUANTILES)
-    model = LengthModel(forest("regression"), low, high, (0.0, 0.0), lag_s)
+    model = LengthModel(forest("regression"), low, high, (0.0, 0.0), lessons.lag_s)
     ends = np.log(model.interval(lessons.rows[validate]))
     below, above = ends[0] - lessons.log_tokens[validate], lessons.log_tokens[validate] - ends[1]
     widen = tuple(float(np.quantile(beyond, 1 - share)) for beyond, share in ((below, length.QUANTILES[0]), (above, 1 - length.QUANTILES[1])))
-    model = LengthModel(model.median, low, high, (widen[0], widen[1]), lag_s)
+    model = LengthModel(model.median, low, high, (widen[0], widen[1]), lessons.lag_s)
     return model, judge_length(model, lessons)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from caps_fast import scenario
 from caps_fast.arrays import Array
@@ -20,6 +20,14 @@ class Workload(Protocol):
 
     def blocks(self, size: int) -> Iterator[Array]:
         """REQUEST arrays of at most `size` requests, in order of arrival."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Where the source stands, as plain data: what `restore` takes up."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state of the same workload."""
         ...
 
 

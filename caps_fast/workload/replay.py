@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from caps_fast import arrays, scenario
 from caps_fast.arrays import Array
 from caps_fast.errors import InputError
 from caps_fast.traces import TraceFile, read_requests
-from caps_fast.workload.streams import stream
+from caps_fast.workload.streams import set_states, states, stream
 from caps_fast.workload.synthetic import CONTINUES, MAX_TURNS, TASKS, tenants
 
 UNKNOWN_TASK = TASKS.index("unknown")
@@ -29,7 +30,8 @@ class ReplayedWorkload:
         self.config = config
         self.start_s = start_s
         self.end_s = config.horizon_s if end_s is None else end_s
-        self.trace = read_requests(config.workload.trace or "", config.workload.trace_format)
+        self._at, self._now_s = 0, start_s
+        self.trace = _read(config.workload)
         self.columns = _columns(config, self.trace)
         seed = config.seed if start_s >= 0.0 else config.seed + 2**32
         self._streams = {name: stream(seed, name) for name in ("arrivals", "tenants", "turns", "outputs")}
@@ -41,6 +43,8 @@ class ReplayedWorkload:
             if config.workload.trace_fit == "stretch":
                 self.period_s = config.horizon_s
             self._arrivals_s = self.columns["arrival_s"] * (self.period_s / span_s)
+            if config.workload.trace_fit != "once":
+                self._at = math.floor(start_s / self.period_s) * len(self._arrivals_s)
         elif rate_rps is None:
             raise InputError(f"{self.trace.path}: the file has no arrival times: expected workload.rate_rps (--rate), at which arrivals are drawn")
 
@@ -60,30 +64,38 @@ class ReplayedWorkload:
             if len(block):
                 yield block
 
+    def state(self) -> dict[str, Any]:
+        """Where the replay stands, as plain data: what `restore` takes up."""
+        return {"at": self._at, "now_s": self._now_s, "streams": states(self._streams)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state of the same workload."""
+        self._at, self._now_s = state["at"], state["now_s"]
+        set_states(self._streams, state["streams"])
+
     def _timed(self, size: int) -> Iterator[tuple[Array, Array]]:
         """Row numbers and arrivals, replay after replay."""
         count = len(self._arrivals_s)
-        replay = 0 if self.config.workload.trace_fit == "once" else math.floor(self.start_s / self.period_s)
-        while replay * self.period_s < self.end_s:
-            for at in range(0, count, size):
-                rows = np.arange(at, min(at + size, count))
-                yield rows, self._arrivals_s[rows] + replay * self.period_s
-            if self.config.workload.trace_fit == "once":
+        while True:
+            replay, row = divmod(self._at, count)
+            if replay * self.period_s >= self.end_s or (self.config.workload.trace_fit == "once" and replay > 0):
                 return
-            replay += 1
+            rows = np.arange(row, min(row + size, count))
+            self._at += len(rows)
+            yield rows, self._arrivals_s[rows] + replay * self.period_s
 
     def _drawn(self, size: int) -> Iterator[tuple[Array, Array]]:
         """Row numbers in turn and Poisson arrivals, for files of lengths only."""
         count = len(self.columns["input_tokens"])
         rate_rps = self.config.workload.rate_rps or 1.0
-        now_s, at = self.start_s, 0
-        while now_s < self.end_s:
+        while self._now_s < self.end_s:
             gaps_s = self._streams["arrivals"].standard_exponential(size) / rate_rps
-            gaps_s[0] += now_s
+            gaps_s[0] += self._now_s
             arrivals_s = np.cumsum(gaps_s)
-            now_s = float(arrivals_s[-1])
-            yield (at + np.arange(size)) % count, arrivals_s
-            at += size
+            self._now_s = float(arrivals_s[-1])
+            rows = (self._at + np.arange(size)) % count
+            self._at += size
+            yield rows, arrivals_s
 
     def _fill(self, rows: Array, arrivals_s: Array) -> Array:
         size = len(rows)
@@ -110,6 +122,10 @@ class ReplayedWorkload:
     def _mean_gap_s(self) -> float:
         arrivals_s = self.columns["arrival_s"]
         return max(float(arrivals_s[-1]) / max(len(arrivals_s) - 1, 1), 1e-3)
+
+
+def _read(workload: scenario.Workload) -> TraceFile:
+    return read_requests(workload.trace or "", workload.trace_format, workload.trace_columns or None, workload.trace_time_unit)
 
 
 def _columns(config: scenario.Scenario, trace: TraceFile) -> dict[str, Array]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 PURPOSES = ("arrivals", "categories", "inputs", "outputs", "tenants", "tasks", "turns", "tenant_traits", "carbon", "forecast", "exploration")
@@ -10,3 +13,19 @@ PURPOSES = ("arrivals", "categories", "inputs", "outputs", "tenants", "tasks", "
 def stream(seed: int, purpose: str) -> np.random.Generator:
     """The generator of that purpose."""
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, PURPOSES.index(purpose)])))
+
+
+def states(streams: Mapping[str, np.random.Generator]) -> dict[str, Any]:
+    """Where generators stand, as plain data."""
+    return {name: _plain(generator.bit_generator.state) for name, generator in streams.items()}
+
+
+def set_states(streams: Mapping[str, np.random.Generator], saved: Mapping[str, Any]) -> None:
+    """Put generators where they stood."""
+    for name, generator in streams.items():
+        state = saved[name]
+        generator.bit_generator.state = state | {"state": {"state": np.array(state["state"]["state"], np.uint64)}}
+
+
+def _plain(state: Any) -> dict[str, Any]:
+    return {**state, "state": {"state": [int(word) for word in state["state"]["state"]]}}

@@ -17,7 +17,7 @@ import numpy as np
 from caps_fast import arrays, scenario
 from caps_fast._jit import compiled
 from caps_fast.arrays import Array
-from caps_fast.workload.streams import stream
+from caps_fast.workload.streams import set_states, states, stream
 
 TASKS = ("classification", "generation", "code", "unknown")
 DRAWN_TASKS = 3
@@ -71,6 +71,7 @@ class SyntheticWorkload:
         self.rate_rps = config.workload.rate_rps or 1.0
         self.start_s = start_s
         self.end_s = config.horizon_s if end_s is None else end_s
+        self._now_s = start_s
         self.tenants = tenants(config)
         seed = config.seed if start_s >= 0.0 else config.seed + 2**32  # days before t = 0 are other days
         self._streams = {name: stream(seed, name) for name in ("arrivals", "categories", "inputs", "outputs", "tenants", "tasks", "turns")}
@@ -79,6 +80,15 @@ class SyntheticWorkload:
         self._category_edges = np.cumsum(self.config.category_shares)
         self._category_edges[-1] = 1.0
         self._log_edges = np.log(np.array(self.config.input_token_edges, np.float64))
+
+    def state(self) -> dict[str, Any]:
+        """Where the drawing stands, as plain data: what `restore` takes up."""
+        return {"now_s": self._now_s, "streams": states(self._streams)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on drawing from a state of the same workload."""
+        self._now_s = state["now_s"]
+        set_states(self._streams, state["streams"])
 
     @property
     def mean_input_tokens(self) -> float:
@@ -94,14 +104,13 @@ class SyntheticWorkload:
 
     def blocks(self, size: int) -> Iterator[Array]:
         """REQUEST arrays of `size` requests (the last one shorter), in order of arrival. The same requests whatever the size."""
-        now_s = self.start_s
-        while now_s < self.end_s:
+        while self._now_s < self.end_s:
             gaps_s = self._streams["arrivals"].standard_exponential(size) / self.rate_rps
-            gaps_s[0] += now_s
+            gaps_s[0] += self._now_s
             arrivals_s = np.cumsum(gaps_s)
-            now_s = float(arrivals_s[-1])
+            self._now_s = float(arrivals_s[-1])
             block = self._fill(arrivals_s)
-            if now_s >= self.end_s:
+            if self._now_s >= self.end_s:
                 block = block[: np.searchsorted(arrivals_s, self.end_s)]
             if len(block):
                 yield block
