@@ -255,7 +255,7 @@ class State(NamedTuple):
     power_w: Array  # float64 (max_batch + 1,): Eq. 2 by members
     finish_at: Array  # int64 (n_gpus, max_batch): heap of decode iterations at which sequences end
     finish_who: Array  # int32 (n_gpus, max_batch): whose they are
-    tree: Array  # float64: 8-ary min trees, of leap ends and of residents a queue
+    tree: Array  # int64: 8-ary min trees, of leap ends and of residents a queue
     levels: Array  # int32 (1 + n_queues, 9): where each tree's levels begin
     room_tree: Array  # float64: like the residents' trees, minus free KV tokens; empty where KV is not limited
     touched: Array  # int32 (n_gpus,): GPUs between iterations at this instant

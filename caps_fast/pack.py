@@ -27,14 +27,14 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
     ranges = queue_ranges(config, layout)
     levels, size = mintree.plan([gpus] + [end - first for first, end, _ in ranges])
     limited = config.cluster.kv_capacity_tokens is not None
-    tree = np.full(size, np.inf)
+    tree = np.full(size, mintree.NEVER)
     for (first, end, _), offset in zip(ranges, levels[1:, 0], strict=True):
-        tree[offset : offset + end - first] = 0.0
+        tree[offset : offset + end - first] = 0
         _close(tree, levels, offset)
-    room_tree = np.full(size if limited else 0, np.inf)
+    room_tree = np.full(size if limited else 0, mintree.NEVER)
     if limited:
         for (first, end, _), offset in zip(ranges, levels[1:, 0], strict=True):
-            room_tree[offset : offset + end - first] = -float(config.cluster.kv_capacity_tokens or 0)
+            room_tree[offset : offset + end - first] = -(config.cluster.kv_capacity_tokens or 0)
             _close(room_tree, levels, offset)
     setup = _setup(config, policy, monitor, means)
     return State(

@@ -47,7 +47,7 @@ def with_changes(case: Case, **changes: Any) -> Case:
 
 
 @every_policy
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_every_request_ends_once_or_is_unfinished(policy: str, data: st.DataObject) -> None:
     case = data.draw(cases(policy))
@@ -68,7 +68,7 @@ def test_every_request_ends_once_or_is_unfinished(policy: str, data: st.DataObje
 
 
 @every_policy
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_open_gates_let_all_work_finish(policy: str, data: st.DataObject) -> None:
     """Without a gate in the way nothing is lost in the system, however long the queues."""
@@ -82,7 +82,7 @@ def test_open_gates_let_all_work_finish(policy: str, data: st.DataObject) -> Non
 
 
 @every_policy
-@settings(max_examples=30)
+@settings(max_examples=18)
 @given(data=st.data())
 def test_attributed_energy_is_the_pools_energy(policy: str, data: st.DataObject) -> None:
     case = data.draw(cases(policy))
@@ -100,7 +100,7 @@ def test_attributed_energy_is_the_pools_energy(policy: str, data: st.DataObject)
 
 
 @every_policy
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_flat_power_makes_the_total_known(policy: str, data: st.DataObject) -> None:
     """With P_peak = P_idle every GPU draws the same all the time: the bill is power times time, and power times the integral of intensity."""
@@ -113,7 +113,7 @@ def test_flat_power_makes_the_total_known(policy: str, data: st.DataObject) -> N
 
 
 @every_policy
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_linear_power_is_idle_power_plus_member_time(policy: str, data: st.DataObject) -> None:
     case = with_changes(data.draw(cases(policy)), gpu__power_exponent=1.0)
@@ -129,7 +129,7 @@ def test_linear_power_is_idle_power_plus_member_time(policy: str, data: st.DataO
 
 
 @every_policy
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_flat_intensity_makes_carbon_proportional_to_energy(policy: str, data: st.DataObject) -> None:
     case = data.draw(cases(policy))
@@ -142,7 +142,7 @@ def test_flat_intensity_makes_carbon_proportional_to_energy(policy: str, data: s
 
 
 @every_policy
-@settings(max_examples=30)
+@settings(max_examples=18)
 @given(data=st.data())
 def test_alone_on_its_gpu_a_request_pays_for_its_stay(policy: str, data: st.DataObject) -> None:
     """With one slot a GPU, energy is P_peak times the stay, and carbon P_peak times the trace's integral over it."""
@@ -161,7 +161,7 @@ def test_alone_on_its_gpu_a_request_pays_for_its_stay(policy: str, data: st.Data
 
 
 @every_policy
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_causality(policy: str, data: st.DataObject) -> None:
     case = data.draw(cases(policy))
@@ -184,7 +184,7 @@ def test_causality(policy: str, data: st.DataObject) -> None:
 
 
 @every_policy
-@settings(max_examples=30)
+@settings(max_examples=18)
 @given(data=st.data())
 def test_limits_hold_at_every_instant(policy: str, data: st.DataObject) -> None:
     """Residents and reserved tokens of a GPU never exceed its limits, and a GPU belongs to one pool."""
@@ -202,7 +202,7 @@ def test_limits_hold_at_every_instant(policy: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("policy", ["slo-aware", "caps", "caps-no-predictor", "caps-no-carbon"])
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_tiers_stay_where_they_may_go(policy: str, data: st.DataObject) -> None:
     case = data.draw(cases(policy))
@@ -229,7 +229,7 @@ def gate_is_open(case: Case, t_s: float) -> bool:
 
 
 @pytest.mark.parametrize("policy", ["carbon-aware", "caps", "caps-no-tiers"])
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_nothing_starts_while_the_gate_is_closed(policy: str, data: st.DataObject) -> None:
     """Every admission by Carbon-Aware, and every one to CAPS's low-carbon pool, is at a time when intensity was at or below the threshold."""
@@ -301,7 +301,7 @@ def assert_no_idle_gpu_beside_startable_work(case: Case, result: Result) -> None
 
 
 @every_policy
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_no_idle_gpu_beside_startable_work(policy: str, data: st.DataObject) -> None:
     """At every instant a request waits behind an open gate, each GPU of its queue is full (under KV limits: at least not empty, as every request fits
@@ -319,7 +319,7 @@ def test_no_idle_gpu_beside_startable_work(policy: str, data: st.DataObject) -> 
 
 
 @every_policy
-@settings(max_examples=30)
+@settings(max_examples=18)
 @given(data=st.data())
 def test_time_in_service_is_member_time(policy: str, data: st.DataObject) -> None:
     """Little's law on the sample path: stays, summed, are the integral of members, but for the wait until the iteration in progress ends."""
@@ -346,7 +346,7 @@ def assert_same_until(t_s: float, before: Result, after: Result) -> None:
 
 
 @every_policy
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data(), at=st.floats(0.05, 1.0), seed=st.integers(0, 2**32 - 1))
 def test_the_future_of_the_grid_changes_nothing_before_it(policy: str, data: st.DataObject, at: float, seed: int) -> None:
     """Intensities, thresholds and forecasts from T on are replaced: whatever finished before T is the same to the last bit."""
@@ -366,7 +366,7 @@ def test_the_future_of_the_grid_changes_nothing_before_it(policy: str, data: st.
 
 
 @every_policy
-@settings(max_examples=30)
+@settings(max_examples=18)
 @given(data=st.data(), at=st.floats(0.05, 1.0))
 def test_later_arrivals_change_nothing_before_them(policy: str, data: st.DataObject, at: float) -> None:
     case = data.draw(cases(policy))

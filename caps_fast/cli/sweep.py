@@ -99,13 +99,19 @@ def _set_axis(text: str) -> Axis:
 def _run(plan: Plan, out: str, workers: Workers, flags: tuple[bool, bool, bool, bool]) -> None:
     from caps_fast.sweep import check
     from caps_fast.sweep import sweep as run
+    from caps_fast.sweep.drive import local_folder
+    from caps_fast.sweep.fanout import Terminated
 
     dry_run, retry_failed, fresh, as_json = flags
     if dry_run:
         check(plan)
         _tell_estimate(plan, workers.count, as_json)
         return
-    swept = run(plan, out, workers, retry_failed=retry_failed, fresh=fresh)
+    try:
+        swept = run(plan, out, workers, retry_failed=retry_failed, fresh=fresh)
+    except KeyboardInterrupt as error:
+        print(f"interrupted; finished runs are kept in {local_folder(out)}, and the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None
     _tell_results(swept.runs, as_json)
     for failure in swept.failures[:20]:
         print(f"failed: {failure.run}: {failure.error}", file=sys.stderr)

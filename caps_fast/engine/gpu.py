@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import GOLD, NONE, State
+from caps_fast.arrays import GOLD, J_PER_KWH, NONE, State
 from caps_fast.containers import decoders, flexible, mintree
 from caps_fast.engine import ledger
 from caps_fast.physics import intensity_integral, iterations_until, leap_s
@@ -22,11 +22,11 @@ def reserve(s: State, g: int, residents: int, kv_tokens: int) -> None:
     if s.queues[q]["end_gpu"] - s.queues[q]["first_gpu"] == 1:
         return
     leaf = g - s.queues[q]["first_gpu"]
-    mintree.put(s.tree, s.levels[1 + q], leaf, float(gpu["residents"]))
+    mintree.put(s.tree, s.levels[1 + q], leaf, gpu["residents"])
     if s.setup[0]["kv_capacity_tokens"] > 0:
         full = gpu["residents"] >= s.setup[0]["max_batch"]
         free = 0 if full else s.setup[0]["kv_capacity_tokens"] - gpu["kv_tokens"]
-        mintree.put(s.room_tree, s.levels[1 + q], leaf, -float(free))
+        mintree.put(s.room_tree, s.levels[1 + q], leaf, -free)
 
 
 @inlined
@@ -106,7 +106,7 @@ def cut(s: State, g: int) -> None:
     count = iterations_until(s.clock[0]["now_s"] - gpu["leap_start_s"], gpu["step_s"], growth_s)
     if count < gpu["leap_iterations"]:
         gpu["leap_iterations"] = count
-        mintree.put(s.tree, s.levels[0], g, gpu["leap_start_s"] + leap_s(gpu["step_s"], count, growth_s))
+        mintree.put(s.tree, s.levels[0], g, mintree.bits_of(gpu["leap_start_s"] + leap_s(gpu["step_s"], count, growth_s)))
 
 
 @inlined
@@ -119,7 +119,7 @@ def begin(s: State, g: int) -> None:
         gpu["energy_per_member_j"] = 0.0
         gpu["carbon_per_member_g"] = 0.0
         gpu["context_tokens"] = 0
-        mintree.put(s.tree, s.levels[0], g, math.inf)
+        mintree.put(s.tree, s.levels[0], g, mintree.NEVER)
         return
     setup = s.setup[0]
     decoding = gpu["heap_len"]
@@ -152,7 +152,7 @@ def begin(s: State, g: int) -> None:
     gpu["leap_start_s"] = s.clock[0]["now_s"]
     gpu["leap_iterations"] = count
     gpu["running"] = 1
-    mintree.put(s.tree, s.levels[0], g, gpu["leap_start_s"] + leap_s(step_s, count, growth_s))
+    mintree.put(s.tree, s.levels[0], g, mintree.bits_of(gpu["leap_start_s"] + leap_s(step_s, count, growth_s)))
 
 
 @inlined
@@ -193,9 +193,10 @@ def charge(s: State, g: int) -> None:
     members = gpu["members"]
     energy_j = s.power_w[members] * elapsed_s
     intensity = intensity_integral(s, gpu["leap_start_s"], s.clock[0]["now_s"])
-    carbon_g = s.power_w[members] * intensity / 3.6e6
-    gpu["energy_per_member_j"] += energy_j / members
-    gpu["carbon_per_member_g"] += carbon_g / members
+    carbon_g = s.power_w[members] * intensity * (1.0 / J_PER_KWH)
+    share = 1.0 / members
+    gpu["energy_per_member_j"] += energy_j * share
+    gpu["carbon_per_member_g"] += carbon_g * share
     pool = s.pools[gpu["pool"]]
     pool["energy_j"] += energy_j
     pool["carbon_g"] += carbon_g

@@ -27,7 +27,8 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
             arrival_s = s.block[clock["cursor"]]["arrival_s"]
         elif draining and clock["live"] == 0:
             return
-        leap_end_s = mintree.smallest(s.tree, s.levels[0])
+        soonest = mintree.smallest(s.tree, s.levels[0])
+        leap_end_s = mintree.time_of(soonest)
         now_s = min(min(arrival_s, leap_end_s), clock["next_control_s"])
         if now_s >= until_s:
             return
@@ -37,12 +38,13 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
             control.step(s, policy)
         while leap_end_s == now_s:
             clock["events"] += 1
-            g = mintree.where_smallest(s.tree, s.levels[0], leap_end_s)
-            mintree.put(s.tree, s.levels[0], g, math.inf)
+            g = mintree.where_smallest(s.tree, s.levels[0], soonest)
+            mintree.put(s.tree, s.levels[0], g, mintree.NEVER)
             gpu.end(s, g)
             if s.gpus[g]["claim_head"] != NONE:
                 preempt.honour_claims(s, g)
-            leap_end_s = mintree.smallest(s.tree, s.levels[0])
+            soonest = mintree.smallest(s.tree, s.levels[0])
+            leap_end_s = mintree.time_of(soonest)
         while arrival_s == now_s:
             _arrive(s, policy)
             arrival_s = s.block[clock["cursor"]]["arrival_s"] if clock["cursor"] < s.block.shape[0] else math.inf

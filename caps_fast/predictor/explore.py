@@ -1,6 +1,6 @@
 """Exploratory routing: requests sent to pools at random, under loads from idle to overload, to see which of them miss their SLO.
 
-Time is cut into stretches of `STRETCH` requests; in each the rate, the pools' shares and the gates are drawn anew. Order and pre-emption are those of CAPS. What the risk model
+The requests are cut into `STRETCHES` stretches; in each the rate, the pools' shares and the gates are drawn anew. Order and pre-emption are those of CAPS. What the risk model
 may know is noted at every arrival, before the request counts in any load; what became of it, when it has finished.
 """
 
@@ -27,7 +27,7 @@ from caps_fast.policy import policy, rules
 from caps_fast.workload.streams import stream
 
 RISK_FEATURES = ("tier", "role", "gate", "input_tokens", "predicted_tokens", "present", "waiting", "ahead_tokens")
-STRETCH = 1000  # requests
+STRETCHES = 200
 LOADS = (0.02, 1.5)  # of what the cluster can serve, log-uniform
 CLOSED_SHARE = 0.3  # of stretches, for the gates of pools that may close
 
@@ -39,6 +39,7 @@ class Explorer(NamedTuple):
     closed: Array  # int8 (stretches, queues)
     uniforms: Array  # float64 (requests,)
     notes: Array  # float64 (requests, len(RISK_FEATURES)), written at arrival
+    stretch: int = 1  # requests a stretch
     tiered: int = 1
 
 
@@ -47,7 +48,7 @@ policy(layout="pools", preempts=lambda explorer: bool(explorer.tiered))(Explorer
 
 @inlined
 def _stretch(policy, s):
-    return min(s.clock[0]["seq"] // STRETCH, policy.shares.shape[0] - 1)
+    return min(s.clock[0]["seq"] // policy.stretch, policy.shares.shape[0] - 1)
 
 
 @rules.route(Explorer)
@@ -105,18 +106,20 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
     `tiered`: tiers are judged by their own limits and Gold goes first, as in CAPS; else all by the mean limits.
     """
     rng = stream(0, "exploration")
-    stretches = -(-len(requests) // STRETCH)
+    stretch = max(len(requests) // STRETCHES, 1)
+    stretches = -(-len(requests) // stretch)
     queues = len(config.cluster.pools)
     gaps_s = np.diff(requests["arrival_s"], prepend=requests["arrival_s"][:1])
     rates_rps = capacity_rps(config, means) * np.exp(rng.uniform(*np.log(LOADS), stretches))
     scale = 1.0 / (rates_rps * max(float(gaps_s.mean()), 1e-12))
     requests = requests.copy()
-    requests["arrival_s"] = np.cumsum(gaps_s * scale[np.arange(len(requests)) // STRETCH])
+    requests["arrival_s"] = np.cumsum(gaps_s * scale[np.arange(len(requests)) // stretch])
     explorer = Explorer(
         shares=rng.standard_exponential((stretches, queues)),
         closed=(rng.random((stretches, queues)) < CLOSED_SHARE).astype(np.int8),
         uniforms=rng.random(len(requests)),
         notes=np.zeros((len(requests), len(RISK_FEATURES))),
+        stretch=stretch,
         tiered=int(tiered),
     )
     done, tiers = _play(config, requests, means, explorer)

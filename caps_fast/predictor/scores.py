@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,15 @@ def risk_scores(probability: Array, happened: Array) -> dict[str, Any]:
     }
 
 
-def median_by_tenant(tenants: Array, lengths: Array) -> tuple[float, dict[int, float]]:
-    """The median length over all, and of each tenant: what the simplest predictors say."""
-    order = np.argsort(tenants, kind="stable")
-    names, first = np.unique(tenants[order], return_index=True)
-    medians = {int(name): float(np.median(part)) for name, part in zip(names, np.split(lengths[order], first[1:]), strict=True)}
-    return float(np.median(lengths)), medians
+def earlier_medians(tenants: Array, lengths: Array) -> Array:
+    """What the simplest predictor says of each request in turn: the median of its tenant's earlier lengths, or of all earlier ones while it has none; float64 (n,)."""
+    everybody: list[float] = []
+    by_tenant: dict[int, list[float]] = {}
+    found = []
+    for tenant, tokens in zip(tenants.tolist(), lengths.tolist(), strict=True):
+        own = by_tenant.setdefault(tenant, [])
+        known = own or everybody
+        found.append((known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2 if known else 1.0)
+        insort(own, tokens)
+        insort(everybody, tokens)
+    return np.array(found)

