@@ -74,7 +74,7 @@ def with_room(state: State, incoming: int) -> State:
     free, before = int(state.clock[0]["free"]), len(state.live)
     if free >= incoming:
         return state
-    more = max(incoming - free, before)
+    more = max(incoming - free, before // 2)
     live = np.zeros(before + more, arrays.LIVE)
     live[:before] = state.live
     stack = np.zeros(before + more, np.int32)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from caps_fast import arrays, scenario
 from caps_fast.arrays import Array, State
 from caps_fast.carbon.monitor import Monitor, monitor
 from caps_fast.carbon.trace import carbon_trace
+from caps_fast.checkpoint import Keeper
 from caps_fast.choose import compile_for, layout_of, make_policy
 from caps_fast.engine.loop import advance, settle
 from caps_fast.errors import InputError
@@ -41,25 +43,69 @@ def simulate(config: scenario.Scenario, record: Recording = NOTHING, *, block: i
 
 
 def simulate_group(
-    configs: Sequence[scenario.Scenario], record: Recording = NOTHING, *, block: int = BLOCK, on_progress: Callable[[int], object] | None = None
+    configs: Sequence[scenario.Scenario],
+    record: Recording = NOTHING,
+    *,
+    block: int = BLOCK,
+    on_progress: Callable[[int], object] | None = None,
+    checkpoint: Path | None = None,
 ) -> list[Result]:
     """Run scenarios that share a workload (equal `workload_key`), drawing it once. Results are those of single runs, bit for bit.
 
-    `on_progress` is told now and then how many more requests, over all runs, have been simulated. Raises InputError for bad inputs.
+    `on_progress` is told now and then how many more requests, over all runs, have been simulated. With `checkpoint`, the state is saved there every
+    minute, taken up from there if the file exists, and removed at the end. Raises InputError for bad inputs.
     """
-    if len({workload_key(config) for config in configs}) != 1:
-        raise ValueError("scenarios of a group must share their workload")
-    source = workload_of(configs[0])
-    runs = [Run.start(config, Means(source.mean_input_tokens, source.mean_output_tokens), record) for config in configs]
-    predicting = {run.lengths.key: (run.lengths, run.config) for run in runs if run.lengths}
-    views = {key: Lengths(model, past_of(config)) for key, (model, config) in predicting.items()}
-    for requests, until_s in _with_next_arrival(source.blocks(block)):
-        foreseen = {key: view(requests) for key, view in views.items()}
-        for run in runs:
-            run.feed(foreseen[run.lengths.key] if run.lengths else requests, until_s)
+    group = Group(configs, record)
+    keeper = Keeper(checkpoint) if checkpoint else None
+    if keeper:
+        keeper.restore(group)
+    for requests in group.source.blocks(block):
+        group.take(requests, on_progress)
+        if keeper:
+            keeper.save_if_due(group)
+    results = group.finish(on_progress)
+    if keeper:
+        keeper.remove()
+    return results
+
+
+class Group:
+    """Simulations in progress that share a workload.
+
+    A block is held back until the next one's first arrival is known, up to which all instants can be played; requests that arrive together are kept
+    in one block.
+    """
+
+    def __init__(self, configs: Sequence[scenario.Scenario], record: Recording = NOTHING) -> None:
+        if len({workload_key(config) for config in configs}) != 1:
+            raise ValueError("scenarios of a group must share their workload")
+        self.source = workload_of(configs[0])
+        means = Means(self.source.mean_input_tokens, self.source.mean_output_tokens)
+        self.runs = [Run.start(config, means, record) for config in configs]
+        predicting = {run.lengths.key: (run.lengths, run.config) for run in self.runs if run.lengths}
+        self.views = {key: Lengths(model, past_of(config)) for key, (model, config) in predicting.items()}
+        self.held = np.zeros(0, arrays.REQUEST)
+
+    def take(self, requests: Array, on_progress: Callable[[int], object] | None = None) -> None:
+        """Take the next block of the workload in."""
+        if len(self.held) and len(requests) and self.held["arrival_s"][-1] < requests["arrival_s"][0]:
+            self._feed(float(requests["arrival_s"][0]), on_progress)
+            self.held = requests
+        else:
+            self.held = np.concatenate([self.held, requests])
+
+    def finish(self, on_progress: Callable[[int], object] | None = None) -> list[Result]:
+        """Play to the end and close the books."""
+        if len(self.held):
+            self._feed(math.nextafter(float(self.held["arrival_s"][-1]), math.inf), on_progress)
+        return [run.finish() for run in self.runs]
+
+    def _feed(self, until_s: float, on_progress: Callable[[int], object] | None) -> None:
+        foreseen = {key: view(self.held) for key, view in self.views.items()}
+        for run in self.runs:
+            run.feed(foreseen[run.lengths.key] if run.lengths else self.held, until_s)
             if on_progress:
-                on_progress(len(requests))
-    return [run.finish() for run in runs]
+                on_progress(len(self.held))
 
 
 def workload_key(config: scenario.Scenario) -> str:
@@ -120,25 +166,6 @@ class Run:
         advance(self.state, self.policy, until_s, draining)
         if self.done is not None:
             self.done.append(self.state.done[: int(self.state.clock[0]["done"])])
-
-
-def _with_next_arrival(blocks: Iterator[Array]) -> Iterator[tuple[Array, float]]:
-    """Every block with the first arrival after it (the last with its own last one: what follows is draining).
-
-    Requests that arrive together are kept in one block.
-    """
-    held = next(blocks, None)
-    for block in blocks:
-        if held is None or len(block) == 0:
-            continue
-        first_s = block["arrival_s"][0]
-        if held["arrival_s"][-1] == first_s:
-            held = np.concatenate([held, block])
-            continue
-        yield held, float(first_s)
-        held = block
-    if held is not None and len(held):
-        yield held, math.nextafter(float(held["arrival_s"][-1]), math.inf)
 
 
 def _check_fits(config: scenario.Scenario, requests: Array, seq: int) -> None:

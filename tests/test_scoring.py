@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,10 @@ class Moment:
     t_s: float
     policy: Caps
 
+    def __repr__(self) -> str:
+        parts = {name: getattr(self.state, name) for name in ("clock", "setup", "tiers", "queues", "live")}
+        return f"Moment(t_s={self.t_s}, {self.policy}, " + ", ".join(f"{name}={rows.tolist()}" for name, rows in parts.items()) + ")"
+
     @property
     def tier(self) -> int:
         return int(self.state.live[0]["tier"]) if self.policy.tiered else 3
@@ -70,7 +75,8 @@ class Moment:
         return not rest or best - rest[0] > slack * size
 
 
-def _base(roles: str) -> State:
+@cache
+def _packed(roles: str) -> State:
     count = len(roles.split("/"))
     config = scenario.preset("paper").replace(
         {"cluster.gpus": 2 * count, "cluster.split": "/".join(["2"] * count), "cluster.roles": roles, "predictor.source": "declared"}
@@ -78,6 +84,12 @@ def _base(roles: str) -> State:
     policy = make_policy(config)
     state = pack(config, policy, layout_of(policy, config), grid(), Means(500.0, 222.0))
     return state._replace(live=np.zeros(1, arrays.LIVE))
+
+
+def empty_cluster(roles: str) -> State:
+    """A fresh state with pools of these roles and one live request; what the tests change is its own."""
+    state = _packed(roles)
+    return state._replace(**{name: getattr(state, name).copy() for name in ("clock", "setup", "tiers", "queues", "live")})
 
 
 positive = st.floats(1e-6, 1e6)
@@ -89,7 +101,7 @@ intensity = st.one_of(st.just(0.0), st.floats(0, 2000))
 def moments(draw: Any, roles: str | None = None, tiered: int | None = None) -> Moment:
     """Any finite state: empty to hopelessly full pools, tiny to absurd GPUs, limits, intensities and request lengths."""
     names = roles or draw(st.sampled_from(["LP/CP/BP", "BP/CP/LP", "LP/LP", "CP/BP/BP/LP/CP", "BP"]))
-    state, t_s = _base(names), draw(st.floats(0, 1e7))
+    state, t_s = empty_cluster(names), draw(st.floats(0, 1e7))
     setup = state.setup[0]
     for field, values in (
         ("prefill_s_per_token", st.floats(1e-9, 1.0)),
@@ -257,7 +269,7 @@ def test_more_waiting_is_no_less_risky(moment: Moment, more: int) -> None:
 
 def test_score_is_equation_4() -> None:
     """By hand: an idle cluster, a request of 500 prompt and 222 output tokens, every limit infinite, 300 g/kWh now, 100 g/kWh in the batch pool."""
-    state = _base("LP/CP/BP")
+    state = empty_cluster("LP/CP/BP")
     state.tiers["roles"] = 7
     for limit_name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
         state.tiers[limit_name] = math.inf
@@ -275,7 +287,7 @@ def test_score_is_equation_4() -> None:
 
 def test_risk_grows_from_one_half_at_the_limit() -> None:
     """V is 1/2 where the one expected latency that has a limit equals it."""
-    state = _base("LP/CP/BP")
+    state = empty_cluster("LP/CP/BP")
     state.tiers["roles"] = 7
     for limit_name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
         state.tiers[limit_name] = math.inf

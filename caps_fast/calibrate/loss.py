@@ -24,7 +24,7 @@ def measure(task: Task, base: Scenario, seeds: Sequence[int], run: Simulate = si
     needed: dict[str, Scenario] = {}
     for seed in seeds:
         for target in task.targets:
-            for policy in filter(None, (target.policy, target.relative_to)):
+            for policy in target.policies:
                 config = _config(base, target, policy, seed)
                 needed[config.hash] = config
     groups: dict[str, list[Scenario]] = {}
@@ -53,11 +53,10 @@ def _config(base: Scenario, target: Target, policy: str, seed: int) -> Scenario:
 
 
 def _figure(base: Scenario, target: Target, seed: int, found: Mapping[str, Metrics]) -> float:
-    ours = _metric(found[_config(base, target, target.policy, seed).hash], target)
-    if target.relative_to is None:
-        return ours
-    other = _metric(found[_config(base, target, target.relative_to, seed).hash], target)
-    return ours / other if other else math.nan
+    ours, *others = (_metric(found[_config(base, target, policy, seed).hash], target) for policy in target.policies)
+    if target.relative_to:
+        return ours / others[0] if others[0] else math.nan
+    return ours - others[0] if target.minus else ours
 
 
 def _metric(metrics: Metrics, target: Target) -> float:

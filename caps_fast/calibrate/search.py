@@ -114,7 +114,7 @@ def _complete(study: optuna.Study) -> bool:
 def _sampler(done: int) -> optuna.samplers.TPESampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=done, multivariate=True, group=True, n_startup_trials=30)
+        return optuna.samplers.TPESampler(seed=done, multivariate=True, group=True, n_startup_trials=10)
 
 
 def _study(task: Task, out: Path) -> optuna.Study:

@@ -25,21 +25,33 @@ class Part(BaseModel):
 
 
 class Target(Part):
-    """One figure: a metric of `Result.metrics` under a policy, or its ratio to another policy's."""
+    """One figure: a metric of `Result.metrics` under a policy, or its ratio to another policy's or difference from it."""
 
     policy: str
     metric: str
     value: Number
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="a miss by this much costs about as much as all else being right gains")
-    relative_to: str | None = Field(None, description="policy whose figure ours is divided by")
+    relative_to: str | None = Field(None, description="policy whose figure this one is divided by")
+    minus: str | None = Field(None, description="policy whose figure is taken away from this one")
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     where: dict[str, Any] = Field(default_factory=dict, description="dotted fields of the run that the figure belongs to, e.g. another rate")
 
     @property
     def name(self) -> str:
-        ratio = f" / {self.relative_to}" if self.relative_to else ""
+        other = f" / {self.relative_to}" if self.relative_to else f" - {self.minus}" if self.minus else ""
         where = "".join(f", {field} = {value}" for field, value in self.where.items())
-        return f"{self.metric} {self.policy}{ratio}{where}"
+        return f"{self.metric}: {self.policy}{other}{where}"
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The policies whose runs it needs."""
+        return tuple(name for name in (self.policy, self.relative_to, self.minus) if name)
+
+    @model_validator(mode="after")
+    def _one_other(self) -> Self:
+        if self.relative_to and self.minus:
+            raise ValueError("expected relative_to or minus, not both")
+        return self
 
 
 class Bound(Part):
@@ -117,7 +129,7 @@ def build_task(data: Mapping[str, Any], origin: str) -> Task:
         for field, bound in task.bounds.items():
             base.replace({field: value_in(bound)})
         for target in task.targets:
-            base.replace({**target.where, "policy.name": target.policy})
+            base.replace(target.where)
     except InputError as error:
         raise InputError(f"{origin}: {error}") from None
     return task

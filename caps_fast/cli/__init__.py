@@ -5,41 +5,60 @@ Every module of this package holds a few commands and a function `register(app)`
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
+from typing import Any
 
-import click
 import typer
 
 from caps_fast.errors import InputError
 
+ABOUT = "Which LLM request to which GPU pool, and when, so that carbon falls and no SLO breaks: a fast batch simulator."
 MODULES = ("run", "inspect", "profiles", "carbon")
 
 
 def _app() -> typer.Typer:
-    app = typer.Typer(name="caps-fast", help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(name="caps-fast", help=ABOUT, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     for name in MODULES:
         import_module(f"caps_fast.cli.{name}").register(app)
     return app
 
 
 def main() -> None:
-    """Entry point of `caps-fast`: one clear line and exit code 2 for bad input, 130 for Ctrl-C."""
+    """Entry point of `caps-fast`: one clear line and exit code 2 for bad input, 130 for Ctrl-C, 1 for a fault of ours (traceback with CAPS_FAST_DEBUG=1)."""
     try:
-        sys.exit(_app()(standalone_mode=False))
+        sys.exit(_app()(sys.argv[1:] or ["--help"], standalone_mode=False))
     except InputError as error:
         fail(str(error))
-    except click.UsageError as error:
-        fail(f"{error.format_message()} (see caps-fast --help)")
-    except (KeyboardInterrupt, click.Abort):
+    except typer.BadParameter.__bases__[0] as error:  # UsageError, of the click inside typer
+        fail(f"{error.format_message()}{_given(error)} (see caps-fast --help)")
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except Exception as error:
+        if os.environ.get("CAPS_FAST_DEBUG"):
+            raise
+        fail(f"internal error: {type(error).__name__}: {error} (CAPS_FAST_DEBUG=1 shows where)", code=1)
 
 
-def fail(message: str) -> None:
-    """Print one line to standard error and exit with code 2."""
+def _given(error: Any) -> str:
+    """What the user gave for the option that an error is about."""
+    for option in getattr(getattr(error, "param", None), "opts", []):
+        for at, word in enumerate(sys.argv):
+            if word == option and at + 1 < len(sys.argv):
+                return f", not {sys.argv[at + 1]!r}"
+            if word.startswith(f"{option}="):
+                return f", not {word.removeprefix(f'{option}=')!r}"
+    return ""
+
+
+def fail(message: str, code: int = 2) -> None:
+    """Print one line to standard error and exit."""
     print(f"caps-fast: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

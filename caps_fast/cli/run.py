@@ -55,6 +55,7 @@ def run(
     set_: Annotated[list[str] | None, typer.Option("--set", help="any field: --set policy.beta=1; may be repeated")] = None,
     requests_out: Annotated[Path | None, typer.Option(help="write one row a request to this Parquet file (one policy only)")] = None,
     series_out: Annotated[Path | None, typer.Option(help="write a series of every pool to this Parquet file (one policy only)")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="save the state here every minute, and go on from it if it is there")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print rows of parameters and metrics as JSON")] = False,
 ) -> None:
     """Simulate a scenario and print a table."""
@@ -72,13 +73,13 @@ def run(
     names = _names(policies, config)
     if len(names) > 1 and (requests_out or series_out):
         raise InputError(f"--policies {policies}: --requests-out and --series-out take one policy; expected a single name")
-    for path in (requests_out, series_out):
+    for path in (requests_out, series_out, checkpoint):
         _check_writable(path)
     configs = [config.replace({"policy.name": name}) for name in names]
     expected = (config.workload.rate_rps or 0) * config.horizon_s * len(configs)
     progress = Progress(len(configs), expected)
     record = Recording(requests=requests_out is not None, sample_every_s=max(config.horizon_s / 2000, config.control_step_s) if series_out else None)
-    results = simulate_group(configs, record, on_progress=lambda requests: progress.add(0, requests))
+    results = simulate_group(configs, record, on_progress=lambda requests: progress.add(0, requests), checkpoint=checkpoint)
     progress.add(len(configs), 0)
     progress.close()
     if requests_out:
@@ -148,13 +149,10 @@ def _check_writable(path: Path | None) -> None:
 
 def _write(frame: Any, path: Path) -> None:
     """Write Parquet, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        frame.write_parquet(part)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written: {error}") from None
+    from caps_fast.files import whole
+
+    with whole(path) as beside:
+        frame.write_parquet(beside)
     print(f"wrote {len(frame):,} rows to {path}", file=sys.stderr)
 
 

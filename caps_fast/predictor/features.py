@@ -1,12 +1,14 @@
 """What the length model knows of a request: input tokens, turns, task, and what the tenant's earlier answers were like.
 
-A tenant's history is kept by task, in logarithms of output tokens, and forgets slowly: it averages over the last `WINDOW` answers or so. An answer enters it `lag_s` after
-its request arrived, when it may be taken as finished; nothing later is ever read. Young histories lean on the tenant's mean over all tasks, and that on everybody's.
+A tenant's history is kept by task, in logarithms of output tokens, and forgets slowly: it averages over the last `WINDOW` answers or so. An
+answer enters it `lag_s` after its request arrived, when it may be taken as finished; nothing later is ever read. Young histories lean on the
+tenant's mean over all tasks, and that on everybody's.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +61,7 @@ class Histories:
 
 
 @inlined
-def add(history, log_tokens):
+def add(history: Any, log_tokens: float) -> None:
     """Take one answer in."""
     history["count"] = min(history["count"] + 1.0, WINDOW)
     share = 1.0 / history["count"]
@@ -68,7 +70,7 @@ def add(history, log_tokens):
 
 
 @inlined
-def learn(arrival_s, lag_s, histories, pending, ring):
+def learn(arrival_s: float, lag_s: float, histories: tuple[Array, Array, Array], pending: Array, ring: Array) -> None:
     """Take in the answers to requests that arrived by `arrival_s - lag_s`."""
     by_task, by_tenant, overall = histories
     size = pending.shape[0]
@@ -82,7 +84,7 @@ def learn(arrival_s, lag_s, histories, pending, ring):
 
 
 @inlined
-def await_answer(request, pending, ring):
+def await_answer(request: Any, pending: Array, ring: Array) -> None:
     """Note the answer to a request that arrives now, to be learnt later."""
     at = ring[0] + ring[1]
     answer = pending[at if at < pending.shape[0] else at - pending.shape[0]]
@@ -94,7 +96,7 @@ def await_answer(request, pending, ring):
 
 
 @inlined
-def history_of(request, histories):
+def history_of(request: Any, histories: tuple[Array, Array, Array]) -> tuple[float, float, float]:
     """Mean, standard deviation and number of what the tenant's answers to this task have been, in log tokens."""
     by_task, by_tenant, overall = histories
     wide = by_tenant[request["tenant"]]
@@ -106,7 +108,8 @@ def history_of(request, histories):
 
 
 @compiled
-def _rows(block, lag_s, histories, pending, ring, rows):
+def _rows(block: Array, lag_s: float, histories: tuple[Array, Array, Array], pending: Array, ring: Array, rows: Array) -> None:
+    """Fill `rows` with features, in order of arrival."""
     for i in range(block.shape[0]):
         request = block[i]
         learn(request["arrival_s"], lag_s, histories, pending, ring)

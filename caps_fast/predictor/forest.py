@@ -1,8 +1,9 @@
 """LightGBM forests as tables: an exact sum of lookups over the thresholds that the trees use.
 
-`interaction_constraints` keep every path of a tree inside one group of features, so the forest is a sum of functions of one group each. A leaf is a box over the bins of its
-group; adding its value to that box of the group's table, leaf by leaf, gives the forest, to the rounding of a sum. A feature's bins are the intervals between the thresholds
-in the trees: a value is in the bin of the first edge that is not below it, as `value <= threshold` goes left.
+`interaction_constraints` keep every path of a tree inside one group of features, so the forest is a sum of functions of one group each. A leaf
+is a box over the bins of its group; adding its value to that box of the group's table, leaf by leaf, gives the forest, to the rounding of a sum.
+A feature's bins are the intervals between the thresholds in the trees: a value is in the bin of the first edge that is not below it, as `value
+<= threshold` goes left.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ class Tables(NamedTuple):
 
 
 def tabulate(model: lgb.Booster, groups: Groups) -> Tables:
-    """The forest of a LightGBM model as tables. Raises InputError where a tree has a categorical split, handles missing values of its own, or leaves its group."""
+    """The forest of a LightGBM model as tables.
+
+    Raises InputError where a tree has a categorical split, handles missing values of its own, or leaves its group.
+    """
     dump = model.dump_model()
     trees = [tree["tree_structure"] for tree in dump["tree_info"]]
     used: list[set[float]] = [set() for _ in dump["feature_names"]]

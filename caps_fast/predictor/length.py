@@ -62,8 +62,9 @@ class LengthModel:
     def lookup(self) -> Lookup:
         """Arrays for `Lengths`."""
         edges, tables = self.median.edges, self.median.tables
-        whole = [np.searchsorted(edges[feature], np.arange(_beyond(edges[feature]))).astype(np.int16) for feature in (INPUT, TURNS, TASK)]
-        return Lookup(*whole, padded([edges[MEAN], edges[SD], edges[COUNT]]), *tables)
+        tokens, turns, task = (_bins_of_whole(edges[feature]) for feature in (INPUT, TURNS, TASK))
+        by_input, by_history, by_turns = tables
+        return Lookup(tokens, turns, task, padded([edges[MEAN], edges[SD], edges[COUNT]]), by_input, by_history, by_turns)
 
 
 class Lengths:
@@ -84,13 +85,15 @@ class Lengths:
         return block
 
 
-def _beyond(edges: Array) -> int:
-    """Number of whole values from 0 that tells all bins apart."""
-    return 1 if len(edges) == 0 else max(int(math.floor(edges[-1])) + 2, 1)
+def _bins_of_whole(edges: Array) -> Array:
+    """The bin of every whole value from 0 to the first in the last bin: int16 (n,)."""
+    last = max(math.floor(edges[-1]) + 1, 0) if len(edges) else 0
+    return np.searchsorted(edges, np.arange(last + 1)).astype(np.int16)
 
 
 @compiled
-def _predict(block, lag_s, histories, pending, ring, tables):
+def _predict(block: Array, lag_s: float, histories: tuple[Array, Array, Array], pending: Array, ring: Array, tables: Lookup) -> None:
+    """Fill in `predicted_tokens`, in order of arrival."""
     for i in range(block.shape[0]):
         request = block[i]
         learn(request["arrival_s"], lag_s, histories, pending, ring)

@@ -1,7 +1,7 @@
 """Learning from a request trace: who asked what, in which conversation, and what was answered.
 
-A conversation stands in for the tenant where the file names none, for the earlier answers of a conversation say much about its next one. The task comes from the system
-prompt, or, in ShareGPT, from the conversation's first message. What a file does not say stays unknown.
+A conversation stands in for the tenant where the file names none, for the earlier answers of a conversation say much about its next one. The
+task comes from the system prompt, or, in ShareGPT, from the conversation's first message. What a file does not say stays unknown.
 """
 
 from __future__ import annotations

@@ -29,9 +29,7 @@ class RiskModel:
     def arrays(self) -> Risk:
         """The tables that the kernel reads."""
         edges = self.forest.edges
-        tier, role, gate = (
-            np.searchsorted(edges[feature], np.arange(count)) for feature, count in ((TIER, TIERS), (ROLE, ROLES), (GATE, GATES))
-        )
+        tier, role, gate = (np.searchsorted(edges[feature], np.arange(count)) for feature, count in ((TIER, TIERS), (ROLE, ROLES), (GATE, GATES)))
         request, queue, prompts = self.forest.tables
         in_context = np.ix_(tier, role, gate)
         return Risk(

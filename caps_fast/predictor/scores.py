@@ -35,7 +35,7 @@ def auroc(probability: Array, happened: Array) -> float:
 
 
 def reliability(probability: Array, happened: Array) -> list[dict[str, float]]:
-    """The reliability curve: by tenths of probability the number of cases, their mean probability and the share that happened. Empty tenths are left out."""
+    """The reliability curve: by tenths of probability the number of cases, their mean probability and the share that happened; no empty tenths."""
     tenth = np.minimum((probability * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
     rows = []
     for index in range(RELIABILITY_BINS):
@@ -60,7 +60,7 @@ def risk_scores(probability: Array, happened: Array) -> dict[str, Any]:
 
 
 def earlier_medians(tenants: Array, lengths: Array) -> Array:
-    """What the simplest predictor says of each request in turn: the median of its tenant's earlier lengths, or of all earlier ones while it has none; float64 (n,)."""
+    """What the simplest predictor says of each request in turn, float64 (n,): the median of its tenant's earlier lengths, or of all."""
     everybody: list[float] = []
     by_tenant: dict[int, list[float]] = {}
     found = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import numpy as np
 
 from caps_fast.arrays import Array
 from caps_fast.errors import InputError
+from caps_fast.files import whole
 from caps_fast.predictor import length, risk
 from caps_fast.predictor.explore import RISK_FEATURES
 from caps_fast.predictor.features import LENGTH_FEATURES
@@ -29,7 +29,13 @@ FORESTS = ("median", "low", "high")
 
 @dataclass(frozen=True)
 class Model:
-    """A trained predictor. `risks` by "tiers" and "no-tiers" (all judged by the mean of the tiers' limits), as far as trained; `scores` by the same names and "length"."""
+    """A trained predictor.
+
+    length      of all requests
+    risks       by "tiers" and "no-tiers" (all judged by the mean of the tiers' limits), as far as trained
+    scores      on the parts held out, by the same names and "length"
+    trained_on  the fields of the scenario that it depends on
+    """
 
     length: LengthModel
     risks: Mapping[str, RiskModel] = field(default_factory=dict)
@@ -40,16 +46,11 @@ class Model:
 def save(model: Model, path: str | Path) -> None:
     """Write a model file, whole or not at all. Raises InputError where that is not possible."""
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     stream = io.BytesIO()
-    np.savez_compressed(stream, **_packed(model))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(stream, allow_pickle=False, **_packed(model))
+    with whole(path) as beside:
+        beside.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(stream.getvalue())
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror}); expected a path for the model") from None
 
 
 def load(path: str | Path) -> Model:
@@ -100,10 +101,10 @@ def _unpacked(content: Mapping[str, Array], path: str) -> Model:
             shown = ", ".join(map(str, header["features"].get(part) or ())) or "none"
             raise InputError(f"{path}: {part} model of features {shown}: expected {', '.join(features)}; train it anew with caps-fast train")
     try:
-        forests = [_forest(content, f"length.{name}", len(LENGTH_FEATURES), length.GROUPS) for name in FORESTS]
+        median, low, high = (_forest(content, f"length.{name}", len(LENGTH_FEATURES), length.GROUPS) for name in FORESTS)
         risks = {name: RiskModel(_forest(content, f"risk.{name}", len(RISK_FEATURES), risk.GROUPS)) for name in header["risks"]}
         below, above = header["widen"]
-        fitted = LengthModel(*forests, (float(below), float(above)), float(header["lag_s"]))
+        fitted = LengthModel(median, low, high, (float(below), float(above)), float(header["lag_s"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())} is missing or damaged: {EXPECTED}") from None
     return Model(fitted, risks, header["scores"], header["trained_on"])

@@ -1,7 +1,7 @@
 """Training: the days before t = 0, split 80/10/10 in time order; the last tenth judges.
 
-Synthetic days are those of `WORLDS` worlds with the scenario's workload but tenants of their own, at a rate of their own. So one model serves every seed and every rate, and
-a run's tenants are strangers that the model knows by their history alone.
+Synthetic days are those of `WORLDS` worlds with the scenario's workload but tenants of their own, at a rate of their own. So one model serves
+every seed and every rate, and a run's tenants are strangers that the model knows by their history alone.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from caps_fast.predictor.features import LENGTH_FEATURES, Histories
 from caps_fast.predictor.forest import fit, tabulate
 from caps_fast.predictor.length import LengthModel
 from caps_fast.predictor.risk import RiskModel
-from caps_fast.predictor.scores import coverage, length_errors, earlier_medians, risk_scores
+from caps_fast.predictor.scores import coverage, earlier_medians, length_errors, risk_scores
 from caps_fast.workload.synthetic import SyntheticWorkload
 
 WORLDS = 8
 FIRST_WORLD = 4_000_000_000  # their seeds, out of the way of runs' seeds
 EVERY = 5  # of a synthetic world's requests every fifth is learnt from; all are history
 BLOCK = 65_536
+RISK_LEARNING_RATE = 0.2  # odds near 0 and 1 take longer to reach than lengths
 FEWEST = 500  # requests that are worth learning from
 
 
@@ -43,7 +44,7 @@ class Lessons:
 
     @property
     def log_tokens(self) -> Array:
-        return np.log(self.requests["output_tokens"])
+        return np.asarray(np.log(self.requests["output_tokens"]))
 
     @property
     def means(self) -> Means:
@@ -51,7 +52,10 @@ class Lessons:
 
 
 def lessons_of(config: scenario.Scenario) -> Lessons:
-    """What a scenario's models learn from: synthetic days before t = 0, or the first `train_share` of its trace. Raises InputError for a bad trace."""
+    """What a scenario's models learn from: synthetic days before t = 0, or the first `train_share` of its trace.
+
+    Raises InputError for a bad trace.
+    """
     learnt = config.predictor
     if config.workload.trace is None:
         return study(worlds(config), learnt.history_lag_s, EVERY)
@@ -60,7 +64,8 @@ def lessons_of(config: scenario.Scenario) -> Lessons:
     requests, timed = requests_of(config)
     requests = requests[: max(round(learnt.train_share * len(requests)), 1)]
     if len(requests) < FEWEST:
-        raise InputError(f"{config.workload.trace}: {len(requests):,} requests to learn from: expected at least {FEWEST:,} in the first {learnt.train_share:.0%}")
+        first = f"the first {learnt.train_share:.0%} (predictor.train_share)"
+        raise InputError(f"{config.workload.trace}: {len(requests):,} requests to learn from in {first}: expected at least {FEWEST:,}")
     return study([[requests]], learnt.history_lag_s if timed else 0.0, -(-len(requests) // learnt.train_requests))
 
 
@@ -142,6 +147,6 @@ def train_risk(config: scenario.Scenario, model: LengthModel, lessons: Lessons, 
     found = explore(config, requests, lessons.means, tiered)
     part = split(len(requests))
     rows, missed = found.rows[part == 0], found.missed[part == 0]
-    forest = fit(rows, missed, RISK_FEATURES, risk.GROUPS, risk.BINS, "binary")
+    forest = fit(rows, missed, RISK_FEATURES, risk.GROUPS, risk.BINS, "binary", learning_rate=RISK_LEARNING_RATE)
     trained = RiskModel(tabulate(forest, risk.GROUPS))
     return trained, risk_scores(trained.predict(found.rows[part == 2]), found.missed[part == 2])

@@ -1,15 +1,15 @@
-"""Writing a fitted profile as TOML, and any file whole or not at all."""
+"""Writing a fitted profile as TOML, and its picture."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caps_fast.errors import InputError
+from caps_fast.files import whole
 from caps_fast.profiles.fit import Fit
 
 if TYPE_CHECKING:
@@ -42,13 +42,8 @@ def save_figure(figure: Figure, path: str) -> None:
 
 def write_file(path: str, content: bytes) -> None:
     """Write a file whole or not at all. Raises InputError where it cannot be written."""
-    beside = f"{path}.{os.getpid()}.part"
-    try:
-        Path(beside).write_bytes(content)
-        os.replace(beside, path)
-    except OSError as error:
-        Path(beside).unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    with whole(Path(path)) as beside:
+        beside.write_bytes(content)
 
 
 def _line(name: str, value: Any) -> str:

@@ -92,6 +92,21 @@ class Evidence:
         """Means over seeds of `cell_savings`, largest first."""
         return self.cell_savings.group_by(CELL, maintain_order=True).agg(pl.col("saving").mean()).sort("saving", descending=True)
 
+    def cell_saving(self, level: str | None, category: str, tier: str) -> Floats:
+        """Saving in one cell by seed; without a level, over all levels together."""
+        if level is not None:
+            chosen = self.cell_savings.filter(pl.col("level") == level, pl.col("category") == category, pl.col("tier") == tier)
+            return _by_seed(chosen.sort("seed"), "saving")
+        cells = self.cells.filter(pl.col("preset") == self.preset, pl.col("category") == category, pl.col("tier") == tier)
+        sums = cells.group_by("policy", "seed").agg((pl.col("carbon_g").sum() / pl.col("output_tokens").sum()).alias("g")).sort("seed")
+        sides = [_by_seed(sums.filter(pl.col("policy") == policy), "g") for policy in ("caps", "round-robin")]
+        return 1 - sides[0] / sides[1]
+
+    def extreme_cell(self, largest: bool) -> Floats:
+        """The largest or smallest saving of any cell, by seed."""
+        column = pl.col("saving").max() if largest else pl.col("saving").min()
+        return _by_seed(self.cell_savings.group_by("seed").agg(column).sort("seed"), "saving")
+
     def _where(self, frame: pl.DataFrame, wanted: dict[str, Any]) -> pl.DataFrame:
         return frame.filter(*(pl.col(name) == value for name, value in wanted.items()))
 

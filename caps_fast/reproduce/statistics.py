@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
 LEVEL = 0.95
@@ -22,7 +23,7 @@ class Estimate:
     n: int
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
     """Mean and interval of one figure a seed. For a difference or ratio, pass the per-seed differences or ratios: that pairs them."""
     sample = np.asarray(values, np.float64)
     n, mean = len(sample), float(sample.mean()) if len(sample) else math.nan
@@ -30,3 +31,9 @@ def estimate(values: Sequence[float]) -> Estimate:
         return Estimate(mean, math.nan, math.nan, n)
     half = float(student.ppf(0.5 + LEVEL / 2, n - 1) * sample.std(ddof=1) / math.sqrt(n))
     return Estimate(mean, mean - half, mean + half, n)
+
+
+def relative_deviation(values: Sequence[float] | NDArray[np.float64]) -> float:
+    """Sample standard deviation over the mean; NaN for a single value."""
+    sample = np.asarray(values, np.float64)
+    return float(sample.std(ddof=1) / sample.mean()) if len(sample) > 1 else math.nan

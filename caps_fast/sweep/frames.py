@@ -12,7 +12,6 @@ from caps_fast.sweep.rows import PARAMETERS, field_types
 from caps_fast.sweep.values import scalar
 
 BOOKKEEPING = ("scenario_hash", "version", "input_hashes")
-WORKLOAD = re.compile(r"rate_rps|days|preset|(workload|carbon|slo|gpu)\..*|cluster\.gpus")  # what a policy does not choose
 LARGER_IS_BETTER = re.compile(r"slo_attainment.*|goodput_tps|requests|output_tokens|utilization")
 COUNT = "seeds"
 

@@ -11,23 +11,22 @@ Files are written beside their place, synced, and moved there, so that a kill at
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
-import os
 import sys
 import uuid
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import polars as pl
 
 from caps_fast import __version__
 from caps_fast.errors import InputError
+from caps_fast.sweep.disk import write_whole, writing
+from caps_fast.sweep.lock import Lock
 from caps_fast.sweep.rows import code_hash, column_order, table
 from caps_fast.sweep.work import Failure
 
@@ -40,7 +39,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.parts, self.spare = folder / "parts", folder / "spare"
-        self._lock: IO[str] | None = None
+        self._lock = Lock(folder / ".lock")
 
     def open(self, plan: dict[str, Any], fresh: bool = False) -> None:
         """Take the folder for this plan, making it if need be; `fresh` discards what it holds.
@@ -50,8 +49,7 @@ class Store:
         with writing(self.folder):
             self.parts.mkdir(parents=True, exist_ok=True)
             self.spare.mkdir(exist_ok=True)
-            self._lock = (self.folder / ".lock").open("a+", encoding="utf-8")
-        self._take()
+        self._lock.take(self.folder)
         with writing(self.folder):
             if fresh:
                 for path in (*self._files(), self.folder / "failures.json", self.folder / "manifest.json"):
@@ -70,8 +68,7 @@ class Store:
 
     def close(self) -> None:
         """Let other processes have the folder."""
-        if self._lock:
-            self._lock.close()
+        self._lock.free()
 
     def finished(self) -> pl.DataFrame:
         """All finished runs, each once. A file that cannot be read is put aside, and its runs count as missing."""
@@ -95,9 +92,12 @@ class Store:
         """Keep these finished runs."""
         self.write(f"parts/{uuid.uuid4().hex}.parquet", _parquet(table(rows)))
 
-    def set_failures(self, failures: Iterable[Failure]) -> None:
-        """Keep the list of failed runs."""
-        self.write("failures.json", json.dumps([asdict(one) for one in failures], indent=1).encode())
+    def set_failures(self, failures: Sequence[Failure]) -> None:
+        """Keep the list of failed runs; an empty one leaves no file."""
+        if failures:
+            self.write("failures.json", json.dumps([asdict(one) for one in failures], indent=1).encode())
+        else:
+            (self.folder / "failures.json").unlink(missing_ok=True)
 
     def complete(self, order: pl.DataFrame) -> pl.DataFrame:
         """Write `runs.parquet` with the rows of `order` (a column `scenario_hash`, and names of the plan), in its order; fold the parts away.
@@ -119,35 +119,11 @@ class Store:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file of the folder, whole or not at all. Raises InputError."""
-        path = self.folder / name
-        beside = path.with_name(f"{path.name}.tmp")
         with writing(self.folder):
-            try:
-                with beside.open("wb") as stream:
-                    stream.write(content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                beside.replace(path)
-            except OSError:
-                with suppress(OSError):
-                    beside.unlink(missing_ok=True)
-                raise
+            write_whole(self.folder / name, content)
 
     def _files(self) -> list[Path]:
         return [*_data_files(self.folder), *self.spare.glob("*.parquet")]
-
-    def _take(self) -> None:
-        assert self._lock is not None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            raise InputError(f"{self.folder}: another sweep (process {holder}) is at work there; wait for it or choose another folder") from None
-        with writing(self.folder):
-            self._lock.truncate(0)
-            self._lock.write(str(os.getpid()))
-            self._lock.flush()
 
     def _expect_ours(self, before: dict[str, Any] | None, name: str) -> None:
         way_out = "choose another folder, or discard what is there with --fresh"
@@ -161,20 +137,6 @@ class Store:
             raise InputError(f"{self.folder}: holds results of other code of caps-fast {__version__} ({before['code']}, this is {code_hash()}); {way_out}")
         if before["plan"]["name"] != name:
             raise InputError(f"{self.folder}: holds the sweep {before['plan']['name']}, and this is {name}; {way_out}")
-
-
-class writing:  # noqa: N801 - reads as a statement
-    """Turns what the system says about a folder into one clear line."""
-
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
-            raise InputError(f"{self.folder}: cannot be written ({error.strerror or error}); all that was finished before is kept") from None
 
 
 def manifest(folder: Path) -> dict[str, Any] | None:

@@ -1,0 +1,60 @@
+"""The scenarios that are timed, all made from the preset `paper`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from caps_fast import scenario
+from caps_fast.scenario import Scenario
+from caps_fast.simulate import BLOCK, simulate
+from caps_fast.workload import workload_of
+
+from .measure import Work
+
+LEARNED = "caps, learned predictor"
+DECLARED = "caps, declared predictor"
+POLICIES = ("round-robin", "edf", "slo-aware", "carbon-aware", DECLARED, LEARNED)
+RATE_A_GPU = 10.0 / 24.0
+
+
+def paper(policy: str, days: float, **changes: Any) -> Scenario:
+    """The paper's cluster; `changes` are dotted fields with `__` for the dot."""
+    name, source = {LEARNED: ("caps", "learned"), DECLARED: ("caps", "declared")}.get(policy, (policy, "declared"))
+    fields = {"policy.name": name, "predictor.source": source, "days": days, "workload.rate_rps": 10.0}
+    return scenario.preset("paper").replace(fields | {field.replace("__", "."): value for field, value in changes.items()})
+
+
+def fleet(policy: str, gpus: int, requests: float, pools: int = 3, **changes: Any) -> Scenario:
+    """So many GPUs in so many pools of the three roles, at the paper's load per GPU."""
+    rate = changes.pop("rate", gpus * RATE_A_GPU)
+    sizes = [gpus // pools + (index < gpus % pools) for index in range(pools)]
+    roles = [scenario.ROLES[index * 3 // pools] for index in range(pools)]
+    shape = {"cluster__gpus": gpus, "cluster__split": "/".join(map(str, sizes)), "cluster__roles": "/".join(roles)}
+    return paper(policy, requests / rate / 86400.0, workload__rate_rps=rate, **shape, **changes)
+
+
+def capacity_rps(config: Scenario) -> float:
+    """Requests a second that the GPUs can finish with full batches, about: prompts and decoding take turns."""
+    workload, gpu, cluster = workload_of(config), config.gpu, config.cluster
+    step_s = gpu.decode_base_s + gpu.decode_s_per_seq * cluster.max_batch
+    a_request_s = workload.mean_input_tokens * gpu.prefill_s_per_token + workload.mean_output_tokens * step_s / cluster.max_batch
+    return cluster.gpus / a_request_s
+
+
+def drawing(config: Scenario) -> Work:
+    """Drawing the scenario's requests, and nothing else."""
+    return Work(lambda: draw(config), draw(config))
+
+
+def simulating(config: Scenario) -> Work:
+    """Simulating the scenario, its drawing included. Runs it once, to compile and to see that every request is accounted for."""
+    found = simulate(config)
+    finished, arrived = int(found.accounts["finished"].sum()), int(found.metrics["requests"])
+    assert finished + found.unfinished == arrived == draw(config)
+    assert config.drain_h == 0 or found.unfinished == 0
+    return Work(lambda: simulate(config), arrived)
+
+
+def draw(config: Scenario) -> int:
+    """The number of requests, having drawn them all."""
+    return sum(len(block) for block in workload_of(config).blocks(BLOCK))

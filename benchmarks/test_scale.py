@@ -1,0 +1,109 @@
+"""How cost and memory grow: with GPUs, pools, the horizon, the batch and the depth of queues."""
+
+from __future__ import annotations
+
+import pytest
+
+from caps_fast.simulate import simulate
+
+from .measure import exponent, in_child
+from .scenarios import DECLARED, LEARNED, capacity_rps, fleet, paper, simulating
+
+OPEN = "caps-no-carbon"  # CAPS with its gates open, so that what is compared does not depend on the hour of the day
+FLEETS = (24, 240, 2_400, 20_000, 10_000)
+MEMORY_LIMIT_MB = 600.0
+PEAK = """
+import json
+from benchmarks.scenarios import fleet, paper
+from caps_fast.simulate import simulate
+policy, hours, gpus = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+simulate(paper(policy, hours / 24) if gpus == 24 else fleet(policy, gpus, 1e6))
+print(json.dumps(peak_bytes()))
+"""
+
+
+@pytest.mark.parametrize("policy", ["round-robin", "edf", "slo-aware", OPEN])
+def test_fleet(timing, sizes, quick, policy):
+    if quick and policy in {"edf", "slo-aware"}:
+        pytest.skip("not in a quick run")
+    cost = timing.by_turns({f"{gpus:,} GPUs": simulating(fleet(policy, gpus, sizes.fleet_requests)) for gpus in FLEETS}, rounds=min(sizes.rounds, 3))
+    for gpus in FLEETS[1:]:
+        target = 2.2 if gpus == 10_000 else None
+        timing.ratio(f"{policy}: {gpus:,} GPUs / 24 GPUs", cost[f"{gpus:,} GPUs"] / cost["24 GPUs"], target=target)
+
+
+def test_pools(timing, sizes):
+    works = {f"{pools} pools": simulating(fleet(OPEN, 240, sizes.fleet_requests / 3, pools)) for pools in (3, 30)}
+    cost = timing.by_turns(works)
+    timing.ratio(f"{OPEN}: 240 GPUs in 30 pools / in 3 pools", cost["30 pools"] / cost["3 pools"])
+
+
+@pytest.mark.parametrize("policy", ["edf", OPEN, LEARNED])
+def test_horizon(timing, sizes, quick, policy):
+    """The exponent is of cost net of what starting a run costs, which is told apart."""
+    if quick and policy == LEARNED:
+        pytest.skip("not in a quick run")
+    works = {"a run of 1 s": simulating(paper(policy, 1 / 86400))} | {_span(hours): simulating(paper(policy, hours / 24)) for hours in sizes.horizons_h}
+    cost = timing.by_turns(works, rounds=min(sizes.rounds, 3))
+    start_s = cost["a run of 1 s"] * works["a run of 1 s"].units
+    requests = [works[_span(hours)].units for hours in sizes.horizons_h]
+    totals_s = [cost[_span(hours)] * count - start_s for hours, count in zip(sizes.horizons_h, requests, strict=True)]
+    del timing.found["seconds"]["a run of 1 s"]
+    timing.figure(f"{policy}: starting a run", start_s * 1e3, "ms")
+    timing.ratio(f"{policy}: exponent of cost over requests, {_span(sizes.horizons_h[0])} to {_span(sizes.horizons_h[-1])}", exponent(requests, totals_s), target=1.02)
+
+
+def test_memory(timing, sizes):
+    """Peak memory of a process that simulates one run, imports included."""
+    runs = [(policy, hours, 24) for policy in (DECLARED, LEARNED) for hours in (sizes.horizons_h[0], sizes.horizons_h[-1])] + [(OPEN, 0, 10_000)]
+    simulate(paper(LEARNED, 0.01))  # the model is trained and kept, the kernels are compiled
+    timing.benchmark.pedantic(lambda: None)
+    for policy, hours, gpus in runs:
+        peak_mb = in_child(PEAK, policy, str(hours), str(gpus)) / 1e6
+        what = f"{policy}, {_span(hours)}" if gpus == 24 else f"{policy}, {gpus:,} GPUs"
+        timing.figure(f"peak memory: {what}", peak_mb, "MB", limit=MEMORY_LIMIT_MB)
+        timing.ratio(f"peak memory / {MEMORY_LIMIT_MB:g} MB: {what}", peak_mb / MEMORY_LIMIT_MB, target=1.0)
+
+
+@pytest.mark.parametrize("policy", ["edf", OPEN])
+def test_batch(timing, sizes, policy):
+    """Nine tenths of what the GPUs can do, with up to 512 sequences on each."""
+    works, batches = {}, (32, 128, 512)
+    for batch in batches:
+        rate = 0.9 * capacity_rps(fleet(policy, 24, 1, cluster__max_batch=batch))
+        works[f"batch {batch}"] = simulating(fleet(policy, 24, sizes.fleet_requests / 3, cluster__max_batch=batch, rate=rate))
+    cost = timing.by_turns(works, rounds=min(sizes.rounds, 3))
+    timing.ratio(f"{policy}: batches of 512 / of 32", cost["batch 512"] / cost["batch 32"])
+
+
+@pytest.mark.parametrize("policy", ["edf", "slo-aware", DECLARED])
+def test_overload(timing, sizes, policy):
+    """Twice what the GPUs can do, without drain: queues grow all the time, and half of the work is left over."""
+    rate = 2.0 * capacity_rps(fleet(policy, 24, 1))
+    works, requests = {}, []
+    for hours in sizes.overload_h:
+        config = fleet(policy, 24, rate * hours * 3600, rate=rate, drain_h=0.0)
+        works[f"{hours:g} h"] = simulating(config)
+        requests.append(works[f"{hours:g} h"].units)
+        left = simulate(config).unfinished
+        assert left > 0.3 * requests[-1]
+        timing.note(f"after {hours:g} h, {left:,} of {requests[-1]:,.0f} requests are unfinished")
+    cost = timing.by_turns(works, rounds=min(sizes.rounds, 3))
+    growth = exponent(requests, [cost[label] * work.units for label, work in works.items()])
+    timing.ratio(f"{policy}: exponent of cost over requests under overload", growth)
+
+
+@pytest.mark.parametrize("policy", ["edf", OPEN])
+def test_kv_limit(timing, sizes, policy):
+    """Memory for tokens, not the batch, bounds what a GPU holds: cost per request must still not grow with the GPUs."""
+    works = {}
+    for gpus in (24, 2_400):
+        limits = {"cluster__max_batch": 128, "cluster__kv_capacity_tokens": 60_000}
+        rate = 0.8 * capacity_rps(fleet(policy, gpus, 1, cluster__max_batch=32))
+        works[f"{gpus:,} GPUs"] = simulating(fleet(policy, gpus, sizes.fleet_requests / 3, rate=rate, **limits))
+    cost = timing.by_turns(works, rounds=min(sizes.rounds, 2))
+    timing.ratio(f"{policy}: 2,400 GPUs / 24 GPUs where KV memory binds", cost["2,400 GPUs"] / cost["24 GPUs"])
+
+
+def _span(hours: float) -> str:
+    return f"{hours:g} h" if hours < 24 else f"{hours / 24:g} d"

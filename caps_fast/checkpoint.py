@@ -1,0 +1,92 @@
+"""Checkpoints of long runs: the whole state in one file, written whole or not at all, taken up to the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zipfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from caps_fast import __version__, _jit
+from caps_fast.arrays import Array, State
+from caps_fast.errors import InputError
+from caps_fast.files import whole
+
+EVERY_S = 60.0
+MUTABLE = ("clock", "queues", "gpus", "pools", "live", "free", "finish_at", "finish_who", "tree", "room_tree", "cells", "histograms", "series")
+HISTORY = ("by_task", "by_tenant", "overall", "pending", "ring")
+
+
+class InProgress(Protocol):
+    """What a checkpoint holds: `simulate.Group`."""
+
+    source: Any
+    runs: list[Any]
+    views: dict[str, Any]
+    held: Array
+
+
+class Keeper:
+    """Saves and restores a group of simulations at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._saved_at_s = time.monotonic()
+
+    def save_if_due(self, group: InProgress) -> None:
+        """Save if the last time is a minute ago."""
+        if time.monotonic() - self._saved_at_s >= EVERY_S:
+            self.save(group)
+
+    def save(self, group: InProgress) -> None:
+        """Save now. Raises InputError where the file cannot be written."""
+        found = {"held": group.held, "meta": np.frombuffer(json.dumps(_identity(group) | {"source": group.source.state()}).encode(), np.uint8)}
+        for index, run in enumerate(group.runs):
+            found |= {f"run{index}.{name}": getattr(run.state, name) for name in MUTABLE}
+            if run.done is not None:
+                found[f"run{index}.done"] = np.concatenate([*run.done, np.zeros(0, run.state.done.dtype)])
+        for key, view in group.views.items():
+            found |= {f"view.{key}.{name}": getattr(view.histories, name) for name in HISTORY}
+        with whole(self.path) as beside, beside.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **found)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._saved_at_s = time.monotonic()
+
+    def restore(self, group: InProgress) -> None:
+        """Take up what is saved, if anything is. Raises InputError for a file that is damaged or of another run."""
+        if not self.path.exists():
+            return
+        try:
+            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
+                found = {name: saved[name] for name in saved.files}
+            meta = json.loads(found["meta"].tobytes())
+        except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+            raise InputError(f"{self.path}: not a whole checkpoint ({type(error).__name__}); expected one written by caps-fast run") from None
+        expected = _identity(group)
+        for name, value in expected.items():
+            if meta.get(name) != value:
+                raise InputError(f"{self.path}: a checkpoint of another {name} ({meta.get(name)}); expected {value}")
+        group.source.restore(meta["source"])
+        group.held = found["held"]
+        for index, run in enumerate(group.runs):
+            state: State = run.state
+            run.state = state._replace(**{name: found[f"run{index}.{name}"] for name in MUTABLE})
+            if run.done is not None:
+                run.done[:] = [found[f"run{index}.done"]]
+        for key, view in group.views.items():
+            for name in HISTORY:
+                setattr(view.histories, name, found[f"view.{key}.{name}"])
+
+    def remove(self) -> None:
+        """The run is over: no checkpoint is needed."""
+        self.path.unlink(missing_ok=True)
+
+
+def _identity(group: InProgress) -> dict[str, Any]:
+    """What a checkpoint must agree on."""
+    return {"program": f"{__version__} {_jit.source_hash()}", "scenario": [run.config.hash for run in group.runs]}

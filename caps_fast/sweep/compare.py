@@ -1,0 +1,61 @@
+"""Paired differences on common random numbers: every run against the baseline's run on the same requests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from scipy.stats import t as student
+
+from caps_fast.errors import InputError
+from caps_fast.sweep.frames import expect_columns, expect_metrics, settings
+
+CONFIDENCE = 0.95
+METRICS = ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "carbon_g_per_1k_good_tokens", "ttft_after_release_p95_s")
+SERVING = re.compile(r"policy|split|alpha|beta|lambda|group|(policy|monitor|predictor|cluster)\..*")  # what a policy may choose
+
+
+def compare(
+    runs: pl.DataFrame, baseline: str, metrics: Sequence[str] = METRICS, factor: str = "policy", confidence: float = CONFIDENCE
+) -> pl.DataFrame:
+    """One row a setting and metric: `baseline` and `mean` values, `difference` (setting - baseline) with `low` and `high` of its confidence interval
+    (Student's t over the seeds' differences), `relative` difference, number of `pairs`.
+
+    A run is paired with the run of `factor` = `baseline` that has the same seed and the same other parameters, save those of the policy that the
+    baseline has only one value of (it knows no beta, say). Raises InputError for unknown names and where no pair is found.
+    """
+    expect_metrics(runs, metrics)
+    expect_columns(runs, [factor])
+    text = pl.col(factor).cast(pl.String)
+    base, others = runs.filter(text == baseline), runs.filter(text != baseline)
+    if base.is_empty() or others.is_empty():
+        there = ", ".join(map(str, runs[factor].unique(maintain_order=True)))
+        raise InputError(f"baseline {baseline!r}: expected one of two values or more of {factor}; there are {there}")
+    keys = list(dict.fromkeys([*settings(runs), factor]))
+    shared = ["seed", *(name for name in keys if name != factor and (not SERVING.fullmatch(name) or base[name].n_unique() > 1))]
+    if base.select(shared).is_duplicated().any():
+        raise InputError(f"baseline {baseline!r}: several runs with the same {', '.join(shared)}; expected one each")
+    pairs = others.join(base.select(*shared, *(pl.col(name).alias(f"baseline {name}") for name in metrics)), on=shared, nulls_equal=True, how="inner")
+    if pairs.is_empty():
+        raise InputError(f"baseline {baseline!r}: no run has the same {', '.join(shared)} as another; expected common seeds and settings")
+    found = [_differences(pairs, keys, name, confidence) for name in metrics]
+    return pl.concat(found).sort("place", maintain_order=True).drop("place")
+
+
+def _differences(pairs: pl.DataFrame, keys: Sequence[str], metric: str, confidence: float) -> pl.DataFrame:
+    """Of one metric; `place` numbers the settings in the order of the runs."""
+    value, before = pl.col(metric), pl.col(f"baseline {metric}")
+    found = pairs.group_by(keys, maintain_order=True).agg(
+        pl.len().alias("pairs"), before.mean().alias("baseline"), value.mean().alias("mean"), (value - before).std().alias("sd")
+    )
+    difference, pairs_n = pl.col("mean") - pl.col("baseline"), found["pairs"].to_numpy()
+    half = pl.Series(student.ppf((1 + confidence) / 2, pairs_n - 1) / np.sqrt(pairs_n)) * found["sd"]
+    return found.with_row_index("place").select(
+        *("place", *keys, pl.lit(metric).alias("metric"), "pairs", "baseline", "mean"),
+        difference.alias("difference"),
+        (difference - half).alias("low"),
+        (difference + half).alias("high"),
+        (difference / pl.col("baseline")).alias("relative"),
+    )

@@ -1,0 +1,73 @@
+"""A run that is stopped and taken up again ends with the same bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caps_fast import checkpoint
+from caps_fast.errors import InputError
+from caps_fast.scenario import Scenario, preset
+from caps_fast.simulate import Group, Recording, simulate_group
+
+RECORD = Recording(requests=True, sample_every_s=60.0)
+
+
+class Stopped(Exception):
+    """The run was killed."""
+
+
+def scenarios(**changes: object) -> list[Scenario]:
+    config = preset("paper").replace({"days": 0.05, "predictor.source": "declared"} | changes)
+    return [config.replace({"policy.name": name}) for name in ("round-robin", "carbon-aware", "caps")]
+
+
+@pytest.mark.parametrize("stop_after", [3, 7, 20])
+def test_same_bits_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
+    path = tmp_path / "run.npz"
+    whole = simulate_group(scenarios(), RECORD, block=3000)
+    told = 0
+
+    def stop(requests: int) -> None:
+        nonlocal told
+        told += 1
+        if told == stop_after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        simulate_group(scenarios(), RECORD, block=3000, on_progress=stop, checkpoint=path)
+    assert path.exists()
+    again = simulate_group(scenarios(), RECORD, block=4000, checkpoint=path)
+    assert not path.exists()
+    for one, other in zip(whole, again, strict=True):
+        assert one.metrics == other.metrics
+        np.testing.assert_array_equal(one.histograms, other.histograms)
+        np.testing.assert_array_equal(one.samples, other.samples)
+        assert one.requests is not None
+        assert other.requests is not None
+        np.testing.assert_array_equal(one.requests, other.requests)
+
+
+def test_checkpoint_of_another_scenario(tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+    checkpoint.Keeper(path).save(Group(scenarios()))
+    with pytest.raises(InputError, match="another scenario"):
+        simulate_group(scenarios(seed=1), checkpoint=path)
+
+
+@pytest.mark.parametrize("size", [0, 10, 5000])
+def test_damaged_checkpoint(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "run.npz"
+    checkpoint.Keeper(path).save(Group(scenarios()))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match="not a whole checkpoint"):
+        simulate_group(scenarios(), checkpoint=path)
+
+
+def test_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        checkpoint.Keeper(tmp_path / "file" / "run.npz").save(Group(scenarios()))

