@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 PEAK_MEMORY = """
-import sys
-def peak_bytes():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")))
 """
 
 
@@ -73,10 +71,16 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
-def in_child(code: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Any:
-    """What a fresh Python process that runs `code` prints, as JSON. `peak_bytes()` there is its own peak memory (Linux)."""
-    command = [sys.executable, "-c", PEAK_MEMORY + code, *arguments]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.splitlines()[-1])
+def in_child(code: str, *arguments: str, **environment: str) -> str:
+    """What a fresh Python process that runs `code` prints. Python may keep its bytecode there, as it does unless told otherwise."""
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=variables | environment).stdout
+
+
+def peak_memory_in_child(code: str, *arguments: str) -> int:
+    """Peak memory in bytes of a fresh Python process that runs `code` (Linux; its own, where `getrusage` would count its parent's)."""
+    return int(in_child(f"{code}\n{PEAK_MEMORY}", *arguments))
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -6,19 +6,18 @@ import pytest
 
 from caps_fast.simulate import simulate
 
-from .measure import exponent, in_child
+from .measure import exponent, peak_memory_in_child
 from .scenarios import DECLARED, LEARNED, capacity_rps, fleet, paper, simulating
 
 OPEN = "caps-no-carbon"  # CAPS with its gates open, so that what is compared does not depend on the hour of the day
 FLEETS = (24, 240, 2_400, 20_000, 10_000)
 MEMORY_LIMIT_MB = 600.0
-PEAK = """
-import json
+SIMULATE = """
+import sys
 from benchmarks.scenarios import fleet, paper
 from caps_fast.simulate import simulate
 policy, hours, gpus = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 simulate(paper(policy, hours / 24) if gpus == 24 else fleet(policy, gpus, 1e6))
-print(json.dumps(peak_bytes()))
 """
 
 
@@ -59,7 +58,7 @@ def test_memory(timing, sizes):
     simulate(paper(LEARNED, 0.01))  # the model is trained and kept, the kernels are compiled
     timing.benchmark.pedantic(lambda: None)
     for policy, hours, gpus in runs:
-        peak_mb = in_child(PEAK, policy, str(hours), str(gpus)) / 1e6
+        peak_mb = peak_memory_in_child(SIMULATE, policy, str(hours), str(gpus)) / 1e6
         what = f"{policy}, {_span(hours)}" if gpus == 24 else f"{policy}, {gpus:,} GPUs"
         timing.figure(f"peak memory: {what}", peak_mb, "MB", limit=MEMORY_LIMIT_MB)
         timing.ratio(f"peak memory / {MEMORY_LIMIT_MB:g} MB: {what}", peak_mb / MEMORY_LIMIT_MB, target=1.0)

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import itertools
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from .measure import Work
+from .measure import Work, in_child
 
-COMMAND = [sys.executable, "-c", "import sys; from caps_fast.cli import main; sys.argv[0] = 'caps-fast'; main()"]
-SMALL_RUN = ("run", "--days", "0.001", "--set", "predictor.source=declared")
-
-
-def call(*arguments: str, cache: object) -> str:
-    environment = os.environ | {"CAPS_FAST_CACHE": str(cache)}
-    return subprocess.run([*COMMAND, *arguments], check=True, capture_output=True, text=True, env=environment).stdout
+COMMAND = "import sys; from caps_fast.cli import main; sys.argv[0] = 'caps-fast'; main()"
+SMALL_RUN = ("run", "--days", "0.001", "--set", "predictor.source=declared")  # CAPS, the largest kernel
 
 
-def test_compile(timing, quick, tmp_path):
-    """CAPS, the largest kernel."""
-    caches = (tmp_path / str(number) for number in range(10))
-    works = {"first run, empty cache": Work(lambda: call(*SMALL_RUN, cache=next(caches)))}
-    cost = timing.by_turns(works, 1 if quick else 2, time.perf_counter, unit="process")
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """New empty folders."""
+    return (tmp_path_factory.mktemp("cache") for _ in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def used(caches: Iterator[Path]) -> list[Path]:
+    """Caches that have been filled, once `test_compile` has run."""
+    return []
+
+
+def call(arguments: tuple[str, ...], cache: Path) -> str:
+    return in_child(COMMAND, *arguments, CAPS_FAST_CACHE=str(cache))
+
+
+def test_compile(timing, quick, caches, used):
+    def first_run() -> None:
+        used.append(next(caches))
+        assert "caps" in call(SMALL_RUN, used[-1])
+
+    cost = timing.by_turns({"first run, empty cache": Work(first_run)}, 1 if quick else 2, time.perf_counter, unit="process")
     timing.figure("first run, with compiling", cost["first run, empty cache"], "s", limit=15.0)
 
 
 @pytest.mark.parametrize(("what", "arguments", "limit_s"), [("later run", SMALL_RUN, 1.0), ("caps-fast --help", ("--help",), 0.3)])
-def test_later_start(timing, tmp_path_factory, what, arguments, limit_s):
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    assert call(*arguments, cache=cache)
-    works = {"python -c pass": Work(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True)), what: Work(lambda: call(*arguments, cache=cache))}
-    cost = timing.by_turns(works, max(timing.rounds, 5), time.perf_counter, unit="process")
+def test_later_start(timing, caches, used, what, arguments, limit_s):
+    cache = used[-1] if used else next(caches)
+    assert "caps" in call(arguments, cache)
+    works = {"python -c pass": Work(lambda: in_child("pass")), what: Work(lambda: call(arguments, cache))}
+    cost = timing.by_turns(works, max(timing.rounds, 4), time.perf_counter, unit="process")
     timing.figure(what, cost[what], "s", limit=limit_s)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from cases import Case
 from numpy.typing import ArrayLike
 
 from caps_fast import arrays, scenario
@@ -15,6 +14,7 @@ from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.pack import Means
+from cases import Case
 
 FIRST_COME = {  # one queue in order of arrival over all GPUs, no deadline in the way, a control step that costs nothing
     "policy.name": "edf",

@@ -86,7 +86,8 @@ def test_queue_gives_in_order_of_key_then_input(data: st.DataObject) -> None:
     live["prompt_left"] = np.arange(1, capacity + 1)
     live["predicted_tokens"] = 0.5 * np.arange(capacity)
     live["next"] = live["child"] = 7  # leftovers of an earlier use must not matter
-    free, model = list(range(capacity)), []
+    free = list(range(capacity))
+    model: list[tuple[float, int, int]] = []
     entries, keys, expected = [], [], []
     for i, action in enumerate(actions):
         if action is None and model:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import POLICIES, Case, cases, play_fast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caps_fast import scenario
 from caps_fast.results import Result
 from caps_fast.simulate import Recording, simulate, simulate_group, workload_key
+from cases import POLICIES, Case, cases, play_fast
 
 REQUESTS = Recording(requests=True)
 BLIND_TO_CARBON = ("round-robin", "edf", "slo-aware", "caps-no-carbon")
@@ -86,7 +86,8 @@ def test_the_seed_is_in_the_row_and_matters() -> None:
 
 
 def test_a_group_must_share_its_workload() -> None:
-    assert workload_key(day("edf")) == workload_key(day("caps", policy__beta=2.0, cluster__split="6/10/8", gpu__decode_base_s=1.0, slo__gold__ttft_s=3.0))
+    other = day("caps", policy__beta=2.0, cluster__split="6/10/8", gpu__decode_base_s=1.0, slo__gold__ttft_s=3.0)
+    assert workload_key(day("edf")) == workload_key(other)
     assert workload_key(day("edf")) != workload_key(day("edf", seed=4))
     assert workload_key(day("edf")) != workload_key(day("edf", workload__rate_rps=3.0))
     assert workload_key(day("edf")) != workload_key(day("edf", slo__gold__share=0.2, slo__silver__share=0.5))
@@ -118,15 +119,15 @@ def test_control_step_changes_nothing_in_a_whole_run(policy: str) -> None:
 @settings(max_examples=15)
 @given(data=st.data())
 def test_control_step_is_only_when_gates_are_asked(policy: str, data: st.DataObject) -> None:
-    """With a grid and forecasts that change every 12 s only, control steps of 1, 3 and 12 s see the same at the times that matter to a gate on intensity."""
+    """With a grid that changes every 12 s only, control steps of 1, 3 and 12 s find the same for a gate on intensity."""
     case = data.draw(cases(policy))
     grid, slot_s = case.monitor, 12.0
     count = len(grid.trace.times_s)
     times_s = slot_s * np.arange(-1, count - 1)
     forecast = replace(grid.forecast, issued_s=np.array([0.0]), step_s=slot_s, g_per_kwh=grid.forecast.g_per_kwh[:1])
     monitor = replace(grid, trace=replace(grid.trace, times_s=times_s), threshold_s=times_s, forecast=forecast)
-    config = case.config.replace({"policy.beta": 0.5, "slo.bronze.roles": "LP/CP", "cluster.roles": "/".join(["CP"] * len(case.config.cluster.pools))})
-    case = replace(case, monitor=monitor, config=config)
+    low_carbon_only = "/".join(["CP"] * len(case.config.cluster.pools))
+    case = replace(case, monitor=monitor, config=case.config.replace({"policy.beta": 0.5, "cluster.roles": low_carbon_only}))
     results = [play_fast(with_control_step(case, step_s)) for step_s in (12.0, 1.0, 3.0)]
     for other in results[1:]:
         assert_same_bits(results[0], other)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from cases import play_fast
-from plain import case, cluster, requests
 
 from caps_fast.profiles import profiles
 from caps_fast.profiles.fit import Fit, Given, fit
 from caps_fast.profiles.measurements import read_measurements
+from cases import play_fast
+from plain import case, cluster, requests
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "gpu" / "splitwise_perf_model.csv"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the measurements are not at hand (../shared/data/gpu)")

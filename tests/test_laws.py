@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import POLICIES, Case, cases, play_fast
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from caps_fast import scenario, simulate
+from caps_fast import scenario
 from caps_fast.arrays import J_PER_KWH, Array
 from caps_fast.results import Result
+from caps_fast.simulate import Recording, simulate
+from cases import POLICIES, Case, cases, play_fast
 
 UNGATED = ("round-robin", "edf", "slo-aware", "caps-no-carbon")
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
@@ -246,7 +247,8 @@ def loaded_day(policy: str, **changes: Any) -> scenario.Scenario:
     """A day of hourly carbon on slow GPUs: some 1,700 requests, gates that open and close, a batch pool that plans ahead."""
     base: dict[str, Any] = {"policy.name": policy, "predictor.source": "declared", "days": 1, "control_step_s": 60.0, "seed": 5}
     base |= {"gpu.decode_base_s": 1.0, "gpu.decode_s_per_seq": 0.05, "cluster.gpus": 6, "cluster.split": "2/2/2", "cluster.max_batch": 4}
-    base |= {"workload.rate_rps": 0.02, "workload.max_output_tokens": 400, "slo.gold.ttft_s": 60.0, "slo.silver.ttft_s": 300.0, "slo.bronze.e2e_s": 28800.0}
+    base |= {"workload.rate_rps": 0.02, "workload.max_output_tokens": 400}
+    base |= {"slo.gold.ttft_s": 60.0, "slo.silver.ttft_s": 300.0, "slo.bronze.e2e_s": 28800.0}
     return scenario.preset("paper").replace(base | {name.replace("__", "."): value for name, value in changes.items()})
 
 
@@ -255,7 +257,7 @@ def loaded_day(policy: str, **changes: Any) -> scenario.Scenario:
 def test_recorded_gates_hold_back_all_starts(policy: str, forecast: str) -> None:
     """The same through the whole program, for the batch pool's planning gate too: its decisions are read off the recorded series."""
     config = loaded_day(policy, monitor__forecast=forecast)
-    result = simulate.simulate(config, simulate.Recording(True, config.control_step_s))
+    result = simulate(config, Recording(True, config.control_step_s))
     rows = rows_of(result)
     samples = result.samples
     within = rows[rows["admitted_s"] <= samples["t_s"][-1, 0]]
@@ -272,10 +274,10 @@ def test_recorded_gates_hold_back_all_starts(policy: str, forecast: str) -> None
 def queue_gpus(case: Case, row: Any) -> range:
     """The GPUs that could have served a finished request."""
     policy = case.config.policy
-    if policy.name == "round-robin" or policy.queueing == "cyclic":
-        if policy.name in ("round-robin", "edf", "carbon-aware"):
-            return range(int(row["gpu"]), int(row["gpu"]) + 1)
-    if policy.name in ("edf", "carbon-aware"):
+    central = policy.name in ("edf", "carbon-aware")
+    if policy.name == "round-robin" or (central and policy.queueing == "cyclic"):
+        return range(int(row["gpu"]), int(row["gpu"]) + 1)
+    if central:
         return range(case.config.cluster.gpus)
     ends = np.cumsum(case.config.cluster.pools)
     return range(int(ends[row["pool"]] - case.config.cluster.pools[row["pool"]]), int(ends[row["pool"]]))
@@ -333,7 +335,8 @@ def test_time_in_service_is_member_time(policy: str, data: st.DataObject) -> Non
         assert member_s == pytest.approx(stays_s, rel=1e-9)
     else:
         gpu, cluster = case.config.gpu, case.config.cluster
-        longest_s = gpu.decode_base_s + cluster.max_batch * (gpu.decode_s_per_seq + 300 * gpu.decode_s_per_context_token) + 600 * gpu.prefill_s_per_token
+        per_seq_s = gpu.decode_s_per_seq + 300 * gpu.decode_s_per_context_token
+        longest_s = gpu.decode_base_s + cluster.max_batch * per_seq_s + 600 * gpu.prefill_s_per_token
         assert stays_s - len(rows) * longest_s <= member_s <= stays_s * (1 + 1e-9)
 
 
@@ -390,10 +393,8 @@ def test_no_forecast_sees_the_future(policy: str, forecast: str, tmp_path: Path)
         lines = [f"2024-08-{1 + h // 24:02d}T{h % 24:02d}:00:00Z,{value:.0f}" for h, value in enumerate(values)]
         path.write_text("time,value\n" + "\n".join(lines) + "\n")
         file = {"carbon__file": str(path), "carbon__start": "2024-08-03", "carbon__unit": "g/kWh", "carbon__scope": "lifecycle"}
-        played.append(simulate.simulate(loaded_day(policy, **file, monitor__forecast=forecast), simulate.Recording(requests=True)))
+        played.append(simulate(loaded_day(policy, **file, monitor__forecast=forecast), Recording(requests=True)))
     assert_same_until(turn_h * 3600.0, *played)
     finished_s = rows_of(played[0])["finished_s"]
     assert (finished_s < turn_h * 3600).sum() > 100
     assert (rows_of(played[0])["admitted_s"] != rows_of(played[1])["admitted_s"]).any(), "the change should matter afterwards"
-
-

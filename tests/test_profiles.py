@@ -171,7 +171,7 @@ def test_borrowed_figures_are_those_of_their_lenders():
 def test_every_built_in_is_a_gpu_with_a_source_and_a_fit():
     assert set(CASES) == set(profiles())
     for name, found in profiles().items():
-        assert Gpu(profile=name).peak_w == found["peak_w"]
+        assert Gpu(**profile_fields(name)).peak_w == found["peak_w"]
         assert found["source"]
         assert found["fit"]["max_batch"] >= 64
 
@@ -204,7 +204,7 @@ def test_fit_profile_writes_a_profile_and_a_picture(tmp_path):
     assert drawn.read_bytes().startswith(b"\x89PNG")
     saved = tomllib.loads(out.read_text())
     assert saved["about"] == 'my "GPU"'
-    gpu = Gpu(profile=str(out))
+    gpu = Gpu(**profile_fields(str(out)))
     assert (gpu.gpus_per_replica, gpu.idle_w, gpu.peak_w) == (2, 60, pytest.approx(400, rel=1e-3))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv", "p.png", "p.toml"]
 

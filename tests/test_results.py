@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caps_fast import arrays, scenario, simulate
+from caps_fast import arrays, scenario
 from caps_fast._jit import kernel
 from caps_fast.arrays import Array
 from caps_fast.engine.ledger import bin_of
 from caps_fast.results import Result, bin_edges_s, histogram_quantile
+from caps_fast.simulate import Recording, simulate
 
 STATED_ERROR = 0.004
+TPOT_S = (pl.col("finished_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1)
 REQUEST_COLUMNS = [
     *("request", "arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "gpu"),
     *("released_s", "admitted_s", "first_token_s", "finished_s", "met_slo", "energy_j", "carbon_g"),
@@ -93,8 +95,9 @@ def test_no_quantile_of_nothing() -> None:
 @cache
 def run_of(policy: str, drain_h: float = 48.0) -> Result:
     """A quarter of a loaded day."""
-    changes = {"policy.name": policy, "predictor.source": "declared", "days": 0.25, "cluster.max_batch": 8, "slo.bronze.e2e_s": 14400, "drain_h": drain_h}
-    return simulate.simulate(scenario.preset("paper").replace(changes | {"slo.silver.tpot_s": 0.034}), simulate.Recording(requests=True))
+    changes = {"policy.name": policy, "predictor.source": "declared", "days": 0.25, "drain_h": drain_h}
+    changes |= {"cluster.max_batch": 8, "slo.silver.tpot_s": 0.034, "slo.bronze.e2e_s": 14400}
+    return simulate(scenario.preset("paper").replace(changes), Recording(requests=True))
 
 
 RUNS = [("round-robin", 48.0), ("carbon-aware", 48.0), ("caps", 48.0), ("carbon-aware", 0.0)]
@@ -157,7 +160,7 @@ def test_metrics_follow_from_the_requests(run: tuple[str, float]) -> None:
         "ttft": table["first_token_s"] - table["arrival_s"],
         "ttft_after_release": table["first_token_s"] - table["released_s"],
         "e2e": table["finished_s"] - table["arrival_s"],
-        "tpot": table.filter(pl.col("output_tokens") > 1).select((pl.col("finished_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1)).to_series(),
+        "tpot": table.filter(pl.col("output_tokens") > 1).select(TPOT_S).to_series(),
     }
     for name, values in latencies.items():
         for q in (0.5, 0.95):
@@ -169,13 +172,12 @@ def test_slo_is_met_as_defined_and_attainments_follow(policy: str) -> None:
     result = run_of(policy)
     table = result.request_table
     ttft_s = pl.col("first_token_s") - pl.col("arrival_s")
-    tpot_s = (pl.col("finished_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1)
     e2e_s, released_s = pl.col("finished_s") - pl.col("arrival_s"), pl.col("first_token_s") - pl.col("released_s")
     kept = (
         pl.when(pl.col("tier") == "gold")
         .then(ttft_s <= 0.5)
         .when(pl.col("tier") == "silver")
-        .then((ttft_s <= 1.0) & ((pl.col("output_tokens") == 1) | (tpot_s <= 0.034)))
+        .then((ttft_s <= 1.0) & ((pl.col("output_tokens") == 1) | (TPOT_S <= 0.034)))
         .otherwise((e2e_s <= 14400) & (released_s <= 2.0))
     )
     assert table.select((kept == pl.col("met_slo")).all()).item()
@@ -228,7 +230,7 @@ def test_cells_frame() -> None:
 
 def test_series_tells_mean_power_and_counts() -> None:
     config = run_of("caps").scenario
-    result = simulate.simulate(config, simulate.Recording(sample_every_s=60.0))
+    result = simulate(config, Recording(sample_every_s=60.0))
     assert result.row() == run_of("caps").row(), "recording must not change a run"
     series = result.series
     assert len(series) == (config.horizon_s / 60 + 1) * 3
@@ -245,11 +247,11 @@ def test_series_tells_mean_power_and_counts() -> None:
 
 def test_no_table_unless_recorded() -> None:
     with pytest.raises(ValueError, match="record"):
-        _ = simulate.simulate(run_of("round-robin").scenario.replace({"days": 0.01})).request_table
+        _ = simulate(run_of("round-robin").scenario.replace({"days": 0.01})).request_table
 
 
 def test_a_run_without_requests() -> None:
-    result = simulate.simulate(run_of("caps").scenario.replace({"days": 1e-9, "workload.rate_rps": 1e-6}), simulate.Recording(requests=True))
+    result = simulate(run_of("caps").scenario.replace({"days": 1e-9, "workload.rate_rps": 1e-6}), Recording(requests=True))
     assert result.request_table.columns == REQUEST_COLUMNS
     row = result.row()
     assert row["requests"] == row["unfinished"] == 0

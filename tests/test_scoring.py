@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import cases, play_fast
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from plain import grid
 
 from caps_fast import arrays, scenario
 from caps_fast._jit import kernel
@@ -22,6 +20,8 @@ from caps_fast.pack import Means, pack
 from caps_fast.policies.caps import Caps, score
 from caps_fast.policy import route
 from caps_fast.results import Result
+from cases import cases, play_fast
+from plain import grid
 
 CAPS = ("caps", "caps-no-predictor", "caps-no-tiers", "caps-no-carbon")
 CLEAR = 1e-9  # scores nearer than this, relative to their terms, count as a tie
@@ -35,7 +35,7 @@ def decide(policy, t_s, r, tier, s, scores):
     return route(policy, t_s, r, s)
 
 
-@dataclass
+@dataclass(repr=False)
 class Moment:
     """A state of the cluster at which one request is scored; weights given by `weigh`."""
 
@@ -148,14 +148,14 @@ weight = st.one_of(st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.floats(0, 100))
 weights_of_three = st.tuples(weight, weight, weight)
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(moment=moments(), weights=weights_of_three)
 def test_the_best_score_wins_and_ties_go_to_the_lower_pool(moment: Moment, weights: tuple[float, float, float]) -> None:
     chosen, scores = moment.weigh(*weights)
     assert chosen == moment.allowed[np.argmax(scores[moment.allowed])]
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(moment=moments(), weights=st.tuples(*[st.one_of(weight, st.floats(0, 1e9))] * 3))
 def test_no_nan_and_v_is_a_probability(moment: Moment, weights: tuple[float, float, float]) -> None:
     assert np.isfinite(moment.weigh(*weights)[1]).all()
@@ -167,7 +167,7 @@ def test_no_nan_and_v_is_a_probability(moment: Moment, weights: tuple[float, flo
         assert np.isfinite(term).all()
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(moment=moments(), weights=weights_of_three, power=st.integers(-30, 30), k=st.floats(1e-6, 1e6))
 def test_scaling_all_weights_changes_no_decision(moment: Moment, weights: tuple[float, float, float], power: int, k: float) -> None:
     """Exactly, for k a power of two, which no rounding touches; for any k where the best pool is clear."""
@@ -181,10 +181,10 @@ def test_scaling_all_weights_changes_no_decision(moment: Moment, weights: tuple[
         assert moment.weigh(*(k * value for value in weights))[0] == chosen
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(moment=moments(), weights=weights_of_three, constant=st.floats(-1e3, 1e3))
 def test_a_constant_for_every_pool_changes_no_decision(moment: Moment, weights: tuple[float, float, float], constant: float) -> None:
-    """The decision is the argmax of the scores, and stays so when all of them move alike by more than nothing and less than rounding would swallow."""
+    """The decision is the argmax of the scores, and stays so when all of them move alike (by less than rounding would swallow)."""
     chosen, scores = moment.weigh(*weights)
     among = scores[moment.allowed]
     gaps = among.max() - np.delete(among, among.argmax())
@@ -192,7 +192,7 @@ def test_a_constant_for_every_pool_changes_no_decision(moment: Moment, weights: 
     assert moment.allowed[np.argmax(among + constant)] == chosen
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(moment=moments(), gammas=st.lists(intensity, min_size=6, max_size=6), alpha=weight, lambda_=weight)
 def test_beta_zero_is_blind_to_carbon(moment: Moment, gammas: list[float], alpha: float, lambda_: float) -> None:
     before = moment.weigh(alpha, 0.0, lambda_)
@@ -204,7 +204,7 @@ def test_beta_zero_is_blind_to_carbon(moment: Moment, gammas: list[float], alpha
     np.testing.assert_array_equal(after[1], before[1])
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(moment=moments(), alpha=weight, beta=weight)
 def test_lambda_to_infinity_picks_the_least_v(moment: Moment, alpha: float, beta: float) -> None:
     goodput, carbon, violation = (term[moment.allowed] for term in moment.terms)
@@ -215,7 +215,7 @@ def test_lambda_to_infinity_picks_the_least_v(moment: Moment, alpha: float, beta
     assert -moment.weigh(0, 0, 1)[1][chosen] == violation.min()
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(moment=moments("LP/CP/BP/BP"), weights=weights_of_three, dirtier=st.floats(0, 1e4))
 def test_a_dirtier_pool_is_no_more_attractive(moment: Moment, weights: tuple[float, float, float], dirtier: float) -> None:
     before = moment.weigh(*weights)
@@ -240,6 +240,7 @@ def test_a_dirtier_pool_is_no_more_attractive(moment: Moment, weights: tuple[flo
 @given(moment=moments(), weights=weights_of_three)
 def test_alike_pools_tie_and_the_lower_one_wins(moment: Moment, weights: tuple[float, float, float]) -> None:
     queues = moment.state.queues
+    moment.state.tiers["roles"] = 7
     for q in range(1, len(queues)):
         for name in queues.dtype.names or ():
             if name not in ("first_gpu", "end_gpu"):
@@ -255,7 +256,7 @@ def test_a_request_goes_only_where_its_tier_may(moment: Moment, weights: tuple[f
     assert moment.weigh(*weights)[0] in moment.allowed
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(moment=moments("LP/CP/BP"), more=st.integers(1, 10**6))
 def test_more_waiting_is_no_less_risky(moment: Moment, more: int) -> None:
     """V never falls as work piles up in an open pool."""
@@ -308,7 +309,8 @@ def decisions(result: Result) -> list[Array]:
     rows = result.requests
     assert rows is not None
     fields = ("seq", "gpu", "released_s", "admitted_s", "first_token_s", "finished_s", "energy_j", "met")
-    return [*(rows[name] for name in fields), result.histograms, np.array([result.unfinished, result.preemptions, result.events, result.idle_energy_j])]
+    counts = np.array([result.unfinished, result.preemptions, result.events, result.idle_energy_j])
+    return [*(rows[name] for name in fields), result.histograms, counts]
 
 
 def assert_same_decisions(one: Result, other: Result) -> None:
@@ -322,8 +324,8 @@ def assert_same_decisions(one: Result, other: Result) -> None:
 def test_scaling_weights_changes_no_run(policy: str, data: st.DataObject, power: int) -> None:
     case = data.draw(cases(policy))
     factor, chosen = 2.0**power, case.config.policy
-    scaled = case.config.replace({"policy.alpha": factor * chosen.alpha, "policy.beta": factor * chosen.beta, "policy.lambda": factor * chosen.lambda_})
-    assert_same_decisions(play_fast(case), play_fast(replace(case, config=scaled)))
+    scaled = {"policy.alpha": factor * chosen.alpha, "policy.beta": factor * chosen.beta, "policy.lambda": factor * chosen.lambda_}
+    assert_same_decisions(play_fast(case), play_fast(replace(case, config=case.config.replace(scaled))))
 
 
 @pytest.mark.parametrize("policy", CAPS)
@@ -350,5 +352,3 @@ def test_without_weights_the_lowest_pool_gets_all(data: st.DataObject) -> None:
     rows = play_fast(replace(case, config=case.config.replace(zero))).requests
     assert rows is not None
     assert (rows["pool"] == 0).all()
-
-

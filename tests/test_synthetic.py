@@ -50,7 +50,7 @@ def test_arrivals_are_poisson() -> None:
     config, arrival_s = declared(), sample()["arrival_s"]
     rate, horizon_s = config.workload.rate_rps, config.horizon_s
     assert rate is not None
-    assert 0 < arrival_s[0]
+    assert arrival_s[0] > 0
     assert arrival_s[-1] < horizon_s
     assert (np.diff(arrival_s) >= 0).all()
     assert stats.kstest(np.diff(arrival_s), stats.expon(scale=1 / rate).cdf).pvalue > LEVEL
@@ -201,7 +201,7 @@ COMMON_RANDOM_NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("changes", COMMON_RANDOM_NUMBERS, ids=lambda changes: "+".join(changes))
+@pytest.mark.parametrize("changes", COMMON_RANDOM_NUMBERS, ids="+".join)
 def test_common_random_numbers(changes: dict[str, Any]) -> None:
     np.testing.assert_array_equal(drawn(declared().replace(changes)), sample())
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from caps_fast.sweep.tune import Tuned
 
 Folder = Annotated[Path, typer.Argument(help="a sweep's folder, or a Parquet file of results")]
+Jobs = Annotated[int, typer.Option(min=0, help="runs at a time; 0 = one a core")]
 Where = Annotated[list[str] | None, typer.Option(help="only these runs, as rate_rps=10 or policy=caps,edf; may be repeated")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 CARBON, SLO = "carbon_g_per_1k_tokens", "slo_attainment"
@@ -26,14 +25,16 @@ def register(app: typer.Typer) -> None:
     """Add the commands `pareto`, `compare` and `tune`."""
     app.command("pareto")(pareto)
     app.command("compare")(compare)
-    #app.command("tune")(tune)
+    app.command("tune")(tune)
 
 
 def pareto(
     folder: Folder,
     x: Annotated[str, typer.Option(help="metric")] = CARBON,
     y: Annotated[str, typer.Option(help="metric")] = SLO,
-    group: Annotated[str | None, typer.Option(help="a front for each value of these columns, as policy,rate_rps [default: the rate, if it varies]")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="a front for each value of these columns, as policy,rate_rps [default: the rate, if it varies]")
+    ] = None,
     where: Where = None,
     reference: Annotated[str | None, typer.Option(help="the hypervolume's reference point, as 0.2,0.5 [default: the worst means]")] = None,
     as_json: AsJson = False,
@@ -49,7 +50,9 @@ def pareto(
     point = None if reference is None else [_number(part, "--reference") for part in reference.split(",")]
     found = fronts(frames.where(read(folder), where or []), [x, y], None if group is None else group.split(","), point)
     if as_json:
-        print(json.dumps([{**front.group, "hypervolume": front.hypervolume, "of": front.of, "settings": front.settings.to_dicts()} for front in found]))
+        print(
+            json.dumps([{**front.group, "hypervolume": front.hypervolume, "of": front.of, "settings": front.settings.to_dicts()} for front in found])
+        )
         return
     for front in found:
         of = ", ".join(f"{name} {value}" for name, value in front.group.items())
@@ -80,6 +83,69 @@ def compare(
         return
     print(f"difference from {factor} {baseline}, with {confidence:.0%} confidence intervals over paired seeds")
     print(text_table(found, rows=500))
+
+
+def tune(
+    scenario: Annotated[str, typer.Argument(help="preset or scenario file to start from")],
+    study: Annotated[Path, typer.Option(help="file that keeps the trials; the same command goes on with it")] = Path("results/tune.log"),
+    objectives: Annotated[str, typer.Option(help="two metrics or more, with commas between them")] = f"{CARBON},{SLO}",
+    search: Annotated[
+        list[str] | None,
+        typer.Option(help="field=low..high[:log], field=a,b,c or split; may be repeated [default: beta, lambda, gate, plan_margin, split]"),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="trials in all")] = 64,
+    seeds: Annotated[str, typer.Option(help="of the search: how many, from 0; or which")] = "3",
+    held_out: Annotated[str, typer.Option(help="seeds that the search never sees: how many, from 1000; or which")] = "3",
+    sampler: Annotated[Literal["tpe", "nsga2"], typer.Option(help="tree-structured Parzen estimator, or a genetic algorithm")] = "tpe",
+    days: Annotated[float | None, typer.Option(help="length of a run [default: the scenario's]")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="field=value for all trials; may be repeated")] = None,
+    jobs: Jobs = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Search for the settings that no other beats, and show them again on seeds that the search never saw."""
+    from caps_fast.scenario import load, preset, presets
+    from caps_fast.sweep import Workers
+    from caps_fast.sweep.axes import field_of
+    from caps_fast.sweep.file import seed_axis
+    from caps_fast.sweep.space import DEFAULT, dimension
+    from caps_fast.sweep.tune import Search
+    from caps_fast.sweep.tune import tune as run
+    from caps_fast.sweep.values import scalar
+
+    base = preset(scenario) if scenario in presets() else load(scenario)
+    fixed = {} if days is None else {"days": days}
+    for text in set_ or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text!r}: expected field=value")
+        fixed[field_of(name.strip())] = scalar(value)
+    own = [point[0] for point in seed_axis(seeds, "--seeds").points]
+    other = [point[0] + (1000 if held_out.strip().isdigit() else 0) for point in seed_axis(held_out, "--held-out").points]
+    dimensions = tuple(dimension(text) for text in search or DEFAULT)
+    wanted = Search(base.replace(fixed), dimensions, tuple(objectives.split(",")), tuple(own), tuple(other), sampler)
+    try:
+        _tell_tuned(run(wanted, study, trials, Workers(jobs)), as_json)
+    except KeyboardInterrupt:
+        print(f"interrupted; finished trials are kept in {study}, and the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _tell_tuned(found: Tuned, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from caps_fast.sweep.summary import text_table
+
+    if as_json:
+        print(json.dumps({name: value if isinstance(value, int | float) else value.to_dicts() for name, value in asdict(found).items()}))
+        return
+    failed = f" ({found.failed} failed)" if found.failed else ""
+    print(
+        f"{found.front.height} settings that none of {found.trials} trials{failed} beats; {found.still_front} of them still stand on the held-out seeds"
+    )
+    print(text_table(found.front))
+    print("\nthe scenario as given:")
+    print(text_table(found.as_given))
+    print(f"\nhypervolume {found.hypervolume:.6g}; on the held-out seeds {found.held_out_hypervolume:.6g}")
 
 
 def _number(text: str, origin: str) -> float:

@@ -56,7 +56,7 @@ def save(model: Model, path: str | Path) -> None:
 def load(path: str | Path) -> Model:
     """Read a model file. Raises InputError naming it where it is truncated, foreign, or of another version or other features."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
     except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError, AttributeError, MemoryError):
         raise InputError(f"{path}: not a model, or cut off: {EXPECTED}") from None

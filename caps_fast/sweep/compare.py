@@ -52,8 +52,11 @@ def _differences(pairs: pl.DataFrame, keys: Sequence[str], metric: str, confiden
     )
     difference, pairs_n = pl.col("mean") - pl.col("baseline"), found["pairs"].to_numpy()
     half = pl.Series(student.ppf((1 + confidence) / 2, pairs_n - 1) / np.sqrt(pairs_n)) * found["sd"]
-    return found.with_row_index("place").select(
-        *("place", *keys, pl.lit(metric).alias("metric"), "pairs", "baseline", "mean"),
+    return found.select(
+        pl.int_range(pl.len()).alias("place"),
+        pl.col(keys),
+        pl.lit(metric).alias("metric"),
+        pl.col("pairs", "baseline", "mean"),
         difference.alias("difference"),
         (difference - half).alias("low"),
         (difference + half).alias("high"),

@@ -15,7 +15,7 @@ from caps_fast.carbon.monitor import monitor
 from caps_fast.carbon.trace import carbon_trace
 from caps_fast.choose import make_policy
 from caps_fast.errors import InputError
-from caps_fast.scenario import Scenario
+from caps_fast.scenario import Scenario, file_hash
 from caps_fast.sweep.fanout import Workers, WorkersLost, ended_by_sigterm
 from caps_fast.sweep.plan import GROUP, Plan
 from caps_fast.sweep.progress import Progress
@@ -45,10 +45,10 @@ def sweep(
     out unless `retry_failed`; `fresh` discards what the folder holds. Raises InputError before anything is written if the plan is no good, and
     with all finished work kept if the folder cannot be written any more.
     """
-    check(plan)
+    inputs = {path: file_hash(path) for config in check(plan) for path in config.input_files}
     store = Store(local_folder(out))
     try:
-        store.open(plan.describe(), fresh)
+        store.open(plan.describe(), inputs, fresh)
         with ended_by_sigterm():
             swept = _Drive(plan, store, workers or Workers(), retry_failed, batch_s).run()
         if "://" in str(out):
@@ -58,15 +58,17 @@ def sweep(
         store.close()
 
 
-def check(plan: Plan) -> None:
-    """Build what the plan's scenarios name - policies, carbon traces, forecasts - once each. Raises InputError."""
+def check(plan: Plan) -> list[Scenario]:
+    """Build what the plan's scenarios name - policies, carbon traces, forecasts - once each; the scenarios that were tried. Raises InputError."""
     seen = set()
-    for config in plan.check():
+    tried = plan.check()
+    for config in tried:
         key = (config.policy.name, config.policy.file, config.carbon, config.monitor, config.days, config.predictor.model)
         if str(key) not in seen:
             seen.add(str(key))
             make_policy(config)
             monitor(config.monitor, carbon_trace(config.carbon, config.horizon_s), config.horizon_s + config.drain_h * 3600, config.seed)
+    return tried
 
 
 def local_folder(out: str | Path) -> Path:

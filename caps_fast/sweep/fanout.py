@@ -79,7 +79,7 @@ def _cluster(address: str) -> Iterator[None]:
     except ImportError:
         raise InputError("backend dask: dask.distributed is not installed; expected it, as by pip install 'caps-fast[dask]'") from None
     try:
-        client = Client(address, timeout=10)
+        client = Client(address, timeout=10)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError) as error:
         raise InputError(f"address {address!r}: no dask scheduler answers there ({' '.join(str(error).split())}); expected host:port") from None
     with client, parallel_config("dask"):

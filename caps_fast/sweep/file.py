@@ -39,7 +39,10 @@ def read(path: str | Path) -> Plan:
 
 
 def assemble(name: str, grids: Sequence[Grid], preset: str | None = None, file: str | Path | None = None, title: str = "") -> Plan:
-    """A plan over a scenario file, or over the presets that the grids name (`preset`, by default `paper`, where they name none). Raises InputError."""
+    """A plan over a scenario file, or over the presets that the grids name; `preset` (by default `paper`) where they name none.
+
+    Raises InputError.
+    """
     wanted = [changes["preset"] for grid in grids for changes in _settings(grid) if "preset" in changes]
     if file is not None:
         if wanted or preset is not None:

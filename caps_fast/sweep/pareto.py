@@ -29,7 +29,9 @@ class Front:
     hypervolume: float
 
 
-def pareto(runs: pl.DataFrame, objectives: Sequence[str], group: Sequence[str] | None = None, reference: Sequence[float] | None = None) -> list[Front]:
+def pareto(
+    runs: pl.DataFrame, objectives: Sequence[str], group: Sequence[str] | None = None, reference: Sequence[float] | None = None
+) -> list[Front]:
     """The front of every group: settings that no other beats in all objectives, each in its better direction (`larger_is_better`).
 
     group       columns; None = the rate, if it varies: loads are not compared with one another
@@ -48,7 +50,9 @@ def pareto(runs: pl.DataFrame, objectives: Sequence[str], group: Sequence[str] |
         raise InputError(f"reference {list(reference)}: expected {len(objectives)} numbers, one an objective")
     loads = [name for name in names if name == "rate_rps"]
     worst = [pl.col(name).min() if larger_is_better(name) else pl.col(name).max() for name in objectives]
-    points = points.with_columns(expression.over(loads).alias(f"worst {place}") if loads else expression.alias(f"worst {place}") for place, expression in enumerate(worst))
+    points = points.with_columns(
+        expression.over(loads).alias(f"worst {place}") if loads else expression.alias(f"worst {place}") for place, expression in enumerate(worst)
+    )
     parts = points.partition_by(names, maintain_order=True, include_key=True) if names else [points]
     return [_front(part, names, objectives, reference) for part in parts]
 

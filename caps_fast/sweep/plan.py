@@ -14,6 +14,7 @@ from caps_fast.scenario import Scenario
 from caps_fast.sweep.axes import Axis, Changes
 
 CHECKED = 1000  # values of an axis that are tried before a sweep starts
+SIZES = {"preset", "days", "workload.rate_rps"}  # fields that the number of requests follows from
 GROUP = 8  # runs that share one drawing of their workload at most; more would save little and hold more memory
 
 
@@ -115,13 +116,13 @@ class Plan:
         """The scenario of a grid's run. Raises InputError."""
         changes = grid.changes(index)
         name = changes.pop("preset", None)
-        base = self.bases[name] if name is not None else next(iter(self.bases.values()))
+        base = self.bases[name or next(iter(self.bases))]
         if "gpu.profile" in changes:  # it clears what other fields of the section may set
             changes = {"gpu.profile": changes["gpu.profile"]} | changes
         return base.replace(changes) if changes else base
 
     def groups(self, size: int = GROUP) -> Iterator[tuple[Grid, int, list[int]]]:
-        """Grid, index of its first run in the results, and a list of its runs that see the same requests; the grids in turn, the longest runs first."""
+        """Grid, place of its first run in the results, and a list of its runs that see the same requests; grid by grid, the longest first."""
         first = 0
         for grid in self.grids:
             for indices in grid.groups(size, partial(self.expected_requests, grid)):
@@ -149,7 +150,7 @@ class Plan:
         """Requests of all runs together, expected, not counting those with a rate that their trace sets."""
         total = 0.0
         for grid in self.grids:
-            shaping = [(axis, stride) for axis, stride in zip(grid.axes, grid._strides, strict=True) if {"preset", "days", "workload.rate_rps"} & set(axis.fields)]
+            shaping = [(axis, stride) for axis, stride in zip(grid.axes, grid._strides, strict=True) if not SIZES.isdisjoint(axis.fields)]
             others = math.prod(len(axis) for axis in grid.axes) // math.prod(len(axis) for axis, _ in shaping)
             total += others * sum(self.expected_requests(grid, offset) for offset in _offsets(shaping))
         return total
@@ -157,7 +158,7 @@ class Plan:
     def expected_requests(self, grid: Grid, index: int) -> float:
         """Requests of a run, expected; 0 where its trace sets the rate."""
         changes = grid.changes(index)
-        base = self.bases.get(changes.get("preset"), next(iter(self.bases.values())))
+        base = self.bases[changes.get("preset") or next(iter(self.bases))]
         rate_rps = changes.get("workload.rate_rps", base.workload.rate_rps)
         return float(rate_rps or 0.0) * float(changes.get("days", base.days)) * 86400.0
 

@@ -44,6 +44,12 @@ def table(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={name: known.get(name, pl.Float64) for name in names}, orient="row")
 
 
+def content(frame: pl.DataFrame) -> pl.DataFrame:
+    """What runs themselves say: parameters, metrics and fields, without the names that a plan gave them."""
+    known = {*PARAMETERS, *field_types(), "input_hashes"}
+    return frame.select(name for name, dtype in frame.schema.items() if name in known or dtype.is_numeric())
+
+
 def column_order(frames: Sequence[pl.DataFrame]) -> list[str]:
     """Columns of all frames: as in the widest one, then the rest by name."""
     widest = max(frames, key=lambda frame: frame.width).columns

@@ -27,10 +27,11 @@ from caps_fast import __version__
 from caps_fast.errors import InputError
 from caps_fast.sweep.disk import write_whole, writing
 from caps_fast.sweep.lock import Lock
-from caps_fast.sweep.rows import code_hash, column_order, table
+from caps_fast.sweep.rows import code_hash, column_order, content, table
 from caps_fast.sweep.work import Failure
 
 KEY = "scenario_hash"
+OURS = ("manifest.json", "runs.parquet", "failures.json")
 
 
 class Store:
@@ -41,8 +42,8 @@ class Store:
         self.parts, self.spare = folder / "parts", folder / "spare"
         self._lock = Lock(folder / ".lock")
 
-    def open(self, plan: dict[str, Any], fresh: bool = False) -> None:
-        """Take the folder for this plan, making it if need be; `fresh` discards what it holds.
+    def open(self, plan: dict[str, Any], inputs: dict[str, str], fresh: bool = False) -> None:
+        """Take the folder for this plan and these input files (hashes by path), making it if need be; `fresh` discards what it holds.
 
         Raises InputError where it cannot be written, another process has it, or another version or sweep filled it.
         """
@@ -52,15 +53,15 @@ class Store:
         self._lock.take(self.folder)
         with writing(self.folder):
             if fresh:
-                for path in (*self._files(), self.folder / "failures.json", self.folder / "manifest.json"):
+                for path in (*self._files(), *(self.folder / name for name in OURS)):
                     path.unlink(missing_ok=True)
-            for path in self.folder.rglob("*.tmp"):
-                path.unlink()
+            for path in (*(self.folder / f"{name}.tmp" for name in OURS), *self.parts.glob("*.tmp"), *self.spare.glob("*.tmp")):
+                path.unlink(missing_ok=True)
         before = manifest(self.folder)
         self._expect_ours(before, plan["name"])
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        data = {"program": "caps-fast", "version": __version__, "code": code_hash(), "created": (before or {}).get("created", now), "plan": plan}
-        data = json.loads(json.dumps(data, default=str))
+        program = {"program": "caps-fast", "version": __version__, "code": code_hash(), "created": (before or {}).get("created", now)}
+        data = json.loads(json.dumps(program | {"inputs": inputs, "plan": plan}, default=str))
         if before != data:
             self.write("manifest.json", json.dumps(data, indent=1).encode())
         if before and before["plan"] != data["plan"]:
@@ -71,7 +72,7 @@ class Store:
         self._lock.free()
 
     def finished(self) -> pl.DataFrame:
-        """All finished runs, each once. A file that cannot be read is put aside, and its runs count as missing."""
+        """All finished runs, each once, without names of a plan. A file that cannot be read is put aside, and its runs count as missing."""
         frames = []
         for path in self._files():
             try:
@@ -79,7 +80,7 @@ class Store:
             except (pl.exceptions.PolarsError, OSError) as error:
                 print(f"{path}: cannot be read ({' '.join(str(error).split())}); put aside, its runs are computed anew", file=sys.stderr)
                 path.rename(path.with_suffix(".unreadable"))
-        return _joined(frames)
+        return content(_joined(frames))
 
     def failures(self) -> list[Failure]:
         """Runs that ended with an error."""
@@ -97,7 +98,8 @@ class Store:
         if failures:
             self.write("failures.json", json.dumps([asdict(one) for one in failures], indent=1).encode())
         else:
-            (self.folder / "failures.json").unlink(missing_ok=True)
+            with writing(self.folder):
+                (self.folder / "failures.json").unlink(missing_ok=True)
 
     def complete(self, order: pl.DataFrame) -> pl.DataFrame:
         """Write `runs.parquet` with the rows of `order` (a column `scenario_hash`, and names of the plan), in its order; fold the parts away.
@@ -105,16 +107,15 @@ class Store:
         Finished runs that the plan no longer has are kept aside.
         """
         rows = self.finished()
-        taken = [name for name in order.columns if name != KEY]
-        rows = rows.drop(taken, strict=False)
-        runs = order.join(rows, on=KEY, how="inner", maintain_order="left").select(*taken, *rows.columns)
+        runs = order.join(rows, on=KEY, how="inner", maintain_order="left").select(pl.col(order.columns).exclude(KEY), pl.col(rows.columns))
         others = rows.join(order, on=KEY, how="anti")
         old = [*self.parts.glob("*.parquet"), *self.spare.glob("*.parquet")]
         if others.height:
             self.write(f"spare/{uuid.uuid4().hex}.parquet", _parquet(others))
         self.write("runs.parquet", _parquet(runs))
-        for path in old:
-            path.unlink()
+        with writing(self.folder):
+            for path in old:
+                path.unlink()
         return runs
 
     def write(self, name: str, content: bytes) -> None:
@@ -134,7 +135,9 @@ class Store:
         if before["version"] != __version__:
             raise InputError(f"{self.folder}: holds results of caps-fast {before['version']}, and this is {__version__}; {way_out}")
         if before["code"] != code_hash():
-            raise InputError(f"{self.folder}: holds results of other code of caps-fast {__version__} ({before['code']}, this is {code_hash()}); {way_out}")
+            raise InputError(
+                f"{self.folder}: holds results of other code ({before['code']}) of the same version, and this is {code_hash()}; {way_out}"
+            )
         if before["plan"]["name"] != name:
             raise InputError(f"{self.folder}: holds the sweep {before['plan']['name']}, and this is {name}; {way_out}")
 

@@ -53,7 +53,7 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, float):
         if math.isnan(value):
             return "-"
-        if name.startswith("slo_attainment") and not name.endswith("_points"):
+        if "slo_attainment" in name:
             return f"{value:.1%}"
         return f"{value:,.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and name != COUNT else str(value)

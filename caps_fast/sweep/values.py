@@ -20,8 +20,8 @@ MOST = 10_000_000  # values of one axis
 def values(raw: Any, origin: str) -> Sequence[Any]:
     """The values that an axis takes, in order, each once.
 
-    `raw` is a list (whose texts may be ranges), one value, or text: values and ranges with commas between them, `4,8` or `2..16` or `0..2:0.25,3`, or JSON
-    values, `[0.5,0.3,0.2],[1,0,0]`. Ranges include both ends where the step meets the upper one. Raises InputError naming `origin`.
+    `raw` is a list (whose texts may be ranges), one value, or text: values and ranges with commas between them, `4,8` or `2..16` or `0..2:0.25,3`,
+    or JSON values, `[0.5,0.3,0.2],[1,0,0]`. Ranges include both ends where the step meets the upper one. Raises InputError naming `origin`.
     """
     if isinstance(raw, str):
         raw = _split(raw, origin)

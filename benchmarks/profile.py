@@ -1,0 +1,143 @@
+"""Where the time of a run goes, by leaving parts out, and the physical limits beside it: random variates and memory traffic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from caps_fast import arrays
+from caps_fast.choose import layout_of, make_policy
+from caps_fast.predictor import Lengths, informed, past_of
+from caps_fast.scenario import Scenario
+from caps_fast.simulate import BLOCK, Run, simulate
+from caps_fast.workload import workload_of
+
+from .measure import Work
+from .scenarios import DECLARED, LEARNED, RATE_A_GPU, drawing, fleet, paper, simulating
+
+COPY_BYTES = 64_000_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the cost, ns a request, and how it was found."""
+
+    name: str
+    ns: float
+    how: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Parts of the cost of CAPS with its learned predictor, and facts about the machine and the state."""
+
+    total_ns: float
+    parts: list[Part]
+    facts: list[str]
+
+
+def profile(days: float, rounds: int) -> Profile:
+    """Time the paper's scenario whole and with parts left out, all by turns."""
+    requests = days * 86400 * 24 * RATE_A_GPU
+    simple = paper("slo-aware", days)
+    works = {
+        "drawing": drawing(simple),
+        "predicting": _predicting(paper(LEARNED, days)),
+        "slo-aware": simulating(simple),
+        "one token": simulating(paper("slo-aware", days, workload__output_log_mean=0.0, workload__output_log_sd=0.0)),
+        "rare control": simulating(paper("slo-aware", days, control_step_s=600.0)),
+        "one GPU": simulating(fleet("round-robin", 1, requests, pools=1)),
+        "round-robin": simulating(paper("round-robin", days)),
+        "open": simulating(paper("caps-no-carbon", days)),
+        "open, rare control": simulating(paper("caps-no-carbon", days, control_step_s=600.0)),
+        "declared": simulating(paper(DECLARED, days)),
+        "learned": simulating(paper(LEARNED, days)),
+    }
+    ns = {label: seconds * 1e9 for label, seconds in _least(works, rounds).items()}
+    predicting = max(ns["predicting"] - ns["drawing"], 0.0)
+    control = ns["slo-aware"] - ns["rare control"]
+    gates = ns["open"] - ns["open, rare control"] - control
+    parts = [
+        Part("drawing the workload", ns["drawing"], "alone"),
+        Part("arrival, queue, admission, prompt, books", ns["one token"] - ns["drawing"] - control, "SLO-Aware with outputs of one token"),
+        Part("decoding: leaps, heaps, energy, carbon", ns["slo-aware"] - ns["one token"], "SLO-Aware less that"),
+        Part("control steps", control, "every second against every ten minutes"),
+        Part("gates and plans", gates, "the same under CAPS, less the above"),
+        Part("pools scored, risk in closed form, pre-emption", ns["open"] - ns["slo-aware"] - gates, "CAPS without carbon less SLO-Aware"),
+        Part("carbon: forecasts, held work, other batches", ns["declared"] - ns["open"], "CAPS less CAPS without carbon"),
+        Part("predicting output lengths", predicting, "block-wise pass less drawing"),
+        Part("learned risk instead of the closed form", ns["learned"] - ns["declared"] - predicting, "CAPS, learned less declared, less predicting"),
+    ]
+    facts = [
+        f"choosing among 24 GPUs and their events instead of one: {ns['round-robin'] - ns['one GPU']:.0f} ns a request (Round Robin, same load per GPU)",
+        *_facts(simple),
+        *_memory(paper(LEARNED, days)),
+    ]
+    return Profile(ns["learned"], parts, facts)
+
+
+def _least(works: Mapping[str, Work], rounds: int) -> dict[str, float]:
+    """CPU seconds a unit: the least of the rounds."""
+    least = dict.fromkeys(works, np.inf)
+    for _ in range(rounds):
+        for label, work in works.items():
+            started_s = time.process_time()
+            work.run()
+            least[label] = min(least[label], (time.process_time() - started_s) / work.units)
+    return least
+
+
+def _predicting(config: Scenario) -> Work:
+    """Drawing the requests and predicting their output lengths."""
+    lengths = informed(make_policy(config), config)[1]
+    assert lengths is not None
+    requests = sum(len(block) for block in workload_of(config).blocks(BLOCK))
+
+    def predict() -> None:
+        view = Lengths(lengths, past_of(config))
+        for block in workload_of(config).blocks(BLOCK):
+            view(block)
+
+    return Work(predict, requests)
+
+
+def _facts(config: Scenario) -> list[str]:
+    found = simulate(config)
+    return [f"{found.events / found.metrics['requests']:.2f} leaps a request under SLO-Aware"]
+
+
+def _memory(config: Scenario) -> list[str]:
+    """The state's size, and what moving a request's bytes costs at the least, by this machine's copy bandwidth."""
+    run = _after_a_block(config)
+    state: Any = run.state
+    size = sum(array.nbytes for array in state if isinstance(array, np.ndarray))
+    risk = sum(array.nbytes for array in getattr(run.policy, "learned", ()))
+    draws = 8 * 8
+    moved = 2 * draws + 2 * arrays.REQUEST.itemsize + 2 * arrays.LIVE.itemsize
+    ns = moved / _copy_bytes_a_s() * 1e9
+    return [
+        f"state of the run: {size / 1e6:.2f} MB, of which requests in the system {state.live.nbytes / 1e6:.2f} MB and a block of arrivals {state.block.nbytes / 1e6:.2f} MB; tables of the learned risk {risk / 1e6:.2f} MB",
+        f"layout: {layout_of(run.policy, config)}, {len(state.queues)} queues",
+        f"memory traffic: {moved} bytes a request at the least (draws, arrival and live record, each written and read once), {ns:.0f} ns at the copy bandwidth of {_copy_bytes_a_s() / 1e9:.1f} GB/s",
+    ]
+
+
+def _after_a_block(config: Scenario) -> Run:
+    from caps_fast.pack import Means  # noqa: PLC0415
+
+    source = workload_of(config)
+    run = Run.start(config, Means(source.mean_input_tokens, source.mean_output_tokens))
+    first, second = (block for _, block in zip(range(2), source.blocks(BLOCK), strict=False))
+    run.feed(first, float(second["arrival_s"][0]))
+    return run
+
+
+def _copy_bytes_a_s() -> float:
+    """Bytes read and written a second by a large copy."""
+    source, target = np.ones(COPY_BYTES // 8), np.empty(COPY_BYTES // 8)
+    least = _least({"copy": Work(lambda: np.copyto(target, source))}, 5)["copy"]
+    return 2 * COPY_BYTES / least

@@ -1,0 +1,92 @@
+"""Where `tune` looks: fields of a scenario between bounds, among choices, and ways to split a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from caps_fast.errors import InputError
+from caps_fast.scenario import Cluster, Scenario
+from caps_fast.sweep.axes import Changes, field_of
+from caps_fast.sweep.values import RANGE, values
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+SPLIT = "cluster.split"
+# alpha stays as it is: scaling all three weights by one factor changes no decision.
+DEFAULT = ("beta=0..4", "lambda=0..8", "gate=0.05..0.95", "policy.plan_margin=1..5", "split")
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One direction of the search.
+
+    field       dotted field
+    bounds      least and greatest value; None for choices and for splits
+    log         whether to search evenly in the logarithm
+    choices     values to choose from
+    """
+
+    field: str
+    bounds: tuple[float, float] | None = None
+    log: bool = False
+    choices: Sequence[Any] = ()
+
+    def suggest(self, trial: Trial, base: Scenario) -> Any:
+        """A value for the trial."""
+        if self.bounds is not None:
+            return trial.suggest_float(self.field, *self.bounds, log=self.log)
+        if self.choices:
+            return trial.suggest_categorical(self.field, self.choices)
+        return split_at([trial.suggest_float(f"{self.field} {place}", 0, 1) for place in range(len(base.cluster.pools) - 1)], base.cluster.gpus)
+
+    def known(self, base: Scenario) -> dict[str, Any]:
+        """Parameters that stand for the scenario's own value, where the search can reach it."""
+        if self.field == SPLIT and not self.choices:
+            return {f"{SPLIT} {place}": cut for place, cut in enumerate(cuts(base.cluster))}
+        value: Any = base.model_dump(mode="json")
+        for part in self.field.split("."):
+            value = value[part]
+        inside = value in self.choices if self.bounds is None else value is not None and self.bounds[0] <= value <= self.bounds[1]
+        return {self.field: value} if inside else {}
+
+
+def dimension(text: str) -> Dimension:
+    """From `field=low..high`, `field=low..high:log`, `field=a,b,c` or `split` (any split of the cluster). Raises InputError."""
+    name, equals, raw = text.partition("=")
+    field = field_of(name.strip())
+    if not equals:
+        if field != SPLIT:
+            raise InputError(f"search {text!r}: expected field=low..high, field=low..high:log, field=a,b,c or split")
+        return Dimension(field)
+    match = RANGE.fullmatch(raw.strip())
+    if match is None:
+        return Dimension(field, choices=tuple(values(raw, f"search {name}")))
+    if not match[1] or not match[2] or match[3] not in (None, "log") or float(match[1]) >= float(match[2]) or (match[3] and float(match[1]) <= 0):
+        raise InputError(f"search {text!r}: expected field=low..high with low < high, or field=low..high:log with low above 0 too")
+    return Dimension(field, (float(match[1]), float(match[2])), match[3] == "log")
+
+
+def changes(dimensions: Sequence[Dimension], trial: Trial, base: Scenario) -> Changes:
+    """What the trial changes about the scenario."""
+    return {one.field: one.suggest(trial, base) for one in dimensions}
+
+
+def split_at(shares: Sequence[float], gpus: int) -> str:
+    """A split by shares in 0..1: of the GPUs that are free, each pool takes its share and leaves the rest; every pool has one at the least."""
+    free, sizes = gpus - len(shares) - 1, []
+    for share in shares:
+        sizes.append(round(share * free))
+        free -= sizes[-1]
+    return "/".join(str(size + 1) for size in [*sizes, free])
+
+
+def cuts(cluster: Cluster) -> list[float]:
+    """Shares that `split_at` turns into the cluster's own split."""
+    free, shares = cluster.gpus - len(cluster.pools), []
+    for size in cluster.pools[:-1]:
+        shares.append((size - 1) / free if free else 0.0)
+        free -= size - 1
+    return shares

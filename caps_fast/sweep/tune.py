@@ -1,0 +1,247 @@
+"""Search for settings that no grid holds: multi-objective, resumable, and shown again on seeds that the search never saw."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+import polars as pl
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from caps_fast.errors import InputError
+from caps_fast.scenario import Scenario
+from caps_fast.sweep.disk import writing
+from caps_fast.sweep.fanout import Workers, ended_by_sigterm
+from caps_fast.sweep.frames import expect_metrics, larger_is_better
+from caps_fast.sweep.lock import Lock
+from caps_fast.sweep.pareto import hypervolume, nondominated
+from caps_fast.sweep.plan import GROUP
+from caps_fast.sweep.progress import Progress
+from caps_fast.sweep.rows import code_hash, table
+from caps_fast.sweep.space import Dimension, changes
+from caps_fast.sweep.store import KEY
+
+BATCH = 8  # trials that are asked for together: the same on every machine, so that a study is too
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a study looks for.
+
+    base        scenario that trials change
+    dimensions  where they may go
+    objectives  metrics, each in its better direction
+    seeds       of the search; a trial's objectives are means over them
+    held_out    other seeds, for the front alone
+    sampler     tpe (tree-structured Parzen estimator) or nsga2 (genetic)
+    """
+
+    base: Scenario
+    dimensions: tuple[Dimension, ...]
+    objectives: tuple[str, ...]
+    seeds: tuple[int, ...]
+    held_out: tuple[int, ...]
+    sampler: Literal["tpe", "nsga2"] = "tpe"
+
+    def __post_init__(self) -> None:
+        common = set(self.seeds) & set(self.held_out)
+        if common:
+            raise InputError(f"held-out seed {min(common)}: among the seeds of the search; expected others")
+        if len(self.objectives) < 2 or len(set(self.objectives)) < len(self.objectives):
+            raise InputError(f"objectives {', '.join(self.objectives)}: expected two different metrics at the least")
+        if not self.dimensions:
+            raise InputError("search: nothing to search over; expected a field at the least")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A study's outcome.
+
+    front                   one row a setting that no trial beats: fields, objectives, and objectives on the held-out seeds
+    as_given                one row: the same objectives of the scenario as it came
+    hypervolume             of the front, up to the worst trial, on the seeds of the search
+    held_out_hypervolume    of the same settings, up to the same point, on the held-out seeds
+    still_front             how many of them no other of them beats on the held-out seeds
+    trials                  in all, `failed` of them without a result
+    """
+
+    front: pl.DataFrame
+    as_given: pl.DataFrame
+    hypervolume: float
+    held_out_hypervolume: float
+    still_front: int
+    trials: int
+    failed: int
+
+
+def tune(search: Search, study_file: Path, trials: int, workers: Workers | None = None) -> Tuned:
+    """Run the study in `study_file` up to `trials` trials in all, going on where it stopped; then try its front on the held-out seeds.
+
+    The same search gives the same trials, whatever the workers, interrupted or not. Raises InputError where the scenario cannot be run, an objective
+    is no metric, or the file is another study's.
+    """
+    workers = workers or Workers()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with writing(study_file):
+        study_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = Lock(study_file.with_name(f"{study_file.name}.lock"))
+    lock.take(study_file)
+    try:
+        with ended_by_sigterm(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            own = _own(search, workers)
+            study = _open(search, study_file)
+            with writing(study_file):
+                _run(search, study, trials, workers)
+            return _outcome(search, study, own, workers)
+    finally:
+        lock.free()
+
+
+def _own(search: Search, workers: Workers) -> list[dict[str, float]]:
+    """Objectives of the scenario as given, on the seeds of the search and on the held-out ones."""
+    found = []
+    for seeds in (search.seeds, search.held_out):
+        (one,) = _evaluate([search.base], seeds, search.objectives, workers)
+        if isinstance(one, str):
+            raise InputError(f"the scenario as given fails: {one}")
+        found.append(one)
+    return found
+
+
+def _open(search: Search, path: Path) -> optuna.Study:
+    about: dict[str, Any] = {"scenario": search.base.hash, "code": code_hash(), "search": [str(one) for one in search.dimensions]}
+    about |= {"objectives": list(search.objectives), "seeds": list(search.seeds), "sampler": search.sampler}
+    directions = [StudyDirection.MAXIMIZE if larger_is_better(name) else StudyDirection.MINIMIZE for name in search.objectives]
+    try:
+        with writing(path):
+            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Held()))  # type: ignore[arg-type]
+            study = optuna.create_study(storage=storage, study_name="caps-fast", directions=directions, load_if_exists=True)
+    except (ValueError, KeyError, AssertionError, optuna.exceptions.OptunaError):
+        raise InputError(f"{path}: not a study of caps-fast; expected one, or a new file") from None
+    before = study.user_attrs.get("about")
+    if before is None:
+        study.enqueue_trial({name: value for one in search.dimensions for name, value in one.known(search.base).items()})
+        study.set_user_attr("about", about)
+    elif before != about:
+        differing = ", ".join(name for name in about if before.get(name) != about[name])
+        raise InputError(f"{path}: holds a study with another {differing}; expected the same, or a new file")
+    return study
+
+
+def _run(search: Search, study: optuna.Study, trials: int, workers: Workers) -> None:
+    """Ask for batches of trials, those that were begun before first, and tell their outcomes in order."""
+    progress: Progress | None = None
+    while True:
+        begun = [one for one in study.get_trials(deepcopy=False) if one.state != TrialState.WAITING]
+        running = [one for one in begun if one.state == TrialState.RUNNING]
+        last = min(((len(begun) - bool(running)) // BATCH + 1) * BATCH, trials)
+        batch = [_ask(search, study, one) for one in [*running, *range(len(begun), last)]]
+        progress = progress or Progress(max(trials - len(begun), 0) + len(running), 0)
+        if not batch:
+            break
+        outcomes = _evaluate([config for _, config in batch], search.seeds, search.objectives, workers)
+        for (trial, _), outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, str):
+                trial.set_user_attr("error", outcome)
+                study.tell(trial, state=TrialState.FAIL)
+            else:
+                study.tell(trial, list(outcome.values()))
+        progress.add(len(batch), 0)
+    progress.close()
+
+
+def _ask(search: Search, study: optuna.Study, begun: FrozenTrial | int) -> tuple[Trial, Scenario | str]:
+    """A new trial by its number, or one begun before, and its scenario (or why there is none). Each trial has random numbers of its own."""
+    number = begun if isinstance(begun, int) else begun.number
+    if search.sampler == "tpe":
+        study.sampler = optuna.samplers.TPESampler(seed=number, multivariate=True, constant_liar=True)
+    else:
+        study.sampler = optuna.samplers.NSGAIISampler(seed=number, population_size=2 * BATCH)
+    trial = study.ask() if isinstance(begun, int) else Trial(study, begun._trial_id)
+    changed = changes(search.dimensions, trial, search.base)
+    trial.set_user_attr("changes", json.dumps(changed))
+    try:
+        return trial, search.base.replace(changed)
+    except InputError as error:
+        return trial, str(error)
+
+
+def _evaluate(configs: Sequence[Scenario | str], seeds: Sequence[int], objectives: Sequence[str], workers: Workers) -> list[dict[str, float] | str]:
+    """Objectives of each scenario, means over the seeds; or, where there are none, why."""
+    runs = [[config if isinstance(config, str) else config.replace({"seed": seed}) for seed in seeds] for config in configs]
+    size = min(GROUP, math.ceil(len(configs) * len(seeds) / (2 * workers.count)))
+    units = []
+    for of_seed in zip(*runs, strict=True):
+        alike = list({config.hash: config for config in of_seed if not isinstance(config, str)}.values())
+        units += [alike[start : start + size] for start in range(0, len(alike), size)]
+    rows: dict[str, dict[str, Any]] = {}
+    errors: dict[str, str] = {}
+    with closing(workers.map(units, code_hash())) as outcomes:
+        for outcome in outcomes:
+            rows |= {row[KEY]: row for row in outcome.rows}
+            errors |= {one.scenario_hash: one.error for one in outcome.failures}
+    return [_objectives(of_config, rows, errors, objectives) for of_config in runs]
+
+
+def _objectives(
+    runs: Sequence[Scenario | str], rows: dict[str, dict[str, Any]], errors: dict[str, str], objectives: Sequence[str]
+) -> dict[str, float] | str:
+    found = []
+    for config in runs:
+        if isinstance(config, str) or config.hash in errors:
+            return config if isinstance(config, str) else errors[config.hash]
+        found.append(rows[config.hash])
+    expect_metrics(table(found), objectives)
+    means = {name: math.fsum(row[name] for row in found) / len(found) for name in objectives}
+    undefined = [name for name, value in means.items() if not math.isfinite(value)]
+    return f"{undefined[0]} is undefined" if undefined else means
+
+
+def _outcome(search: Search, study: optuna.Study, own: Sequence[dict[str, float]], workers: Workers) -> Tuned:
+    """The front on the seeds of the search, and what becomes of it on the held-out ones."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not done:
+        raise InputError("tune: no trial has a result; expected some that can be run")
+    objectives, held = list(search.objectives), [f"held-out {name}" for name in search.objectives]
+    points = pl.DataFrame([json.loads(one.user_attrs["changes"]) | dict(zip(objectives, one.values, strict=True)) for one in done])
+    front = nondominated(points.unique([one.field for one in search.dimensions], keep="first", maintain_order=True), objectives)
+    configs = [search.base.replace({one.field: row[one.field] for one in search.dimensions}) for row in front.to_dicts()]
+    again = _evaluate(configs, search.held_out, objectives, workers)
+    front = front.with_columns(
+        pl.Series(name, [math.nan if isinstance(one, str) else one[of] for one in again]) for name, of in zip(held, objectives, strict=True)
+    )
+    worst = [float((points[name].min if larger_is_better(name) else points[name].max)()) for name in objectives]  # type: ignore[arg-type]
+    seen_again = front.select(pl.col(name).alias(of) for name, of in zip(held, objectives, strict=True)).filter(
+        pl.all_horizontal(pl.all().is_finite())
+    )
+    given = pl.DataFrame([own[0] | {name: own[1][of] for name, of in zip(held, objectives, strict=True)}])
+    return Tuned(
+        front=front,
+        as_given=given,
+        hypervolume=hypervolume(front, objectives, worst),
+        held_out_hypervolume=hypervolume(seen_again, objectives, worst),
+        still_front=nondominated(seen_again, objectives).height,
+        trials=len(study.get_trials(deepcopy=False)),
+        failed=len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,))),
+    )
+
+
+class _Held:
+    """The study's file is locked as a whole, for as long as `tune` runs."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
