@@ -53,13 +53,22 @@ class Timing:
         self.found.update(unit=unit, seconds=least, spread=max(_spread(values) for values in times.values()))
         return least
 
+    def net_of_start(self, works: Mapping[str, Work], starts: Mapping[str, Work], rounds: int) -> dict[str, float]:
+        """Seconds a unit of every work less what starting it costs, for labels that both have; what the last start costs is a figure apart."""
+        cost = self.by_turns({f"start: {label}": work for label, work in starts.items()} | dict(works), rounds)
+        net = {label: cost[label] - cost[f"start: {label}"] / work.units for label, work in works.items()}
+        self.found["seconds"] = net
+        for label in list(starts)[-1:]:
+            self.figure(f"{self.benchmark.name.partition('[')[2].rstrip(']')}: starting a run, {label}", cost[f"start: {label}"] * 1e3, "ms")
+        return net
+
     def ratio(self, name: str, value: float, *, target: float | None = None, more_is_better: bool = False) -> None:
         """A ratio within this run: what later runs are checked against."""
         self.found["ratios"][name] = {"value": value, "target": target, "more_is_better": more_is_better}
 
-    def figure(self, name: str, value: float, unit: str, limit: float | None = None) -> None:
+    def figure(self, name: str, value: float, unit: str, limit: float | None = None, more_is_better: bool = False) -> None:
         """An absolute figure, told beside its limit; never checked against stored ones, for machines differ."""
-        self.found["figures"][name] = {"value": value, "unit": unit, "limit": limit}
+        self.found["figures"][name] = {"value": value, "unit": unit, "limit": limit, "more_is_better": more_is_better}
 
     def note(self, text: str) -> None:
         """A line for the page: what was checked before timing."""

@@ -52,9 +52,8 @@ def simpy_waits_s(seed: int, customers: int) -> list[float]:
 
 def ciw_waits_s(seed: int, customers: int) -> list[float]:
     """Waits in Ciw."""
-    network = ciw.create_network(
-        arrival_distributions=[ciw.dists.Exponential(ARRIVALS_RPS)], service_distributions=[ciw.dists.Exponential(1 / SERVICE_S)], number_of_servers=[SERVERS]
-    )
+    arrivals, services = ciw.dists.Exponential(ARRIVALS_RPS), ciw.dists.Exponential(1 / SERVICE_S)
+    network = ciw.create_network(arrival_distributions=[arrivals], service_distributions=[services], number_of_servers=[SERVERS])
     ciw.seed(seed)
     simulation = ciw.Simulation(network)
     simulation.simulate_until_max_customers(customers, method="Finish")
@@ -104,4 +103,4 @@ def _customers(rng: np.random.Generator, after_s: float, count: int) -> Array:
 def _one_at_a_time(customers: int) -> Scenario:
     speed = {"gpu__decode_base_s": TOKEN_S, "gpu__decode_s_per_seq": 0.0, "gpu__prefill_s_per_token": 1e-12}
     days = 1.2 * customers / ARRIVALS_RPS / 86400
-    return paper("edf", days, cluster__max_batch=1, cluster__prefill="unchunked", **speed)
+    return paper("edf", days, policy__queueing="central", cluster__max_batch=1, cluster__prefill="unchunked", **speed)

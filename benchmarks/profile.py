@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from caps_fast import arrays
-from caps_fast.choose import layout_of, make_policy
+from caps_fast.choose import make_policy
+from caps_fast.pack import Means
 from caps_fast.predictor import Lengths, informed, past_of
 from caps_fast.scenario import Scenario
 from caps_fast.simulate import BLOCK, Run, simulate
 from caps_fast.workload import workload_of
 
 from .measure import Work
-from .scenarios import DECLARED, LEARNED, RATE_A_GPU, drawing, fleet, paper, simulating
+from .scenarios import DECLARED, LEARNED, RATE_A_GPU, draw, drawing, fleet, paper, simulating
 
 COPY_BYTES = 64_000_000
 
@@ -44,9 +45,11 @@ def profile(days: float, rounds: int) -> Profile:
     """Time the paper's scenario whole and with parts left out, all by turns."""
     requests = days * 86400 * 24 * RATE_A_GPU
     simple = paper("slo-aware", days)
+    histories_work, predicting_work = _predictions(paper(LEARNED, days))
     works = {
         "drawing": drawing(simple),
-        "predicting": _predicting(paper(LEARNED, days)),
+        "predicting": predicting_work,
+        "histories": histories_work,
         "slo-aware": simulating(simple),
         "one token": simulating(paper("slo-aware", days, workload__output_log_mean=0.0, workload__output_log_sd=0.0)),
         "rare control": simulating(paper("slo-aware", days, control_step_s=600.0)),
@@ -58,7 +61,8 @@ def profile(days: float, rounds: int) -> Profile:
         "learned": simulating(paper(LEARNED, days)),
     }
     ns = {label: seconds * 1e9 for label, seconds in _least(works, rounds).items()}
-    predicting = max(ns["predicting"] - ns["drawing"], 0.0)
+    predicting = ns["predicting"] - ns["drawing"]
+    histories = ns["histories"] / requests
     control = ns["slo-aware"] - ns["rare control"]
     gates = ns["open"] - ns["open, rare control"] - control
     parts = [
@@ -70,11 +74,12 @@ def profile(days: float, rounds: int) -> Profile:
         Part("pools scored, risk in closed form, pre-emption", ns["open"] - ns["slo-aware"] - gates, "CAPS without carbon less SLO-Aware"),
         Part("carbon: forecasts, held work, other batches", ns["declared"] - ns["open"], "CAPS less CAPS without carbon"),
         Part("predicting output lengths", predicting, "block-wise pass less drawing"),
-        Part("learned risk instead of the closed form", ns["learned"] - ns["declared"] - predicting, "CAPS, learned less declared, less predicting"),
+        Part("tenants' histories before t = 0", histories, "100,000 earlier requests, once a run"),
+        Part("learned risk, not the closed form", ns["learned"] - ns["declared"] - predicting - histories, "CAPS learned less declared, less both"),
     ]
     facts = [
-        f"choosing among 24 GPUs and their events instead of one: {ns['round-robin'] - ns['one GPU']:.0f} ns a request (Round Robin, same load per GPU)",
-        *_facts(simple),
+        f"24 GPUs and their events instead of one: {ns['round-robin'] - ns['one GPU']:.0f} ns a request (Round Robin, same load per GPU)",
+        _leaps(simple),
         *_memory(paper(LEARNED, days)),
     ]
     return Profile(ns["learned"], parts, facts)
@@ -91,23 +96,22 @@ def _least(works: Mapping[str, Work], rounds: int) -> dict[str, float]:
     return least
 
 
-def _predicting(config: Scenario) -> Work:
-    """Drawing the requests and predicting their output lengths."""
+def _predictions(config: Scenario) -> tuple[Work, Work]:
+    """Learning the tenants' histories before t = 0; and drawing the requests and predicting their output lengths."""
     lengths = informed(make_policy(config), config)[1]
     assert lengths is not None
-    requests = sum(len(block) for block in workload_of(config).blocks(BLOCK))
+    view = Lengths(lengths, past_of(config))
 
     def predict() -> None:
-        view = Lengths(lengths, past_of(config))
         for block in workload_of(config).blocks(BLOCK):
             view(block)
 
-    return Work(predict, requests)
+    return Work(lambda: Lengths(lengths, past_of(config))), Work(predict, draw(config))
 
 
-def _facts(config: Scenario) -> list[str]:
+def _leaps(config: Scenario) -> str:
     found = simulate(config)
-    return [f"{found.events / found.metrics['requests']:.2f} leaps a request under SLO-Aware"]
+    return f"{found.events / found.metrics['requests']:.2f} leaps over equal iterations a request under SLO-Aware"
 
 
 def _memory(config: Scenario) -> list[str]:
@@ -118,17 +122,16 @@ def _memory(config: Scenario) -> list[str]:
     risk = sum(array.nbytes for array in getattr(run.policy, "learned", ()))
     draws = 8 * 8
     moved = 2 * draws + 2 * arrays.REQUEST.itemsize + 2 * arrays.LIVE.itemsize
-    ns = moved / _copy_bytes_a_s() * 1e9
+    bandwidth = _copy_bytes_a_s()
+    parts = f"{state.live.nbytes / 1e6:.2f} MB of it requests in the system, {state.block.nbytes / 1e6:.2f} MB a block of arrivals"
     return [
-        f"state of the run: {size / 1e6:.2f} MB, of which requests in the system {state.live.nbytes / 1e6:.2f} MB and a block of arrivals {state.block.nbytes / 1e6:.2f} MB; tables of the learned risk {risk / 1e6:.2f} MB",
-        f"layout: {layout_of(run.policy, config)}, {len(state.queues)} queues",
-        f"memory traffic: {moved} bytes a request at the least (draws, arrival and live record, each written and read once), {ns:.0f} ns at the copy bandwidth of {_copy_bytes_a_s() / 1e9:.1f} GB/s",
+        f"state of a run: {size / 1e6:.2f} MB, {parts}; tables of the learned risk: {risk / 1e6:.2f} MB",
+        f"memory traffic: at the least {moved} bytes a request (draws, arrival and live record, each written and read once), "
+        f"{moved / bandwidth * 1e9:.0f} ns at this machine's copy bandwidth of {bandwidth / 1e9:.1f} GB/s",
     ]
 
 
 def _after_a_block(config: Scenario) -> Run:
-    from caps_fast.pack import Means  # noqa: PLC0415
-
     source = workload_of(config)
     run = Run.start(config, Means(source.mean_input_tokens, source.mean_output_tokens))
     first, second = (block for _, block in zip(range(2), source.blocks(BLOCK), strict=False))

@@ -25,12 +25,13 @@ def paper(policy: str, days: float, **changes: Any) -> Scenario:
 
 
 def fleet(policy: str, gpus: int, requests: float, pools: int = 3, **changes: Any) -> Scenario:
-    """So many GPUs in so many pools of the three roles, at the paper's load per GPU."""
+    """So many GPUs in so many pools of the three roles, at the paper's load per GPU unless `rate` is given; EDF has one queue."""
     rate = changes.pop("rate", gpus * RATE_A_GPU)
     sizes = [gpus // pools + (index < gpus % pools) for index in range(pools)]
     roles = [scenario.ROLES[index * 3 // pools] for index in range(pools)]
+    layout = {"policy__queueing": "central"}
     shape = {"cluster__gpus": gpus, "cluster__split": "/".join(map(str, sizes)), "cluster__roles": "/".join(roles)}
-    return paper(policy, requests / rate / 86400.0, workload__rate_rps=rate, **shape, **changes)
+    return paper(policy, requests / rate / 86400.0, workload__rate_rps=rate, **layout | shape | changes)
 
 
 def capacity_rps(config: Scenario) -> float:
@@ -53,6 +54,12 @@ def simulating(config: Scenario) -> Work:
     assert finished + found.unfinished == arrived == draw(config)
     assert config.drain_h == 0 or found.unfinished == 0
     return Work(lambda: simulate(config), arrived)
+
+
+def starting(config: Scenario) -> Work:
+    """A run of the scenario to which nobody comes."""
+    empty = config.replace({"days": 1e-9})
+    return Work(lambda: simulate(empty))
 
 
 def draw(config: Scenario) -> int:

@@ -115,6 +115,7 @@ QUEUE = _struct(  # one queue and the GPUs first_gpu .. end_gpu - 1 that it serv
     ("start_s", "f8"),  # predicted start of work that comes now
     ("start_g_per_kwh", "f8"),  # forecast intensity there
     ("next_plan_s", "f8"),
+    ("share_at", "i8"),
 )
 
 POOL = _struct(  # accounts of one pool
@@ -166,15 +167,13 @@ SETUP = _struct(  # what does not change in a run
     ("decode_base_s", "f8"),
     ("decode_s_per_seq", "f8"),
     ("decode_s_per_context_token", "f8"),
-    ("idle_w", "f8"),
-    ("peak_w", "f8"),
-    ("power_exponent", "f8"),
     ("control_step_s", "f8"),
     ("sample_step_s", "f8"),  # of the recorded series; inf = none
     ("forecast_step_s", "f8"),
     ("mean_input_tokens", "f8"),
     ("mean_output_tokens", "f8"),
     ("mean_gamma", "f8"),
+    ("average_request", "f8"),  # unit of E: J g/kWh of an average request alone on a GPU at the mean intensity
     ("low_g_per_kwh", "f8"),  # edges of the carbon levels
     ("high_g_per_kwh", "f8"),
     ("kv_capacity_tokens", "i8"),
@@ -235,10 +234,10 @@ HISTOGRAM_BINS = SUB_BINS * OCTAVES
 class Risk(NamedTuple):
     """The learned SLO-risk model: log odds of a miss as a sum of three tables over bins; empty arrays where the closed form of docs/model.md is used."""
 
-    edges: Array  # float64 (5, 2**k - 1), upper bin edges of input, output, present, waiting, ahead; padded with inf
+    edges: Array  # float64 (5, 2**k - 1), upper bin edges of input, output, residents, waiting, ahead; padded with inf
     request: Array  # float64 (12, bins, bins): tier * 3 + role, input, output
-    queue: Array  # float64 (36, bins, bins): (tier * 3 + role) * 3 + gate, present, waiting
-    prompts: Array  # float64 (36, bins, bins): the same, present, ahead
+    queue: Array  # float64 (36, bins, bins): (tier * 3 + role) * 3 + gate, residents, waiting
+    prompts: Array  # float64 (36, bins, bins): the same, residents, ahead
 
 
 class State(NamedTuple):
@@ -253,6 +252,7 @@ class State(NamedTuple):
     live: Array  # LIVE (capacity,)
     free: Array  # int32 (capacity,): unused entries of `live`, a stack of clock.free
     power_w: Array  # float64 (max_batch + 1,): Eq. 2 by members
+    share_w: Array  # float64: from a queue's `share_at` on, what one more request would draw there by those present, P(u) / batch
     finish_at: Array  # int64 (n_gpus, max_batch): heap of decode iterations at which sequences end
     finish_who: Array  # int32 (n_gpus, max_batch): whose they are
     tree: Array  # int64: 8-ary min trees, of leap ends and of residents a queue

@@ -14,6 +14,10 @@ from caps_fast.containers import mintree
 from caps_fast.policy import TRAITS, is_gated
 
 
+FIRST_ROOM = 65_536  # live requests
+DOUBLED_UP_TO = 262_144  # from there on room grows by quarters: memory counts for more than copying
+
+
 class Means(NamedTuple):
     """What a scheduler knows of the workload in advance."""
 
@@ -37,16 +41,20 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
             room_tree[offset : offset + end - first] = -(config.cluster.kv_capacity_tokens or 0)
             _close(room_tree, levels, offset)
     setup = _setup(config, policy, monitor, means)
+    queues = _queues(ranges)
+    share_w = [_share_table(config, end - first) for first, end, _ in ranges] if layout == "pools" else []
+    queues["share_at"] = np.cumsum([0, *map(len, share_w[:-1])]) if share_w else 0
     return State(
         clock=np.zeros(1, arrays.CLOCK),
         setup=setup,
         tiers=_tiers(config),
-        queues=_queues(ranges),
+        queues=queues,
         gpus=_gpus(config, ranges),
         pools=np.zeros(len(config.cluster.pools), arrays.POOL),
         live=np.zeros(0, arrays.LIVE),
         free=np.zeros(0, np.int32),
-        power_w=_power_table(setup[0]),
+        power_w=_power_table(config, np.arange(config.cluster.max_batch + 1)),
+        share_w=np.concatenate([*share_w, np.zeros(0)]),
         finish_at=np.zeros((gpus, config.cluster.max_batch), np.int64),
         finish_who=np.zeros((gpus, config.cluster.max_batch), np.int32),
         tree=tree,
@@ -74,7 +82,7 @@ def with_room(state: State, incoming: int) -> State:
     free, before = int(state.clock[0]["free"]), len(state.live)
     if free >= incoming:
         return state
-    more = max(incoming - free, before // 2)
+    more = max(incoming - free, before if before < DOUBLED_UP_TO else before // 4, FIRST_ROOM)
     live = np.zeros(before + more, arrays.LIVE)
     live[:before] = state.live
     stack = np.zeros(before + more, np.int32)
@@ -107,13 +115,14 @@ def _close(tree: Array, levels: Array, offset: int) -> None:
 def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Means) -> Array:
     setup = np.zeros(1, arrays.SETUP)
     gpu, cluster, trace = config.gpu, config.cluster, monitor.trace
-    fields = {name: getattr(gpu, name) for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token", "power_exponent")}
-    fields |= {"idle_w": gpu.idle_w * gpu.gpus_per_replica, "peak_w": gpu.peak_w * gpu.gpus_per_replica}
+    fields = {name: getattr(gpu, name) for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token")}
     fields |= {"mean_input_tokens": means.input_tokens, "mean_output_tokens": means.output_tokens}
     fields |= {"control_step_s": config.control_step_s, "sample_step_s": math.inf, "forecast_step_s": monitor.forecast.step_s}
     within = (trace.times_s < config.horizon_s) & (np.append(trace.times_s[1:], np.inf) > 0)
     fields["low_g_per_kwh"], fields["high_g_per_kwh"] = np.quantile(trace.g_per_kwh[within], [1 / 3, 2 / 3])
     fields["mean_gamma"] = max(trace.integral(0.0, config.horizon_s) / config.horizon_s, 1e-9)
+    tau_s = gpu.prefill_s_per_token * means.input_tokens + (gpu.decode_base_s + gpu.decode_s_per_seq) * means.output_tokens
+    fields["average_request"] = fields["mean_gamma"] * float(_power_table(config, np.ones(1))[0]) * tau_s
     fields |= {"kv_capacity_tokens": cluster.kv_capacity_tokens or 0, "max_batch": cluster.max_batch}
     fields["chunk_tokens"] = cluster.chunk_tokens if cluster.prefill == "chunked" else 0
     fields |= {"preempts": TRAITS[type(policy)].preempts(policy), "gated": is_gated(type(policy))}
@@ -159,7 +168,14 @@ def _gpus(config: scenario.Scenario, ranges: list[tuple[int, int, int]]) -> Arra
     return gpus
 
 
-def _power_table(setup: Any) -> Array:
-    """Eq. 2 by members: float64 (max_batch + 1,)."""
-    load = np.arange(setup["max_batch"] + 1) / setup["max_batch"]
-    return np.asarray(setup["idle_w"] + (setup["peak_w"] - setup["idle_w"]) * load ** setup["power_exponent"])
+def _power_table(config: scenario.Scenario, members: Array) -> Array:
+    """Eq. 2 by members, a whole replica."""
+    gpu = config.gpu
+    load = members / config.cluster.max_batch
+    return np.asarray(gpu.gpus_per_replica * (gpu.idle_w + (gpu.peak_w - gpu.idle_w) * load**gpu.power_exponent))
+
+
+def _share_table(config: scenario.Scenario, gpus: int) -> Array:
+    """What one more request would draw in a pool, by those present: float64 (slots + 1,)."""
+    batch = np.minimum(1 + np.arange(gpus * config.cluster.max_batch + 1) / gpus, config.cluster.max_batch)
+    return _power_table(config, batch) / batch

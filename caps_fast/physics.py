@@ -1,19 +1,11 @@
-"""Power, iteration time and the integral of carbon intensity."""
+"""Iteration time and the integral of carbon intensity."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import State
-
-
-@inlined
-def power_w(setup: Any, batch: float) -> float:
-    """Draw of a GPU with `batch` members, Eq. 2."""
-    utilization = batch / setup["max_batch"]
-    return setup["idle_w"] + (setup["peak_w"] - setup["idle_w"]) * utilization ** setup["power_exponent"]
 
 
 @inlined

@@ -150,7 +150,7 @@ def parameters(config: scenario.Scenario) -> dict[str, Any]:
 
 def collect(config: scenario.Scenario, state: State, trace: CarbonTrace, end_s: float, done: list[Array] | None) -> Result:
     """The result of a finished simulation."""
-    idle_w = float(state.setup[0]["idle_w"])
+    idle_w = float(state.power_w[0])
     gpus = config.cluster.gpus
     idle_s = gpus * end_s - float(state.pools["busy_s"].sum())
     idle_intensity = gpus * trace.integral(0.0, end_s) - float(state.pools["busy_intensity"].sum())

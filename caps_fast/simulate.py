@@ -88,11 +88,12 @@ class Group:
 
     def take(self, requests: Array, on_progress: Callable[[int], object] | None = None) -> None:
         """Take the next block of the workload in."""
-        if len(self.held) and len(requests) and self.held["arrival_s"][-1] < requests["arrival_s"][0]:
-            self._feed(float(requests["arrival_s"][0]), on_progress)
-            self.held = requests
-        else:
+        if len(self.held) and self.held["arrival_s"][-1] == requests["arrival_s"][0]:
             self.held = np.concatenate([self.held, requests])
+            return
+        if len(self.held):
+            self._feed(float(requests["arrival_s"][0]), on_progress)
+        self.held = requests
 
     def finish(self, on_progress: Callable[[int], object] | None = None) -> list[Result]:
         """Play to the end and close the books."""

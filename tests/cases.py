@@ -122,7 +122,7 @@ def play_fast(case: Case, block: int = 10**9) -> Result:
     policy = make_policy(case.config)
     state = pack(case.config, policy, layout_of(policy, case.config), case.monitor, case.means)
     state.setup["record"] = 1
-    state.setup["mean_gamma"] = GAMMA_MEAN
+    state.setup["average_request"] *= GAMMA_MEAN / state.setup["mean_gamma"]
     compile_for(policy, state)
     run = Run(case.config, policy, case.monitor, state, [])
     at = 0

@@ -16,7 +16,28 @@ from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.pack import Means
 from cases import Case
 
-FIRST_COME = {  # one queue in order of arrival over all GPUs, no deadline in the way, a control step that costs nothing
+LIMITS = ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s", "roles")
+TIERS = {
+    "gold": (0.5, None, None, None, "LP/CP"),
+    "silver": (1.0, None, None, None, "LP/CP"),
+    "bronze": (None, None, 86400.0, 2.0, "LP/CP/BP"),
+}
+FIXED: dict[str, Any] = {  # what calibration may change in the preset
+    "gpu.prefill_s_per_token": 2e-4,
+    "gpu.decode_base_s": 0.03,
+    "gpu.decode_s_per_seq": 5e-4,
+    "gpu.decode_s_per_context_token": 0.0,
+    "gpu.idle_w": 100.0,
+    "gpu.peak_w": 400.0,
+    "gpu.power_exponent": 0.7,
+    "cluster.prefill": "chunked",
+    "cluster.chunk_tokens": 512,
+    "policy.queueing": None,
+    "policy.plan_margin": 1.5,
+    "monitor.gate_quantile": 0.5,
+    **{f"slo.{tier}.{name}": limit for tier, limits in TIERS.items() for name, limit in zip(LIMITS, limits, strict=True)},
+}
+FIRST_COME = FIXED | {  # one queue in order of arrival over all GPUs, no deadline in the way, a control step that costs nothing
     "policy.name": "edf",
     "predictor.source": "declared",
     "days": 3660,

@@ -48,20 +48,33 @@ def push_and_pop(s, entries, keys, taken):
             queue.push(s, 0, r)
 
 
-@given(data=st.data(), leaves=st.one_of(st.integers(1, 20), st.sampled_from([63, 64, 65, 512, 513, 700])))
-def test_min_tree_finds_the_first_smallest(data: st.DataObject, leaves: int) -> None:
-    values = st.one_of(st.integers(0, 3).map(float), st.just(math.inf), st.floats(-1e9, 1e9))
+WHOLE_NUMBERS = st.one_of(st.integers(0, 3), st.integers(-(10**9), 0), st.just(mintree.NEVER))  # residents, free tokens, nothing
+TIMES = st.one_of(st.sampled_from([0.0, 1.0, math.inf]), st.floats(0, 1e9)).map(lambda t_s: int(np.float64(t_s).view(np.int64)))
+
+
+LEAVES = st.one_of(st.integers(1, 20), st.sampled_from([63, 64, 65, 512, 513, 700]))
+
+
+@given(data=st.data(), leaves=LEAVES, values=st.sampled_from([WHOLE_NUMBERS, TIMES]))
+def test_min_tree_finds_the_first_smallest(data: st.DataObject, leaves: int, values: st.SearchStrategy[int]) -> None:
     puts = data.draw(st.lists(st.tuples(st.integers(0, leaves - 1), values), min_size=1, max_size=200))
     levels, size = mintree.plan([3, leaves])  # not the first of its array: offsets count
-    tree = np.full(size, np.inf)
-    found = np.zeros((len(puts), 2))
+    tree = np.full(size, mintree.NEVER)
+    found = np.zeros((len(puts), 2), np.int64)
     put_all(tree, levels[1], np.array([leaf for leaf, _ in puts]), np.array([value for _, value in puts]), found)
-    plain = np.full(leaves, np.inf)
+    plain = np.full(leaves, mintree.NEVER)
     for (leaf, value), (smallest, where) in zip(puts, found, strict=True):
         plain[leaf] = value
         assert smallest == plain.min()
         assert where == plain.argmin()
-    assert (tree[: levels[1, 0]] == np.inf).all(), "wrote into the tree before it"
+    assert (tree[: levels[1, 0]] == mintree.NEVER).all(), "wrote into the tree before it"
+
+
+@given(times_s=st.lists(st.floats(0, math.inf), min_size=2, max_size=10))
+def test_bits_of_times_order_like_times(times_s: list[float]) -> None:
+    bits = np.array(times_s).view(np.int64)
+    np.testing.assert_array_equal(np.argsort(bits, kind="stable"), np.argsort(times_s, kind="stable"))
+    assert (bits < mintree.NEVER).all()
 
 
 @given(counts=st.lists(st.integers(1, 5000), min_size=1, max_size=6))

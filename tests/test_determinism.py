@@ -16,6 +16,7 @@ from caps_fast import scenario
 from caps_fast.results import Result
 from caps_fast.simulate import Recording, simulate, simulate_group, workload_key
 from cases import POLICIES, Case, cases, play_fast
+from plain import FIXED
 
 REQUESTS = Recording(requests=True)
 BLIND_TO_CARBON = ("round-robin", "edf", "slo-aware", "caps-no-carbon")
@@ -35,8 +36,8 @@ def assert_same_bits(one: Result, other: Result) -> None:
 
 def day(policy: str, **changes: Any) -> scenario.Scenario:
     """An hour of the paper's cluster at a rate that fills it now and then."""
-    base = {"policy.name": policy, "predictor.source": "declared", "days": 1 / 24, "seed": 3, "cluster.max_batch": 8, "slo.bronze.e2e_s": 1800.0}
-    base |= {"monitor.forecast": "noisy", "policy.plan_every_s": 60.0}
+    base = FIXED | {"policy.name": policy, "predictor.source": "declared", "days": 1 / 24, "seed": 3}
+    base |= {"cluster.max_batch": 8, "slo.bronze.e2e_s": 1800.0, "monitor.forecast": "noisy", "policy.plan_every_s": 60.0}
     return scenario.preset("paper").replace(base | {name.replace("__", "."): value for name, value in changes.items()})
 
 

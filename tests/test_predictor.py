@@ -25,7 +25,7 @@ from caps_fast.predictor.scores import auroc, coverage, earlier_medians, length_
 from caps_fast.workload.synthetic import TASKS, SyntheticWorkload
 from caps_fast.workload.tasks import task_of_prompt, tasks_of_prompts
 
-SMALL = scenario.preset("paper").replace({"predictor.train_requests": 4000, "workload.tenants": 12})
+SMALL = scenario.preset("measured").replace({"predictor.train_requests": 4000, "workload.tenants": 12})
 ODD = [0.0, -0.0, 1e-35, -1e-35, 1e-300, math.inf, -math.inf, math.nan, 1e300, -1.0, 7.0, 1e9]
 
 

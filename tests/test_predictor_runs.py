@@ -26,8 +26,8 @@ from caps_fast.scenario import Scenario
 from caps_fast.simulate import simulate, simulate_group
 from caps_fast.workload.synthetic import TASKS
 
-SMALL = scenario.preset("paper").replace(
-    {"days": 0.02, "drain_h": 48.0, "predictor.train_requests": 6000, "workload.tenants": 12, "predictor.source": "learned", "policy.name": "caps"}
+SMALL = scenario.preset("measured").replace(
+    {"days": 0.02, "drain_h": 48.0, "predictor.train_requests": 20_000, "workload.tenants": 12, "predictor.source": "learned", "policy.name": "caps"}
 )
 AZURE = Path(__file__).parent.parent.parent / "shared" / "data" / "requests" / "AzureLLMInferenceTrace_conv.csv"
 
@@ -111,95 +111,9 @@ def test_risk_is_learnt(model: Model) -> None:
     quiet, busy = np.zeros((2, len(RISK_FEATURES)))
     quiet[3:], busy[3:] = [60, 100, 0.01, 0.0, 60], [60, 100, 3.0, 2.0, 90_000]
     quiet[0], busy[0] = arrays.SILVER, arrays.SILVER
-    assert model.risks["tiers"].predict(quiet[None])[0] < 0.1 < 0.8 < model.risks["tiers"].predict(busy[None])[0]
-
-
-# ------------------------------------------------ model files
-
-
-def test_model_file_round_trip(model: Model, model_file: Path) -> None:
-    again = load(model_file)
-    assert again.length.key == model.length.key
-    assert again.length.widen == model.length.widen
-    assert again.scores == json.loads(json.dumps(model.scores))
-    rows = np.random.default_rng(0).uniform(0, 500, (1000, len(RISK_FEATURES)))
-    for name, risk in model.risks.items():
-        assert (again.risks[name].predict(rows) == risk.predict(rows)).all()
-    second = model_file.with_name("second.npz")
-    save(again, second)
-    assert second.read_bytes() == model_file.read_bytes()
-
-
-def test_truncated_model(model_file: Path) -> None:
-    content = model_file.read_bytes()
-    for share in (0.0, 0.1, 0.5, 0.9, 0.999):
-        model_file.write_bytes(content[: int(share * len(content))])
-        with pytest.raises(InputError, match=r"model\.npz: .*expected a model written by caps-fast train"):
-            load(model_file)
-    for at in range(0, len(content), len(content) // 20):
-        model_file.write_bytes(content[:at] + b"\xff\x00\xaa" + content[at + 3 :])
-        try:
-            load(model_file)
-        except InputError as error:
-            assert "\n" not in str(error)
-
-
-def test_foreign_models(model_file: Path, tmp_path: Path) -> None:
-    foreign = tmp_path / "foreign.npz"
-    np.savez(foreign, weights=np.zeros(3))
-    with pytest.raises(InputError, match=r"foreign\.npz: no header"):
-        load(foreign)
-    pickled = tmp_path / "pickled.npz"
-    np.savez(pickled, header=np.array([{"format": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match="not a model"):
-        load(pickled)
-    text = tmp_path / "lightgbm.txt"
-    text.write_text("tree\nversion=v4\n")
-    with pytest.raises(InputError, match="not a model"):
-        load(text)
-    with pytest.raises(InputError, match="cannot be read"):
-        load(tmp_path / "absent.npz")
-    with pytest.raises(InputError):
-        load(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda header: header.update(version=2), "caps-fast predictor version 2: expected caps-fast predictor version 1"),
-        (lambda header: header.update(format="xgboost"), "xgboost version 1: expected"),
-        (lambda header: header["features"].update(length=["input_tokens"]), "length model of features input_tokens: expected input_tokens, turns"),
-        (lambda header: header["features"].pop("risk"), "risk model of features none: expected tier, role"),
-        (lambda header: header.pop("lag_s"), "'lag_s' is missing or damaged"),
-        (lambda header: header.update(risks=["tiers", "others"]), "risk.others"),
-    ],
-)
-def test_other_versions_and_features(model_file: Path, change: Any, said: str) -> None:
-    with np.load(model_file) as archive:
-        content = {name: archive[name] for name in archive.files}
-    header = json.loads(str(content["header"]))
-    change(header)
-    content["header"] = np.array(json.dumps(header))
-    np.savez(model_file, **content)
-    with pytest.raises(InputError, match=said):
-        load(model_file)
-
-
-@pytest.mark.parametrize("name", ["length.median.table.0", "length.low.edges.3", "risk.tiers.table.2"])
-def test_damaged_tables(model_file: Path, name: str) -> None:
-    with np.load(model_file) as archive:
-        content = {key: archive[key] for key in archive.files}
-    content[name] = content[name][..., ::-1][..., 1:]
-    np.savez(model_file, **content)
-    with pytest.raises(InputError, match=name):
-        load(model_file)
-
-
-def test_saving_where_one_cannot(model: Model, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
-        save(model, tmp_path / "file" / "model.npz")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+    low, high = model.risks["tiers"].predict(np.array([quiet, busy]))
+    assert low < 0.1
+    assert high > 0.9
 
 
 # ------------------------------------------------ on demand
@@ -207,7 +121,13 @@ def test_saving_where_one_cannot(model: Model, tmp_path: Path) -> None:
 
 def test_what_a_model_depends_on() -> None:
     same = [{"seed": 4}, {"workload.rate_rps": 3.0}, {"days": 3.0}, {"policy.beta": 2.0}, {"gpu.idle_w": 50.0}, {"carbon.day_to_day_sd": 0.2}]
-    other = [{"cluster.split": "6/10/8"}, {"slo.gold.ttft_s": 0.7}, {"gpu.decode_base_s": 0.05}, {"workload.tenants": 13}, {"predictor.train_days": 2.0}]
+    other = [
+        {"cluster.split": "6/10/8"},
+        {"slo.gold.ttft_s": 0.7},
+        {"gpu.decode_base_s": 0.05},
+        {"workload.tenants": 13},
+        {"predictor.train_days": 2},
+    ]
     key = key_of(SMALL, "tiers")
     assert all(key_of(SMALL.replace(change), "tiers") == key for change in same)
     assert all(key_of(SMALL.replace(change), "tiers") != key for change in other)
@@ -280,15 +200,14 @@ def trace_of(path: Path, columns: str, rows: int = 3000) -> Scenario:
     rng = np.random.default_rng(3)
     lines = [columns]
     for i in range(rows):
-        cells: dict[str, Any] = {"at": i * 0.5, "in": int(rng.integers(10, 900)), "out": 50 + 400 * (i % 3), "who": f"t{i % 3}", "conv": f"c{i % 500}"}
+        cells: dict[str, Any] = {"at": i / 2, "in": int(rng.integers(10, 900)), "out": 50 + 400 * (i % 3), "who": f"t{i % 3}", "conv": f"c{i % 500}"}
         cells["prompt"] = ("You are a Python developer", "Classify the sentiment", "Write a story")[i % 3]
         lines.append(",".join(str(cells[name]) for name in columns.split(",")))
     path.write_text("\n".join(lines) + "\n")
     named = {"at": "time", "in": "input_tokens", "out": "output_tokens", "who": "tenant", "conv": "session", "prompt": "system_prompt"}
     given = {named[name]: name for name in columns.split(",")}
-    return SMALL.replace(
-        {"workload.trace": str(path), "workload.rate_rps": None, "workload.trace_columns": given, "workload.trace_time_unit": "s", "predictor.train_share": 0.5}
-    )
+    read = {"workload.trace": str(path), "workload.rate_rps": None, "workload.trace_columns": given, "workload.trace_time_unit": "s"}
+    return SMALL.replace({**read, "predictor.train_share": 0.5})
 
 
 def test_a_trace_with_text_and_tenants(tmp_path: Path) -> None:
@@ -315,7 +234,7 @@ def test_a_trace_without_text_still_works(tmp_path: Path) -> None:
 
 def test_a_trace_too_short_to_learn_from(tmp_path: Path) -> None:
     config = trace_of(tmp_path / "trace.csv", "at,in,out", rows=400)
-    with pytest.raises(InputError, match=r"trace\.csv: 200 requests to learn from in the first 50% \(predictor\.train_share\): expected at least 500"):
+    with pytest.raises(InputError, match=r"trace\.csv: 200 requests to learn from in the first 50% \(predictor.*at least 500"):
         train.lessons_of(config)
 
 
@@ -350,12 +269,12 @@ def app() -> typer.Typer:
     return found
 
 
-SET = ["--set", "predictor.train_requests=6000", "--set", "workload.tenants=12", "--set", "days=0.02"]
+SET = ["--set", "predictor.train_requests=20000", "--set", "workload.tenants=12", "--set", "days=0.02"]
 
 
 def test_train_command(shelf: Path, model: Model, tmp_path: Path) -> None:
     out = tmp_path / "model.npz"
-    ran = CliRunner().invoke(app(), ["train", "paper", *SET, "--out", str(out)])
+    ran = CliRunner().invoke(app(), ["train", "measured", *SET, "--out", str(out)])
     assert ran.exit_code == 0, ran.output
     for said in ("MAPE", "the paper's", "38.6", "AUROC", "0.87", "predicted %", "80 % interval covers"):
         assert said in ran.stdout
@@ -363,7 +282,7 @@ def test_train_command(shelf: Path, model: Model, tmp_path: Path) -> None:
 
 
 def test_train_command_as_json_and_elsewhere(shelf: Path, model: Model, tmp_path: Path) -> None:
-    ran = CliRunner().invoke(app(), ["train", *SET, "--json", "--evaluate", "workload.output_log_mean=5.8"])
+    ran = CliRunner().invoke(app(), ["train", "measured", *SET, "--json", "--evaluate", "workload.output_log_mean=5.8"])
     assert ran.exit_code == 0, ran.output
     shift = json.loads(ran.stdout)["shift"]
     assert shift["this model"]["mape"] > shift["its own model"]["mape"]
@@ -373,7 +292,7 @@ def test_train_command_as_json_and_elsewhere(shelf: Path, model: Model, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere.toml"], "nowhere.toml"),
+        (["--evaluate", "nowhere.toml"], "nowhere.toml"),
         (["--set", "predictor.train_days=-1"], "predictor.train_days"),
         (["--trace", "nowhere.csv"], "nowhere.csv"),
         (["--out", "/nowhere/at/all/model.npz"], "does not exist"),
@@ -383,7 +302,7 @@ def test_train_command_as_json_and_elsewhere(shelf: Path, model: Model, tmp_path
 def test_bad_input_of_the_command(
     shelf: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["caps-fast", "train", *SET, *arguments])
+    monkeypatch.setattr(sys, "argv", ["caps-fast", "train", "measured", *SET, *arguments])
     monkeypatch.setattr("caps_fast.cli.MODULES", ("train", "run"))
     with pytest.raises(SystemExit) as stopped:
         main()

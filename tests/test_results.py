@@ -17,6 +17,7 @@ from caps_fast.arrays import Array
 from caps_fast.engine.ledger import bin_of
 from caps_fast.results import Result, bin_edges_s, histogram_quantile
 from caps_fast.simulate import Recording, simulate
+from plain import FIXED
 
 STATED_ERROR = 0.004
 TPOT_S = (pl.col("finished_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1)
@@ -95,7 +96,7 @@ def test_no_quantile_of_nothing() -> None:
 @cache
 def run_of(policy: str, drain_h: float = 48.0) -> Result:
     """A quarter of a loaded day."""
-    changes = {"policy.name": policy, "predictor.source": "declared", "days": 0.25, "drain_h": drain_h}
+    changes = FIXED | {"policy.name": policy, "predictor.source": "declared", "days": 0.25, "drain_h": drain_h}
     changes |= {"cluster.max_batch": 8, "slo.silver.tpot_s": 0.034, "slo.bronze.e2e_s": 14400}
     return simulate(scenario.preset("paper").replace(changes), Recording(requests=True))
 

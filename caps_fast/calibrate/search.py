@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 
 from caps_fast.calibrate.loss import Simulate, loss, measure
@@ -20,6 +22,12 @@ from caps_fast.simulate import simulate_group
 
 PRESENT = " is set"
 """Suffix of the search parameter that says whether an optional field has a value."""
+
+
+SCOUTS = 16
+"""Trials around the start before the sampler takes over."""
+STRIDE, FLIP = 0.12, 0.1
+"""A scout strays from the start by this share of a field's range (standard deviation), and tries another choice with this probability."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,11 @@ def search(task: Task, trials: int, out: str | Path, on_trial: Callable[[int, fl
     """
     study = _study(task, Path(out))
     finished = [trial for trial in study.trials if trial.state.is_finished()]
-    if not finished:
-        study.enqueue_trial(_start(task), skip_if_exists=True)
+    if not study.trials:
+        study.enqueue_trial(_start(task))
+        rng = np.random.default_rng(0)
+        for _ in range(SCOUTS):
+            study.enqueue_trial(_near(task, _start(task), rng))
     study.sampler = _sampler(len(finished))
 
     def objective(trial: optuna.Trial) -> float:
@@ -107,6 +118,23 @@ def _start(task: Task) -> dict[str, Any]:
     return start
 
 
+def _near(task: Task, start: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """A point near the starting point."""
+    near = dict(start)
+    for field, bound in task.bounds.items():
+        if bound.range is None:
+            if rng.random() < FLIP:
+                near[field] = bound.choices[rng.integers(len(bound.choices))]
+            continue
+        if field not in start:
+            continue
+        low, high = (math.log(edge) if bound.log else edge for edge in bound.range)
+        at = (math.log(start[field]) if bound.log else start[field]) + STRIDE * (high - low) * rng.standard_normal()
+        value = min(max(math.exp(at) if bound.log else at, bound.range[0]), bound.range[1])
+        near[field] = round(value) if bound.kind == "int" else value
+    return near
+
+
 def _complete(study: optuna.Study) -> bool:
     return any(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
 
@@ -114,7 +142,7 @@ def _complete(study: optuna.Study) -> bool:
 def _sampler(done: int) -> optuna.samplers.TPESampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=done, multivariate=True, group=True, n_startup_trials=10)
+        return optuna.samplers.TPESampler(seed=done, multivariate=True, group=True, n_startup_trials=SCOUTS)
 
 
 def _study(task: Task, out: Path) -> optuna.Study:

@@ -139,9 +139,7 @@ def _tell_tuned(found: Tuned, as_json: bool) -> None:
         print(json.dumps({name: value if isinstance(value, int | float) else value.to_dicts() for name, value in asdict(found).items()}))
         return
     failed = f" ({found.failed} failed)" if found.failed else ""
-    print(
-        f"{found.front.height} settings that none of {found.trials} trials{failed} beats; {found.still_front} of them still stand on the held-out seeds"
-    )
+    print(f"{found.front.height} settings that none of {found.trials} trials{failed} beats; {found.still_front} stand on the held-out seeds")
     print(text_table(found.front))
     print("\nthe scenario as given:")
     print(text_table(found.as_given))

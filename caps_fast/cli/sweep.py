@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def sweep(
     file: Annotated[Path, typer.Argument(help="a sweep in TOML, such as sweeps/paper.toml")],
-    out: Out = "",
+    out: Annotated[str | None, typer.Option(help="folder for the results, or an object store's URL [default: results/NAME]")] = None,
     dry_run: DryRun = False,
     jobs: Jobs = 0,
     backend: Backend = "threading",
@@ -43,10 +43,9 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Run the sweep that FILE describes. Killed or interrupted, the same command goes on with what is missing."""
-    from caps_fast.sweep import Workers
-    from caps_fast.sweep.file import read
+    from caps_fast.sweep import Workers, load
 
-    _run(read(file), out or f"results/{file.stem}", Workers(jobs, backend, address), (dry_run, retry_failed, fresh, as_json))
+    _run(load(file), out or f"results/{file.stem}", Workers(jobs, backend, address), (dry_run, retry_failed, fresh, as_json))
 
 
 def grid(

@@ -13,7 +13,6 @@ from caps_fast._jit import inlined
 from caps_fast.arrays import BP, BRONZE, CP, GOLD, LP, Risk, State
 from caps_fast.containers.queue import peek
 from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot_below, slot_start_s
-from caps_fast.physics import power_w
 from caps_fast.policies.risk import CLOSED_FORM, bin_of, load_of, log_odds, logistic
 from caps_fast.policy import policy, rules
 
@@ -38,7 +37,7 @@ class Caps(NamedTuple):
 class Expected(NamedTuple):
     """What a request would meet in a pool."""
 
-    batch: float
+    present: int  # residents and waiting requests before it, at most those that fill all slots
     step_s: float
     hold_s: float
     ttft_s: float
@@ -75,18 +74,10 @@ def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: 
         in_pool = logistic(log_odds(policy.learned, tier, s.queues[q]["role"], bins, request["input_tokens"], load_of(q, s)))
         violation = 1.0 - (1.0 - violation) * (1.0 - in_pool)
     tau_s = setup["prefill_s_per_token"] * request["input_tokens"] + expected.step_s * output_tokens
-    energy_j = power_w(setup, expected.batch) / expected.batch * tau_s
+    energy_j = s.share_w[s.queues[q]["share_at"] + expected.present] * tau_s
     gamma = s.queues[q]["start_g_per_kwh"] if s.queues[q]["role"] == BP else s.clock[0]["gamma"]
     goodput = output_tokens * (1.0 - violation) / setup["mean_output_tokens"]
-    return policy.alpha * goodput - policy.beta * gamma * energy_j / _average_request(setup) - policy.lambda_ * violation
-
-
-@inlined
-def _average_request(setup: Any) -> float:
-    """Carbon (in J g/kWh) of an average request alone on a GPU at the mean intensity: the unit of E."""
-    step_s = setup["decode_base_s"] + setup["decode_s_per_seq"]
-    tau_s = setup["prefill_s_per_token"] * setup["mean_input_tokens"] + step_s * setup["mean_output_tokens"]
-    return setup["mean_gamma"] * power_w(setup, 1.0) * tau_s
+    return policy.alpha * goodput - policy.beta * gamma * energy_j / setup["average_request"] - policy.lambda_ * violation
 
 
 @inlined
@@ -104,11 +95,11 @@ def expect(t_s: float, input_tokens: int, output_tokens: float, q: int, s: State
     gpus = queue["end_gpu"] - queue["first_gpu"]
     slots = gpus * setup["max_batch"]
     present = queue["residents"] + queue["waiting"]
-    batch = float(setup["max_batch"])
+    filled = slots
     hold_s = 0.0
     queueing_s = 0.0 if present < slots else (queue["waiting"] + 1) * service_s(setup) / slots
     if queue["open"]:
-        batch = min(1.0 + present / gpus, batch)
+        filled = min(present, slots)
     else:
         hold_s = max(queue["start_s"] - t_s, 0.0)
     prompt_tokens = queue["prompt_tokens"] + queue["waiting_prompt_tokens"]
@@ -116,11 +107,11 @@ def expect(t_s: float, input_tokens: int, output_tokens: float, q: int, s: State
         hold_s += queueing_s
         queueing_s = 0.0
         prompt_tokens = queue["prompt_tokens"]
-    step_s = setup["decode_base_s"] + setup["decode_s_per_seq"] * batch
+    step_s = setup["decode_base_s"] + setup["decode_s_per_seq"] * min(1.0 + filled / gpus, setup["max_batch"])
     ahead_tokens = input_tokens + prompt_tokens / gpus
     rounds = max(1.0, ahead_tokens / setup["chunk_tokens"]) if setup["chunk_tokens"] > 0 else 1.0
     ttft_s = hold_s + queueing_s + (rounds + 0.5) * step_s + setup["prefill_s_per_token"] * ahead_tokens
-    return Expected(batch, step_s, hold_s, ttft_s, ttft_s + (output_tokens - 1.0) * step_s)
+    return Expected(filled, step_s, hold_s, ttft_s, ttft_s + (output_tokens - 1.0) * step_s)
 
 
 @inlined
@@ -141,8 +132,7 @@ def _kept(expected_s: float, limit_s: float, k: float) -> float:
     """Probability that a limit is kept."""
     if limit_s == math.inf:
         return 1.0
-    odds = min(expected_s / limit_s, 1e6) ** k
-    return 1.0 - odds / (1.0 + odds)
+    return 1.0 / (1.0 + min(expected_s / limit_s, 1e6) ** k)
 
 
 @rules.order(Caps)

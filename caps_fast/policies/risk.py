@@ -21,9 +21,9 @@ class Load(NamedTuple):
     """A pool's load as the risk model sees it."""
 
     gate: int  # OPEN; BACKLOG: open, held work is waiting; CLOSED
-    present: float  # residents and waiting requests a slot
-    waiting: float  # waiting requests a slot
-    prompt_tokens: float  # prompt tokens still to be processed, a GPU
+    residents: float  # a slot
+    waiting: float  # requests a slot
+    prompt_tokens: float  # still to be processed, a GPU: of residents, and of waiting requests unless they are held
 
 
 @inlined
@@ -35,8 +35,10 @@ def load_of(q: int, s: State) -> Load:
     gate = CLOSED
     if queue["open"]:
         gate = BACKLOG if queue["backlog"] else OPEN
-    prompt_tokens = (queue["waiting_prompt_tokens"] + queue["prompt_tokens"]) / gpus
-    return Load(gate, (queue["residents"] + queue["waiting"]) * per_slot, queue["waiting"] * per_slot, prompt_tokens)
+    prompt_tokens = queue["prompt_tokens"]
+    if gate == OPEN:
+        prompt_tokens += queue["waiting_prompt_tokens"]
+    return Load(gate, queue["residents"] * per_slot, queue["waiting"] * per_slot, prompt_tokens / gpus)
 
 
 @inlined
@@ -45,7 +47,7 @@ def bin_of(edges: Array, feature: int, value: Any) -> int:
     at = 0
     half = (edges.shape[1] + 1) >> 1
     while half > 0:
-        at += half if edges[feature, at + half - 1] < value else 0
+        at += half * np.int64(edges[feature, at + half - 1] < value)  # no branch: it could not be predicted
         half >>= 1
     return at
 
@@ -55,10 +57,10 @@ def log_odds(risk: Risk, tier: int, role: int, request_bins: tuple[int, int], in
     """Log odds that a request of that tier and those bins of input and predicted output misses its SLO in a pool of that role under that load."""
     context = tier * 3 + role
     loaded = context * 3 + load.gate
-    present = bin_of(risk.edges, 2, load.present)
+    residents = bin_of(risk.edges, 2, load.residents)
     waiting = bin_of(risk.edges, 3, load.waiting)
     ahead = bin_of(risk.edges, 4, input_tokens + load.prompt_tokens)
-    return risk.request[context, request_bins[0], request_bins[1]] + risk.queue[loaded, present, waiting] + risk.prompts[loaded, present, ahead]
+    return risk.request[context, request_bins[0], request_bins[1]] + risk.queue[loaded, residents, waiting] + risk.prompts[loaded, residents, ahead]
 
 
 @inlined

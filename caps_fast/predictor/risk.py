@@ -10,8 +10,8 @@ from caps_fast.arrays import Array, Risk
 from caps_fast.predictor.explore import RISK_FEATURES
 from caps_fast.predictor.forest import Tables, look_up, padded
 
-TIER, ROLE, GATE, INPUT, OUTPUT, PRESENT, WAITING, AHEAD = range(len(RISK_FEATURES))
-GROUPS = ((TIER, ROLE, INPUT, OUTPUT), (TIER, ROLE, GATE, PRESENT, WAITING), (TIER, ROLE, GATE, PRESENT, AHEAD))
+TIER, ROLE, GATE, INPUT, OUTPUT, RESIDENTS, WAITING, AHEAD = range(len(RISK_FEATURES))
+GROUPS = ((TIER, ROLE, INPUT, OUTPUT), (TIER, ROLE, GATE, RESIDENTS, WAITING), (TIER, ROLE, GATE, RESIDENTS, AHEAD))
 BINS = (8, 8, 8, 63, 63, 63, 63, 63)
 TIERS, ROLES, GATES = 4, 3, 3
 
@@ -33,7 +33,7 @@ class RiskModel:
         request, queue, prompts = self.forest.tables
         in_context = np.ix_(tier, role, gate)
         return Risk(
-            edges=padded([edges[feature] for feature in (INPUT, OUTPUT, PRESENT, WAITING, AHEAD)]),
+            edges=padded([edges[feature] for feature in (INPUT, OUTPUT, RESIDENTS, WAITING, AHEAD)]),
             request=np.ascontiguousarray(request[np.ix_(tier, role)].reshape(TIERS * ROLES, *request.shape[2:])),
             queue=np.ascontiguousarray(queue[in_context].reshape(TIERS * ROLES * GATES, *queue.shape[3:])),
             prompts=np.ascontiguousarray(prompts[in_context].reshape(TIERS * ROLES * GATES, *prompts.shape[3:])),

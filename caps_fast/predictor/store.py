@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +59,7 @@ def load(path: str | Path) -> Model:
     try:
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError, AttributeError, MemoryError):
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError, AttributeError, MemoryError, SyntaxError):
         raise InputError(f"{path}: not a model, or cut off: {EXPECTED}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}): {EXPECTED}") from None

@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from caps_fast import scenario
-from caps_fast.reproduce.plan import ONLY_BRONZE, RATE_RPS, TIER_ROLES
+from caps_fast.reproduce.plan import RATE_RPS, ROLES
+from caps_fast.reproduce.statistics import estimate
 
 Floats = NDArray[np.float64]
 
@@ -36,34 +37,23 @@ class Evidence:
         return scenario.preset(self.preset)
 
     @cached_property
-    def own(self) -> pl.DataFrame:
-        """Runs with the preset's own forecast and roles."""
-        ours = {"monitor.forecast": self.base.monitor.forecast} | dict(zip(TIER_ROLES, [tier.roles for tier in self.base.slo.all], strict=True))
-        return self._where(self.runs.filter(pl.col("preset") == self.preset), ours)
-
-    @cached_property
-    def headline(self) -> pl.DataFrame:
-        """Runs at 10 req/s on the preset's split, of the longest horizon."""
-        at_rate = self._where(self.own, {"rate_rps": RATE_RPS, "split": self.base.cluster.split})
-        return at_rate.filter(pl.col("days") == pl.col("days").max())
+    def roles(self) -> tuple[str, ...]:
+        """The preset's own roles, of pools and tiers."""
+        return (self.base.cluster.roles, *(tier.roles for tier in self.base.slo.all))
 
     def of(self, policy: str, metric: str, **fields: Any) -> Floats:
-        """A metric by seed. `fields` choose other runs than the headline's: `split`, `rate_rps`, or `forecast`, `roles`."""
+        """A metric by seed, of the runs that `chosen` finds; one NaN if there is none."""
         return _by_seed(self.chosen(policy, **fields), metric)
 
     def chosen(self, policy: str, **fields: Any) -> pl.DataFrame:
-        """The runs behind `of`, by seed."""
-        frame = self.headline
-        if "split" in fields or "rate_rps" in fields:
-            wanted = {"split": self.base.cluster.split, "rate_rps": RATE_RPS} | fields
-            frame = self._where(self.own, wanted)
-            frame = frame.filter(pl.col("days") == pl.col("days").min())
-        elif "forecast" in fields or "roles" in fields:
-            roles = fields.get("roles", tuple(tier.roles for tier in self.base.slo.all))
-            wanted = {"monitor.forecast": fields.get("forecast", self.base.monitor.forecast)} | dict(zip(TIER_ROLES, roles, strict=True))
-            frame = self._where(self.runs.filter(pl.col("preset") == self.preset), wanted)
-            frame = self._where(frame, {"rate_rps": RATE_RPS, "split": self.base.cluster.split}).filter(pl.col("days") == pl.col("days").max())
-        return frame.filter(pl.col("policy") == policy).unique("scenario_hash").sort("seed")
+        """The runs of a policy, by seed: at 10 req/s and as the preset says, unless `fields` (columns of the results, or `roles`) say otherwise.
+
+        Where a setting was run over several horizons, the longest one counts.
+        """
+        wanted = {"rate_rps": RATE_RPS, "split": self.base.cluster.split, "monitor.forecast": self.base.monitor.forecast}
+        wanted |= dict(zip(ROLES, fields.pop("roles", self.roles), strict=True)) | fields | {"preset": self.preset, "policy": policy}
+        found = self.runs.filter(*(pl.col(name) == value for name, value in wanted.items()))
+        return found.filter(pl.col("days") == pl.col("days").max()).unique("scenario_hash").sort("seed")
 
     def ratio(self, metric: str, policy: str, to: str, **fields: Any) -> Floats:
         """A metric over another policy's, by seed."""
@@ -72,11 +62,6 @@ class Evidence:
     def difference(self, metric: str, policy: str, to: str, **fields: Any) -> Floats:
         """A metric minus another policy's, by seed."""
         return self.of(policy, metric, **fields) - self.of(to, metric, **fields)
-
-    @cached_property
-    def only_bronze_held(self) -> bool:
-        """Whether the preset itself keeps Gold and Silver out of the batch pool."""
-        return all(set(tier.roles.split("/")) <= set(allowed.split("/")) for tier, allowed in zip(self.base.slo.all, ONLY_BRONZE, strict=True))
 
     @cached_property
     def cell_savings(self) -> pl.DataFrame:
@@ -92,6 +77,15 @@ class Evidence:
         """Means over seeds of `cell_savings`, largest first."""
         return self.cell_savings.group_by(CELL, maintain_order=True).agg(pl.col("saving").mean()).sort("saving", descending=True)
 
+    @cached_property
+    def savings_with_intervals(self) -> pl.DataFrame:
+        """Figure 3a: preset, level, category, tier, saving, low, high."""
+        rows = []
+        for key, cell in self.cell_savings.group_by(CELL, maintain_order=True):
+            found = estimate(cell["saving"].to_numpy())
+            rows.append({"preset": self.preset} | dict(zip(CELL, key, strict=True)) | {"saving": found.mean, "low": found.low, "high": found.high})
+        return pl.DataFrame(rows)
+
     def cell_saving(self, level: str | None, category: str, tier: str) -> Floats:
         """Saving in one cell by seed; without a level, over all levels together."""
         if level is not None:
@@ -106,9 +100,6 @@ class Evidence:
         """The largest or smallest saving of any cell, by seed."""
         column = pl.col("saving").max() if largest else pl.col("saving").min()
         return _by_seed(self.cell_savings.group_by("seed").agg(column).sort("seed"), "saving")
-
-    def _where(self, frame: pl.DataFrame, wanted: dict[str, Any]) -> pl.DataFrame:
-        return frame.filter(*(pl.col(name) == value for name, value in wanted.items()))
 
 
 def _by_seed(frame: pl.DataFrame, metric: str) -> Floats:

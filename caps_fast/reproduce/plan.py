@@ -16,10 +16,11 @@ RATE_RPS = 10.0
 RATES_RPS = (2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0)
 SPLITS = ("6/10/8", "10/6/8")
 FORECASTS = ("noisy", "yesterday", "persistence")
-TIER_ROLES = ("slo.gold.roles", "slo.silver.roles", "slo.bronze.roles")
-ONLY_BRONZE = ("LP/CP", "LP/CP", "LP/CP/BP")
-"""Roles by tier with the loophole closed: Gold and Silver never enter the batch pool."""
-ANY = ("LP/CP/BP", "LP/CP/BP", "LP/CP/BP")
+ROLES = ("cluster.roles", "slo.gold.roles", "slo.silver.roles", "slo.bronze.roles")
+"""What decides who may be held: the pools' roles, and the roles that each tier may enter."""
+ONLY_BRONZE = ("LP/LP/BP", "LP", "LP", "BP")
+"""The loophole closed: the middle pool is never gated, and Gold and Silver never enter the batch pool."""
+ANYONE = ("LP/CP/BP", "LP/CP/BP", "LP/CP/BP", "LP/CP/BP")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def plan(presets: Sequence[str], size: Size) -> Plan:
             (_over("preset", presets), _over("cluster.split", SPLITS), seeds, _over("policy.name", MAIN)),
         ),
         Grid("forecasts", caps, (_over("preset", presets), seeds, _over("monitor.forecast", FORECASTS))),
-        Grid("held", caps, (_over("preset", presets), seeds, Axis("held", TIER_ROLES, [ONLY_BRONZE, ANY]))),
+        Grid("held", caps, (_over("preset", presets), seeds, Axis("held", ROLES, [ONLY_BRONZE, ANYONE]))),
     )
     return Plan("reproduce", {name: scenario.preset(name) for name in presets}, grids, "The paper beside ours")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from caps_fast.reproduce.decompose import decompose
+from caps_fast.arrays import J_PER_KWH
+from caps_fast.policies import MAIN
+from caps_fast.reproduce.decompose import decompose, g_per_kwh, kwh_per_token
 from caps_fast.reproduce.evidence import Evidence
 from caps_fast.reproduce.physics import bound
 from caps_fast.reproduce.plan import SPLITS
@@ -22,7 +24,7 @@ def by_tier(policy: str, other: str) -> Sentence:
     """Attainment by tier under two policies."""
 
     def sentence(e: Evidence) -> str:
-        tiers = (f"{tier.capitalize()} {_mean(e, policy, f'slo_attainment_{tier}'):.1%} against {_mean(e, other, f'slo_attainment_{tier}'):.1%}" for tier in TIERS)
+        tiers = (f"{tier.capitalize()} {_attained(e, policy, tier):.1%} against {_attained(e, other, tier):.1%}" for tier in TIERS)
         return f"By tier, {NAMES[policy]} against {NAMES[other]}: {', '.join(tiers)}."
 
     return sentence
@@ -32,7 +34,7 @@ def tiers_of(policy: str) -> Sentence:
     """Attainment by tier."""
 
     def sentence(e: Evidence) -> str:
-        return f"{', '.join(f'{tier.capitalize()} {_mean(e, policy, f'slo_attainment_{tier}'):.1%}' for tier in TIERS)}."
+        return f"{', '.join(f'{tier.capitalize()} {_attained(e, policy, tier):.1%}' for tier in TIERS)}."
 
     return sentence
 
@@ -77,21 +79,21 @@ def intensities(e: Evidence) -> str:
     """Mean intensity met and energy per token."""
     parts = []
     for policy in ("round-robin", "carbon-aware", "caps", "caps-no-carbon", "caps-no-tiers"):
-        energy_kwh = e.of(policy, "energy_kwh")
-        met, joules = 1000 * e.of(policy, "carbon_kg") / energy_kwh, 3.6e6 * energy_kwh / e.of(policy, "output_tokens")
-        parts.append(f"{NAMES[policy]} {met.mean():.0f} g/kWh, {joules.mean():.2f} J")
+        joules = J_PER_KWH * kwh_per_token(e, policy).mean()
+        parts.append(f"{NAMES[policy]} {g_per_kwh(e, policy).mean():.0f} g/kWh, {joules:.2f} J")
     return f"Mean intensity met and energy a token: {'; '.join(parts)}."
 
 
 def good_tokens(e: Evidence) -> str:
     """Carbon per good token of all."""
-    return f"Carbon per 1K good tokens: {', '.join(f'{NAMES[name]} {_mean(e, name, "carbon_g_per_1k_good_tokens"):.3f} g' for name in tuple(NAMES)[:5])}."
+    found = (f"{NAMES[name]} {_mean(e, name, 'carbon_g_per_1k_good_tokens'):.3f} g" for name in MAIN)
+    return f"Carbon per 1K good tokens: {', '.join(found)}."
 
 
 def absolute(e: Evidence) -> str:
     """The bound that no run can pass."""
     ceiling = bound(e.base).ceiling_g_per_1k_tokens
-    return f"All GPUs at peak power in the dirtiest hour would emit {ceiling:.2f} g per 1K tokens at 10 req/s: more cannot come from this cluster, and the paper prints 14.5."
+    return f"All GPUs at peak power in the dirtiest hour would emit {ceiling:.2f} g per 1K tokens at 10 req/s: no run of this cluster can be above."
 
 
 def release(e: Evidence) -> str:
@@ -118,7 +120,7 @@ def gold_short(e: Evidence) -> str:
 def deviations(e: Evidence) -> str:
     """Where the spread is largest."""
     metrics = ("slo_attainment", "carbon_g_per_1k_tokens", "ttft_after_release_p95_s", "carbon_g_per_1k_good_tokens")
-    worst = max((relative_deviation(e.of(policy, metric)), policy, metric) for policy in tuple(NAMES)[:5] for metric in metrics)
+    worst = max((relative_deviation(e.of(policy, metric)), policy, metric) for policy in MAIN for metric in metrics)
     return f"Largest: {worst[2]} of {NAMES[worst[1]]}, {worst[0]:.2%}."
 
 
@@ -130,6 +132,10 @@ def splits(e: Evidence) -> str:
         gap = 100 * e.difference("slo_attainment", "caps", "slo-aware", split=split).mean()
         parts.append(f"{split} saves {saved:.1%}, attainment {gap:+.1f} points against SLO-Aware")
     return f"{'; '.join(parts)}."
+
+
+def _attained(e: Evidence, policy: str, tier: str) -> float:
+    return _mean(e, policy, f"slo_attainment_{tier}")
 
 
 def _mean(e: Evidence, policy: str, metric: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import warnings
@@ -12,13 +11,14 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.work import Outcome, work
 
+CLUSTER = 32  # threads that a cluster is taken to have
 Backend = Literal["threading", "loky", "dask"]
 
 
@@ -51,8 +51,8 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """Units at a time, as far as it is known here."""
-        return self.jobs or len(os.sched_getaffinity(0))
+        """Units at a time; for a cluster, a guess unless `jobs` says it."""
+        return self.jobs or (CLUSTER if self.backend == "dask" else int(cpu_count()))
 
     def map(self, units: Iterable[list[Scenario]], code: str) -> Generator[Outcome, None, None]:
         """Work on all units, in any order. Raises WorkersLost where worker processes died."""
@@ -63,13 +63,23 @@ class Workers:
             parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
             try:
                 yield from parallel(delayed(work)(unit, code) for unit in units)
-            except TerminatedWorkerError as error:
+            except _lost(self.backend) as error:
                 raise WorkersLost(" ".join(str(error).split())) from None
 
     def _backend(self) -> AbstractContextManager[Any]:
         if self.backend == "dask":
             return _cluster(str(self.address))
         return parallel_config(self.backend) if self.count > 1 else nullcontext()
+
+
+def _lost(backend: Backend) -> tuple[type[Exception], ...]:
+    """Exceptions that mean that workers are gone, not that the work is wrong."""
+    if backend != "dask":
+        return (TerminatedWorkerError,)
+    from distributed import CancelledError, KilledWorker  # noqa: PLC0415 - optional
+    from distributed.comm.core import CommClosedError  # noqa: PLC0415
+
+    return (KilledWorker, CommClosedError, CancelledError)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def read(path: str | Path) -> Plan:
     _expect_keys(data, KEYS, origin)
     base = data.get("scenario")
     shared = _part(data, origin)
-    groups = _tables(data.get("groups", {}), f"{origin}: groups")
+    groups = _table(data, "groups", origin, nested=True)
     grids = [_grid("", shared, {})] if not groups else []
     for name, group in groups.items():
         where = f"{origin}: groups.{name}"
@@ -71,13 +71,13 @@ def seed_axis(raw: Any, origin: str) -> Axis:
 
 def _part(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """Fixed fields, axes and fresh seeds of a file or of one of its groups."""
-    fixed: Changes = {field_of(key): value for key, value in flatten(_tables({"set": data.get("set", {})}, origin)["set"]).items()}
-    axes = [axis(key, raw, f"{origin}: axes.{key}") for key, raw in flatten(_tables({"axes": data.get("axes", {})}, origin)["axes"]).items()]
+    fixed: Changes = {field_of(key): value for key, value in flatten(_table(data, "set", origin)).items()}
+    axes = [axis(key, raw, f"{origin}: axes.{key}") for key, raw in flatten(_table(data, "axes", origin)).items()]
     zips = data.get("zip", [])
-    if not isinstance(zips, list):
+    if not isinstance(zips, list) or not all(isinstance(one, dict) for one in zips):
         raise InputError(f"{origin}: zip: expected [[zip]] tables")
     axes += [zipped(flatten(one), f"{origin}: zip {number}") for number, one in enumerate(zips, 1)]
-    axes += [named(key, one, f"{origin}: named.{key}") for key, one in _tables(data.get("named", {}), f"{origin}: named").items()]
+    axes += [named(key, one, f"{origin}: named.{key}") for key, one in _table(data, "named", origin, nested=True).items()]
     if "seeds" in data:
         axes.append(seed_axis(data["seeds"], f"{origin}: seeds"))
     fresh = data.get("fresh_seeds", [])
@@ -106,7 +106,9 @@ def _expect_keys(data: Mapping[str, Any], known: Sequence[str], origin: str) -> 
             raise InputError(f"{origin}: {key}: no such key of a sweep; expected some of {', '.join(known)}")
 
 
-def _tables(data: Any, origin: str) -> dict[str, dict[str, Any]]:
-    if not isinstance(data, dict) or not all(isinstance(one, dict) for one in data.values()):
-        raise InputError(f"{origin}: expected tables, as in [{origin.rpartition(' ')[2]}.NAME]")
-    return data
+def _table(data: Mapping[str, Any], key: str, origin: str, nested: bool = False) -> dict[str, Any]:
+    """The table under a key; `nested`: a table of tables. Raises InputError."""
+    found = data.get(key, {})
+    if not isinstance(found, dict) or (nested and not all(isinstance(one, dict) for one in found.values())):
+        raise InputError(f"{origin}: {key}: expected a table, as in [{key}{'.NAME' if nested else ''}]")
+    return found

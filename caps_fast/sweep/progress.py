@@ -25,6 +25,8 @@ class Progress:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._start_s = self._told_s = time.monotonic()
+        if self._live:
+            self.tell(force=True)
 
     def add(self, runs: int, requests: float, failed: int = 0) -> None:
         """So many more are done, so many of them failed."""

@@ -16,7 +16,7 @@ from caps_fast.results import Result, parameters
 from caps_fast.scenario import Scenario, file_hash
 
 PACKAGE = Path(__file__).parent.parent
-ABOVE = ("sweep", "report", "reproduce", "cli")  # parts of the program that no run's numbers depend on
+ABOVE = ("sweep", "calibrate", "reproduce", "report", "cli")  # parts of the program that no run's numbers depend on
 AS_PARAMETERS = (
     *("preset", "seed", "days", "cluster.split", "workload.rate_rps"),
     *("policy.name", "policy.alpha", "policy.beta", "policy.lambda"),
@@ -64,10 +64,13 @@ def field_types() -> dict[str, Any]:
 
 @cache
 def code_hash() -> str:
-    """Hash of the sources behind a run's numbers (16 hex digits): results of different ones are never mixed."""
+    """Hash of the sources behind a run's numbers (16 hex digits): results of different ones are never mixed.
+
+    Presets and profiles are no part of it: they end up in scenarios.
+    """
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*")):
-        if path.suffix in {".py", ".toml"} and path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in ABOVE:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in ABOVE:
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -166,12 +166,13 @@ def read(folder: str | Path) -> pl.DataFrame:
     if not files:
         raise InputError(f"{path}: no results there; expected the folder of a sweep (--out) or a Parquet file of one")
     try:
-        runs = _joined([pl.read_parquet(file) for file in files])
+        frames = [pl.read_parquet(file) for file in files]
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); expected Parquet") from None
-    if KEY not in runs.columns or "policy" not in runs.columns:
-        raise InputError(f"{path}: no column {KEY}; expected results of a sweep")
-    return runs
+    missing = [name for frame in frames for name in (KEY, "policy", "seed", "rate_rps") if name not in frame.columns]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]}; expected results of a sweep")
+    return _joined(frames)
 
 
 def _data_files(folder: Path) -> list[Path]:

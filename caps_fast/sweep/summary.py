@@ -38,13 +38,18 @@ def summary(runs: pl.DataFrame) -> pl.DataFrame:
 
 def text_table(frame: pl.DataFrame, rows: int = 40) -> str:
     """A frame as text: headings for people, shares in per cent, four digits."""
-    cells = [[HEADINGS.get(name, name) for name in frame.columns]]
+    cells = [[_heading(name) for name in frame.columns]]
     cells += [[_shown(name, value) for name, value in zip(frame.columns, row, strict=True)] for row in frame.head(rows).iter_rows()]
     numeric = [dtype.is_numeric() for dtype in frame.dtypes]
     lines = _aligned(cells, numeric)
     if frame.height > rows:
         lines.append(f"... and {frame.height - rows:,} more")
     return "\n".join(lines)
+
+
+def _heading(name: str) -> str:
+    before, held_out, metric = name.rpartition("held-out ")
+    return before + held_out + HEADINGS.get(metric, metric)
 
 
 def _shown(name: str, value: Any) -> str:

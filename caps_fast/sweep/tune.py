@@ -61,6 +61,9 @@ class Search:
             raise InputError(f"objectives {', '.join(self.objectives)}: expected two different metrics at the least")
         if not self.dimensions:
             raise InputError("search: nothing to search over; expected a field at the least")
+        for one in self.dimensions:
+            for value in one.bounds or one.choices:
+                self.base.replace({one.field: value})
 
 
 @dataclass(frozen=True)

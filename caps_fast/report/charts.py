@@ -1,0 +1,121 @@
+"""The page's interactive charts, as Vega-Lite specifications with their data inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from caps_fast.report.rates import PANELS
+from caps_fast.report.style import NAMES, POOL_COLOURS, TIER_COLOURS, colour_of
+
+Spec = dict[str, Any]
+WIDTH = 300
+LATENCIES = {"ttft": "to first token", "ttft_after_release": "to first token, after release", "tpot": "between tokens", "e2e": "to last token"}
+
+
+def rates_and_plane(runs: pl.DataFrame) -> Spec:
+    """Curves against the rate and the SLO-carbon plane of runs of one preset, linked: a click on a policy or on a point singles it out in all.
+
+    One point a policy and rate: means over seeds, bars from the least to the greatest seed.
+    """
+    names = [name for name, _, _ in PANELS]
+    spread = [part(pl.col(name)).alias(f"{name}{end}") for name in names for part, end in ((_mean, ""), (_min, "_low"), (_max, "_high"))]
+    points = runs.group_by("policy", "rate_rps", maintain_order=True).agg(*spread, pl.len().alias("seeds"))
+    policies = points["policy"].unique(maintain_order=True).to_list()
+    points = points.with_columns(pl.col("policy").replace(NAMES))
+    picked = alt.selection_point(fields=["policy"], bind="legend", name="policy")
+    at_rate = alt.selection_point(fields=["rate_rps"], on="click", name="rate", nearest=True, empty=False)
+    colour = alt.Color("policy:N", sort=None, scale=_scale(policies), legend=alt.Legend(title="click to single out", orient="top", columns=8))
+    shown = alt.condition(picked, alt.value(1.0), alt.value(0.12))
+    tips = ["policy:N", alt.Tooltip("rate_rps:Q", title="req/s"), "seeds:Q", *(alt.Tooltip(f"{name}:Q", format=".4g") for name in names)]
+    base = alt.Chart(_data(points))
+    panels: list[Any] = []
+    for name, label, _ in PANELS:
+        y = alt.Y(f"{name}:Q", title=label.replace("(%)", "").replace("(ms)", "(s)").split("\n"), scale=alt.Scale(zero=False), axis=_format(name))
+        x = alt.X("rate_rps:Q", title="request rate (1/s)", scale=alt.Scale(zero=False))
+        line = base.mark_line(point={"size": 45}).encode(x=x, y=y, color=colour, opacity=shown, tooltip=tips)
+        bars = base.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y(f"{name}_low:Q"), y2=f"{name}_high:Q", color=colour, opacity=shown)
+        panels.append(((line.add_params(picked) if not panels else line) + bars).properties(width=WIDTH, height=220))
+    axes = {
+        "x": alt.X("carbon_g_per_1k_tokens:Q", title="attributed carbon (g per 1K tokens)", scale=alt.Scale(zero=False)),
+        "y": alt.Y("slo_attainment:Q", title="SLO attainment", scale=alt.Scale(zero=False), axis=_format("slo_attainment")),
+    }
+    size = alt.condition(at_rate, alt.value(260), alt.value(55))
+    plane = base.mark_point(filled=True).encode(**axes, color=colour, opacity=shown, size=size, tooltip=tips).add_params(at_rate)
+    label = base.mark_text(align="left", dx=8, fontSize=10).encode(**axes, text=alt.Text("rate_rps:Q", format="g"), opacity=shown, color=alt.value("#555555"))
+    panels.append((plane + label).properties(width=WIDTH + 60, height=220, title="every rate; click one to enlarge it for all policies"))
+    return _spec(alt.vconcat(alt.hconcat(*panels[:2]), alt.hconcat(*panels[2:])))
+
+
+def timeline(series: pl.DataFrame) -> Spec:
+    """A run's timeline: intensity, power, waiting and residents by pool, on one time axis that can be zoomed."""
+    frame = series.with_columns((pl.col("t_s") / 86400).alias("day"), (pl.col("power_w") / 1000).alias("power_kw"))
+    frame = frame.with_columns(pl.format("pool {}, {}", pl.col("pool") + 1, pl.col("role")).alias("name"))
+    frame = frame.filter(pl.col("power_kw").is_finite())
+    pools = frame["name"].unique(maintain_order=True).to_list()
+    zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
+    x = alt.X("day:Q", title=None, axis=alt.Axis(format="g"))
+    colour = alt.Color("name:N", sort=pools, scale=alt.Scale(domain=pools, range=list(POOL_COLOURS[: len(pools)])), legend=alt.Legend(title=None, orient="top"))
+    base = alt.Chart(_data(frame.select("day", "name", "gamma_g_per_kwh", "power_kw", "waiting", "residents", "open")))
+    first = base.transform_filter(alt.datum.name == pools[0]) if pools else base
+    band = first.mark_area(interpolate="step-after", color="#cccccc").encode(x=x, y=alt.Y("gamma_g_per_kwh:Q", title="g/kWh"))
+    rows = [band.properties(width=820, height=70, title="carbon intensity (drag and scroll here to move and zoom all)").add_params(zoom)]
+    for name, title in (("power_kw", "power, idle included (kW)"), ("waiting", "requests waiting; faint: the pool's gate is open"), ("residents", "requests in service")):
+        marks = base.mark_line(interpolate="step-after", strokeWidth=1.4).encode(x=x, y=alt.Y(f"{name}:Q", title=None), color=colour)
+        if name == "waiting":
+            marks = base.mark_bar(width=2).encode(x=x, y=alt.Y(f"{name}:Q", title=None, stack=None), color=colour, opacity=alt.condition("datum.open", alt.value(0.3), alt.value(0.9)))
+        rows.append(marks.properties(width=820, height=110, title=title))
+    return _spec(alt.vconcat(*rows).resolve_scale(x="shared"))
+
+
+def latencies(histograms: pl.DataFrame) -> Spec:
+    """Share of requests that took longer than so long, by tier: histograms made coarser, for the page's sake."""
+    coarse = histograms.filter(pl.col("latency").is_in(list(LATENCIES))).with_columns((pl.col("to_s").log(2) * 8).ceil().alias("bin"))
+    coarse = coarse.group_by("latency", "tier", "bin").agg(pl.col("requests").sum()).sort("bin")
+    over = {"partition_by": ["latency", "tier"]}
+    longer = 1 - pl.col("requests").cum_sum().over(**over, order_by="bin") / pl.col("requests").sum().over(**over)
+    coarse = coarse.with_columns((2 ** (pl.col("bin") / 8)).alias("seconds"), longer.alias("share"), pl.col("latency").replace(LATENCIES))
+    coarse = coarse.filter(pl.col("share") > 1e-4)
+    tiers = list(TIER_COLOURS)
+    colour = alt.Color("tier:N", sort=tiers, scale=alt.Scale(domain=tiers, range=list(TIER_COLOURS.values())), legend=alt.Legend(title=None, orient="top"))
+    y = alt.Y("share:Q", title="share that took longer", scale=alt.Scale(type="log"), axis=alt.Axis(format="%"))
+    chart = alt.Chart(_data(coarse.select("latency", "tier", "seconds", "share"))).mark_line(interpolate="step-before")
+    chart = chart.encode(x=alt.X("seconds:Q", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")), y=y, color=colour, tooltip=["tier:N", "seconds:Q", "share:Q"])
+    facet = alt.Facet("latency:N", title=None, sort=list(LATENCIES.values()), columns=4)
+    return _spec(chart.properties(width=190, height=180).facet(facet).resolve_scale(x="independent"))
+
+
+def _mean(column: pl.Expr) -> pl.Expr:
+    return column.mean()
+
+
+def _min(column: pl.Expr) -> pl.Expr:
+    return column.min()
+
+
+def _max(column: pl.Expr) -> pl.Expr:
+    return column.max()
+
+
+def _format(metric: str) -> alt.Axis:
+    return alt.Axis(format="%") if metric == "slo_attainment" else alt.Axis(format="~g")
+
+
+def _scale(policies: Sequence[str]) -> alt.Scale:
+    return alt.Scale(domain=[NAMES.get(name, name) for name in policies], range=[colour_of(name, policies) for name in policies])
+
+
+def _data(frame: pl.DataFrame) -> alt.Data:
+    """Rows with seven digits a number: what a screen can show, at a third of the size."""
+    short = frame.with_columns(pl.col(pl.Float64).round_sig_figs(7))
+    return alt.Data(values=[{name: value for name, value in row.items() if value is not None} for row in short.iter_rows(named=True)])
+
+
+def _spec(chart: Any) -> Spec:
+    styled = chart.configure_view(stroke=None).configure_axis(gridColor="#e5e5e5", labelFontSize=11, titleFontSize=11, titleFontWeight="normal")
+    spec: Spec = json.loads(styled.configure_title(fontSize=12, anchor="start", fontWeight="normal").to_json(validate=False))
+    return spec

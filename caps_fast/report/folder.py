@@ -1,0 +1,65 @@
+"""What a results folder holds: the tables of `reproduce`, or the runs of any sweep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from caps_fast.errors import InputError
+
+NEEDED = ("policy", "rate_rps", "seed", "slo_attainment", "carbon_g_per_1k_tokens", "ttft_after_release_p95_s")
+TABLES = {
+    "claims": ("text", "unit", "paper", "test", "preset", "ours", "low", "high", "verdict", "why"),
+    "table1": ("preset", "policy", "seeds", "days"),
+    "savings": ("preset", "level", "category", "tier", "saving"),
+    "decomposition": ("preset", "policy", "part", "saving", "low", "high"),
+    "headline": ("preset", "name", "saving", "bill_saving"),
+    "predictor": ("preset", "figure", "unit", "paper", "ours"),
+    "series": ("preset", "policy", "seed", "t_s", "gamma_g_per_kwh", "pool", "role", "power_w", "residents", "waiting", "open"),
+    "histograms": ("preset", "policy", "seed", "latency", "tier", "from_s", "to_s", "requests"),
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Runs (one a row) and whatever other tables are there, by name."""
+
+    name: str
+    runs: pl.DataFrame
+    tables: dict[str, pl.DataFrame]
+
+
+def read_folder(folder: str | Path) -> Results:
+    """Read `runs.parquet` (or else every Parquet file with the columns of runs) and the tables of `reproduce` that are there.
+
+    Raises InputError where there are no runs, or a file cannot be read or lacks columns.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(f"{root}: expected a folder with the results of a sweep or of reproduce")
+    files = [root / "runs.parquet"] if (root / "runs.parquet").is_file() else sorted(path for path in root.rglob("*.parquet") if path.stem not in TABLES)
+    frames = [frame for frame in map(_read, files) if set(NEEDED) <= set(frame.columns)]
+    if not frames:
+        raise InputError(f"{root}: no runs; expected runs.parquet with the columns {', '.join(NEEDED)}")
+    runs = pl.concat(frames, how="diagonal_relaxed")
+    if runs.is_empty():
+        raise InputError(f"{root}: runs.parquet has no rows; expected the runs of a sweep")
+    if "preset" not in runs.columns:
+        runs = runs.with_columns(pl.lit("runs").alias("preset"))
+    tables = {}
+    for name, columns in TABLES.items():
+        path = root / f"{name}.parquet"
+        if path.is_file():
+            tables[name] = _read(path)
+            if lacking := [column for column in columns if column not in tables[name].columns]:
+                raise InputError(f"{path}: column {lacking[0]} is missing; expected a table of reproduce")
+    return Results(root.resolve().name, runs, tables)
+
+
+def _read(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})") from None

@@ -1,0 +1,86 @@
+"""How figures look: colours that the colour-blind can tell apart, with markers and dashes for print without colour; figures written whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from caps_fast.errors import InputError
+from caps_fast.files import whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, FAINT, GRID = "#222222", "#767676", "#dddddd"
+# Okabe and Ito's palette.
+COLOURS = {
+    **{"round-robin": "#767676", "edf": "#E69F00", "slo-aware": "#56B4E9", "carbon-aware": "#009E73", "caps": "#D55E00"},
+    **{"caps-no-predictor": "#CC79A7", "caps-no-carbon": "#0072B2", "caps-no-tiers": "#7A6A00"},
+}
+MARKERS = {
+    **{"round-robin": "o", "edf": "s", "slo-aware": "^", "carbon-aware": "D", "caps": "*"},
+    **{"caps-no-predictor": "v", "caps-no-carbon": "P", "caps-no-tiers": "X"},
+}
+DASHES = {"round-robin": (1, 1), "edf": (4, 1.5), "slo-aware": (6, 1.5, 1, 1.5), "carbon-aware": (3, 1)}
+NAMES = {
+    **{"round-robin": "Round Robin", "edf": "EDF", "slo-aware": "SLO-Aware", "carbon-aware": "Carbon-Aware", "caps": "CAPS"},
+    **{"caps-no-predictor": "CAPS, no predictor", "caps-no-carbon": "CAPS, no carbon term", "caps-no-tiers": "CAPS, no tiers"},
+}
+SPARE_COLOURS = ("#000000", "#882255", "#44AA99", "#999933", "#332288")
+TIER_COLOURS = {"gold": "#E69F00", "silver": "#767676", "bronze": "#A0522D"}
+POOL_COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#767676")
+RC = {
+    **{"font.size": 8.5, "axes.titlesize": 9.5, "axes.labelsize": 8.5, "legend.fontsize": 8, "axes.titlelocation": "left"},
+    **{"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": FAINT, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6},
+    **{"axes.axisbelow": True, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "svg.fonttype": "path", "svg.hashsalt": "caps-fast"},
+}
+FORMS = (".png", ".svg", ".pdf")
+
+
+def colour_of(policy: str, policies: Sequence[str]) -> str:
+    """A policy's colour; users' own policies get spare ones, in order."""
+    if policy in COLOURS:
+        return COLOURS[policy]
+    others = [name for name in policies if name not in COLOURS]
+    return SPARE_COLOURS[others.index(policy) % len(SPARE_COLOURS)]
+
+
+def name_of(policy: str) -> str:
+    """A policy's name as readers know it; `$` would start a formula."""
+    return NAMES.get(policy, policy).replace("$", r"\$")
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """An empty figure, drawn with `RC` in force (enter `styled()` around drawing)."""
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def styled() -> mpl.rc_context:  # type: ignore[name-defined]
+    """A context in which figures look alike."""
+    return mpl.rc_context(RC)
+
+
+def save(figure: Figure, path: str | Path, forms: Sequence[str] = ()) -> list[Path]:
+    """Write a figure, whole or not at all: to `path`, or with each of `forms` (.png, .svg, .pdf) for its ending; the files written.
+
+    Raises InputError for another ending, or where it cannot be written.
+    """
+    target = Path(path)
+    files = [target.with_suffix(form) for form in forms] or [target]
+    for file in files:
+        if file.suffix not in FORMS:
+            raise InputError(f"{file}: picture: expected a name ending in {', '.join(FORMS)}")
+        with styled(), whole(file) as beside:
+            dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[file.suffix]
+            figure.savefig(os.fspath(beside), format=file.suffix[1:], dpi=180, metadata=dates)
+    return files
+
+
+def percent(axis: str, axes: Axes) -> None:
+    """Shares on this axis are shown as per cent."""
+    getattr(axes, f"{axis}axis").set_major_formatter(lambda value, _: f"{100 * value:g}")

@@ -1,0 +1,136 @@
+"""The page's tables, as text in cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+
+from caps_fast.report.style import NAMES
+
+METRIC_HEADS = {
+    "slo_attainment": "SLO att. %",
+    "carbon_g_per_1k_tokens": "carbon / RR",
+    "ttft_after_release_p95_s": "P95 ms",
+    "carbon_g_per_1k_good_tokens": "good / RR",
+}
+NO_NUMBER = "–"
+MANY = 12
+
+
+def claims_table(claims: pl.DataFrame) -> dict[str, Any]:
+    """Claims in order, a cell a preset: ours, interval, verdict, why."""
+    presets = claims["preset"].unique(maintain_order=True).to_list()
+    rows = []
+    for _, block in claims.group_by("claim", maintain_order=True):
+        first = block.row(0, named=True)
+        cells = [_claim_cell(row) for row in block.iter_rows(named=True)]
+        fails = any(cell["verdict"] != "holds" for cell in cells)
+        rows.append({"text": first["text"], "paper": quantity(first["paper"], first["unit"]), "test": first["test"], "cells": cells, "fails": fails})
+    holding = [(preset, claims.filter(pl.col("preset") == preset, pl.col("verdict") == "holds").height) for preset in presets]
+    return {"presets": presets, "rows": rows, "holding": holding, "total": len(rows)}
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A figure with its unit; shares and points times 100."""
+    if value is None or math.isnan(value):
+        return NO_NUMBER
+    if unit == "%":
+        return f"{100 * value:.1f} %"
+    if unit == "points":
+        return f"{100 * value:+.1f} points"
+    return f"{value:,.3g} {unit}".rstrip() if abs(value) < 1000 else f"{value:,.0f} {unit}".rstrip()
+
+
+def comparison_table(table1: pl.DataFrame) -> dict[str, Any]:
+    """Table 1: ours, then the paper's, metric by metric."""
+    rows = []
+    for row in table1.iter_rows(named=True):
+        cells = [row["preset"], NAMES.get(row["policy"], row["policy"])]
+        for metric in METRIC_HEADS:
+            cells += [_metric(metric, row[metric]), _metric(metric, row[f"paper_{metric}"])]
+        rows.append(cells)
+    heads = ["preset", "policy", *(part for head in METRIC_HEADS.values() for part in (head, "paper"))]
+    text = f"{table1['seeds'][0]} seeds, {table1['days'][0]:g} days at 10 requests a second. Carbon as a ratio to Round Robin's; P95 of the time to first token after release."
+    return {"name": "table1", "heading": "Table 1, ours beside the paper's", "text": text, "heads": heads, "words": 2, "rows": rows}
+
+
+def headline_table(headline: pl.DataFrame) -> dict[str, Any]:
+    """Attributed and billed savings, under other forecasts and rules of who may be held."""
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "preset": lambda row: row["preset"],
+        "run": lambda row: _named(row["name"]),
+        "SLO att. %": lambda row: f"{100 * row['slo_attainment']:.1f}",
+        "attributed g/1K": lambda row: f"{row['carbon_g_per_1k_tokens']:.3f}",
+        "saving %": lambda row: _interval(row, "saving"),
+        "bill kg": lambda row: f"{row['bill_kg']:,.1f}",
+        "saving on the bill %": lambda row: _interval(row, "bill_saving"),
+        "held %": lambda row: f"{100 * row['held_share']:.0f}",
+        "of it not Bronze %": lambda row: f"{100 * row['held_not_bronze_share']:.0f}",
+    }
+    rows = [[make(row) for make in columns.values()] for row in headline.iter_rows(named=True)]
+    text = (
+        "Attributed carbon is what the paper counts: the power of busy GPUs, shared by the requests on them. The bill counts every GPU, idle ones too, up to the common end of "
+        "all runs; it is what a planner pays. Savings are over Round Robin, with 95 % intervals over seeds, paired."
+    )
+    return {"name": "bill", "heading": "With idle power, forecast error and the loophole closed", "text": text, "heads": list(columns), "words": 2, "rows": rows}
+
+
+def predictor_table(predictor: pl.DataFrame) -> dict[str, Any]:
+    """The predictor's figures beside the paper's."""
+    rows = [[row["preset"], row["figure"], quantity(row["paper"], row["unit"]), quantity(row["ours"], row["unit"])] for row in predictor.iter_rows(named=True)]
+    text = "On requests that it has not seen. The synthetic workload's predictability is chosen for the paper's error: see docs/predictor.md for real conversations."
+    return {"name": "predictor", "heading": "The predictor", "text": text, "heads": ["preset", "figure", "paper", "ours"], "words": 2, "rows": rows}
+
+
+def summary_table(runs: pl.DataFrame) -> dict[str, Any]:
+    """Means over seeds of the main metrics, by preset, policy and rate."""
+    metrics = [name for name in ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "ttft_after_release_p95_s", "held_share") if name in runs.columns]
+    keys = ["preset", "policy", "rate_rps"]
+    means = runs.group_by(keys, maintain_order=True).agg(pl.len().alias("seeds"), *(pl.col(name).mean() for name in metrics))
+    rows = [[str(row["preset"]), NAMES.get(row["policy"], row["policy"]), f"{row['rate_rps']:g}", str(row["seeds"]), *(f"{row[name]:.4g}" for name in metrics)] for row in means.iter_rows(named=True)]
+    text = "Means over seeds, of the runs that the curves show."
+    return {"name": "summary", "heading": "Runs", "text": text, "heads": [*keys, "seeds", *metrics], "words": 2, "rows": rows}
+
+
+def parameter_table(runs: pl.DataFrame) -> dict[str, Any]:
+    """Every parameter column by preset: its value, or all its values."""
+    presets = runs["preset"].unique(maintain_order=True).to_list()
+    names = [name for name in runs.columns if "." in name or name in {"policy", "rate_rps", "seed", "split", "alpha", "beta", "lambda", "days", "version"}]
+    rows = []
+    for name in sorted(names, key=lambda name: ("." in name, name)):
+        rows.append([name, *(_values(runs.filter(pl.col("preset") == preset)[name]) for preset in presets)])
+    return {"presets": presets, "rows": rows}
+
+
+def _claim_cell(row: dict[str, Any]) -> dict[str, str]:
+    low, high = row["low"], row["high"]
+    interval = "" if low is None or math.isnan(low) else f"{quantity(low, row['unit'])} to {quantity(high, row['unit'])}"
+    style = row["verdict"] if row["verdict"] in {"holds", "fails", "undecided"} else "unmeasured"
+    return {"preset": row["preset"], "ours": quantity(row["ours"], row["unit"]), "interval": interval, "verdict": row["verdict"], "style": style, "why": row["why"]}
+
+
+def _metric(metric: str, value: float) -> str:
+    if metric == "slo_attainment":
+        return f"{100 * value:.1f}"
+    return f"{1000 * value:,.0f}" if metric.endswith("_s") else f"{value:.3f}"
+
+
+def _interval(row: dict[str, Any], name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if low is None or math.isnan(low) or low == high:
+        return f"{100 * row[name]:.1f}"
+    return f"{100 * row[name]:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _named(name: str) -> str:
+    policy, comma, rest = name.partition(",")
+    return f"{NAMES.get(policy, policy)}{comma}{rest}"
+
+
+def _values(column: pl.Series) -> str:
+    found = column.unique(maintain_order=True).to_list()
+    texts = [NO_NUMBER if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in found]
+    return ", ".join(texts[:MANY]) + (f", ... {len(texts)} values" if len(texts) > MANY else "")

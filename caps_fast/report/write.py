@@ -1,0 +1,81 @@
+"""`report`: every figure that a results folder has the data for, and the page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from caps_fast.files import whole
+from caps_fast.report import figures
+from caps_fast.report.folder import Results, read_folder
+from caps_fast.report.page import page
+from caps_fast.report.rates import plain, rate_figure
+from caps_fast.report.style import name_of, save
+
+MAIN_RATE_RPS = 10.0
+BOTH = (".png", ".svg")
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> list[Path]:
+    """Write figures (PNG and SVG) and `report.html` into `out`, by default the folder's `report`; the files written, the page last.
+
+    Raises InputError as `read_folder` does, or where nothing can be written.
+    """
+    results = read_folder(folder)
+    target = Path(out) if out is not None else Path(folder) / "report"
+    with whole(target / ".probe") as probe:
+        target.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+    (target / ".probe").unlink()
+    written, pictures = [], {}
+    for name, (caption, figure) in all_figures(results).items():
+        files = save(figure, target / name, BOTH)
+        written += files
+        pictures[name] = (caption, files[1])
+    with whole(target / "report.html") as beside:
+        beside.write_text(page(results, pictures), encoding="utf-8")
+    return [*written, target / "report.html"]
+
+
+def all_figures(results: Results) -> dict[str, tuple[str, Figure]]:
+    """Captions and figures by file name, one set a preset."""
+    found: dict[str, tuple[str, Figure]] = {}
+    for (key,), runs in results.runs.group_by("preset", maintain_order=True):
+        preset = str(key)
+        tables = {name: frame.filter(pl.col("preset") == preset) for name, frame in results.tables.items() if "preset" in frame.columns}
+        mine = {name: frame for name, frame in tables.items() if not frame.is_empty()}
+        name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in preset)
+        if plain(runs)["rate_rps"].n_unique() > 1:
+            found[f"rates-{name}"] = (f"Against the request rate, preset {preset}", rate_figure(runs))
+        found[f"plane-{name}"] = (f"The SLO-carbon plane at one rate, preset {preset}", figures.plane(at_one_rate(runs)))
+        if "savings" in mine:
+            found[f"cells-{name}"] = (f"Saving of CAPS over Round Robin by carbon level, category and tier, preset {preset}", figures.cells(mine["savings"]))
+        if "decomposition" in mine:
+            found[f"sources-{name}"] = (f"Where the saving comes from, and the bounds of physics, preset {preset}", figures.sources(mine["decomposition"]))
+        for table, kind, draw in (("series", "timeline", figures.timeline), ("histograms", "latencies", figures.latencies)):
+            if table in mine:
+                chosen = _caps_or_first(mine[table])
+                policy = chosen["policy"][0]
+                found[f"{kind}-{name}"] = (f"{'A week' if kind == 'timeline' else 'Latencies by tier'} of {name_of(policy)}, preset {preset}", draw(chosen))
+    return found
+
+
+def at_one_rate(runs: pl.DataFrame) -> pl.DataFrame:
+    """Runs at 10 req/s, or else at the middle rate, that differ in policy and seed only; of the horizon that most policies were run over."""
+    rates = runs["rate_rps"].drop_nulls().unique().sort()
+    rate = MAIN_RATE_RPS if MAIN_RATE_RPS in rates else rates[len(rates) // 2]
+    chosen = runs.filter(pl.col("rate_rps") == rate)
+    if "days" in chosen.columns:
+        most = chosen.group_by("days").agg(pl.col("policy").n_unique().alias("policies")).sort("policies", "days", descending=True)["days"][0]
+        chosen = chosen.filter(pl.col("days") == most)
+    return plain(chosen)
+
+
+def _caps_or_first(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of one run: CAPS if there, on the first seed."""
+    policy = "caps" if "caps" in frame["policy"] else frame["policy"][0]
+    own = frame.filter(pl.col("policy") == policy)
+    return own.filter(pl.col("seed") == own["seed"].min())

@@ -1,0 +1,70 @@
+"""The comparison that a planner needs: attributed carbon and the whole bill, under other forecasts, and with the loophole closed or open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from caps_fast.arrays import J_PER_KWH
+from caps_fast.carbon.trace import carbon_trace
+from caps_fast.policies import MAIN
+from caps_fast.reproduce.evidence import Evidence, Floats
+from caps_fast.reproduce.plan import ANYONE, FORECASTS, ONLY_BRONZE
+from caps_fast.reproduce.statistics import estimate
+
+KEPT = ("slo_attainment", "carbon_g_per_1k_tokens", "held_share", "held_not_bronze_share")
+
+
+def headline(evidence: Evidence) -> pl.DataFrame:
+    """One row a policy, forecast or rule of who may be held, at 10 req/s: means over seeds, savings over Round Robin paired seed by seed, with intervals.
+
+    `bill` counts every idle GPU up to the end of the longest run of the seed: runs that defer work end later, and would otherwise pay for those hours alone.
+    """
+    rows = [_row(evidence, policy, policy, "as the preset") for policy in MAIN]
+    rows += [_row(evidence, "caps", f"caps, {forecast} forecast", "as the preset", **{"monitor.forecast": forecast}) for forecast in FORECASTS]
+    rows.append(_row(evidence, "caps", "caps, only Bronze held", "only Bronze", roles=ONLY_BRONZE))
+    rows.append(_row(evidence, "caps", "caps, anyone held", "anyone", roles=ANYONE))
+    return pl.DataFrame([row for row in rows if row])
+
+
+def bill_kg(evidence: Evidence, policy: str, **fields: Any) -> Floats:
+    """Carbon by seed with idle GPUs counted up to the longest run's end, kg."""
+    runs = evidence.chosen(policy, **fields)
+    days = float(runs["days"][0])
+    until = evidence.runs.filter(pl.col("preset") == evidence.preset, pl.col("days") == days).group_by("seed").agg(pl.col("end_s").max().alias("until_s"))
+    runs = runs.join(until, on="seed", maintain_order="left")
+    config = evidence.base.replace({"days": days})
+    trace = carbon_trace(config.carbon, config.horizon_s)
+    idle_w = config.cluster.gpus * config.gpu.idle_w * config.gpu.gpus_per_replica
+    after: Floats = trace.integral(runs["end_s"].to_numpy(), runs["until_s"].to_numpy())
+    own: Floats = (runs["carbon_kg"] + runs["idle_carbon_kg"]).to_numpy()
+    return own + idle_w * after / J_PER_KWH / 1000
+
+
+def _row(evidence: Evidence, policy: str, name: str, held: str, **fields: Any) -> dict[str, Any]:
+    runs = evidence.chosen(policy, **fields)
+    if runs.is_empty():
+        return {}
+    base = evidence.of("round-robin", "carbon_g_per_1k_tokens")
+    attributed = estimate(1 - evidence.of(policy, "carbon_g_per_1k_tokens", **fields) / base)
+    whole = bill_kg(evidence, policy, **fields)
+    billed = estimate(1 - whole / bill_kg(evidence, "round-robin"))
+    means = {metric: float(np.mean(evidence.of(policy, metric, **fields))) for metric in KEPT}
+    return {
+        "preset": evidence.preset,
+        "name": name,
+        "policy": policy,
+        "forecast": fields.get("monitor.forecast", evidence.base.monitor.forecast),
+        "held": held,
+        **means,
+        "saving": attributed.mean,
+        "saving_low": attributed.low,
+        "saving_high": attributed.high,
+        "bill_kg": float(whole.mean()),
+        "bill_saving": billed.mean,
+        "bill_saving_low": billed.low,
+        "bill_saving_high": billed.high,
+        "seeds": attributed.n,
+    }

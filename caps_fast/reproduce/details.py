@@ -1,0 +1,50 @@
+"""Runs that are kept with more than a row: accounts by cell, latency histograms, a timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from joblib import Parallel, delayed
+
+from caps_fast import arrays
+from caps_fast.results import Result, bin_edges_s
+from caps_fast.scenario import TIERS, Scenario
+from caps_fast.simulate import Recording, simulate_group
+
+SAMPLE_S = 1800.0
+"""Step of the timelines."""
+
+
+def details(groups: Sequence[Sequence[Scenario]], jobs: int) -> dict[str, pl.DataFrame]:
+    """Run groups of scenarios that share their requests: frames `cells`, `histograms` and `series`, each with preset, policy and seed."""
+    parallel = Parallel(n_jobs=jobs, backend="threading", return_as="list")
+    found = [result for results in parallel(delayed(_run)(group) for group in groups) for result in results]
+    return {name: pl.concat([frame(result).select(*_key(result), pl.all()) for result in found]) for name, frame in FRAMES.items()}
+
+
+def histogram_frame(result: Result) -> pl.DataFrame:
+    """Counts of finished requests by latency, tier and bin: latency, tier, from_s, to_s, requests; empty bins left out."""
+    edges = bin_edges_s()
+    tier, latency, at = np.nonzero(result.histograms)
+    columns = {
+        "latency": np.array(arrays.HISTOGRAMS)[latency],
+        "tier": np.array(TIERS)[tier],
+        "from_s": edges[at],
+        "to_s": edges[at + 1],
+        "requests": result.histograms[tier, latency, at],
+    }
+    return pl.DataFrame(columns)
+
+
+FRAMES = {"cells": lambda result: result.cells, "histograms": histogram_frame, "series": lambda result: result.series}
+
+
+def _run(group: Sequence[Scenario]) -> list[Result]:
+    return simulate_group(group, Recording(sample_every_s=SAMPLE_S))
+
+
+def _key(result: Result) -> list[pl.Expr]:
+    config = result.scenario
+    return [pl.lit(config.preset).alias("preset"), pl.lit(config.policy.name).alias("policy"), pl.lit(config.seed).alias("seed")]
