@@ -10,7 +10,7 @@ import numpy as np
 
 from caps_fast import __version__, arrays, scenario
 from caps_fast.arrays import J_PER_KWH, Array, State
-from caps_fast.carbon.trace import CarbonTrace
+from caps_fast.carbon.monitor import Monitor
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,6 +34,7 @@ class Result:
     idle_carbon_g: float
     samples: Array  # SAMPLE (n, n_pools)
     requests: Array | None  # DONE rows in input order, if asked for
+    notes: tuple[str, ...]  # what the user should know of the grid and the forecasts
 
     @cached_property
     def metrics(self) -> dict[str, float | int]:
@@ -148,8 +149,9 @@ def parameters(config: scenario.Scenario) -> dict[str, Any]:
     }
 
 
-def collect(config: scenario.Scenario, state: State, trace: CarbonTrace, end_s: float, done: list[Array] | None) -> Result:
+def collect(config: scenario.Scenario, state: State, monitor: Monitor, end_s: float, done: list[Array] | None) -> Result:
     """The result of a finished simulation."""
+    trace = monitor.trace
     idle_w = float(state.power_w[0])
     gpus = config.cluster.gpus
     idle_s = gpus * end_s - float(state.pools["busy_s"].sum())
@@ -171,6 +173,7 @@ def collect(config: scenario.Scenario, state: State, trace: CarbonTrace, end_s: 
         idle_carbon_g=max(float(idle_w * idle_intensity / J_PER_KWH), 0.0),
         samples=state.series[: int(state.clock[0]["samples"])],
         requests=requests,
+        notes=(*trace.warnings, *monitor.forecast.warnings),
     )
 
 

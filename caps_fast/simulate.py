@@ -128,10 +128,10 @@ class Run:
 
     @classmethod
     def start(cls, config: scenario.Scenario, means: Means, record: Recording = NOTHING) -> Run:
-        policy, lengths = informed(make_policy(config), config)
-        end_s = config.horizon_s + config.drain_h * 3600
+        chosen = make_policy(config)
         trace = carbon_trace(config.carbon, config.horizon_s)
-        view = monitor(config.monitor, trace, end_s, config.seed)
+        view = monitor(config.monitor, trace, config.horizon_s + config.drain_h * 3600, config.seed)
+        policy, lengths = informed(chosen, config)
         state = pack(config, policy, layout_of(policy, config), view, means)
         state.setup["record"] = record.requests
         if record.sample_every_s is not None:
@@ -158,7 +158,7 @@ class Run:
         if clock["live"] > 0:
             end_s = limit_s
             settle(self.state, end_s)
-        return collect(self.config, self.state, self.monitor.trace, end_s, self.done)
+        return collect(self.config, self.state, self.monitor, end_s, self.done)
 
     def _advance(self, until_s: float, draining: bool) -> None:
         if self.done is not None:

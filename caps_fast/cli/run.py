@@ -82,6 +82,8 @@ def run(
     results = simulate_group(configs, record, on_progress=lambda requests: progress.add(0, requests), checkpoint=checkpoint)
     progress.add(len(configs), 0)
     progress.close()
+    for note in dict.fromkeys(note for result in results for note in result.notes):
+        print(f"note: {note}", file=sys.stderr)
     if requests_out:
         _write(results[0].request_table, requests_out)
     if series_out:

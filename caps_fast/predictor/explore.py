@@ -29,8 +29,6 @@ from caps_fast.workload.streams import stream
 RISK_FEATURES = ("tier", "role", "gate", "input_tokens", "predicted_tokens", "residents", "waiting", "ahead_tokens")
 STRETCHES, SHORTEST = 200, 100  # in all; requests in one
 LOADS = (0.02, 1.5)  # of what the cluster can serve, log-uniform
-FILLING_SHARE = 0.5  # of stretches, in which pools are filled up to a level and held there
-OVERFLOW = 1e-3  # of its weight is left to a pool that is full enough
 CLOSED_SHARE = 0.3  # of stretches, for the gates of pools that may close
 
 
@@ -38,7 +36,6 @@ class Explorer(NamedTuple):
     """Draws for every stretch, and the notes."""
 
     shares: Array  # float64 (stretches, queues): weights of the pools
-    targets: Array  # float64 (stretches, queues): how full a pool is to be, residents a slot
     closed: Array  # int8 (stretches, queues)
     uniforms: Array  # float64 (requests,)
     notes: Array  # float64 (requests, len(RISK_FEATURES)), written at arrival
@@ -55,31 +52,23 @@ def _stretch(policy: Any, s: State) -> int:
     return int(min(s.clock[0]["seq"] // policy.stretch, policy.shares.shape[0] - 1))
 
 
-@inlined
-def _share(policy: Any, tier: int, q: int, s: State) -> float:
-    """Weight of pool `q` for a request judged as `tier`: this stretch's, next to nothing once the pool is as full as it shall be."""
-    if not s.tiers[tier]["roles"] >> s.queues[q]["role"] & 1:
-        return 0.0
-    stretch = _stretch(policy, s)
-    full = load_of(q, s).residents >= policy.targets[stretch, q]
-    return float(policy.shares[stretch, q] * (OVERFLOW if full else 1.0))
-
-
 @rules.route(Explorer)
 def at_random(policy: Any, t_s: float, r: int, s: State) -> int:
     """A pool that the tier may enter, by this stretch's shares; notes what the risk model may know."""
     request = s.live[r]
     tier = request["tier"] if policy.tiered else 3
+    shares = policy.shares[_stretch(policy, s)]
     total = 0.0
     for q in range(s.queues.shape[0]):
-        total += _share(policy, tier, q, s)
+        if s.tiers[tier]["roles"] >> s.queues[q]["role"] & 1:
+            total += shares[q]
     left = total * policy.uniforms[request["seq"]]
     chosen = -1
     for q in range(s.queues.shape[0]):
-        share = _share(policy, tier, q, s)
-        if share > 0.0 and (chosen < 0 or left >= 0.0):
-            chosen = q
-        left -= share
+        if s.tiers[tier]["roles"] >> s.queues[q]["role"] & 1:
+            if chosen < 0 or left >= 0.0:
+                chosen = q
+            left -= shares[q]
     load = load_of(chosen, s)
     note = policy.notes[request["seq"]]
     note[0] = tier
@@ -127,7 +116,6 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
     requests["arrival_s"] = np.cumsum(gaps_s * scale[np.arange(len(requests)) // stretch])
     explorer = Explorer(
         shares=rng.standard_exponential((stretches, queues)),
-        targets=np.where(rng.random((stretches, 1)) < FILLING_SHARE, rng.uniform(0.0, 1.0, (stretches, queues)), np.inf),
         closed=(rng.random((stretches, queues)) < CLOSED_SHARE).astype(np.int8),
         uniforms=rng.random(len(requests)),
         notes=np.zeros((len(requests), len(RISK_FEATURES))),

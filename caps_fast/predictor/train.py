@@ -29,7 +29,6 @@ WORLDS = 8
 FIRST_WORLD = 4_000_000_000  # their seeds, out of the way of runs' seeds
 EVERY = 5  # of a synthetic world's requests every fifth is learnt from; all are history
 BLOCK = 65_536
-EXTRA: dict = {}
 RISK_LEARNING_RATE = 0.2  # odds near 0 and 1 take longer to reach than lengths
 FEWEST = 500  # requests that are worth learning from
 
@@ -148,6 +147,6 @@ def train_risk(config: scenario.Scenario, model: LengthModel, lessons: Lessons, 
     found = explore(config, requests, lessons.means, tiered)
     part = split(len(requests))
     rows, missed = found.rows[part == 0], found.missed[part == 0]
-    forest = fit(rows, missed, RISK_FEATURES, risk.GROUPS, risk.BINS, "binary", learning_rate=RISK_LEARNING_RATE, **EXTRA)
+    forest = fit(rows, missed, RISK_FEATURES, risk.GROUPS, risk.BINS, "binary", learning_rate=RISK_LEARNING_RATE)
     trained = RiskModel(tabulate(forest, risk.GROUPS))
     return trained, risk_scores(trained.predict(found.rows[part == 2]), found.missed[part == 2])

@@ -1,0 +1,124 @@
+"""The command line as its user sees it: tables, files, and one clear line for everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from caps_fast.cli import main
+
+QUICK = ("--days", "0.01", "--set", "predictor.source=declared")
+COLUMNS = (
+    "request, arrival_s, tier, category, tenant, input_tokens, output_tokens, pool, gpu, released_s, admitted_s, first_token_s, finished_s, met_slo, energy_j, carbon_g"
+).split(", ")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["caps-fast", *map(str, words)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+def test_a_table_a_policy_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "run", "paper", "--policies", "main", *QUICK) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["round-robin", "edf", "slo-aware", "carbon-aware", "caps"]
+
+
+def test_json_echoes_the_scenario(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "run", "measured", "--json", "--rate", "3", "--seed", "7", *QUICK) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["rate_rps"], row["seed"], row["preset"]) == (3.0, 7, "measured")
+    assert row["scenario"]["gpu"]["profile"] == "a100-llama2-70b-tp4"
+    assert 0 <= row["slo_attainment"] <= 1
+
+
+def test_requests_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    out = tmp_path / "requests.parquet"
+    assert run(monkeypatch, "run", "--requests-out", out, *QUICK) == 0
+    table = pl.read_parquet(out)
+    assert table.columns == COLUMNS
+    assert table["request"].is_sorted()
+    assert set(table["tier"].unique()) == {"gold", "silver", "bronze"}
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_series_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    out = tmp_path / "series.parquet"
+    assert run(monkeypatch, "run", "--series-out", out, *QUICK) == 0
+    assert {"t_s", "gamma_g_per_kwh", "pool", "power_w", "waiting"} <= set(pl.read_parquet(out).columns)
+
+
+def test_a_scenario_file_over_a_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "measured"\ndays = 0.01\n[cluster]\nsplit = "6/10/8"\n[predictor]\nsource = "declared"\n')
+    assert run(monkeypatch, "run", path, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["split"], row["preset"], row["days"]) == ("6/10/8", "measured", 0.01)
+
+
+BAD = [
+    (("run", "nowhere.toml"), r"nowhere\.toml: cannot be read"),
+    (("run", "--rate", "-1"), r"workload\.rate_rps -1\.0: .*greater than 0"),
+    (("run", "--rate", "0"), r"workload\.rate_rps 0\.0: .*greater than 0"),
+    (("run", "--rate", "many"), r"--rate.*'many'"),
+    (("run", "--days", "nan"), r"days nan"),
+    (("run", "--split", "8/8"), r"roles"),
+    (("run", "--split", "8/x/8"), r"split '8/x/8'"),
+    (("run", "--set", "cluster.split=8/8/9"), r"8/8/9 sums to 25"),
+    (("run", "--policies", "fifo"), r"'fifo': expected some of round-robin"),
+    (("run", "--set", "policy.nonsense=1"), r"policy\.nonsense: no such field"),
+    (("run", "--set", "policy.beta"), r"expected field=value"),
+    (("run", "--set", "workload.category_shares=[0.5,0.5,0.5]"), r"category_shares sum to 1\.5"),
+    (("run", "--trace", "nowhere.csv"), r"nowhere\.csv"),
+    (("run", "--carbon", "nowhere.csv"), r"nowhere\.csv"),
+    (("run", "--requests-out", "/nowhere/at/all.parquet"), r"does not exist"),
+    (("run", "--policies", "main", "--requests-out", "x.parquet"), r"one policy"),
+    (("run", "--nonsense"), r"No such option: --nonsense"),
+    (("nonsense",), r"nonsense"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_bad_input_is_one_line_and_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    assert run(monkeypatch, *words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.search(message, said.err), said.err
+    assert len(said.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["days = ", "days = 'long'", "[cluster]\nsplit = 8", "surprise = 1", "preset = 3", "\x00"])
+def test_bad_scenario_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    assert run(monkeypatch, "run", path) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_a_broken_carbon_file_names_the_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "grid.csv"
+    path.write_text("time,carbon_intensity\n2024-08-05T00:00:00Z,200\n2024-08-05T01:00:00Z,many\n")
+    assert run(monkeypatch, "run", "--carbon", path, "--set", "carbon.unit=g/kWh", *QUICK) == 2
+    assert re.search(r"grid\.csv.*row 3.*many", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("command", ["policies", "presets", "profiles"])
+def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert run(monkeypatch, command) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = "numba|polars|lightgbm|matplotlib|pydantic|optuna|scipy|numpy"
+    check = f"import sys, re; from caps_fast.cli import _app; _app(); print([m for m in sys.modules if re.fullmatch('{heavy}', m)])"
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.strip() == "[]"
