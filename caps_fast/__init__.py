@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Recording", "Scenario", "__version__", "load", "preset", "simulate", "simulate_group"]
 
-_HOME = {"Scenario": "scenario", "load": "scenario", "preset": "scenario", "Recording": "simulate", "simulate": "simulate", "simulate_group": "simulate"}
+_HOME = {
+    "Scenario": "scenario",
+    "load": "scenario",
+    "preset": "scenario",
+    "Recording": "simulate",
+    "simulate": "simulate",
+    "simulate_group": "simulate",
+}
 
 
 def __getattr__(name: str) -> Any:

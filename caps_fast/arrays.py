@@ -224,17 +224,18 @@ SAMPLE = _struct(  # one pool at one instant of the recorded series
 
 HISTOGRAMS = ("ttft", "ttft_after_release", "tpot", "e2e")
 TTFT, TTFT_AFTER_RELEASE, TPOT, E2E = range(4)
-SUB_BIN_BITS = 7
-SUB_BINS = 1 << SUB_BIN_BITS  # bins an octave: their midpoints err by less than 0.4 %
-OCTAVES = 40
+SUB_BIN_BITS = 8
+SUB_BINS = 1 << SUB_BIN_BITS  # bins an octave: a bin is less than 0.4 % wide
+OCTAVES = 36
 FIRST_EXPONENT = -14  # values below 2**-14 s (61 us) fall into the first bin
 HISTOGRAM_BINS = SUB_BINS * OCTAVES
 
 
 class Risk(NamedTuple):
-    """The learned SLO-risk model: log odds of a miss as a sum of three tables over bins; empty arrays where the closed form of docs/model.md is used."""
+    """The learned SLO-risk model: log odds of a miss as a sum of three tables over bins; empty where the closed form is used."""
 
-    edges: Array  # float64 (5, 2**k - 1), upper bin edges of input, output, residents, waiting, ahead; padded with inf
+    edges: Array  # float64 (5, n), upper bin edges of input, output, residents, waiting, ahead; padded with inf
+    guide: Array  # int16 (5, cells): where a search for a bin begins
     request: Array  # float64 (12, bins, bins): tier * 3 + role, input, output
     queue: Array  # float64 (36, bins, bins): (tier * 3 + role) * 3 + gate, residents, waiting
     prompts: Array  # float64 (36, bins, bins): the same, residents, ahead

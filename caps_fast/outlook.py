@@ -17,7 +17,7 @@ def slot_start_s(s: State, slot: int) -> float:
 @inlined
 def slot_at(s: State, t_s: float) -> int:
     """The slot of the forecast in force that covers `t_s`; the first and last ones hold on."""
-    slot = int(math.floor((t_s - s.issued_s[s.clock[0]["issue_at"]]) / s.setup[0]["forecast_step_s"]))
+    slot = math.floor((t_s - s.issued_s[s.clock[0]["issue_at"]]) / s.setup[0]["forecast_step_s"])
     return min(max(slot, 0), s.forecast_g_per_kwh.shape[1] - 1)
 
 

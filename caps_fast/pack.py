@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ from caps_fast.arrays import NONE, Array, State
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.containers import mintree
 from caps_fast.policy import TRAITS, is_gated
-
 
 FIRST_ROOM = 65_536  # live requests
 DOUBLED_UP_TO = 262_144  # from there on room grows by quarters: memory counts for more than copying
@@ -107,7 +107,7 @@ def _close(tree: Array, levels: Array, offset: int) -> None:
     """Fill the inner levels of the tree whose leaves begin at `offset`."""
     row = levels[np.flatnonzero(levels[:, 0] == offset)[0]]
     depth = int(row[mintree.MAX_DEPTH])
-    for below, above in zip(row[: depth - 1], row[1:depth], strict=True):
+    for below, above in pairwise(row[:depth]):
         groups = tree[below:above].reshape(-1, 8).min(axis=1)
         tree[above : above + len(groups)] = groups
 

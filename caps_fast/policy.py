@@ -1,6 +1,7 @@
 """The only seam between policies and the kernel: a policy is three decisions.
 
-A policy is a NamedTuple type with its parameters as fields (floats and ints, each with a default), declared with a layout of queues, and up to three functions:
+A policy is a NamedTuple type with its parameters as fields (floats and ints, each with a default), declared with a layout of queues, and up to
+three functions:
 
     @policy(layout="pools")
     class MyPolicy(NamedTuple):
@@ -13,8 +14,9 @@ A policy is a NamedTuple type with its parameters as fields (floats and ints, ea
     @rules.gate(MyPolicy)
     def may_start(policy, t_s, q, s): ...    # may queue q start work now? Asked at control steps
 
-What is not registered falls back to: the only queue, arrival order, an open gate. `s` is the `arrays.State`; decisions may read all of it and must not write, except that
-a gate may set its queue's `start_s`, `start_g_per_kwh` and `next_plan_s`. The body is chosen at compile time by the policy's type, so a user's own policy runs as fast as ours.
+What is not registered falls back to: the only queue, arrival order, an open gate. `s` is the `arrays.State`; decisions may read all of it and must
+not write, except that a gate may set its queue's `start_s`, `start_g_per_kwh` and `next_plan_s`. The body is chosen at compile time by the
+policy's type, so a user's own policy runs as fast as ours.
 """
 
 from __future__ import annotations
@@ -77,7 +79,9 @@ class Decision:
         def register(rule: Rule) -> Rule:
             found = list(inspect.signature(rule).parameters)
             if found != self.arguments:
-                raise InputError(f"policy {policy_type.__name__}: {rule.__name__}({', '.join(found)}): expected the arguments {', '.join(self.arguments)}")
+                raise InputError(
+                    f"policy {policy_type.__name__}: {rule.__name__}({', '.join(found)}): expected the arguments {', '.join(self.arguments)}"
+                )
             self.rules[policy_type] = rule
             return rule
 
@@ -135,4 +139,3 @@ def _rule_of_order(policy: Any, *others: Any) -> Callable[..., Any]:
 @overloaded(gate)
 def _rule_of_gate(policy: Any, *others: Any) -> Callable[..., Any]:
     return rules.gate.of(policy.instance_class)
-

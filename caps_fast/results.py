@@ -111,7 +111,13 @@ class Result:
             step_s = np.diff(at["t_s"], prepend=np.nan)
             busy_s = np.diff(at["busy_s"], prepend=np.nan)
             power_w = (np.diff(at["energy_j"], prepend=np.nan) + idle_w * np.maximum(gpus * step_s - busy_s, 0)) / step_s
-            columns = {"t_s": at["t_s"], "gamma_g_per_kwh": at["gamma"], "pool": np.full(len(at), index), "role": [role] * len(at), "power_w": power_w}
+            columns = {
+                "t_s": at["t_s"],
+                "gamma_g_per_kwh": at["gamma"],
+                "pool": np.full(len(at), index),
+                "role": [role] * len(at),
+                "power_w": power_w,
+            }
             frames.append(pl.DataFrame(columns | {"residents": at["residents"], "waiting": at["waiting"], "open": at["open"].astype(bool)}))
         return pl.concat(frames) if frames else pl.DataFrame()
 
@@ -129,7 +135,9 @@ class Result:
         table["category"] = np.array(scenario.CATEGORIES)[rows["category"]]
         table["pool"] = np.array(self.scenario.cluster.pool_roles)[rows["pool"]] if len(rows) else rows["pool"]
         times = {name: rows[name] for name in ("released_s", "admitted_s", "first_token_s", "finished_s")}
-        return pl.DataFrame(table | times | {"met_slo": rows["met"].astype(bool), "energy_j": rows["energy_j"], "carbon_g": rows["carbon_g"]}, nan_to_null=True)
+        return pl.DataFrame(
+            table | times | {"met_slo": rows["met"].astype(bool), "energy_j": rows["energy_j"], "carbon_g": rows["carbon_g"]}, nan_to_null=True
+        )
 
 
 def parameters(config: scenario.Scenario) -> dict[str, Any]:

@@ -61,7 +61,9 @@ class Cluster(Section):
         if not all(part.isascii() and part.isdigit() for part in parts):
             raise ValueError(f"split {self.split!r}: expected whole numbers like 8/8/8")
         if sum(self.pools) != self.gpus or 0 in self.pools:
-            raise ValueError(f"split {self.split} sums to {sum(self.pools)}: expected pools of at least one GPU that sum to cluster.gpus = {self.gpus}")
+            raise ValueError(
+                f"split {self.split} sums to {sum(self.pools)}: expected pools of at least one GPU that sum to cluster.gpus = {self.gpus}"
+            )
         if len(self.pool_roles) != len(self.pools) or not set(self.pool_roles) <= set(ROLES):
             raise ValueError(f"roles {self.roles!r}: expected one of LP, CP, BP for each of the {len(self.pools)} pools")
         return self
@@ -134,12 +136,17 @@ class Workload(Section):
     trace_time_unit: str | None = Field(None, description="unit of the time column with trace_columns: s, ms, us, ns or datetime")
     trace_fit: Literal["loop", "stretch", "once"] = Field("loop", description="how a trace fills the horizon")
     category_shares: tuple[Share, Share, Share] = Field((0.5, 0.35, 0.15), description="short, long, agentic")
-    input_token_edges: tuple[int, int, int, int] = Field((8, 256, 2048, 8192), description="short in [e0, e1), long in [e1, e2), agentic in [e2, e3); log-uniform")
+    input_token_edges: tuple[int, int, int, int] = Field(
+        (8, 256, 2048, 8192), description="short in [e0, e1), long in [e1, e2), agentic in [e2, e3); log-uniform"
+    )
     output_log_mean: float = Field(4.8, ge=0, le=12, description="mu of log output tokens")
     output_log_sd: float = Field(1.1, ge=0, le=3, description="sigma of log output tokens")
     max_output_tokens: int = Field(32768, ge=1)
     tenants: int = Field(60, ge=3, le=100_000, description="tenants in all, spread over the tiers by their shares")
-    predictability: Share = Field(0.964, description="share of the variance of log output tokens that the features explain; 0.964: the learned model's MAPE is the paper's 18.2 %")
+    predictability: Share = Field(
+        0.964,
+        description="share of the variance of log output tokens that the features explain; 0.964: the learned model's MAPE is the paper's 18.2 %",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -185,7 +192,9 @@ class Monitor(Section):
     forecast: str = Field("perfect", description="perfect, persistence, yesterday, last-week, noisy, learned, or file")
     forecast_file: str | None = Field(None, description="forecasts with issue times (CarbonCast, or the common schema)")
     forecast_hours: int = Field(96, ge=1, le=240)
-    forecast_error: tuple[NonNegative, ...] = Field((0.065, 0.147, 0.197, 0.218), description="noisy: mean absolute percentage error by lead day, 0..1")
+    forecast_error: tuple[NonNegative, ...] = Field(
+        (0.065, 0.147, 0.197, 0.218), description="noisy: mean absolute percentage error by lead day, 0..1"
+    )
 
 
 class PolicyChoice(Section):
@@ -206,7 +215,9 @@ class PolicyChoice(Section):
 class Predictor(Section):
     """Where CAPS's output-length estimate and SLO risk come from."""
 
-    source: Literal["learned", "declared"] = Field("learned", description="learned: LightGBM; declared: the workload's own estimate and the closed-form risk")
+    source: Literal["learned", "declared"] = Field(
+        "learned", description="learned: LightGBM; declared: the workload's own estimate and the closed-form risk"
+    )
     train_days: Positive = Field(3.0, description="days before t = 0 that the models are trained on")
     train_requests: int = Field(200_000, ge=1000, description="requests of those days that are learnt from, about")
     train_share: Share = Field(0.3, description="replayed trace: the first part of its requests, which the models are trained on")

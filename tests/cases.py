@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import naive
-import naive_policies
 import numpy as np
 from hypothesis import strategies as st
 
+import naive
+import naive_policies
 from caps_fast import arrays, scenario
 from caps_fast.arrays import Array
 from caps_fast.carbon.forecast import ForecastGrid
@@ -48,7 +48,14 @@ def cases(draw: Any, policy: str | None = None) -> Case:
     tiers = {}
     for tier, share in zip(scenario.TIERS, (0.3, 0.4, 0.3), strict=True):
         allowed = draw(st.sampled_from(["LP/CP/BP", "LP/CP", "LP", "BP"]))
-        tiers[tier] = {"share": share, "roles": allowed, "ttft_s": draw(limit), "tpot_s": draw(limit), "e2e_s": draw(limit), "ttft_after_release_s": draw(limit)}
+        tiers[tier] = {
+            "share": share,
+            "roles": allowed,
+            "ttft_s": draw(limit),
+            "tpot_s": draw(limit),
+            "e2e_s": draw(limit),
+            "ttft_after_release_s": draw(limit),
+        }
     kv = draw(st.sampled_from([None, 300, 900]))
     config = scenario.build(
         {
@@ -176,7 +183,9 @@ def play_slow(case: Case) -> naive.Outcome:
         gamma_mean=GAMMA_MEAN,
     )
     requests = [
-        naive.Request(row["arrival_s"], row["tier"], row["category"], row["tenant"], row["input_tokens"], row["output_tokens"], row["predicted_tokens"])
+        naive.Request(
+            row["arrival_s"], row["tier"], row["category"], row["tenant"], row["input_tokens"], row["output_tokens"], row["predicted_tokens"]
+        )
         for row in ({name: value.item() for name, value in zip(case.requests.dtype.names or (), row, strict=True)} for row in case.requests)
     ]
     return naive.play(setup, requests, _naive_policy(chosen))

@@ -146,7 +146,12 @@ class Caps:
             return 1.0
         if self.no_predictor:
             return 0.0
-        against = [(after, limits.ttft_s - hold), (after, limits.ttft_after_release_s), (step, limits.tpot_s), (hold + after + (m - 1) * step - hold, limits.e2e_s - hold)]
+        against = [
+            (after, limits.ttft_s - hold),
+            (after, limits.ttft_after_release_s),
+            (step, limits.tpot_s),
+            (hold + after + (m - 1) * step - hold, limits.e2e_s - hold),
+        ]
         kept = 1.0
         for value, limit in against:
             if math.isfinite(limit):

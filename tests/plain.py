@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.pack import Means
+from caps_fast.results import Result
 from cases import Case
 
 LIMITS = ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s", "roles")
@@ -63,6 +65,17 @@ def grid(times_s: Sequence[float] = (0.0,), g_per_kwh: Sequence[float] = (100.0,
 def cluster(gpus: int, max_batch: int) -> dict[str, Any]:
     """A cluster of one pool."""
     return {"cluster.gpus": gpus, "cluster.split": str(gpus), "cluster.roles": "LP", "cluster.max_batch": max_batch}
+
+
+def rows_of(result: Result) -> Array:
+    """The finished requests of a run that recorded them."""
+    assert result.requests is not None
+    return result.requests
+
+
+def with_changes(case: Case, **changes: Any) -> Case:
+    """The same case with dotted fields (`__` for the dot) of its scenario changed."""
+    return replace(case, config=case.config.replace({name.replace("__", "."): value for name, value in changes.items()}))
 
 
 def case(changes: Mapping[str, Any], block: Array, monitor: Monitor | None = None) -> Case:

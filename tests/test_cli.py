@@ -14,9 +14,9 @@ import pytest
 from caps_fast.cli import main
 
 QUICK = ("--days", "0.01", "--set", "predictor.source=declared")
-COLUMNS = (
-    "request, arrival_s, tier, category, tenant, input_tokens, output_tokens, pool, gpu, released_s, admitted_s, first_token_s, finished_s, met_slo, energy_j, carbon_g"
-).split(", ")
+TIMES = ["released_s", "admitted_s", "first_token_s", "finished_s"]
+LENGTHS = ["input_tokens", "output_tokens"]
+COLUMNS = ["request", "arrival_s", "tier", "category", "tenant", *LENGTHS, "pool", "gpu", *TIMES, "met_slo", "energy_j", "carbon_g"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:

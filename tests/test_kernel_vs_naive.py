@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import POLICIES, Case, cases, play_fast, play_slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from cases import POLICIES, Case, cases, play_fast, play_slow
 
 
 @pytest.mark.parametrize("policy", POLICIES)

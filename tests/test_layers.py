@@ -15,15 +15,16 @@ PACKAGE = ROOT / "caps_fast"
 # Lowest first. A module or subpackage imports from lower rows only, not from its own row nor from above; inside a subpackage anything goes.
 LAYERS = """
     errors _jit
-    arrays
+    arrays files
     containers physics outlook
     policy
     policies engine
     profiles presets traces
     scenario
     carbon workload
-    predictor
-    pack choose results
+    pack choose
+    predictor results
+    checkpoint
     simulate
     sweep
     compare pareto tune calibrate

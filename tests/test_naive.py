@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from naive import Carbon, Engine, Hardware, Outcome, Policy, Request, Setup, Tier, play
 from naive_policies import Caps, CarbonAware, Edf, RoundRobin, SloAware
 
@@ -300,7 +301,7 @@ def test_ttft_of_a_loaded_pool() -> None:
         engine.arrive(job)
         engine.start_heads(engine.queues[0])
     assert caps.batch(engine, engine.queues[0]) == 2
-    assert caps.ttft(engine, engine.queues[0], engine.jobs[3], 2.0, 0.0) == 39.0
+    assert caps.waits(engine, engine.queues[0], engine.jobs[3], 2.0) == (0.0, 39.0)
 
 
 # ---------------------------------------------------------------- energy, carbon, the end

@@ -14,7 +14,7 @@ from caps_fast import scenario
 from caps_fast._jit import kernel
 from caps_fast.arrays import REQUEST, Array, Risk
 from caps_fast.errors import InputError
-from caps_fast.policies.risk import Load, bin_of, log_odds
+from caps_fast.policies.risk import Load, bin_of, guide_to, log_odds, request_bins
 from caps_fast.predictor import Lengths, forest, past_of, train
 from caps_fast.predictor.explore import RISK_FEATURES
 from caps_fast.predictor.features import LENGTH_FEATURES, Histories
@@ -198,19 +198,19 @@ def test_the_kernel_lookup_is_lightgbm(risky: tuple[RiskModel, Array]) -> None:
 def kernel_log_odds(tables: Risk, rows: Array, found: Array) -> None:
     for i in range(len(rows)):
         row = rows[i]
-        bins = (bin_of(tables.edges, 0, row[3]), bin_of(tables.edges, 1, row[4]))
+        bins = request_bins(tables, row[3], row[4])
         found[i] = log_odds(tables, int(row[0]), int(row[1]), bins, 0, Load(int(row[2]), row[5], row[6], row[7]))
 
 
 @kernel
-def kernel_bin_of(edges: Array, value: float) -> int:
-    return bin_of(edges, 0, value)
+def kernel_bin_of(edges: Array, guide: Array, value: float) -> int:
+    return bin_of(edges, guide, 0, value)
 
 
 @given(edges=st.lists(st.floats(-1e6, 1e6), max_size=40, unique=True), value=st.floats(allow_nan=False))
 def test_bin_is_the_number_of_edges_below(edges: list[float], value: float) -> None:
     tables = padded([np.array(sorted(edges)), np.zeros(1)])
-    assert kernel_bin_of(tables, value) == np.searchsorted(sorted(edges), value)
+    assert kernel_bin_of(tables, guide_to(tables), value) == np.searchsorted(sorted(edges), value)
 
 
 def test_training_twice_gives_the_same_bits(lessons: train.Lessons, lengths: LengthModel) -> None:

@@ -15,7 +15,7 @@ from caps_fast.errors import InputError
 from caps_fast.predictor import Model, load, save, train
 from caps_fast.predictor.explore import RISK_FEATURES
 
-SMALL = scenario.preset("measured").replace({"predictor.train_requests": 4000, "workload.tenants": 12})
+SMALL = scenario.preset("measured").replace({"predictor.train_requests": 4000, "workload.tenants": 12, "cluster.max_batch": 8})
 
 
 @pytest.fixture(scope="module")

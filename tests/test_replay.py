@@ -28,7 +28,10 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def replay(trace: Path, **changes: Any) -> Scenario:
-    return preset("paper").replace({"workload.trace": str(trace), "workload.rate_rps": None, "days": 1200 / 86400} | {key.replace("__", "."): value for key, value in changes.items()})
+    return preset("paper").replace(
+        {"workload.trace": str(trace), "workload.rate_rps": None, "days": 1200 / 86400}
+        | {key.replace("__", "."): value for key, value in changes.items()}
+    )
 
 
 def requests(config: Scenario, size: int = 10_000) -> Array:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from caps_fast.policies.caps import Caps, score
 from caps_fast.policy import route
 from caps_fast.results import Result
 from cases import cases, play_fast
-from plain import grid
+from plain import FIXED, grid
 
 CAPS = ("caps", "caps-no-predictor", "caps-no-tiers", "caps-no-carbon")
 CLEAR = 1e-9  # scores nearer than this, relative to their terms, count as a tie
@@ -35,17 +35,15 @@ def decide(policy, t_s, r, tier, s, scores):
     return route(policy, t_s, r, s)
 
 
-@dataclass(repr=False)
 class Moment:
-    """A state of the cluster at which one request is scored; weights given by `weigh`."""
+    """A state of the cluster at which one request is scored, with weights given to `weigh`."""
 
-    state: State
-    t_s: float
-    policy: Caps
+    def __init__(self, state: State, t_s: float, policy: Caps) -> None:
+        self.state, self.t_s, self.policy = state, t_s, policy
 
     def __repr__(self) -> str:
-        parts = {name: getattr(self.state, name) for name in ("clock", "setup", "tiers", "queues", "live")}
-        return f"Moment(t_s={self.t_s}, {self.policy}, " + ", ".join(f"{name}={rows.tolist()}" for name, rows in parts.items()) + ")"
+        parts = {name: getattr(self.state, name).tolist() for name in ("clock", "setup", "tiers", "queues", "live")}
+        return f"Moment(t_s={self.t_s}, {self.policy}, {parts})"
 
     @property
     def tier(self) -> int:
@@ -75,21 +73,15 @@ class Moment:
         return not rest or best - rest[0] > slack * size
 
 
-@cache
-def _packed(roles: str) -> State:
-    count = len(roles.split("/"))
-    config = scenario.preset("paper").replace(
-        {"cluster.gpus": 2 * count, "cluster.split": "/".join(["2"] * count), "cluster.roles": roles, "predictor.source": "declared"}
-    )
+def cluster_at_rest(changes: Mapping[str, Any], g_per_kwh: float, means: Means) -> State:
+    """A fresh state, of the paper's scenario with fields changed, and one live request."""
+    config = scenario.preset("paper").replace(FIXED | {"predictor.source": "declared"} | dict(changes))
     policy = make_policy(config)
-    state = pack(config, policy, layout_of(policy, config), grid(), Means(500.0, 222.0))
-    return state._replace(live=np.zeros(1, arrays.LIVE))
+    return pack(config, policy, layout_of(policy, config), grid(g_per_kwh=[g_per_kwh]), means)._replace(live=np.zeros(1, arrays.LIVE))
 
 
-def empty_cluster(roles: str) -> State:
-    """A fresh state with pools of these roles and one live request; what the tests change is its own."""
-    state = _packed(roles)
-    return state._replace(**{name: getattr(state, name).copy() for name in ("clock", "setup", "tiers", "queues", "live")})
+def pools(roles: str, gpus: Sequence[int]) -> dict[str, Any]:
+    return {"cluster.gpus": sum(gpus), "cluster.split": "/".join(map(str, gpus)), "cluster.roles": roles}
 
 
 positive = st.floats(1e-6, 1e6)
@@ -98,25 +90,24 @@ intensity = st.one_of(st.just(0.0), st.floats(0, 2000))
 
 
 @st.composite
-def moments(draw: Any, roles: str | None = None, tiered: int | None = None) -> Moment:
+def moments(draw: Any, roles: str | None = None) -> Moment:
     """Any finite state: empty to hopelessly full pools, tiny to absurd GPUs, limits, intensities and request lengths."""
     names = roles or draw(st.sampled_from(["LP/CP/BP", "BP/CP/LP", "LP/LP", "CP/BP/BP/LP/CP", "BP"]))
-    state, t_s = empty_cluster(names), draw(st.floats(0, 1e7))
-    setup = state.setup[0]
-    for field, values in (
-        ("prefill_s_per_token", st.floats(1e-9, 1.0)),
-        ("decode_base_s", st.floats(1e-6, 10.0)),
-        ("decode_s_per_seq", st.floats(0, 1.0)),
-        ("mean_input_tokens", st.floats(1, 1e5)),
-        ("mean_output_tokens", st.floats(1, 1e5)),
-        ("mean_gamma", st.floats(1e-9, 2000)),
-        ("chunk_tokens", st.integers(0, 8192)),
-        ("max_batch", st.integers(1, 4096)),
-        ("power_exponent", st.floats(0.01, 3)),
-        ("idle_w", st.floats(0, 1000)),
-    ):
-        setup[field] = draw(values)
-    setup["peak_w"] = max(float(setup["idle_w"]), 1e-3) * draw(st.floats(1, 10))
+    idle_w, rise_w = draw(st.floats(0, 1000)), draw(st.floats(1e-3, 1000))
+    changes = {
+        **pools(names, [draw(st.integers(1, 3)) for _ in names.split("/")]),
+        "gpu.prefill_s_per_token": draw(st.floats(1e-9, 1.0)),
+        "gpu.decode_base_s": draw(st.floats(1e-6, 10.0)),
+        "gpu.decode_s_per_seq": draw(st.floats(0, 1.0)),
+        "gpu.idle_w": idle_w,
+        "gpu.peak_w": idle_w + rise_w,
+        "gpu.power_exponent": draw(st.floats(0.01, 3)),
+        "cluster.max_batch": draw(st.one_of(st.integers(1, 64), st.just(4096))),
+        "cluster.prefill": draw(st.sampled_from(["chunked", "unchunked"])),
+        "cluster.chunk_tokens": draw(st.integers(1, 8192)),
+    }
+    state = cluster_at_rest(changes, draw(st.floats(0, 2000)), Means(draw(st.floats(1, 1e5)), draw(st.floats(1, 1e5))))
+    t_s = draw(st.floats(0, 1e7))
     for tier in state.tiers:
         for field in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
             tier[field] = draw(limit)
@@ -124,7 +115,7 @@ def moments(draw: Any, roles: str | None = None, tiered: int | None = None) -> M
         if not any(int(tier["roles"]) >> role & 1 for role in state.queues["role"]):
             tier["roles"] = 7
     for queue in state.queues:
-        slots = (int(queue["end_gpu"]) - int(queue["first_gpu"])) * int(setup["max_batch"])
+        slots = (int(queue["end_gpu"]) - int(queue["first_gpu"])) * changes["cluster.max_batch"]
         queue["residents"] = draw(st.one_of(st.sampled_from([0, slots]), st.integers(0, slots)))
         queue["waiting"] = draw(st.one_of(st.just(0), st.integers(0, 10**7)))
         queue["waiting_prompt_tokens"] = int(queue["waiting"]) * draw(st.integers(1, 10**5))
@@ -139,9 +130,7 @@ def moments(draw: Any, roles: str | None = None, tiered: int | None = None) -> M
     request["input_tokens"] = draw(st.integers(1, 2**31 - 1))
     request["predicted_tokens"] = draw(st.one_of(st.floats(1, 1000), st.floats(1, 1e9)))
     sharpness = draw(st.one_of(st.floats(0.5, 8), st.floats(1e-3, 1000)))
-    either = st.integers(0, 1)
-    is_tiered = draw(either) if tiered is None else tiered
-    return Moment(state, t_s, Caps(risk_sharpness=sharpness, predicts=draw(either), tiered=is_tiered))
+    return Moment(state, t_s, Caps(risk_sharpness=sharpness, predicts=draw(st.integers(0, 1)), tiered=draw(st.integers(0, 1))))
 
 
 weight = st.one_of(st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.floats(0, 100))
@@ -197,8 +186,7 @@ def test_a_constant_for_every_pool_changes_no_decision(moment: Moment, weights: 
 def test_beta_zero_is_blind_to_carbon(moment: Moment, gammas: list[float], alpha: float, lambda_: float) -> None:
     before = moment.weigh(alpha, 0.0, lambda_)
     moment.state.clock[0]["gamma"] = gammas[0]
-    moment.state.setup[0]["mean_gamma"] = gammas[1] + 1.0
-    moment.state.queues["start_g_per_kwh"] = gammas[2 : 2 + len(moment.state.queues)] if len(moment.state.queues) <= 4 else gammas[1:]
+    moment.state.queues["start_g_per_kwh"] = gammas[1 : 1 + len(moment.state.queues)]
     after = moment.weigh(alpha, 0.0, lambda_)
     assert after[0] == before[0]
     np.testing.assert_array_equal(after[1], before[1])
@@ -268,37 +256,35 @@ def test_more_waiting_is_no_less_risky(moment: Moment, more: int) -> None:
     assert (moment.terms[2] >= before * (1 - 1e-12)).all()
 
 
-def test_score_is_equation_4() -> None:
-    """By hand: an idle cluster, a request of 500 prompt and 222 output tokens, every limit infinite, 300 g/kWh now, 100 g/kWh in the batch pool."""
-    state = empty_cluster("LP/CP/BP")
+def one_request(**limits: float) -> State:
+    """Three idle pools, a request of 500 prompt and 222 output tokens, an average one; all limits infinite but those given. 200 g/kWh on average."""
+    state = cluster_at_rest(pools("LP/CP/BP", [2, 2, 2]), 200.0, Means(500.0, 222.0))
     state.tiers["roles"] = 7
-    for limit_name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
-        state.tiers[limit_name] = math.inf
-    state.clock[0]["gamma"], state.setup[0]["mean_gamma"] = 300.0, 200.0
-    state.queues["start_g_per_kwh"] = 100.0
+    for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
+        state.tiers[name] = limits.get(name, math.inf)
     state.live[0]["input_tokens"], state.live[0]["predicted_tokens"] = 500, 222.0
+    return state
+
+
+def test_score_is_equation_4() -> None:
+    """By hand: 300 g/kWh now, 100 g/kWh forecast for the batch pool."""
+    state = one_request()
+    state.clock[0]["gamma"] = 300.0
+    state.queues["start_g_per_kwh"] = 100.0
     goodput, carbon, violation = Moment(state, 0.0, Caps()).terms
     assert violation.tolist() == [0, 0, 0]
-    assert goodput.tolist() == [1, 1, 1]
+    assert goodput == pytest.approx([1, 1, 1])
     assert carbon == pytest.approx([1.5, 1.5, 0.5])
     chosen, scores = Moment(state, 0.0, Caps()).weigh(1.0, 0.5, 2.0)
     assert scores == pytest.approx([0.25, 0.25, 0.75])
     assert chosen == 2
 
 
-def test_risk_grows_from_one_half_at_the_limit() -> None:
-    """V is 1/2 where the one expected latency that has a limit equals it."""
-    state = empty_cluster("LP/CP/BP")
-    state.tiers["roles"] = 7
-    for limit_name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
-        state.tiers[limit_name] = math.inf
-    state.live[0]["input_tokens"], state.live[0]["predicted_tokens"] = 100, 10.0
-    setup = state.setup[0]
-    state.tiers["tpot_s"] = setup["decode_base_s"] + setup["decode_s_per_seq"]
-    assert Moment(state, 0.0, Caps()).terms[2] == pytest.approx([0.5] * 3)
-    for factor, expected in ((2.0, 1 / 17), (0.5, 16 / 17)):
-        state.tiers["tpot_s"] = factor * (setup["decode_base_s"] + setup["decode_s_per_seq"])
-        assert Moment(state, 0.0, Caps()).terms[2] == pytest.approx([expected] * 3)
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, 1 / 2), (2.0, 1 / 17), (0.5, 16 / 17)])
+def test_risk_is_one_half_at_the_limit(factor: float, expected: float) -> None:
+    """x^4 / (1 + x^4), with x the expected latency over the limit: here of the time between tokens, alone on a GPU."""
+    step_s = FIXED["gpu.decode_base_s"] + FIXED["gpu.decode_s_per_seq"]
+    assert Moment(one_request(tpot_s=factor * step_s), 0.0, Caps()).terms[2] == pytest.approx([expected] * 3)
 
 
 # ---------------------------------------------------------------- whole runs

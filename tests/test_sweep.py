@@ -151,8 +151,9 @@ def test_when_all_runs_fail_the_first_ones_error_is_told(tmp_path: Path, monkeyp
 def test_groups_and_named_settings_become_columns_and_common_runs_stand_once(tmp_path: Path) -> None:
     path = tmp_path / "two.toml"
     path.write_text(
-        'seeds = 1\n[set]\ndays = 0.002\n"predictor.source" = "declared"\n"slo.gold.ttft_s" = 0.5\n[axes]\nrate = 8\n[groups.a.axes]\npolicy = ["edf", "round-robin"]\n'
-        '[groups.b]\nset.policy = "edf"\n[groups.b.named.limit.usual]\n"slo.gold.ttft_s" = 0.5\n[groups.b.named.limit.loose]\n"slo.gold.ttft_s" = 2\n'
+        'seeds = 1\n[set]\ndays = 0.002\n"predictor.source" = "declared"\n"slo.gold.ttft_s" = 0.5\n[axes]\nrate = 8\n'
+        '[groups.a.axes]\npolicy = ["edf", "round-robin"]\n[groups.b]\nset.policy = "edf"\n'
+        '[groups.b.named.limit.usual]\n"slo.gold.ttft_s" = 0.5\n[groups.b.named.limit.loose]\n"slo.gold.ttft_s" = 2\n'
     )
     runs = sweep(read_file(path), tmp_path / "out", SERIAL).runs
     assert runs.select("group", "limit", "policy", "slo.gold.ttft_s").rows() == [

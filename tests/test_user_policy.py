@@ -14,11 +14,14 @@ from caps_fast.simulate import Recording, simulate
 
 README = Path(__file__).parent.parent / "README.md"
 HEAD = "from typing import NamedTuple\nfrom caps_fast.policy import policy, rules\n"
+POOLED = HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: float = 1.0\n@rules.route(P)\n"
 
 
 def with_policy(path: Path, text: str, **options: float):
     path.write_text(text)
-    return preset("paper").replace({"policy.file": str(path), "policy.options": options, "days": 0.01, "workload.rate_rps": 20, "cluster.max_batch": 4})
+    return preset("paper").replace(
+        {"policy.file": str(path), "policy.options": options, "days": 0.01, "workload.rate_rps": 20, "cluster.max_batch": 4}
+    )
 
 
 def readme_policy() -> str:
@@ -39,7 +42,9 @@ def test_the_readme_policy_runs_and_does_what_it_says(tmp_path: Path) -> None:
 
 def test_an_edited_policy_is_compiled_anew(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    route = "@policy(layout='pools')\nclass Fixed(NamedTuple):\n    pool: int = 0\n@rules.route(Fixed)\ndef there(policy, t_s, r, s):\n    return {}\n"
+    route = (
+        "@policy(layout='pools')\nclass Fixed(NamedTuple):\n    pool: int = 0\n@rules.route(Fixed)\ndef there(policy, t_s, r, s):\n    return {}\n"
+    )
     first = simulate(with_policy(path, HEAD + route.format(0)))
     second = simulate(with_policy(path, HEAD + route.format(2)))
     assert first.metrics["share_lp"] == second.metrics["share_bp"] == 1.0
@@ -52,8 +57,8 @@ def test_an_edited_policy_is_compiled_anew(tmp_path: Path) -> None:
         ("def broken(:\n", "SyntaxError"),
         ("import no_such_module\n", "no_such_module"),
         (HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: float\n", "default"),
-        (HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: float = 1.0\n@rules.route(P)\ndef f(policy, r):\n    return 0\n", "expected the arguments policy, t_s, r, s"),
-        (HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: float = 1.0\n@rules.route(P)\ndef f(policy, t_s, r, s):\n    return s.nothing\n", "does not compile"),
+        (POOLED + "def f(policy, r):\n    return 0\n", "expected the arguments policy, t_s, r, s"),
+        (POOLED + "def f(policy, t_s, r, s):\n    return s.nothing\n", "does not compile"),
         (HEAD + "@policy(layout='heap')\nclass P(NamedTuple):\n    a: float = 1.0\n", "layout 'heap'"),
     ],
 )

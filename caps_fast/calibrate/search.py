@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 
 from caps_fast.calibrate.loss import Simulate, loss, measure
-from caps_fast.calibrate.targets import NO_VALUE, Bound, Task
+from caps_fast.calibrate.targets import NO_VALUE, Bound, Task, value_in
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
 from caps_fast.simulate import simulate_group
@@ -154,7 +154,8 @@ def _study(task: Task, out: Path) -> optuna.Study:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
     storage = optuna.storages.JournalStorage(backend)
     study = optuna.create_study(storage=storage, study_name="calibration", direction="minimize", load_if_exists=True, sampler=_sampler(0))
-    identity = hashlib.sha256(f"{task.model_dump_json()} {task.base.hash}".encode()).hexdigest()[:16]
+    fixed = task.base.replace({field: value_in(bound) for field, bound in task.bounds.items()})  # a preset may hold an earlier search's result
+    identity = hashlib.sha256(f"{task.model_dump_json()} {fixed.hash}".encode()).hexdigest()[:16]
     before = study.user_attrs.get("task")
     if before is not None and before != identity:
         raise InputError(f"{out}: holds the search of another task ({before}): expected an empty folder, or the task that it was begun with")

@@ -30,7 +30,9 @@ class Target(Part):
     policy: str
     metric: str
     value: Number
-    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="a miss by this much costs about as much as all else being right gains")
+    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        description="a miss by this much costs about as much as all else being right gains"
+    )
     relative_to: str | None = Field(None, description="policy whose figure this one is divided by")
     minus: str | None = Field(None, description="policy whose figure is taken away from this one")
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
@@ -62,7 +64,7 @@ class Bound(Part):
     log: bool = False
     optional: bool = False
     choices: tuple[str | int | float | bool, ...] = ()
-    start: str | int | float | bool | None = Field(None, description="where the search begins; left out = the preset's value, \"none\" = no value")
+    start: str | int | float | bool | None = Field(None, description='where the search begins; left out = the preset\'s value, "none" = no value')
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

@@ -17,6 +17,8 @@ from caps_fast.errors import InputError
 ABOUT = "Which LLM request to which GPU pool, and when, so that carbon falls and no SLO breaks: a fast batch simulator."
 MODULES = ("run", "inspect", "profiles", "carbon")
 
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # of the click inside typer, which has no public name for it
+
 
 def _app() -> typer.Typer:
     app = typer.Typer(name="caps-fast", help=ABOUT, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -26,12 +28,12 @@ def _app() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point of `caps-fast`: one clear line and exit code 2 for bad input, 130 for Ctrl-C, 1 for a fault of ours (traceback with CAPS_FAST_DEBUG=1)."""
+    """Entry point of `caps-fast`: one line and exit code 2 for bad input, 130 for Ctrl-C, 1 for a fault of ours (CAPS_FAST_DEBUG=1 shows it)."""
     try:
         sys.exit(_app()(sys.argv[1:] or ["--help"], standalone_mode=False))
     except InputError as error:
         fail(str(error))
-    except typer.BadParameter.__bases__[0] as error:  # UsageError, of the click inside typer
+    except USAGE_ERROR as error:
         fail(f"{error.format_message()}{_given(error)} (see caps-fast --help)")
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)

@@ -36,7 +36,7 @@ def reproduce(
     days: Annotated[float, typer.Option(help="simulated days of the comparisons at 10 req/s")] = 7.0,
     curve_days: Annotated[float, typer.Option(help="simulated days of the curves over rates, and of the other splits")] = 2.0,
     seeds: Annotated[int, typer.Option(help="seeds, from 0")] = 5,
-    jobs: Annotated[int, typer.Option(help="runs at a time; 0 = one a core")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="runs at a time; 0 = one a core")] = 0,
     page: Annotated[bool, typer.Option(help="also draw the figures and the page")] = True,
 ) -> None:
     """Put every table, figure and claim of the paper beside ours."""
@@ -66,11 +66,12 @@ def calibrate(
     targets: Annotated[Path, typer.Argument(help="targets, bounds and seeds in TOML; sweeps/calibration.toml is one")],
     out: Annotated[Path, typer.Option(help="folder for the search and its result; an earlier search there goes on")],
     trials: Annotated[int, typer.Option(min=1, help="trials in all, earlier ones counted")] = 200,
+    jobs: Annotated[int, typer.Option(min=0, help="threads; 0 = one a core")] = 0,
 ) -> None:
     """Find parameters of a scenario that give the figures in TARGETS, and judge them on other seeds."""
     from caps_fast.calibrate.outcome import calibrate as fit
 
-    fitted = fit(targets, trials, out)
+    fitted = fit(targets, trials, out, jobs)
     print("\n".join(_fit_lines(fitted)))
     print(f"wrote {out / 'best.toml'}", file=sys.stderr)
 
@@ -98,9 +99,11 @@ def _fit_lines(fitted: Fitted) -> list[str]:
     lines = [f"{'target':64} {'wanted':>9} {'tolerance':>9} {'training':>9} {'other seeds':>24}"]
     for row in fitted.fit.iter_rows(named=True):
         interval = f"{row['report']:.4g} ({row['report_low']:.4g} to {row['report_high']:.4g})"
-        lines.append(f"{row['target']:64} {row['value']:9.4g} {row['tolerance']:9.4g} {row['training']:9.4g} {interval:>24}  {'hit' if row['hit'] else 'missed'}")
-    lines += ["", f"{'parameter':36} {'best':>12} {'loss if it moves down':>22} {'and up':>10}  most moved target"]
+        lines.append(
+            f"{row['target']:64} {row['value']:9.4g} {row['tolerance']:9.4g} {row['training']:9.4g} {interval:>24}  {'hit' if row['hit'] else 'missed'}"
+        )
+    lines += ["", f"{'parameter':36} {'best':>12} {'moved to':>12} {'loss':>8}  most moved target, in tolerances"]
+    lines.append(f"{'(the best)':61} {fitted.loss:8.3f}")
     for row in fitted.sensitivity.iter_rows(named=True):
-        lines.append(f"{row['field']:36} {row['best']:>12} {row['loss_down']:22.3f} {row['loss_up']:10.3f}  {row['most_moved']}")
-    lines.append(f"{'loss at the best':36} {fitted.loss:47.3f}")
+        lines.append(f"{row['field']:36} {row['best']:>12} {row['to']:>12} {row['loss']:8.3f}  {row['most_moved']} {row['change']:+.1f}")
     return lines

@@ -62,7 +62,14 @@ def run(
     from caps_fast.simulate import Recording, simulate_group
     from caps_fast.sweep.progress import Progress
 
-    given = {"workload.rate_rps": rate, "days": days, "seed": seed, "cluster.split": split, "workload.trace": trace, "carbon.file": carbon}
+    given: dict[str, Any] = {
+        "workload.rate_rps": rate,
+        "days": days,
+        "seed": seed,
+        "cluster.split": split,
+        "workload.trace": trace,
+        "carbon.file": carbon,
+    }
     given |= {"carbon.scope": scope, "carbon.start": carbon_start, "policy.file": policy_file}
     changes = {field: value for field, value in given.items() if value is not None}
     if trace is not None and rate is None:
@@ -161,7 +168,8 @@ def _write(frame: Any, path: Path) -> None:
 def _print_table(results: list[Result]) -> None:
     config, metrics = results[0].scenario, results[0].metrics
     rate = metrics["requests"] / config.horizon_s
-    print(f"{metrics['requests']:,} requests in {config.days:g} days ({rate:.3g} a second), {config.cluster.gpus} GPUs in {config.cluster.split}, seed {config.seed}")
+    cluster = f"{config.cluster.gpus} GPUs in {config.cluster.split}"
+    print(f"{metrics['requests']:,} requests in {config.days:g} days ({rate:.3g} a second), {cluster}, seed {config.seed}")
     width = max(len(result.scenario.policy.name) for result in results)
     print(" " * width + "".join(f"{heading:>{max(len(heading), 8) + 2}}" for heading in COLUMNS))
     for result in results:

@@ -1,8 +1,8 @@
 """8-ary min trees in flat arrays: the smallest of n whole numbers in O(log n), the lowest index on ties.
 
 `levels[0..depth-1]` are the offsets of the levels in `tree`, leaves first, `levels[8]` the depth. Every level is padded to a multiple of 8 with
-NEVER; the top level has 8 entries. Times go in as their bits, which order like the times themselves while these are not negative. Offsets are unsigned,
-which spares Numba's check for negative indices.
+NEVER; the top level has 8 entries. Times go in as their bits, which order like the times themselves while these are not negative. Offsets are
+unsigned, which spares Numba's check for negative indices.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def bits_of(time_s: float) -> int:
 @inlined
 def time_of(bits: int) -> float:
     """The time behind its bits; infinity behind NEVER."""
-    time_s: Any = np.int64(min(bits, INFINITY)).view(np.float64)
+    finite: Any = min(bits, INFINITY)
+    time_s: Any = np.int64(finite).view(np.float64)
     return time_s
 
 
@@ -86,7 +87,8 @@ def where_smallest(tree: Array, levels: Array, value: int) -> int:
         step = _1 if tree[at + _1] == value else step
         step = np.uint64(0) if tree[at] == value else step
         i = (i + step) << _3
-    return np.int64(i >> _3)
+    leaf: Any = np.int64(i >> _3)
+    return leaf
 
 
 @inlined

@@ -63,6 +63,10 @@ def _sample(s: State) -> None:
             row[p]["waiting"] += s.queues[q]["waiting"]
             row[p]["open"] = s.queues[q]["open"]
     for g in range(s.gpus.shape[0]):
-        row[s.gpus[g]["pool"]]["residents"] += s.gpus[g]["residents"]
+        gpu = s.gpus[g]
+        row[gpu["pool"]]["residents"] += gpu["residents"]
+        if gpu["running"]:
+            elapsed_s = s.clock[0]["now_s"] - gpu["leap_start_s"]
+            row[gpu["pool"]]["energy_j"] += s.power_w[gpu["members"]] * elapsed_s
+            row[gpu["pool"]]["busy_s"] += elapsed_s
     s.clock[0]["samples"] += 1
-

@@ -91,9 +91,9 @@ def _arrive(s: State, policy: Any) -> None:
     s.cells[cell_of(request)]["requests"] += 1
     q = route(policy, clock["now_s"], r, s)
     target = s.queues[q]
-    if s.setup[0]["preempts"] and request["tier"] == GOLD and target["role"] == LP and target["open"]:
-        if gpu.find(s, q, r) == NONE and preempt.claim(s, q, r):
-            return
+    may_claim = s.setup[0]["preempts"] and request["tier"] == GOLD and target["role"] == LP and target["open"]
+    if may_claim and gpu.find(s, q, r) == NONE and preempt.claim(s, q, r):
+        return
     request["held"] = (not target["open"]) or target["backlog"]
     request["key"] = order(policy, clock["now_s"], r, q, s)
     queue.push(s, q, r)

@@ -13,7 +13,7 @@ from caps_fast._jit import inlined
 from caps_fast.arrays import BP, BRONZE, CP, GOLD, LP, Risk, State
 from caps_fast.containers.queue import peek
 from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot_below, slot_start_s
-from caps_fast.policies.risk import CLOSED_FORM, bin_of, load_of, log_odds, logistic
+from caps_fast.policies.risk import CLOSED_FORM, load_of, log_odds, logistic, request_bins
 from caps_fast.policy import policy, rules
 
 GOLD_FIRST_S = 1e9  # puts Gold before the rest in a queue ordered by arrival
@@ -50,7 +50,7 @@ def best_score(policy: Any, t_s: float, r: int, s: State) -> int:
     tier = s.live[r]["tier"] if policy.tiered else 3
     bins = (0, 0)
     if policy.learned.edges.shape[0] > 0:
-        bins = (bin_of(policy.learned.edges, 0, s.live[r]["input_tokens"]), bin_of(policy.learned.edges, 1, s.live[r]["predicted_tokens"]))
+        bins = request_bins(policy.learned, s.live[r]["input_tokens"], s.live[r]["predicted_tokens"])
     best = -1
     best_score = -math.inf
     for q in range(s.queues.shape[0]):

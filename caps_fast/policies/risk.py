@@ -14,7 +14,9 @@ from caps_fast._jit import inlined
 from caps_fast.arrays import Array, Risk, State
 
 OPEN, BACKLOG, CLOSED = 0, 1, 2
-CLOSED_FORM = Risk(np.zeros((0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)))
+CELL_BITS, FIRST_EXPONENT, OCTAVES = 5, -8, 30
+CELLS = OCTAVES << CELL_BITS
+CLOSED_FORM = Risk(np.zeros((0, 0)), np.zeros((0, 0), np.int16), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)))
 
 
 class Load(NamedTuple):
@@ -42,25 +44,39 @@ def load_of(q: int, s: State) -> Load:
 
 
 @inlined
-def bin_of(edges: Array, feature: int, value: Any) -> int:
-    """Number of edges of the feature below `value`: its bin. The edges are 2**k - 1, padded with inf."""
-    at = 0
-    half = (edges.shape[1] + 1) >> 1
-    while half > 0:
-        at += half * np.int64(edges[feature, at + half - 1] < value)  # no branch: it could not be predicted
-        half >>= 1
+def bin_of(edges: Array, guide: Array, feature: int, value: Any) -> int:
+    """Number of edges of the feature below `value`: its bin. The guide tells where to begin (`guide_to`); an edge of inf ends the search."""
+    bits: Any = np.float64(value).view(np.int64)
+    cell = (bits >> (52 - CELL_BITS)) - ((1023 + FIRST_EXPONENT) << CELL_BITS)
+    at = int(guide[feature, min(max(cell, 0), guide.shape[1] - 1)])
+    while edges[feature, at] < value:
+        at += 1
     return at
 
 
+def guide_to(edges: Array) -> Array:
+    """For `bin_of`: the number of edges below each cell of the number line, int16 (features, CELLS); a cell is 1/32 of an octave."""
+    at = np.arange(CELLS)
+    starts = np.ldexp(1 + at % (1 << CELL_BITS) / (1 << CELL_BITS), (at >> CELL_BITS) + FIRST_EXPONENT)
+    starts[0] = -np.inf
+    return np.array([np.searchsorted(row, starts) for row in edges], np.int16)
+
+
 @inlined
-def log_odds(risk: Risk, tier: int, role: int, request_bins: tuple[int, int], input_tokens: int, load: Load) -> float:
+def request_bins(risk: Risk, input_tokens: int, predicted_tokens: float) -> tuple[int, int]:
+    """What `log_odds` needs of a request, the same for all pools."""
+    return bin_of(risk.edges, risk.guide, 0, input_tokens), bin_of(risk.edges, risk.guide, 1, predicted_tokens)
+
+
+@inlined
+def log_odds(risk: Risk, tier: int, role: int, bins: tuple[int, int], input_tokens: int, load: Load) -> float:
     """Log odds that a request of that tier and those bins of input and predicted output misses its SLO in a pool of that role under that load."""
     context = tier * 3 + role
     loaded = context * 3 + load.gate
-    residents = bin_of(risk.edges, 2, load.residents)
-    waiting = bin_of(risk.edges, 3, load.waiting)
-    ahead = bin_of(risk.edges, 4, input_tokens + load.prompt_tokens)
-    return risk.request[context, request_bins[0], request_bins[1]] + risk.queue[loaded, residents, waiting] + risk.prompts[loaded, residents, ahead]
+    residents = bin_of(risk.edges, risk.guide, 2, load.residents)
+    waiting = bin_of(risk.edges, risk.guide, 3, load.waiting)
+    ahead = bin_of(risk.edges, risk.guide, 4, input_tokens + load.prompt_tokens)
+    return risk.request[context, bins[0], bins[1]] + risk.queue[loaded, residents, waiting] + risk.prompts[loaded, residents, ahead]
 
 
 @inlined

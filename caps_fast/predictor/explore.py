@@ -20,6 +20,7 @@ from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.choose import compile_for
 from caps_fast.engine.loop import advance
+from caps_fast.errors import InputError
 from caps_fast.pack import Means, pack, with_room
 from caps_fast.policies.caps import by_role
 from caps_fast.policies.risk import load_of
@@ -27,7 +28,10 @@ from caps_fast.policy import policy, rules
 from caps_fast.workload.streams import stream
 
 RISK_FEATURES = ("tier", "role", "gate", "input_tokens", "predicted_tokens", "residents", "waiting", "ahead_tokens")
-STRETCHES, SHORTEST = 200, 100  # in all; requests in one
+STRETCHES = 200
+SHORTEST, LONGEST = 500, 5000  # requests in a stretch
+REFILLS = 3  # times that a stretch could fill the cluster's slots, so that its load sets in
+BLOCK = 16_384
 LOADS = (0.02, 1.5)  # of what the cluster can serve, log-uniform
 CLOSED_SHARE = 0.3  # of stretches, for the gates of pools that may close
 
@@ -38,8 +42,9 @@ class Explorer(NamedTuple):
     shares: Array  # float64 (stretches, queues): weights of the pools
     closed: Array  # int8 (stretches, queues)
     uniforms: Array  # float64 (requests,)
-    notes: Array  # float64 (requests, len(RISK_FEATURES)), written at arrival
+    notes: Array  # float64 (noted requests, len(RISK_FEATURES)), written at arrival
     stretch: int = 1  # requests a stretch
+    every: int = 1  # one request out of so many is noted
     tiered: int = 1
 
 
@@ -70,7 +75,9 @@ def at_random(policy: Any, t_s: float, r: int, s: State) -> int:
                 chosen = q
             left -= shares[q]
     load = load_of(chosen, s)
-    note = policy.notes[request["seq"]]
+    if request["seq"] % policy.every != 0:
+        return chosen
+    note = policy.notes[request["seq"] // policy.every]
     note[0] = tier
     note[1] = s.queues[chosen]["role"]
     note[2] = load.gate
@@ -88,7 +95,7 @@ rules.order(Explorer)(by_role)
 @rules.gate(Explorer)
 def as_drawn(policy: Any, t_s: float, q: int, s: State) -> bool:
     """Low-latency pools are open, others as drawn for the stretch; all open once the last request has come."""
-    over = s.clock[0]["cursor"] >= s.block.shape[0]
+    over = s.clock[0]["seq"] >= policy.uniforms.shape[0]
     return over or s.queues[q]["role"] == LP or not policy.closed[_stretch(policy, s), q]
 
 
@@ -101,29 +108,42 @@ class Outcomes:
 
 
 def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bool) -> Outcomes:
-    """Send the requests (REQUEST, with predicted lengths) through the scenario's cluster at random; their own arrival times set only the gaps' shape.
+    """Send the requests (REQUEST, with predicted lengths) through the scenario's cluster at random, again and again until all loads have been met.
 
-    `tiered`: tiers are judged by their own limits and Gold goes first, as in CAPS; else all by the mean limits.
+    Their own arrival times set only the gaps' shape. `tiered`: tiers are judged by their own limits and Gold goes first, as in CAPS; else all by the
+    mean limits. There are about as many outcomes as requests. Raises InputError where no request fits the cluster.
     """
     rng = stream(0, "exploration")
-    stretch = max(len(requests) // STRETCHES, SHORTEST)
-    stretches = -(-len(requests) // stretch)
+    requests = _fitting(requests, config.cluster.kv_capacity_tokens)
+    stretch = min(max(REFILLS * config.cluster.gpus * config.cluster.max_batch, SHORTEST), LONGEST)
+    every = -(-STRETCHES * stretch // len(requests))
+    total = every * len(requests)
+    stretches = -(-total // stretch)
     queues = len(config.cluster.pools)
-    gaps_s = np.maximum(np.diff(requests["arrival_s"], prepend=requests["arrival_s"][:1]), 0.0)  # days follow days of other worlds
     rates_rps = capacity_rps(config, means) * np.exp(rng.uniform(math.log(LOADS[0]), math.log(LOADS[1]), stretches))
-    scale = 1.0 / (rates_rps * max(float(gaps_s.mean()), 1e-12))
-    requests = requests.copy()
-    requests["arrival_s"] = np.cumsum(gaps_s * scale[np.arange(len(requests)) // stretch])
     explorer = Explorer(
         shares=rng.standard_exponential((stretches, queues)),
         closed=(rng.random((stretches, queues)) < CLOSED_SHARE).astype(np.int8),
-        uniforms=rng.random(len(requests)),
+        uniforms=rng.random(total),
         notes=np.zeros((len(requests), len(RISK_FEATURES))),
         stretch=stretch,
+        every=every,
         tiered=int(tiered),
     )
+    requests = np.tile(requests, every)
+    gaps_s = np.maximum(np.diff(requests["arrival_s"], prepend=requests["arrival_s"][:1]), 0.0)  # days follow days of other worlds
+    requests["arrival_s"] = np.cumsum(gaps_s / max(float(gaps_s.mean()), 1e-12) / rates_rps[np.arange(total) // stretch])
     done, tiers = _play(config, requests, means, explorer)
-    return Outcomes(explorer.notes, missed(done, explorer.notes, tiers))
+    return Outcomes(explorer.notes, missed(done[::every], explorer.notes, tiers))
+
+
+def _fitting(requests: Array, kv_capacity_tokens: int | None) -> Array:
+    """The requests that a GPU has room for."""
+    tokens = requests["input_tokens"].astype(np.int64) + requests["output_tokens"]
+    fitting = requests if kv_capacity_tokens is None else requests[tokens <= kv_capacity_tokens]
+    if len(fitting) == 0:
+        raise InputError(f"cluster.kv_capacity_tokens {kv_capacity_tokens}: smaller than every request; expected at least {tokens.min()}")
+    return fitting
 
 
 def missed(done: Array, notes: Array, tiers: Array) -> Array:
@@ -156,7 +176,15 @@ def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Ex
     forecast = ForecastGrid(issued_s=np.zeros(1), step_s=3600.0, g_per_kwh=np.ones((1, 1)))
     state = pack(config, explorer, "pools", Monitor(flat, forecast, 3600.0, np.zeros(1), np.ones(1)), means)
     state.setup["record"] = 1
-    state = with_room(state._replace(block=requests, done=np.zeros(len(requests), arrays.DONE)), len(requests))
     compile_for(explorer, state)
-    advance(state, explorer, math.inf, True)
-    return state.done[np.argsort(state.done["seq"])], state.tiers
+    done = []
+    for at in range(0, len(requests), BLOCK):
+        last = at + BLOCK >= len(requests)
+        until_s = math.inf if last else requests["arrival_s"][at + BLOCK]
+        block = requests[at : at + BLOCK]
+        state.clock["cursor"], state.clock["done"] = 0, 0
+        state = with_room(state._replace(block=block, done=np.zeros(len(block) + int(state.clock[0]["live"]), arrays.DONE)), len(block))
+        advance(state, explorer, until_s, last)
+        done.append(state.done[: int(state.clock[0]["done"])])
+    finished = np.concatenate(done)
+    return finished[np.argsort(finished["seq"])], state.tiers

@@ -113,9 +113,8 @@ def look_up(rows: Array, forest: Tables) -> Array:
 
 
 def padded(edges: Sequence[Array]) -> Array:
-    """Edges as one array for `bin_of`: float64 (features, 2**k - 1), padded with inf."""
-    most = max(len(values) for values in edges)
-    found = np.full((len(edges), 2 ** int(most).bit_length() - 1), np.inf)
+    """Edges as one array for `bin_of`: float64 (features, n), padded with at least one inf."""
+    found = np.full((len(edges), max(len(values) for values in edges) + 1), np.inf)
     for row, values in zip(found, edges, strict=True):
         row[: len(values)] = values
     return found

@@ -13,7 +13,7 @@ import numpy as np
 
 from caps_fast._jit import compiled
 from caps_fast.arrays import Array
-from caps_fast.policies.risk import bin_of
+from caps_fast.policies.risk import bin_of, guide_to
 from caps_fast.predictor.features import LENGTH_FEATURES, Histories, await_answer, history_of, learn
 from caps_fast.predictor.forest import Tables, look_up, padded
 
@@ -29,7 +29,8 @@ class Lookup(NamedTuple):
     input_bin: Array  # int16, by tokens; the last entry holds for all above
     turns_bin: Array  # int16, by turns
     task_bin: Array  # int16, by task
-    edges: Array  # float64 (3, 2**k - 1): history's mean, sd, count
+    edges: Array  # float64 (3, n): history's mean, sd, count, padded with inf
+    guide: Array  # int16 (3, cells): where a search for a bin begins
     by_input: Array  # float64 (input, task, mean)
     by_history: Array  # float64 (task, mean, sd, count)
     by_turns: Array  # float64 (input, turns)
@@ -64,7 +65,8 @@ class LengthModel:
         edges, tables = self.median.edges, self.median.tables
         tokens, turns, task = (_bins_of_whole(edges[feature]) for feature in (INPUT, TURNS, TASK))
         by_input, by_history, by_turns = tables
-        return Lookup(tokens, turns, task, padded([edges[MEAN], edges[SD], edges[COUNT]]), by_input, by_history, by_turns)
+        searched = padded([edges[MEAN], edges[SD], edges[COUNT]])
+        return Lookup(tokens, turns, task, searched, guide_to(searched), by_input, by_history, by_turns)
 
 
 class Lengths:
@@ -101,8 +103,8 @@ def _predict(block: Array, lag_s: float, histories: tuple[Array, Array, Array], 
         tokens = tables.input_bin[min(request["input_tokens"], tables.input_bin.shape[0] - 1)]
         turns = tables.turns_bin[min(request["turns"], tables.turns_bin.shape[0] - 1)]
         task = tables.task_bin[min(request["task"], tables.task_bin.shape[0] - 1)]
-        mean_bin = bin_of(tables.edges, 0, mean)
+        mean_bin = bin_of(tables.edges, tables.guide, 0, mean)
         log_tokens = tables.by_input[tokens, task, mean_bin] + tables.by_turns[tokens, turns]
-        log_tokens += tables.by_history[task, mean_bin, bin_of(tables.edges, 1, sd), bin_of(tables.edges, 2, count)]
+        log_tokens += tables.by_history[task, mean_bin, bin_of(tables.edges, tables.guide, 1, sd), bin_of(tables.edges, tables.guide, 2, count)]
         request["predicted_tokens"] = max(1.0, math.exp(log_tokens))
         await_answer(request, pending, ring)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caps_fast.arrays import Array, Risk
+from caps_fast.policies.risk import guide_to
 from caps_fast.predictor.explore import RISK_FEATURES
 from caps_fast.predictor.forest import Tables, look_up, padded
 
@@ -32,8 +33,10 @@ class RiskModel:
         tier, role, gate = (np.searchsorted(edges[feature], np.arange(count)) for feature, count in ((TIER, TIERS), (ROLE, ROLES), (GATE, GATES)))
         request, queue, prompts = self.forest.tables
         in_context = np.ix_(tier, role, gate)
+        by_feature = padded([edges[feature] for feature in (INPUT, OUTPUT, RESIDENTS, WAITING, AHEAD)])
         return Risk(
-            edges=padded([edges[feature] for feature in (INPUT, OUTPUT, RESIDENTS, WAITING, AHEAD)]),
+            edges=by_feature,
+            guide=guide_to(by_feature),
             request=np.ascontiguousarray(request[np.ix_(tier, role)].reshape(TIERS * ROLES, *request.shape[2:])),
             queue=np.ascontiguousarray(queue[in_context].reshape(TIERS * ROLES * GATES, *queue.shape[3:])),
             prompts=np.ascontiguousarray(prompts[in_context].reshape(TIERS * ROLES * GATES, *prompts.shape[3:])),

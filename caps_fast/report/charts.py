@@ -46,8 +46,7 @@ def rates_and_plane(runs: pl.DataFrame) -> Spec:
     }
     size = alt.condition(at_rate, alt.value(260), alt.value(55))
     plane = base.mark_point(filled=True).encode(**axes, color=colour, opacity=shown, size=size, tooltip=tips).add_params(at_rate)
-    label = base.mark_text(align="left", dx=8, fontSize=10).encode(**axes, text=alt.Text("rate_rps:Q", format="g"), opacity=shown, color=alt.value("#555555"))
-    panels.append((plane + label).properties(width=WIDTH + 60, height=220, title="every rate; click one to enlarge it for all policies"))
+    panels.append(plane.properties(width=WIDTH + 60, height=220, title="every rate; click one to enlarge it for all policies"))
     return _spec(alt.vconcat(alt.hconcat(*panels[:2]), alt.hconcat(*panels[2:])))
 
 
@@ -59,15 +58,23 @@ def timeline(series: pl.DataFrame) -> Spec:
     pools = frame["name"].unique(maintain_order=True).to_list()
     zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
     x = alt.X("day:Q", title=None, axis=alt.Axis(format="g"))
-    colour = alt.Color("name:N", sort=pools, scale=alt.Scale(domain=pools, range=list(POOL_COLOURS[: len(pools)])), legend=alt.Legend(title=None, orient="top"))
+    colour = alt.Color(
+        "name:N", sort=pools, scale=alt.Scale(domain=pools, range=list(POOL_COLOURS[: len(pools)])), legend=alt.Legend(title=None, orient="top")
+    )
     base = alt.Chart(_data(frame.select("day", "name", "gamma_g_per_kwh", "power_kw", "waiting", "residents", "open")))
     first = base.transform_filter(alt.datum.name == pools[0]) if pools else base
     band = first.mark_area(interpolate="step-after", color="#cccccc").encode(x=x, y=alt.Y("gamma_g_per_kwh:Q", title="g/kWh"))
     rows = [band.properties(width=820, height=70, title="carbon intensity (drag and scroll here to move and zoom all)").add_params(zoom)]
-    for name, title in (("power_kw", "power, idle included (kW)"), ("waiting", "requests waiting; faint: the pool's gate is open"), ("residents", "requests in service")):
+    for name, title in (
+        ("power_kw", "power, idle included (kW)"),
+        ("waiting", "requests waiting; faint: the pool's gate is open"),
+        ("residents", "requests in service"),
+    ):
         marks = base.mark_line(interpolate="step-after", strokeWidth=1.4).encode(x=x, y=alt.Y(f"{name}:Q", title=None), color=colour)
         if name == "waiting":
-            marks = base.mark_bar(width=2).encode(x=x, y=alt.Y(f"{name}:Q", title=None, stack=None), color=colour, opacity=alt.condition("datum.open", alt.value(0.3), alt.value(0.9)))
+            marks = base.mark_bar(width=2).encode(
+                x=x, y=alt.Y(f"{name}:Q", title=None, stack=None), color=colour, opacity=alt.condition("datum.open", alt.value(0.3), alt.value(0.9))
+            )
         rows.append(marks.properties(width=820, height=110, title=title))
     return _spec(alt.vconcat(*rows).resolve_scale(x="shared"))
 
@@ -81,10 +88,14 @@ def latencies(histograms: pl.DataFrame) -> Spec:
     coarse = coarse.with_columns((2 ** (pl.col("bin") / 8)).alias("seconds"), longer.alias("share"), pl.col("latency").replace(LATENCIES))
     coarse = coarse.filter(pl.col("share") > 1e-4)
     tiers = list(TIER_COLOURS)
-    colour = alt.Color("tier:N", sort=tiers, scale=alt.Scale(domain=tiers, range=list(TIER_COLOURS.values())), legend=alt.Legend(title=None, orient="top"))
+    colour = alt.Color(
+        "tier:N", sort=tiers, scale=alt.Scale(domain=tiers, range=list(TIER_COLOURS.values())), legend=alt.Legend(title=None, orient="top")
+    )
     y = alt.Y("share:Q", title="share that took longer", scale=alt.Scale(type="log"), axis=alt.Axis(format="%"))
     chart = alt.Chart(_data(coarse.select("latency", "tier", "seconds", "share"))).mark_line(interpolate="step-before")
-    chart = chart.encode(x=alt.X("seconds:Q", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")), y=y, color=colour, tooltip=["tier:N", "seconds:Q", "share:Q"])
+    chart = chart.encode(
+        x=alt.X("seconds:Q", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")), y=y, color=colour, tooltip=["tier:N", "seconds:Q", "share:Q"]
+    )
     facet = alt.Facet("latency:N", title=None, sort=list(LATENCIES.values()), columns=4)
     return _spec(chart.properties(width=190, height=180).facet(facet).resolve_scale(x="independent"))
 

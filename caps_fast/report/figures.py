@@ -29,7 +29,9 @@ def plane(runs: pl.DataFrame, title: str = "") -> Figure:
             axes.errorbar(x.mean(), y.mean(), **spread, **style, markeredgecolor="white", linestyle="none", label=name_of(policy))
         axes.set(xlabel="attributed carbon (g per 1K tokens)", ylabel="SLO attainment (%)", title=title.replace("$", r"\$"))
         axes.margins(0.12)
-        axes.annotate("better", (0.03, 0.97), (0.16, 0.84), "axes fraction", arrowprops={"arrowstyle": "->", "color": FAINT}, color=FAINT, va="center")
+        axes.annotate(
+            "better", (0.03, 0.97), (0.16, 0.84), "axes fraction", arrowprops={"arrowstyle": "->", "color": FAINT}, color=FAINT, va="center"
+        )
         percent("y", axes)
         figure.legend(loc="outside right upper")
     return figure
@@ -92,7 +94,11 @@ def timeline(series: pl.DataFrame, title: str = "") -> Figure:
         carbon.fill_between(_days(first), first["gamma_g_per_kwh"], step="post", color="#cccccc", linewidth=0)
         carbon.set(ylabel="intensity\n(g/kWh)", ylim=(0, None))
         for index, (_, pool) in enumerate(series.group_by("pool", maintain_order=True)):
-            style: dict[str, Any] = {"color": POOL_COLOURS[index % len(POOL_COLOURS)], "linewidth": 1.2, "label": f"pool {index + 1}, {pool['role'][0]}"}
+            style: dict[str, Any] = {
+                "color": POOL_COLOURS[index % len(POOL_COLOURS)],
+                "linewidth": 1.2,
+                "label": f"pool {index + 1}, {pool['role'][0]}",
+            }
             power.plot(_days(pool), pool["power_w"] / 1000, **style)
             queue.plot(_days(pool), pool["waiting"], **style)
             residents.plot(_days(pool), pool["residents"], **style)
@@ -110,7 +116,12 @@ def timeline(series: pl.DataFrame, title: str = "") -> Figure:
 
 def latencies(histograms: pl.DataFrame, title: str = "") -> Figure:
     """Share of requests that took longer than so long, by tier. Frame: latency, tier, from_s, to_s, requests."""
-    kinds = (("ttft", "to the first token, from arrival"), ("ttft_after_release", "... from release"), ("tpot", "between tokens"), ("e2e", "to the last token"))
+    kinds = (
+        ("ttft", "to the first token, from arrival"),
+        ("ttft_after_release", "... from release"),
+        ("tpot", "between tokens"),
+        ("e2e", "to the last token"),
+    )
     with styled():
         figure = new_figure(10.2, 3.2)
         for axes, (kind, label) in zip(figure.subplots(1, 4, sharey=True), kinds, strict=True):
@@ -131,7 +142,17 @@ def latencies(histograms: pl.DataFrame, title: str = "") -> Figure:
 def _closed(axes: Axes, pool: pl.DataFrame, height: tuple[float, float], colour: str) -> None:
     """Bars along the foot while the pool's gate is closed."""
     low, high = height
-    axes.fill_between(_days(pool), low, high, where=~pool["open"].to_numpy(), step="post", transform=axes.get_xaxis_transform(), color=colour, alpha=0.6, linewidth=0)
+    axes.fill_between(
+        _days(pool),
+        low,
+        high,
+        where=~pool["open"].to_numpy(),
+        step="post",
+        transform=axes.get_xaxis_transform(),
+        color=colour,
+        alpha=0.6,
+        linewidth=0,
+    )
 
 
 def _days(frame: pl.DataFrame) -> Any:

@@ -39,7 +39,9 @@ def read_folder(folder: str | Path) -> Results:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"{root}: expected a folder with the results of a sweep or of reproduce")
-    files = [root / "runs.parquet"] if (root / "runs.parquet").is_file() else sorted(path for path in root.rglob("*.parquet") if path.stem not in TABLES)
+    files = (
+        [root / "runs.parquet"] if (root / "runs.parquet").is_file() else sorted(path for path in root.rglob("*.parquet") if path.stem not in TABLES)
+    )
     frames = [frame for frame in map(_read, files) if set(NEEDED) <= set(frame.columns)]
     if not frames:
         raise InputError(f"{root}: no runs; expected runs.parquet with the columns {', '.join(NEEDED)}")

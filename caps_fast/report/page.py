@@ -44,7 +44,9 @@ def page(results: Results, pictures: Mapping[str, tuple[str, Path]]) -> str:
         claims=claims,
         tables=shown,
         groups=groups,
-        pictures=[{"name": name, "caption": caption, "base64": base64.b64encode(path.read_bytes()).decode()} for name, (caption, path) in pictures.items()],
+        pictures=[
+            {"name": name, "caption": caption, "base64": base64.b64encode(path.read_bytes()).decode()} for name, (caption, path) in pictures.items()
+        ],
         parameters=tables.parameter_table(results.runs),
         vega=Markup(vl_convert.javascript_bundle().replace("</script", r"<\/script")),  # noqa: S704 - the charts' library
     )
@@ -71,7 +73,12 @@ def _timelines(found: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
 
 def _latencies(found: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     shown = [_chart(label, charts.latencies(block)) for label, block in _runs_of(found.get("histograms"))]
-    return {"name": "latencies", "heading": "Latencies by tier", "text": "Each line is the share of requests that took longer than so long.", "charts": shown}
+    return {
+        "name": "latencies",
+        "heading": "Latencies by tier",
+        "text": "Each line is the share of requests that took longer than so long.",
+        "charts": shown,
+    }
 
 
 def _runs_of(frame: pl.DataFrame | None) -> list[tuple[str, pl.DataFrame]]:

@@ -39,7 +39,7 @@ def rate_figure(runs: pl.DataFrame, title: str = "") -> Figure:
             for policy in policies:
                 _curve(axes, chosen.filter(pl.col("policy") == policy), (metric, scale), policies)
             values = chosen[metric].drop_nans()
-            if len(values) and values.max() > LOG_BEYOND * max(values.min(), 1e-12):  # type: ignore[operator,type-var]
+            if metric.endswith("_s") and len(values) and values.max() > LOG_BEYOND * max(values.min(), 1e-12):  # type: ignore[operator,type-var]
                 axes.set_yscale("log")
             axes.set(xlabel="request rate (1/s)", ylabel=label)
         percent("y", figure.axes[0])
@@ -54,7 +54,9 @@ def plain(runs: pl.DataFrame) -> pl.DataFrame:
     """Runs that differ in policy, rate and seed only: where another parameter varies, its most frequent value is taken."""
     chosen = runs.filter(pl.col("rate_rps").is_not_null())
     for column in [name for name in chosen.columns if _is_setting(name, chosen)]:
-        counts = chosen.group_by(column).agg(pl.col("rate_rps").n_unique().alias("rates"), pl.len().alias("runs")).sort("rates", "runs", descending=True)
+        counts = (
+            chosen.group_by(column).agg(pl.col("rate_rps").n_unique().alias("rates"), pl.len().alias("runs")).sort("rates", "runs", descending=True)
+        )
         chosen = chosen.filter(pl.col(column).eq_missing(pl.lit(counts[column][0], dtype=chosen.schema[column])))
     return chosen.unique(["policy", "rate_rps", "seed"], keep="first", maintain_order=True)
 
@@ -70,9 +72,20 @@ def _is_setting(name: str, runs: pl.DataFrame) -> bool:
 def _curve(axes: Axes, runs: pl.DataFrame, panel: tuple[str, float], policies: list[str]) -> None:
     metric, scale = panel
     policy = runs["policy"][0]
-    at = runs.group_by("rate_rps").agg(pl.col(metric).mean().alias("mean"), pl.col(metric).min().alias("low"), pl.col(metric).max().alias("high")).sort("rate_rps")
+    at = (
+        runs.group_by("rate_rps")
+        .agg(pl.col(metric).mean().alias("mean"), pl.col(metric).min().alias("low"), pl.col(metric).max().alias("high"))
+        .sort("rate_rps")
+    )
     colour = colour_of(policy, policies)
-    line = axes.plot(at["rate_rps"], scale * at["mean"], color=colour, marker=MARKERS.get(policy, "o"), markersize=7 if policy == "caps" else 4, label=name_of(policy))
+    line = axes.plot(
+        at["rate_rps"],
+        scale * at["mean"],
+        color=colour,
+        marker=MARKERS.get(policy, "o"),
+        markersize=7 if policy == "caps" else 4,
+        label=name_of(policy),
+    )
     line[0].set(linewidth=2.0 if policy == "caps" else 1.3, zorder=4 if policy == "caps" else 3)
     if policy in DASHES:
         line[0].set_dashes(DASHES[policy])

@@ -75,22 +75,45 @@ def headline_table(headline: pl.DataFrame) -> dict[str, Any]:
         "Attributed carbon is what the paper counts: the power of busy GPUs, shared by the requests on them. The bill counts every GPU, idle ones too, up to the common end of "
         "all runs; it is what a planner pays. Savings are over Round Robin, with 95 % intervals over seeds, paired."
     )
-    return {"name": "bill", "heading": "With idle power, forecast error and the loophole closed", "text": text, "heads": list(columns), "words": 2, "rows": rows}
+    return {
+        "name": "bill",
+        "heading": "With idle power, forecast error and the loophole closed",
+        "text": text,
+        "heads": list(columns),
+        "words": 2,
+        "rows": rows,
+    }
 
 
 def predictor_table(predictor: pl.DataFrame) -> dict[str, Any]:
     """The predictor's figures beside the paper's."""
-    rows = [[row["preset"], row["figure"], quantity(row["paper"], row["unit"]), quantity(row["ours"], row["unit"])] for row in predictor.iter_rows(named=True)]
+    rows = [
+        [row["preset"], row["figure"], quantity(row["paper"], row["unit"]), quantity(row["ours"], row["unit"])]
+        for row in predictor.iter_rows(named=True)
+    ]
     text = "On requests that it has not seen. The synthetic workload's predictability is chosen for the paper's error: see docs/predictor.md for real conversations."
     return {"name": "predictor", "heading": "The predictor", "text": text, "heads": ["preset", "figure", "paper", "ours"], "words": 2, "rows": rows}
 
 
 def summary_table(runs: pl.DataFrame) -> dict[str, Any]:
     """Means over seeds of the main metrics, by preset, policy and rate."""
-    metrics = [name for name in ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "ttft_after_release_p95_s", "held_share") if name in runs.columns]
+    metrics = [
+        name
+        for name in ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "ttft_after_release_p95_s", "held_share")
+        if name in runs.columns
+    ]
     keys = ["preset", "policy", "rate_rps"]
     means = runs.group_by(keys, maintain_order=True).agg(pl.len().alias("seeds"), *(pl.col(name).mean() for name in metrics))
-    rows = [[str(row["preset"]), NAMES.get(row["policy"], row["policy"]), f"{row['rate_rps']:g}", str(row["seeds"]), *(f"{row[name]:.4g}" for name in metrics)] for row in means.iter_rows(named=True)]
+    rows = [
+        [
+            str(row["preset"]),
+            NAMES.get(row["policy"], row["policy"]),
+            f"{row['rate_rps']:g}",
+            str(row["seeds"]),
+            *(f"{row[name]:.4g}" for name in metrics),
+        ]
+        for row in means.iter_rows(named=True)
+    ]
     text = "Means over seeds, of the runs that the curves show."
     return {"name": "summary", "heading": "Runs", "text": text, "heads": [*keys, "seeds", *metrics], "words": 2, "rows": rows}
 
@@ -98,7 +121,9 @@ def summary_table(runs: pl.DataFrame) -> dict[str, Any]:
 def parameter_table(runs: pl.DataFrame) -> dict[str, Any]:
     """Every parameter column by preset: its value, or all its values."""
     presets = runs["preset"].unique(maintain_order=True).to_list()
-    names = [name for name in runs.columns if "." in name or name in {"policy", "rate_rps", "seed", "split", "alpha", "beta", "lambda", "days", "version"}]
+    names = [
+        name for name in runs.columns if "." in name or name in {"policy", "rate_rps", "seed", "split", "alpha", "beta", "lambda", "days", "version"}
+    ]
     rows = []
     for name in sorted(names, key=lambda name: ("." in name, name)):
         rows.append([name, *(_values(runs.filter(pl.col("preset") == preset)[name]) for preset in presets)])
@@ -109,7 +134,14 @@ def _claim_cell(row: dict[str, Any]) -> dict[str, str]:
     low, high = row["low"], row["high"]
     interval = "" if low is None or math.isnan(low) else f"{quantity(low, row['unit'])} to {quantity(high, row['unit'])}"
     style = row["verdict"] if row["verdict"] in {"holds", "fails", "undecided"} else "unmeasured"
-    return {"preset": row["preset"], "ours": quantity(row["ours"], row["unit"]), "interval": interval, "verdict": row["verdict"], "style": style, "why": row["why"]}
+    return {
+        "preset": row["preset"],
+        "ours": quantity(row["ours"], row["unit"]),
+        "interval": interval,
+        "verdict": row["verdict"],
+        "style": style,
+        "why": row["why"],
+    }
 
 
 def _metric(metric: str, value: float) -> str:

@@ -52,14 +52,23 @@ def all_figures(results: Results) -> dict[str, tuple[str, Figure]]:
             found[f"rates-{name}"] = (f"Against the request rate, preset {preset}", rate_figure(runs))
         found[f"plane-{name}"] = (f"The SLO-carbon plane at one rate, preset {preset}", figures.plane(at_one_rate(runs)))
         if "savings" in mine:
-            found[f"cells-{name}"] = (f"Saving of CAPS over Round Robin by carbon level, category and tier, preset {preset}", figures.cells(mine["savings"]))
+            found[f"cells-{name}"] = (
+                f"Saving of CAPS over Round Robin by carbon level, category and tier, preset {preset}",
+                figures.cells(mine["savings"]),
+            )
         if "decomposition" in mine:
-            found[f"sources-{name}"] = (f"Where the saving comes from, and the bounds of physics, preset {preset}", figures.sources(mine["decomposition"]))
+            found[f"sources-{name}"] = (
+                f"Where the saving comes from, and the bounds of physics, preset {preset}",
+                figures.sources(mine["decomposition"]),
+            )
         for table, kind, draw in (("series", "timeline", figures.timeline), ("histograms", "latencies", figures.latencies)):
             if table in mine:
                 chosen = _caps_or_first(mine[table])
                 policy = chosen["policy"][0]
-                found[f"{kind}-{name}"] = (f"{'A week' if kind == 'timeline' else 'Latencies by tier'} of {name_of(policy)}, preset {preset}", draw(chosen))
+                found[f"{kind}-{name}"] = (
+                    f"{'A week' if kind == 'timeline' else 'Latencies by tier'} of {name_of(policy)}, preset {preset}",
+                    draw(chosen),
+                )
     return found
 
 

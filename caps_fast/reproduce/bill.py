@@ -33,7 +33,9 @@ def bill_kg(evidence: Evidence, policy: str, **fields: Any) -> Floats:
     """Carbon by seed with idle GPUs counted up to the longest run's end, kg."""
     runs = evidence.chosen(policy, **fields)
     days = float(runs["days"][0])
-    until = evidence.runs.filter(pl.col("preset") == evidence.preset, pl.col("days") == days).group_by("seed").agg(pl.col("end_s").max().alias("until_s"))
+    until = (
+        evidence.runs.filter(pl.col("preset") == evidence.preset, pl.col("days") == days).group_by("seed").agg(pl.col("end_s").max().alias("until_s"))
+    )
     runs = runs.join(until, on="seed", maintain_order="left")
     config = evidence.base.replace({"days": days})
     trace = carbon_trace(config.carbon, config.horizon_s)

@@ -42,7 +42,9 @@ def plan(presets: Sequence[str], size: Size) -> Plan:
     whole = {"days": size.days, "workload.rate_rps": RATE_RPS}
     caps = whole | {"policy.name": "caps"}
     grids = (
-        Grid("rates", {"days": size.curve_days}, (_over("preset", presets), _over("workload.rate_rps", RATES_RPS), seeds, _over("policy.name", MAIN))),
+        Grid(
+            "rates", {"days": size.curve_days}, (_over("preset", presets), _over("workload.rate_rps", RATES_RPS), seeds, _over("policy.name", MAIN))
+        ),
         Grid("headline", whole, (_over("preset", presets), seeds, _over("policy.name", tuple(BUILT_IN)))),
         Grid(
             "splits",

@@ -51,7 +51,11 @@ def p95(policy: str, other: str) -> Sentence:
 
 def edf(e: Evidence) -> str:
     """Whether order matters at all."""
-    how = "deals requests to GPUs as Round Robin does, so only the order in each GPU's queue differs" if e.base.policy.queueing == "cyclic" else "has one queue over all GPUs"
+    how = (
+        "deals requests to GPUs as Round Robin does, so only the order in each GPU's queue differs"
+        if e.base.policy.queueing == "cyclic"
+        else "has one queue over all GPUs"
+    )
     return f"EDF {how}; {1 - _mean(e, 'edf', 'utilization'):.0%} of all slots are free on average, so that order seldom matters. {by_tier('edf', 'round-robin')(e)}"
 
 

@@ -22,8 +22,9 @@ UNKNOWN_TASK = TASKS.index("unknown")
 class ReplayedWorkload:
     """The requests of a trace over [start_s, end_s) of a run.
 
-    Lengths are the file's. Tenant, tier, turns and task are the file's where it has them; a tenant without a tier gets one by the tiers' shares; where there are no tenants they are
-    drawn as in the synthetic workload. `predicted_tokens` is a noisy estimate that explains `predictability` of the variance of log output tokens.
+    Lengths are the file's. Tenant, tier, turns and task are the file's where it has them; a tenant without a tier gets one by the tiers' shares;
+    where there are no tenants they are drawn as in the synthetic workload. `predicted_tokens` is a noisy estimate that explains `predictability` of
+    the variance of log output tokens.
     """
 
     def __init__(self, config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> None:
@@ -131,7 +132,9 @@ def _read(workload: scenario.Workload) -> TraceFile:
 def _columns(config: scenario.Scenario, trace: TraceFile) -> dict[str, Array]:
     """The trace's columns as arrays, with what can be derived from them."""
     frame = trace.frame
-    columns = {name: frame[name].to_numpy() for name in ("arrival_s", "input_tokens", "output_tokens", "turns") if name in frame.columns}
+    columns: dict[str, Array] = {
+        name: frame[name].to_numpy() for name in ("arrival_s", "input_tokens", "output_tokens", "turns") if name in frame.columns
+    }
     edges = config.workload.input_token_edges
     columns["category"] = np.searchsorted(np.array(edges[1:3]), columns["input_tokens"], side="right").astype(np.int8)
     columns["task"] = np.full(len(frame), UNKNOWN_TASK, np.int8)

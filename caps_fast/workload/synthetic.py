@@ -1,7 +1,8 @@
 """The paper's synthetic workload: Poisson arrivals, three categories, log-normal outputs, tenants with tiers, tasks and turns.
 
-The features (tenant, task, input length) explain the share `predictability` of the variance of log output tokens, and the marginal stays log-normal: a score
-`w . (tenant trait, task trait, input position)` is mapped to a standard normal through its own distribution function, then mixed with noise.
+The features (tenant, task, input length) explain the share `predictability` of the variance of log output tokens, and the marginal stays
+log-normal: a score `w . (tenant trait, task trait, input position)` is mapped to a standard normal through its own distribution function, then
+mixed with noise.
 """
 
 from __future__ import annotations
