@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,8 +72,10 @@ def read(path: Path) -> Outcome:
     for entry in data["benchmarks"]:
         extra = entry["extra_info"]
         ratios = {name: Ratio(**ratio) for name, ratio in extra.get("ratios", {}).items()}
-        found = (extra.get(key, default) for key, default in (("unit", ""), ("seconds", {}), ("figures", {}), ("notes", []), ("spread", 0.0)))
+        found = (extra.get(key, default) for key, default in (("unit", ""), ("seconds", {}), ("figures", {}), ("notes", []), ("spread", math.nan)))
         unit, seconds, figures, notes, spread = found
+        if "ns_per_request" in extra:
+            unit, seconds = "request", {"best round": extra["ns_per_request"] * 1e-9}
         benchmarks.append(Benchmark(entry["name"], unit, seconds, ratios, figures, notes, spread))
     return Outcome(_machine(data["machine_info"]), benchmarks, data.get("said", {}))
 

@@ -25,7 +25,12 @@ def tables(outcome: Outcome, stored: Mapping[str, float], profile: Profile | Non
     lines += ["", "## Other ratios", "", *_table(["ratio within the run", "measured", "stored"], others)]
     lines += ["", "## Measurements", "", *_table(["benchmark", "what", "a unit", "units a second", "spread"], _measured(outcome))]
     if outcome.said:
-        lines += ["", "In processes of their own:", "", *(f"- {line}" for said in outcome.said.values() for line in said)]
+        lines += [
+            "",
+            "Loading ten million requests, each in a process of its own:",
+            "",
+            *(f"- {line}" for said in outcome.said.values() for line in said),
+        ]
     if profile:
         whole = f"CAPS with its learned predictor, {profile.total_ns:.0f} ns a request, by leaving parts out:"
         parts = ([part.name, f"{part.ns:z.0f}", f"{part.ns / profile.total_ns:z.0%}", part.how] for part in profile.parts)

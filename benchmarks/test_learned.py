@@ -12,19 +12,11 @@ from caps_fast.predictor import Lengths, Model, past_of, predictor_of
 from caps_fast.predictor.features import Histories
 from caps_fast.workload import workload_of
 
-from .measure import Work, in_child
+from .measure import Work
 from .scenarios import LEARNED, drawing, paper
 
 REQUESTS = 100_000
 POOLS = 3
-TRAINING = """
-import time
-from benchmarks.scenarios import LEARNED, paper
-from caps_fast.predictor import train_model
-started_s = time.perf_counter()
-train_model(paper(LEARNED, 7.0), lambda line: None)
-print(time.perf_counter() - started_s)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +77,6 @@ def test_single(timing, model):
     cost = timing.by_turns({"LightGBM": Work(theirs, times), "tables": Work(ours, times)}, unit="prediction")
     timing.figure("single prediction from Python, length and three risks", cost["tables"] * 1e3, "ms", limit=0.1)
     timing.ratio("single prediction: tables as fast as LightGBM, times", cost["LightGBM"] / cost["tables"], more_is_better=True)
-
-
-def test_training(timing, quick, tmp_path):
-    """Lengths and both risks for a week's scenario, in a fresh process with an empty cache."""
-    if quick:
-        pytest.skip("not in a quick run")
-    timing.benchmark.pedantic(lambda: None)
-    timing.figure("training, with compiling", float(in_child(TRAINING, CAPS_FAST_CACHE=str(tmp_path))), "s", limit=30.0)
 
 
 def _around(edges: list[Any], count: int) -> Any:

@@ -226,7 +226,7 @@ HISTOGRAMS = ("ttft", "ttft_after_release", "tpot", "e2e")
 TTFT, TTFT_AFTER_RELEASE, TPOT, E2E = range(4)
 SUB_BIN_BITS = 8
 SUB_BINS = 1 << SUB_BIN_BITS  # bins an octave: a bin is less than 0.4 % wide
-OCTAVES = 36
+OCTAVES = 40
 FIRST_EXPONENT = -14  # values below 2**-14 s (61 us) fall into the first bin
 HISTOGRAM_BINS = SUB_BINS * OCTAVES
 

@@ -32,14 +32,14 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
     levels, size = mintree.plan([gpus] + [end - first for first, end, _ in ranges])
     limited = config.cluster.kv_capacity_tokens is not None
     tree = np.full(size, mintree.NEVER)
-    for (first, end, _), offset in zip(ranges, levels[1:, 0], strict=True):
-        tree[offset : offset + end - first] = 0
-        _close(tree, levels, offset)
+    for (first, end, _), row in zip(ranges, levels[1:], strict=True):
+        tree[row[0] : row[0] + end - first] = 0
+        _close(tree, row)
     room_tree = np.full(size if limited else 0, mintree.NEVER)
     if limited:
-        for (first, end, _), offset in zip(ranges, levels[1:, 0], strict=True):
-            room_tree[offset : offset + end - first] = -(config.cluster.kv_capacity_tokens or 0)
-            _close(room_tree, levels, offset)
+        for (first, end, _), row in zip(ranges, levels[1:], strict=True):
+            room_tree[row[0] : row[0] + end - first] = -(config.cluster.kv_capacity_tokens or 0)
+            _close(room_tree, row)
     setup = _setup(config, policy, monitor, means)
     queues = _queues(ranges)
     share_w = [_share_table(config, end - first) for first, end, _ in ranges] if layout == "pools" else []
@@ -103,9 +103,8 @@ def queue_ranges(config: scenario.Scenario, layout: str) -> list[tuple[int, int,
     return [(gpu, gpu + 1, arrays.LP) for gpu in range(ends[-1])]
 
 
-def _close(tree: Array, levels: Array, offset: int) -> None:
-    """Fill the inner levels of the tree whose leaves begin at `offset`."""
-    row = levels[np.flatnonzero(levels[:, 0] == offset)[0]]
+def _close(tree: Array, row: Array) -> None:
+    """Fill the inner levels of the tree that lies at the offsets `row`."""
     depth = int(row[mintree.MAX_DEPTH])
     for below, above in pairwise(row[:depth]):
         groups = tree[below:above].reshape(-1, 8).min(axis=1)

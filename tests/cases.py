@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import naive
 import naive_policies
+import naive_world
 from caps_fast import arrays, scenario
 from caps_fast.arrays import Array
 from caps_fast.carbon.forecast import ForecastGrid
@@ -146,11 +147,11 @@ def play_fast(case: Case, block: int = 10**9) -> Result:
 GAMMA_MEAN = 200.0
 
 
-def play_slow(case: Case) -> naive.Outcome:
+def play_slow(case: Case) -> naive_world.Outcome:
     """The reference engine's play of the same case."""
     config, monitor = case.config, case.monitor
     gpu, cluster, chosen = config.gpu, config.cluster, config.policy
-    hardware = naive.Hardware(
+    hardware = naive_world.Hardware(
         *(getattr(gpu, name) for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token")),
         gpu.idle_w,
         gpu.peak_w,
@@ -165,14 +166,14 @@ def play_slow(case: Case) -> naive.Outcome:
     for tier in config.slo.all:
         allowed = frozenset(tier.roles.split("/"))
         limits = [getattr(tier, name) or math.inf for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s")]
-        tiers.append(naive.Tier(*limits, allowed if allowed & present else frozenset(scenario.ROLES)))
+        tiers.append(naive_world.Tier(*limits, allowed if allowed & present else frozenset(scenario.ROLES)))
     forecast = monitor.forecast
-    setup = naive.Setup(
+    setup = naive_world.Setup(
         pools=list(cluster.pools),
         roles=list(cluster.pool_roles),
         hardware=hardware,
         tiers=tiers,
-        carbon=naive.Carbon(monitor.trace.times_s.tolist(), monitor.trace.g_per_kwh.tolist()),
+        carbon=naive_world.Carbon(monitor.trace.times_s.tolist(), monitor.trace.g_per_kwh.tolist()),
         horizon_s=config.horizon_s,
         drain_s=config.drain_h * 3600,
         control_step_s=config.control_step_s,
@@ -183,7 +184,7 @@ def play_slow(case: Case) -> naive.Outcome:
         gamma_mean=GAMMA_MEAN,
     )
     requests = [
-        naive.Request(
+        naive_world.Request(
             row["arrival_s"], row["tier"], row["category"], row["tenant"], row["input_tokens"], row["output_tokens"], row["predicted_tokens"]
         )
         for row in ({name: value.item() for name, value in zip(case.requests.dtype.names or (), row, strict=True)} for row in case.requests)

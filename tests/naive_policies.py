@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from naive import BRONZE, GOLD, Engine, Job, Queue, Tier
+from naive import BRONZE, GOLD, Engine, Job, Queue
+from naive_world import Tier
 
 
 class Plain:

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naive import Carbon, Engine, Hardware, Outcome, Policy, Request, Setup, Tier, play
+from naive import Engine, Policy, play
 from naive_policies import Caps, CarbonAware, Edf, RoundRobin, SloAware
+from naive_world import Carbon, Hardware, Outcome, Request, Setup, Tier
 
 HW = Hardware(0.25, 1.0, 0.5, 0.0, 100.0, 500.0, 1.0, 2, max_batch=4, chunk_tokens=8)
 ONE_SLOT = replace(HW, max_batch=1)  # 1000 W when busy

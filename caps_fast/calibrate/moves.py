@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -37,10 +36,7 @@ def _moved(bound: Bound, value: float, share: float) -> float:
     """The value moved by a share of the range; by at least 1 for whole numbers, and never out of bounds."""
     assert bound.range is not None
     low, high = bound.range
-    if bound.log:
-        moved = math.exp(math.log(value) + share * (math.log(high) - math.log(low)))
-    else:
-        moved = value + share * (high - low)
+    moved = value * (high / low) ** share if bound.log else value + share * (high - low)
     moved = min(max(moved, low), high)
     if bound.kind == "int":
         whole = round(moved)

@@ -35,9 +35,9 @@ class Fitted:
 
     values          the best values by dotted field; None = no value
     loss            on the training seeds
-    fit             a row a target: target, value, tolerance, training, report (means over seeds), report_low, report_high, hit (within the tolerance on the
-                    report seeds)
-    sensitivity     a row a move of one field: field, best, to, loss, most_moved, change (of that target, in tolerances); training seeds
+    fit             a row a target: target, value, tolerance, training and report (means over those seeds), report_low, report_high (the report mean's
+                    interval), hit (is the report mean within the tolerance?)
+    sensitivity     a row a move of one field, on the training seeds: field, best, to, loss, most_moved (a target), change (of it, in tolerances)
     """
 
     values: dict[str, Any]
@@ -49,8 +49,8 @@ class Fitted:
 def calibrate(path: str | Path, trials: int, out: Path, jobs: int = 0) -> Fitted:
     """Fit the parameters of the task in the file `path`; `trials` counts those of earlier calls with the same folder.
 
-    Writes into `out`: study.log (the search, resumable), trials.parquet, fit.parquet, sensitivity.parquet, and best.toml, a scenario with the result. Raises
-    InputError for a bad task, or a folder that cannot be written or belongs to another task.
+    Writes into `out`: study.log (the search, resumable), trials.parquet, fit.parquet, sensitivity.parquet, and best.toml, a scenario with the result.
+    Raises InputError for a bad task, or a folder that cannot be written or belongs to another task.
     """
     task = read_task(path)
     run = on_threads(jobs or len(os.sched_getaffinity(0)))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.storages.journal import JournalFileBackend
 
 from caps_fast.calibrate.loss import Simulate, loss, measure
 from caps_fast.calibrate.targets import NO_VALUE, Bound, Task, value_in
@@ -149,7 +150,7 @@ def _study(task: Task, out: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        backend = optuna.storages.journal.JournalFileBackend(os.fspath(out / "study.log"))
+        backend = JournalFileBackend(os.fspath(out / "study.log"))
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
     storage = optuna.storages.JournalStorage(backend)

@@ -99,9 +99,8 @@ def _fit_lines(fitted: Fitted) -> list[str]:
     lines = [f"{'target':64} {'wanted':>9} {'tolerance':>9} {'training':>9} {'other seeds':>24}"]
     for row in fitted.fit.iter_rows(named=True):
         interval = f"{row['report']:.4g} ({row['report_low']:.4g} to {row['report_high']:.4g})"
-        lines.append(
-            f"{row['target']:64} {row['value']:9.4g} {row['tolerance']:9.4g} {row['training']:9.4g} {interval:>24}  {'hit' if row['hit'] else 'missed'}"
-        )
+        figures = " ".join(f"{row[name]:9.4g}" for name in ("value", "tolerance", "training"))
+        lines.append(f"{row['target']:64} {figures} {interval:>24}  {'hit' if row['hit'] else 'missed'}")
     lines += ["", f"{'parameter':36} {'best':>12} {'moved to':>12} {'loss':>8}  most moved target, in tolerances"]
     lines.append(f"{'(the best)':61} {fitted.loss:8.3f}")
     for row in fitted.sensitivity.iter_rows(named=True):

@@ -50,11 +50,30 @@ def find(s: State, q: int, r: int) -> int:
         return g
     if -mintree.smallest(s.room_tree, levels) < need:
         return NONE
+    return _fewest_with_room(s, q, need)
+
+
+@inlined
+def _fewest_with_room(s: State, q: int, need: int) -> int:
+    """The GPU with the fewest residents of those with room for `need` tokens; whole groups of 64 and 8 are passed over by their minima."""
+    levels = s.levels[1 + q]
+    first = s.queues[q]["first_gpu"]
+    fewest = s.setup[0]["max_batch"]
     g = NONE
-    for i in range(first, s.queues[q]["end_gpu"]):
-        fits = s.gpus[i]["residents"] < limit and s.gpus[i]["kv_tokens"] + need <= capacity
-        if fits and (g == NONE or s.gpus[i]["residents"] < s.gpus[g]["residents"]):
-            g = i
+    i = 0
+    while i < s.queues[q]["end_gpu"] - first:
+        skip = 0
+        for depth in range(min(levels[8] - 1, 2), 0, -1):
+            width = 1 << 3 * depth
+            at = levels[depth] + i // width
+            if i % width == 0 and skip == 0 and (s.tree[at] >= fewest or s.room_tree[at] > -need):
+                skip = width
+        if skip == 0:
+            if s.tree[levels[0] + i] < fewest and s.room_tree[levels[0] + i] <= -need:
+                fewest = s.tree[levels[0] + i]
+                g = first + i
+            skip = 1
+        i += skip
     return g
 
 

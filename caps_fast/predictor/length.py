@@ -7,18 +7,20 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from caps_fast._jit import compiled
+from caps_fast._jit import kernel, use_cache
 from caps_fast.arrays import Array
 from caps_fast.policies.risk import bin_of, guide_to
+from caps_fast.predictor import features
 from caps_fast.predictor.features import LENGTH_FEATURES, Histories, await_answer, history_of, learn
 from caps_fast.predictor.forest import Tables, look_up, padded
 
 INPUT, TURNS, TASK, MEAN, SD, COUNT = range(len(LENGTH_FEATURES))
-GROUPS = ((INPUT, TASK, MEAN), (TASK, MEAN, SD, COUNT), (INPUT, TURNS))
+GROUPS = ((INPUT, TASK, MEAN), (MEAN, SD), (TASK, COUNT), (INPUT, TURNS))
 BINS = (255, 15, 8, 127, 15, 15)  # categories of input lengths may begin anywhere; means differ finely
 QUANTILES = (0.1, 0.9)  # of the interval around the median
 
@@ -32,7 +34,8 @@ class Lookup(NamedTuple):
     edges: Array  # float64 (3, n): history's mean, sd, count, padded with inf
     guide: Array  # int16 (3, cells): where a search for a bin begins
     by_input: Array  # float64 (input, task, mean)
-    by_history: Array  # float64 (task, mean, sd, count)
+    by_spread: Array  # float64 (mean, sd)
+    by_count: Array  # float64 (task, count)
     by_turns: Array  # float64 (input, turns)
 
 
@@ -64,9 +67,9 @@ class LengthModel:
         """Arrays for `Lengths`."""
         edges, tables = self.median.edges, self.median.tables
         tokens, turns, task = (_bins_of_whole(edges[feature]) for feature in (INPUT, TURNS, TASK))
-        by_input, by_history, by_turns = tables
+        by_input, by_spread, by_count, by_turns = tables
         searched = padded([edges[MEAN], edges[SD], edges[COUNT]])
-        return Lookup(tokens, turns, task, searched, guide_to(searched), by_input, by_history, by_turns)
+        return Lookup(tokens, turns, task, searched, guide_to(searched), by_input, by_spread, by_count, by_turns)
 
 
 class Lengths:
@@ -93,7 +96,7 @@ def _bins_of_whole(edges: Array) -> Array:
     return np.searchsorted(edges, np.arange(last + 1)).astype(np.int16)
 
 
-@compiled
+@kernel
 def _predict(block: Array, lag_s: float, histories: tuple[Array, Array, Array], pending: Array, ring: Array, tables: Lookup) -> None:
     """Fill in `predicted_tokens`, in order of arrival."""
     for i in range(block.shape[0]):
@@ -105,6 +108,10 @@ def _predict(block: Array, lag_s: float, histories: tuple[Array, Array, Array], 
         task = tables.task_bin[min(request["task"], tables.task_bin.shape[0] - 1)]
         mean_bin = bin_of(tables.edges, tables.guide, 0, mean)
         log_tokens = tables.by_input[tokens, task, mean_bin] + tables.by_turns[tokens, turns]
-        log_tokens += tables.by_history[task, mean_bin, bin_of(tables.edges, tables.guide, 1, sd), bin_of(tables.edges, tables.guide, 2, count)]
+        log_tokens += tables.by_spread[mean_bin, bin_of(tables.edges, tables.guide, 1, sd)]
+        log_tokens += tables.by_count[task, bin_of(tables.edges, tables.guide, 2, count)]
         request["predicted_tokens"] = max(1.0, math.exp(log_tokens))
         await_answer(request, pending, ring)
+
+
+use_cache(_predict, Path(features.__file__), Path(__file__))

@@ -9,11 +9,12 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from caps_fast.report.rates import PANELS
+from caps_fast.report.rates import LOG_BEYOND, PANELS
 from caps_fast.report.style import NAMES, POOL_COLOURS, TIER_COLOURS, colour_of
 
 Spec = dict[str, Any]
 WIDTH = 300
+ENDS = ("", "_low", "_high")
 LATENCIES = {"ttft": "to first token", "ttft_after_release": "to first token, after release", "tpot": "between tokens", "e2e": "to last token"}
 
 
@@ -26,7 +27,7 @@ def rates_and_plane(runs: pl.DataFrame) -> Spec:
     spread = [part(pl.col(name)).alias(f"{name}{end}") for name in names for part, end in ((_mean, ""), (_min, "_low"), (_max, "_high"))]
     points = runs.group_by("policy", "rate_rps", maintain_order=True).agg(*spread, pl.len().alias("seeds"))
     policies = points["policy"].unique(maintain_order=True).to_list()
-    points = points.with_columns(pl.col("policy").replace(NAMES))
+    points = points.with_columns(pl.col("policy").replace(NAMES), *(pl.col(f"{name}{end}") * scale for name, _, scale in PANELS for end in ENDS))
     picked = alt.selection_point(fields=["policy"], bind="legend", name="policy")
     at_rate = alt.selection_point(fields=["rate_rps"], on="click", name="rate", nearest=True, empty=False)
     colour = alt.Color("policy:N", sort=None, scale=_scale(policies), legend=alt.Legend(title="click to single out", orient="top", columns=8))
@@ -35,7 +36,7 @@ def rates_and_plane(runs: pl.DataFrame) -> Spec:
     base = alt.Chart(_data(points))
     panels: list[Any] = []
     for name, label, _ in PANELS:
-        y = alt.Y(f"{name}:Q", title=label.replace("(%)", "").replace("(ms)", "(s)").split("\n"), scale=alt.Scale(zero=False), axis=_format(name))
+        y = alt.Y(f"{name}:Q", title=label.replace(" (%)", "").split("\n"), scale=_vertical(points, name), axis=_format(name))
         x = alt.X("rate_rps:Q", title="request rate (1/s)", scale=alt.Scale(zero=False))
         line = base.mark_line(point={"size": 45}).encode(x=x, y=y, color=colour, opacity=shown, tooltip=tips)
         bars = base.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y(f"{name}_low:Q"), y2=f"{name}_high:Q", color=colour, opacity=shown)
@@ -83,18 +84,21 @@ def latencies(histograms: pl.DataFrame) -> Spec:
     """Share of requests that took longer than so long, by tier: histograms made coarser, for the page's sake."""
     coarse = histograms.filter(pl.col("latency").is_in(list(LATENCIES))).with_columns((pl.col("to_s").log(2) * 8).ceil().alias("bin"))
     coarse = coarse.group_by("latency", "tier", "bin").agg(pl.col("requests").sum()).sort("bin")
-    over = {"partition_by": ["latency", "tier"]}
-    longer = 1 - pl.col("requests").cum_sum().over(**over, order_by="bin") / pl.col("requests").sum().over(**over)
+    over = ["latency", "tier"]
+    longer = 1 - pl.col("requests").cum_sum().over(over, order_by="bin") / pl.col("requests").sum().over(over)
     coarse = coarse.with_columns((2 ** (pl.col("bin") / 8)).alias("seconds"), longer.alias("share"), pl.col("latency").replace(LATENCIES))
     coarse = coarse.filter(pl.col("share") > 1e-4)
     tiers = list(TIER_COLOURS)
     colour = alt.Color(
         "tier:N", sort=tiers, scale=alt.Scale(domain=tiers, range=list(TIER_COLOURS.values())), legend=alt.Legend(title=None, orient="top")
     )
-    y = alt.Y("share:Q", title="share that took longer", scale=alt.Scale(type="log"), axis=alt.Axis(format="%"))
+    y = alt.Y("share:Q", title="share that took longer", scale=alt.Scale(type="log"), axis=alt.Axis(format="~%", tickCount=5))
     chart = alt.Chart(_data(coarse.select("latency", "tier", "seconds", "share"))).mark_line(interpolate="step-before")
     chart = chart.encode(
-        x=alt.X("seconds:Q", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")), y=y, color=colour, tooltip=["tier:N", "seconds:Q", "share:Q"]
+        x=alt.X("seconds:Q", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=4)),
+        y=y,
+        color=colour,
+        tooltip=["tier:N", "seconds:Q", "share:Q"],
     )
     facet = alt.Facet("latency:N", title=None, sort=list(LATENCIES.values()), columns=4)
     return _spec(chart.properties(width=190, height=180).facet(facet).resolve_scale(x="independent"))
@@ -113,7 +117,14 @@ def _max(column: pl.Expr) -> pl.Expr:
 
 
 def _format(metric: str) -> alt.Axis:
-    return alt.Axis(format="%") if metric == "slo_attainment" else alt.Axis(format="~g")
+    return alt.Axis(format="%" if metric == "slo_attainment" else "~g", tickCount=5)
+
+
+def _vertical(points: pl.DataFrame, metric: str) -> alt.Scale:
+    """Logarithmic for latencies that differ by much, as they do beyond saturation."""
+    values = points[metric].drop_nans().to_list()
+    wide = metric.endswith("_s") and len(values) > 0 and max(values) > LOG_BEYOND * max(min(values), 1e-12)
+    return alt.Scale(type="log") if wide else alt.Scale(zero=False)
 
 
 def _scale(policies: Sequence[str]) -> alt.Scale:
@@ -123,7 +134,7 @@ def _scale(policies: Sequence[str]) -> alt.Scale:
 def _data(frame: pl.DataFrame) -> alt.Data:
     """Rows with seven digits a number: what a screen can show, at a third of the size."""
     short = frame.with_columns(pl.col(pl.Float64).round_sig_figs(7))
-    return alt.Data(values=[{name: value for name, value in row.items() if value is not None} for row in short.iter_rows(named=True)])
+    return alt.InlineData(values=[{name: value for name, value in row.items() if value is not None} for row in short.iter_rows(named=True)])
 
 
 def _spec(chart: Any) -> Spec:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from caps_fast.report.style import FAINT, INK, MARKERS, POOL_COLOURS, TIER_COLOURS, colour_of, name_of, new_figure, percent, styled
 
@@ -24,8 +25,12 @@ def plane(runs: pl.DataFrame, title: str = "") -> Figure:
         for policy in policies:
             own = runs.filter(pl.col("policy") == policy)
             x, y = own["carbon_g_per_1k_tokens"].to_numpy(), own["slo_attainment"].to_numpy()
-            spread = {"xerr": _spread(x), "yerr": _spread(y), "elinewidth": 1.0}
-            style = {"color": colour_of(policy, policies), "marker": MARKERS.get(policy, "o"), "markersize": 13 if policy == "caps" else 8}
+            spread: dict[str, Any] = {"xerr": _spread(x), "yerr": _spread(y), "elinewidth": 1.0}
+            style: dict[str, Any] = {
+                "color": colour_of(policy, policies),
+                "marker": MARKERS.get(policy, "o"),
+                "markersize": 13 if policy == "caps" else 8,
+            }
             axes.errorbar(x.mean(), y.mean(), **spread, **style, markeredgecolor="white", linestyle="none", label=name_of(policy))
         axes.set(xlabel="attributed carbon (g per 1K tokens)", ylabel="SLO attainment (%)", title=title.replace("$", r"\$"))
         axes.margins(0.12)
@@ -86,7 +91,10 @@ def sources(decomposition: pl.DataFrame, title: str = "") -> Figure:
 
 
 def timeline(series: pl.DataFrame, title: str = "") -> Figure:
-    """A run's carbon intensity, power, queues and residents by pool over time. Frame: t_s, gamma_g_per_kwh, pool, role, power_w, residents, waiting, open."""
+    """A run's carbon intensity, power, queues and residents by pool over time.
+
+    Frame: t_s, gamma_g_per_kwh, pool, role, power_w, residents, waiting, open.
+    """
     with styled():
         figure = new_figure(10.2, 6.4)
         carbon, power, queue, residents = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1.2, 1.2, 1.2))
@@ -132,7 +140,11 @@ def latencies(histograms: pl.DataFrame, title: str = "") -> Figure:
                 longer = 1 - own["requests"].cum_sum() / own["requests"].sum()
                 axes.step(own["to_s"], longer.clip(1e-5), where="post", color=TIER_COLOURS[tier], label=tier.capitalize(), linewidth=1.5)
             axes.set(xscale="log", yscale="log", ylim=(1e-3, 1.1), xlabel="seconds", title=label)
-        figure.axes[0].set_ylabel("share that took longer")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if kind == "tpot" else (1.0,), numticks=6))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+        figure.axes[0].set_ylabel("share that took longer (%)")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
         figure.suptitle(title.replace("$", r"\$"), fontsize=10, x=0.01, ha="left")

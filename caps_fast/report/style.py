@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ NAMES = {
 SPARE_COLOURS = ("#000000", "#882255", "#44AA99", "#999933", "#332288")
 TIER_COLOURS = {"gold": "#E69F00", "silver": "#767676", "bronze": "#A0522D"}
 POOL_COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#767676")
-RC = {
+RC: dict[Any, Any] = {
     **{"font.size": 8.5, "axes.titlesize": 9.5, "axes.labelsize": 8.5, "legend.fontsize": 8, "axes.titlelocation": "left"},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": FAINT, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6},
     **{"axes.axisbelow": True, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "svg.fonttype": "path", "svg.hashsalt": "caps-fast"},
@@ -60,7 +61,7 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
-def styled() -> mpl.rc_context:  # type: ignore[name-defined]
+def styled() -> AbstractContextManager[None]:
     """A context in which figures look alike."""
     return mpl.rc_context(RC)
 

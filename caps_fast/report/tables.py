@@ -16,7 +16,7 @@ METRIC_HEADS = {
     "ttft_after_release_p95_s": "P95 ms",
     "carbon_g_per_1k_good_tokens": "good / RR",
 }
-NO_NUMBER = "–"
+NO_NUMBER = "-"
 MANY = 12
 
 
@@ -52,8 +52,11 @@ def comparison_table(table1: pl.DataFrame) -> dict[str, Any]:
         for metric in METRIC_HEADS:
             cells += [_metric(metric, row[metric]), _metric(metric, row[f"paper_{metric}"])]
         rows.append(cells)
-    heads = ["preset", "policy", *(part for head in METRIC_HEADS.values() for part in (head, "paper"))]
-    text = f"{table1['seeds'][0]} seeds, {table1['days'][0]:g} days at 10 requests a second. Carbon as a ratio to Round Robin's; P95 of the time to first token after release."
+    heads = ["preset", "policy", *(part for head in METRIC_HEADS.values() for part in (head, "paper's"))]
+    text = (
+        f"{table1['seeds'][0]} seeds, {table1['days'][0]:g} days at 10 requests a second. Carbon is a ratio to Round Robin's; P95 is of the time "
+        "to the first token after release. The paper's figures stand to the right of ours."
+    )
     return {"name": "table1", "heading": "Table 1, ours beside the paper's", "text": text, "heads": heads, "words": 2, "rows": rows}
 
 
@@ -72,8 +75,9 @@ def headline_table(headline: pl.DataFrame) -> dict[str, Any]:
     }
     rows = [[make(row) for make in columns.values()] for row in headline.iter_rows(named=True)]
     text = (
-        "Attributed carbon is what the paper counts: the power of busy GPUs, shared by the requests on them. The bill counts every GPU, idle ones too, up to the common end of "
-        "all runs; it is what a planner pays. Savings are over Round Robin, with 95 % intervals over seeds, paired."
+        "Attributed carbon is what the paper counts: the power of busy GPUs, shared by the requests on them. The bill counts every GPU, "
+        "idle ones too, up to the common end of all runs; it is what a planner pays. "
+        "Savings are over Round Robin, with 95 % intervals over seeds, paired."
     )
     return {
         "name": "bill",
@@ -91,7 +95,9 @@ def predictor_table(predictor: pl.DataFrame) -> dict[str, Any]:
         [row["preset"], row["figure"], quantity(row["paper"], row["unit"]), quantity(row["ours"], row["unit"])]
         for row in predictor.iter_rows(named=True)
     ]
-    text = "On requests that it has not seen. The synthetic workload's predictability is chosen for the paper's error: see docs/predictor.md for real conversations."
+    text = (
+        "On requests that it has not seen. The synthetic workload is as predictable as the paper's error asks; see docs/predictor.md for real ones."
+    )
     return {"name": "predictor", "heading": "The predictor", "text": text, "heads": ["preset", "figure", "paper", "ours"], "words": 2, "rows": rows}
 
 

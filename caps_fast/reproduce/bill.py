@@ -18,9 +18,10 @@ KEPT = ("slo_attainment", "carbon_g_per_1k_tokens", "held_share", "held_not_bron
 
 
 def headline(evidence: Evidence) -> pl.DataFrame:
-    """One row a policy, forecast or rule of who may be held, at 10 req/s: means over seeds, savings over Round Robin paired seed by seed, with intervals.
+    """One row a policy, forecast or rule of who may be held, at 10 req/s: means over seeds, savings over Round Robin paired by seed, with intervals.
 
-    `bill` counts every idle GPU up to the end of the longest run of the seed: runs that defer work end later, and would otherwise pay for those hours alone.
+    `bill` counts every idle GPU up to the end of the longest run of the seed: runs that defer work end later, and
+    would else pay for those hours alone.
     """
     rows = [_row(evidence, policy, policy, "as the preset") for policy in MAIN]
     rows += [_row(evidence, "caps", f"caps, {forecast} forecast", "as the preset", **{"monitor.forecast": forecast}) for forecast in FORECASTS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
@@ -38,7 +38,11 @@ def histogram_frame(result: Result) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-FRAMES = {"cells": lambda result: result.cells, "histograms": histogram_frame, "series": lambda result: result.series}
+FRAMES: dict[str, Callable[[Result], pl.DataFrame]] = {
+    "cells": lambda result: result.cells,
+    "histograms": histogram_frame,
+    "series": lambda result: result.series,
+}
 
 
 def _run(group: Sequence[Scenario]) -> list[Result]:

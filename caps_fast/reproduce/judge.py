@@ -40,8 +40,8 @@ class Claim:
 def verdict(claim: Claim, ours: Estimate) -> Verdict:
     """Whether a claim holds.
 
-    An order above 0 holds (or fails) if the interval lies on that side, and is undecided if it holds 0; "not below 0" fails only if all of the interval is
-    below. Sizes are judged by the mean.
+    An order above 0 holds (or fails) if the interval lies on that side, and is undecided if it holds 0; "not below 0" fails only if all of the
+    interval is below. Sizes are judged by the mean.
     """
     if math.isnan(ours.mean):
         return "not measured"

@@ -21,16 +21,17 @@ GRID_S = 900.0
 class Bound:
     """Carbon that cannot be undercut.
 
-    least_j_per_1k_tokens       energy of 1,000 output tokens, prompts included: decoding at the occupancy that is cheapest a token, prompts at one member's power
+    least_j_per_1k_tokens       energy of 1,000 output tokens, prompts included: decoding at the occupancy that is cheapest a token, prompts at the
+                                power of one member
     now_g_per_kwh               mean intensity if all work runs at once
-    bronze_waits_g_per_kwh      ... if Bronze waits for the cleanest hour within its deadline
+    tiers_wait_g_per_kwh        ... if every tier without a limit on its first token waits for the cleanest hour within its deadline
     all_wait_g_per_kwh          ... if everyone waits for the cleanest hour of the next 24
     ceiling_g_per_1k_tokens     all GPUs at peak power in the dirtiest hour, over the tokens that arrive: no run can be above
     """
 
     least_j_per_1k_tokens: float
     now_g_per_kwh: float
-    bronze_waits_g_per_kwh: float
+    tiers_wait_g_per_kwh: float
     all_wait_g_per_kwh: float
     ceiling_g_per_1k_tokens: float
 
@@ -49,15 +50,16 @@ def bound(config: Scenario) -> Bound:
     request_j = float(power_w[0]) * gpu.prefill_s_per_token * work.mean_input_tokens + token_j * (work.mean_output_tokens - 1)
     trace = carbon_trace(config.carbon, config.horizon_s)
     arrivals_s = np.arange(0.0, config.horizon_s, GRID_S)
-    bronze_s = config.slo.bronze.e2e_s or DAY_S
     now = float(trace.integral(0.0, config.horizon_s)) / config.horizon_s
-    waiting = float(np.mean([cleanest(trace, t_s, t_s + bronze_s) for t_s in arrivals_s]))
-    day = float(np.mean([cleanest(trace, t_s, t_s + DAY_S) for t_s in arrivals_s]))
-    share = config.slo.bronze.share
+
+    def waiting(deadline_s: float) -> float:
+        return float(np.mean([cleanest(trace, t_s, t_s + deadline_s) for t_s in arrivals_s]))
+
+    by_tier = sum(tier.share * (now if tier.ttft_s else waiting(tier.e2e_s or DAY_S)) for tier in config.slo.all)
     within = trace.g_per_kwh[(trace.times_s >= 0) & (trace.times_s < config.horizon_s)]
     tokens_per_s = (config.workload.rate_rps or math.nan) * work.mean_output_tokens
     ceiling = config.cluster.gpus * float(power_w[-1]) / tokens_per_s * 1000 * float(within.max()) / J_PER_KWH
-    return Bound(request_j / work.mean_output_tokens * 1000, now, (1 - share) * now + share * waiting, day, ceiling)
+    return Bound(request_j / work.mean_output_tokens * 1000, now, by_tier, waiting(DAY_S), ceiling)
 
 
 def cleanest(trace: CarbonTrace, from_s: float, to_s: float) -> float:

@@ -58,7 +58,7 @@ def plan(presets: Sequence[str], size: Size) -> Plan:
 
 
 def detailed(preset: str, size: Size) -> list[list[scenario.Scenario]]:
-    """Runs that are kept with their cells, histograms and series, those with the same requests together: Round Robin and CAPS, on the first seed all five."""
+    """Runs kept with cells, histograms and series, those with the same requests together: Round Robin and CAPS, on the first seed all five."""
     base = scenario.preset(preset).replace({"days": size.days, "workload.rate_rps": RATE_RPS})
     groups = []
     for seed in range(size.seeds):

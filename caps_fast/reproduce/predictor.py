@@ -15,7 +15,10 @@ TIMED = 2000
 
 
 def predictor_rows(preset: str) -> pl.DataFrame:
-    """MAE, MAPE, AUROC and milliseconds a prediction beside the paper's: figure, unit, paper, ours. Trains the preset's model, or takes it from the cache."""
+    """MAE, MAPE, AUROC and milliseconds a prediction beside the paper's: figure, unit, paper, ours.
+
+    Trains the preset's model, or takes it from the cache.
+    """
     model = train_model(scenario.preset(preset), lambda line: None)
     length, risk = model.scores["length"]["model"], model.scores["tiers"]
     row = np.ones((1, 6))

@@ -56,7 +56,8 @@ def edf(e: Evidence) -> str:
         if e.base.policy.queueing == "cyclic"
         else "has one queue over all GPUs"
     )
-    return f"EDF {how}; {1 - _mean(e, 'edf', 'utilization'):.0%} of all slots are free on average, so that order seldom matters. {by_tier('edf', 'round-robin')(e)}"
+    free = 1 - _mean(e, "edf", "utilization")
+    return f"EDF {how}; {free:.0%} of all slots are free on average, so that order seldom matters. {by_tier('edf', 'round-robin')(e)}"
 
 
 def round_robin(e: Evidence) -> str:
@@ -65,17 +66,20 @@ def round_robin(e: Evidence) -> str:
     first = (_mean(e, name, "ttft_after_release_p95_s") * 1000 for name in ("round-robin", "slo-aware"))
     tokens, ttft = " against ".join(f"{value:.0f}" for value in apart), " against ".join(f"{value:.0f}" for value in first)
     return (
-        f"Blind dealing loses by uneven GPUs alone: P95 between tokens {tokens} ms, to the first token {ttft} ms; where it also lost by waiting for slots, "
-        "its P95 would be seconds, as at this rate a GPU sees one request in 2.4 s."
+        f"Blind dealing loses by uneven GPUs alone: P95 between tokens {tokens} ms, to the first token {ttft} ms. Where more of it "
+        "waited for slots, its P95 would be seconds, as a GPU sees one request in 2.4 s."
     )
 
 
 def saving(e: Evidence) -> str:
     """Shifting and packing."""
     parts = decompose(e)
+    limits = bound(e.base)
+    possible = 1 - limits.floor_g_per_1k_tokens(limits.tiers_wait_g_per_kwh) / _mean(e, "round-robin", "carbon_g_per_1k_tokens")
     return (
         f"Shifting to cleaner hours saves {parts.shifting.mean():.1%}, cheaper tokens on fuller GPUs {parts.packing.mean():.1%}; "
-        f"{_mean(e, 'caps', 'held_share'):.0%} of tokens were held, {_mean(e, 'caps', 'held_not_bronze_share'):.0%} of them not Bronze."
+        f"{_mean(e, 'caps', 'held_share'):.0%} of tokens were held, {_mean(e, 'caps', 'held_not_bronze_share'):.0%} of them not Bronze. "
+        f"The saving is {parts.total.mean() / possible:.0%} of the {possible:.1%} that physics and deadlines allow."
     )
 
 

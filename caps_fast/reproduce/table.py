@@ -29,7 +29,7 @@ def table1(runs: pl.DataFrame) -> str:
 
 
 def comparison(runs: pl.DataFrame) -> pl.DataFrame:
-    """One row a preset and policy of Table 1: ours (mean over seeds), its interval and the paper's, carbon as ratios to Round Robin paired by seed."""
+    """One row a preset and policy of Table 1: ours (mean over seeds), its interval, the paper's; carbon as ratios to Round Robin, paired."""
     at_rate = runs.filter(pl.col("rate_rps") == RATE_RPS, pl.col("policy").is_in(list(TABLE1)))
     if at_rate.is_empty():
         raise InputError(f"no runs at {RATE_RPS:g} req/s under {', '.join(TABLE1)}: expected a sweep that has them")
@@ -56,7 +56,7 @@ PAPER_FIELD = {metric: "p95_s" if metric == "ttft_after_release_p95_s" else metr
 
 
 def _plain(block: pl.DataFrame) -> pl.DataFrame:
-    """Of runs at one rate, those that differ in policy and seed only: longest horizon, then the first split, forecast and so on, one a policy and seed."""
+    """Of runs at one rate, those that differ in policy and seed only: the longest horizon, Round Robin's first split and weights."""
     longest = block.filter(pl.col("days") == pl.col("days").max())
     for column in ("split", "alpha", "beta", "lambda"):
         longest = longest.filter(pl.col(column) == longest.filter(pl.col("policy") == "round-robin")[column][0]) if _has_rr(longest) else longest

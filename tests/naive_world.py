@@ -1,0 +1,130 @@
+"""What goes into the reference engine and what comes out of it."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+JOULES_PER_KWH = 3.6e6
+
+
+# ---------------------------------------------------------------- what goes in
+
+
+@dataclass(frozen=True)
+class Hardware:
+    prefill_s_per_token: float
+    decode_base_s: float
+    decode_s_per_seq: float
+    decode_s_per_context_token: float
+    idle_w: float
+    peak_w: float
+    power_exponent: float
+    gpus_per_replica: int
+    max_batch: int
+    chunk_tokens: int = 0  # 0: unchunked
+    kv_capacity_tokens: float = math.inf
+
+    def power(self, u: float) -> float:
+        """Eq. 2, of one device."""
+        return self.idle_w + (self.peak_w - self.idle_w) * math.pow(u, self.power_exponent)
+
+    def replica_watts(self, members: int) -> float:
+        return (self.power(members / self.max_batch) if members else self.idle_w) * self.gpus_per_replica
+
+
+@dataclass(frozen=True)
+class Tier:
+    ttft_s: float = math.inf
+    tpot_s: float = math.inf
+    e2e_s: float = math.inf
+    ttft_after_release_s: float = math.inf
+    roles: frozenset[str] = frozenset({"LP", "CP", "BP"})
+
+
+@dataclass(frozen=True)
+class Request:
+    arrival_s: float
+    tier: int
+    category: int
+    tenant: int
+    input_tokens: int
+    output_tokens: int
+    predicted_output_tokens: float
+
+    @property
+    def tokens(self) -> int:
+        """What it reserves of the KV cache."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True)
+class Carbon:
+    """Piecewise constant intensity: each sample from its time to the next one's, the last for ever."""
+
+    times_s: list[float]
+    g_per_kwh: list[float]
+
+    def at(self, t: float) -> float:
+        return self.g_per_kwh[max(bisect_right(self.times_s, t) - 1, 0)]
+
+    def integral(self, t0: float, t1: float) -> float:
+        """Of the intensity over [t0, t1], in s g/kWh."""
+        total, i = 0.0, max(bisect_right(self.times_s, t0) - 1, 0)
+        while t0 < t1:
+            end = min(self.times_s[i + 1], t1) if i + 1 < len(self.times_s) else t1
+            total += self.g_per_kwh[i] * (end - t0)
+            t0, i = end, i + 1
+        return total
+
+
+@dataclass
+class Setup:
+    pools: list[int]
+    roles: list[str]
+    hardware: Hardware
+    tiers: list[Tier]
+    carbon: Carbon
+    horizon_s: float
+    drain_s: float
+    control_step_s: float
+    thresholds: list[tuple[float, float]] = field(default_factory=list)  # (from_s, g_per_kwh)
+    forecasts: list[tuple[float, float, list[float]]] = field(default_factory=list)  # (issued_s, step_s, values)
+    mean_input: float = 1.0
+    mean_output: float = 1.0
+    gamma_mean: float = 1.0
+    level_edges: tuple[float, float] = (math.inf, math.inf)
+
+
+# ---------------------------------------------------------------- what comes out
+
+
+@dataclass
+class Record:
+    """One request's outcome; nan or -1 where it has not happened."""
+
+    admitted_s: float = math.nan  # the first admission
+    released_s: float = math.nan
+    first_token_s: float = math.nan
+    finished_s: float = math.nan
+    gpu: int = -1
+    pool: int = -1
+    energy_j: float = 0.0
+    carbon_g: float = 0.0
+    met_slo: bool = False
+    preempted: int = 0
+    level: int = 0  # carbon level at its arrival: 0 low, 1 mid, 2 high
+
+
+@dataclass
+class Outcome:
+    records: list[Record]
+    end_s: float = 0.0
+    idle_energy_j: float = 0.0
+    idle_carbon_g: float = 0.0
+    energy_j: float = 0.0  # the integral of all power, taken independently of the accounts
+    carbon_g: float = 0.0
+    member_seconds: float = 0.0
+    unfinished: int = 0
+    preemptions: int = 0
