@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import warnings
@@ -16,7 +17,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 
 from caps_fast.calibrate.loss import Simulate, loss, measure
-from caps_fast.calibrate.targets import NO_VALUE, Bound, Task, value_in
+from caps_fast.calibrate.targets import NO_VALUE, Bound, Task
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
 from caps_fast.simulate import simulate_group
@@ -155,10 +156,21 @@ def _study(task: Task, out: Path) -> optuna.Study:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
     storage = optuna.storages.JournalStorage(backend)
     study = optuna.create_study(storage=storage, study_name="calibration", direction="minimize", load_if_exists=True, sampler=_sampler(0))
-    fixed = task.base.replace({field: value_in(bound) for field, bound in task.bounds.items()})  # a preset may hold an earlier search's result
-    identity = hashlib.sha256(f"{task.model_dump_json()} {fixed.hash}".encode()).hexdigest()[:16]
+    identity = _identity(task)
     before = study.user_attrs.get("task")
     if before is not None and before != identity:
         raise InputError(f"{out}: holds the search of another task ({before}): expected an empty folder, or the task that it was begun with")
     study.set_user_attr("task", identity)
     return study
+
+
+def _identity(task: Task) -> str:
+    """Hash of the task and of all that stays fixed; bounded fields are left out, since a preset may hold an earlier search's result."""
+    fixed = task.base.model_dump(mode="json")
+    for field in task.bounds:
+        *parents, leaf = field.split(".")
+        node = fixed
+        for part in parents:
+            node = node[part]
+        node.pop(leaf)
+    return hashlib.sha256(f"{task.model_dump_json()} {json.dumps(fixed)}".encode()).hexdigest()[:16]

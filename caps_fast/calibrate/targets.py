@@ -129,7 +129,7 @@ def build_task(data: Mapping[str, Any], origin: str) -> Task:
     try:
         base = task.base
         for field, bound in task.bounds.items():
-            base.replace({field: value_in(bound)})
+            _expect_possible(base, field, bound)
         for target in task.targets:
             base.replace(target.where)
     except InputError as error:
@@ -137,8 +137,14 @@ def build_task(data: Mapping[str, Any], origin: str) -> Task:
     return task
 
 
-def value_in(bound: Bound) -> Any:
-    """Some value that the bound allows."""
-    if bound.range is None:
-        return bound.choices[0]
-    return round(bound.range[0]) if bound.kind == "int" else bound.range[0]
+def _expect_possible(base: scenario.Scenario, field: str, bound: Bound) -> None:
+    """Raises InputError unless some end of the bound, or some choice, makes a valid scenario by itself."""
+    ends = bound.choices if bound.range is None else tuple(round(end) if bound.kind == "int" else end for end in bound.range)
+    refusals = []
+    for value in ends:
+        try:
+            base.replace({field: value})
+        except InputError as error:
+            refusals.append(error)
+    if len(refusals) == len(ends) or (bound.range is None and refusals):
+        raise refusals[0]

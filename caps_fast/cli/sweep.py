@@ -112,6 +112,7 @@ def _run(plan: Plan, out: str, workers: Workers, flags: tuple[bool, bool, bool, 
         print(f"interrupted; finished runs are kept in {local_folder(out)}, and the same command goes on from there", file=sys.stderr)
         raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None
     _tell_results(swept.runs, as_json)
+    _draw_rates(swept.runs, out)
     for failure in swept.failures[:20]:
         print(f"failed: {failure.run}: {failure.error}", file=sys.stderr)
     if swept.failures:
@@ -135,13 +136,29 @@ def _tell_estimate(plan: Plan, jobs: int, as_json: bool) -> None:
     print(f"{found.runs:,} runs, {requests}about {duration(found.seconds)} on {jobs} cores ({speed}), {found.bytes / 1e6:.3g} MB of results")
 
 
+def _draw_rates(runs: Any, out: str) -> None:
+    """Rate curves as a picture in the results' folder, where there are rates."""
+    from caps_fast.report.rates import rate_curves
+    from caps_fast.sweep.drive import local_folder
+
+    if runs["rate_rps"].drop_nulls().n_unique() > 1:
+        picture = Path(local_folder(out)) / "rates.png"
+        rate_curves(runs, picture)
+        print(f"drew {picture}", file=sys.stderr)
+
+
 def _tell_results(runs: Any, as_json: bool) -> None:
+    from caps_fast.policies import MAIN
+    from caps_fast.reproduce.published import RATE_RPS
+    from caps_fast.reproduce.table import table1
     from caps_fast.sweep.summary import at_one_rate, summary, text_table
 
     table = summary(runs)
     if as_json:
         print(table.write_json())
         return
+    if RATE_RPS in runs["rate_rps"] and set(MAIN) <= set(runs["policy"].unique()):
+        print(table1(runs))
     chosen = at_one_rate(runs)
     rates = chosen["rate_rps"].unique().to_list()
     if chosen.height < runs.height:
