@@ -22,8 +22,8 @@ sweep: .venv/ready ## the paper's main grid, into results/paper
 reproduce: .venv/ready ## the paper's table and figures beside ours, into results/reproduce
 	$(BIN)/caps-fast reproduce --out results/reproduce
 
-test: .venv/ready-dev ## all tests; ARGS="tests/test_cli.py -k name" for some, ARGS="-m 'not slow'" for the quick ones
-	$(PYTEST) $(ARGS)
+test: .venv/ready-dev ## the tests; ARGS="tests/test_cli.py -k name" for some, ARGS="-m slow" for the slow ones
+	$(PYTEST) -m "not slow" $(ARGS)
 
 check: lint test ## lint and test
 

@@ -227,12 +227,8 @@ def test_a_dirtier_pool_is_no_more_attractive(moment: Moment, weights: tuple[flo
 @settings(max_examples=50)
 @given(moment=moments(), weights=weights_of_three)
 def test_alike_pools_tie_and_the_lower_one_wins(moment: Moment, weights: tuple[float, float, float]) -> None:
-    queues = moment.state.queues
     moment.state.tiers["roles"] = 7
-    for q in range(1, len(queues)):
-        for name in queues.dtype.names or ():
-            if name not in ("first_gpu", "end_gpu"):
-                queues[q][name] = queues[0][name]
+    moment.state.queues[1:] = moment.state.queues[0]
     chosen, scores = moment.weigh(*weights)
     assert len(set(scores.tolist())) == 1
     assert chosen == moment.allowed[0]

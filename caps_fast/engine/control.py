@@ -70,4 +70,3 @@ def _sample(s: State) -> None:
             row[gpu["pool"]]["energy_j"] += s.power_w[gpu["members"]] * elapsed_s
             row[gpu["pool"]]["busy_s"] += elapsed_s
     s.clock[0]["samples"] += 1
-

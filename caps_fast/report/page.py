@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def page(results: Results, pictures: Mapping[str, tuple[str, Path]]) -> str:
             {"name": name, "caption": caption, "base64": base64.b64encode(path.read_bytes()).decode()} for name, (caption, path) in pictures.items()
         ],
         parameters=tables.parameter_table(results.runs),
-        vega=Markup(vl_convert.javascript_bundle().replace("</script", r"<\/script")),  # type: ignore[call-arg]
+        vega=_library(),
     )
 
 
@@ -97,3 +98,9 @@ def _runs_of(frame: pl.DataFrame | None) -> list[tuple[str, pl.DataFrame]]:
 
 def _chart(label: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"label": label, "json": Markup(json.dumps(spec, separators=(",", ":")).replace("<", r"\u003c"))}  # no tag can begin in it
+
+
+@cache
+def _library() -> Markup:
+    """The charts' JavaScript."""
+    return Markup(vl_convert.javascript_bundle().replace("</script", r"<\/script"))  # type: ignore[call-arg]

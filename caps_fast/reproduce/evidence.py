@@ -66,7 +66,7 @@ class Evidence:
     @cached_property
     def cell_savings(self) -> pl.DataFrame:
         """Saving of CAPS over Round Robin in carbon per token: level, category, tier, seed, saving (Figure 3a)."""
-        cells = self.cells.filter(pl.col("preset") == self.preset)
+        cells = self.cells.filter(pl.col("preset") == self.preset, pl.col("output_tokens") > 0)
         per_token = cells.with_columns((pl.col("carbon_g") / pl.col("output_tokens")).alias("g"))
         sides = [per_token.filter(pl.col("policy") == policy).select("seed", *CELL, "g") for policy in ("round-robin", "caps")]
         both = sides[0].join(sides[1], on=["seed", *CELL], suffix="_caps")

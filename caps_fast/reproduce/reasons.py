@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from caps_fast.arrays import J_PER_KWH
@@ -120,7 +121,8 @@ def largest_cell(e: Evidence) -> str:
 
 def gold_short(e: Evidence) -> str:
     """Gold and short by carbon level, and the smallest cells."""
-    levels = (f"{level} {e.cell_saving(level, 'short', 'gold').mean():.1%}" for level in ("low", "mid", "high"))
+    savings = ((level, e.cell_saving(level, "short", "gold").mean()) for level in ("low", "mid", "high"))
+    levels = (f"{level} {saving:.1%}" for level, saving in savings if not math.isnan(saving))
     last = e.mean_cell_savings.tail(1).row(0)
     return f"By carbon level at arrival: {', '.join(levels)}; the smallest saving of all is {last[3]:.1%} ({last[2]} {last[1]} at {last[0]} carbon)."
 

@@ -1,0 +1,319 @@
+"""Reports: figures show what the tables hold, the page works by itself in a real browser, and no text from the results can become code."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import typer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
+
+from caps_fast.cli import report as commands
+from caps_fast.errors import InputError
+from caps_fast.policies import MAIN
+from caps_fast.report import figures, rate_curves
+from caps_fast.report.folder import read_folder
+from caps_fast.report.rates import plain, rate_figure
+from caps_fast.report.style import COLOURS, colour_of
+from caps_fast.report.tables import quantity
+from caps_fast.report.write import all_figures, at_one_rate, write_report
+
+HOSTILE = "</script><script id=injected>document.title='injected'</script>\"><img src=x onerror=\"document.title='injected'\">$\\frac{1}{"
+BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
+
+
+def runs_of(policies: tuple[str, ...] = MAIN, preset: str = "paper", rates: tuple[float, ...] = (2.0, 10.0, 16.0)) -> pl.DataFrame:
+    """Runs as a sweep leaves them, with figures that can be told apart."""
+    rows = []
+    for place, policy in enumerate(policies):
+        for rate in rates:
+            for seed in (0, 1):
+                row = {"policy": policy, "rate_rps": rate, "seed": seed, "split": "8/8/8", "days": 2.0, "preset": preset, "requests": 1000}
+                figures_of = {
+                    "slo_attainment": 0.9 - 0.02 * rate - 0.01 * place + 0.002 * seed,
+                    "carbon_g_per_1k_tokens": 0.4 + 0.01 * place + 0.001 * rate,
+                }
+                rows.append(
+                    row | figures_of | {"ttft_after_release_p95_s": 0.5 + 0.1 * place + seed, "workload.trace": None, "policy.queueing": "cyclic"}
+                )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def tables_of(preset: str = "paper", policy: str = "caps") -> dict[str, pl.DataFrame]:
+    """Small tables as `reproduce` leaves them."""
+    claim = {"claim": "a", "text": "CAPS saves", "unit": "%", "paper": 0.268, "test": "within 3 %", "preset": preset}
+    claims = [claim | {"ours": 0.25, "low": 0.24, "high": 0.26, "seeds": 5, "verdict": "holds", "why": "Because."}]
+    claims.append(
+        claim | {"claim": "b", "text": "It is cold", "ours": -0.1, "low": -0.2, "high": float("nan"), "seeds": 5, "verdict": "fails", "why": preset}
+    )
+    cells = [(level, category, tier) for level in figures.LEVELS for category in figures.CATEGORIES for tier in figures.TIERS]
+    savings = [
+        {"preset": preset, "level": level, "category": category, "tier": tier, "saving": 0.01 * at}
+        for at, (level, category, tier) in enumerate(cells)
+    ]
+    parts = [
+        {"preset": preset, "policy": policy, "part": part, "saving": 0.1, "low": 0.05, "high": 0.15}
+        for part in ("total", "shifting", "packing", "rest")
+    ]
+    parts.append({"preset": preset, "policy": "bound", "part": "at once", "saving": 0.5, "low": 0.4, "high": 0.6})
+    keys = {"preset": preset, "policy": policy, "seed": 0}
+    series = [
+        keys
+        | {"t_s": 1800.0 * at, "gamma_g_per_kwh": 200.0 + at, "pool": pool, "role": ("LP", "CP", "BP")[pool], "power_w": 800.0 + pool}
+        | {"residents": at, "waiting": 10 * at, "open": at % 2 == 0}
+        for pool in range(3)
+        for at in range(48)
+    ]
+    counts = [
+        keys | {"latency": kind, "tier": tier, "from_s": 0.1 * 2**at, "to_s": 0.1 * 2 ** (at + 1), "requests": 100 - 10 * at}
+        for kind in ("ttft", "ttft_after_release", "tpot", "e2e")
+        for tier in figures.TIERS
+        for at in range(8)
+    ]
+    return {
+        "claims": pl.DataFrame(claims),
+        "savings": pl.DataFrame(savings),
+        "decomposition": pl.DataFrame(parts),
+        "series": pl.DataFrame(series),
+        "histograms": pl.DataFrame(counts),
+    }
+
+
+def folder_of(path: Path, preset: str = "paper", policy: str = "caps", whole: bool = True) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    runs_of((*MAIN[:-1], policy), preset).write_parquet(path / "runs.parquet")
+    for name, frame in tables_of(preset, policy).items() if whole else ():
+        frame.write_parquet(path / f"{name}.parquet")
+    return path
+
+
+def lines_of(figure: Figure, panel: int) -> dict[str, tuple[list[float], list[float]]]:
+    return {str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata())) for line in figure.axes[panel].lines}
+
+
+def test_rate_curves_show_means_and_the_spread_over_seeds() -> None:
+    runs = runs_of()
+    figure = rate_figure(runs)
+    assert len(figure.axes) == 3
+    for panel, (metric, scale) in enumerate([("slo_attainment", 1.0), ("carbon_g_per_1k_tokens", 1.0), ("ttft_after_release_p95_s", 1000.0)]):
+        lines = lines_of(figure, panel)
+        assert list(lines) == ["Round Robin", "EDF", "SLO-Aware", "Carbon-Aware", "CAPS"]
+        caps = runs.filter(pl.col("policy") == "caps").group_by("rate_rps").agg(pl.col(metric).mean()).sort("rate_rps")
+        assert lines["CAPS"][0] == [2.0, 10.0, 16.0]
+        assert lines["CAPS"][1] == pytest.approx((scale * caps[metric]).to_list())
+        band = figure.axes[panel].collections[-1].get_paths()[0].vertices[:, 1]
+        mine = runs.filter(pl.col("policy") == "caps")[metric]
+        assert (band.min(), band.max()) == pytest.approx((scale * mine.min(), scale * mine.max()))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("form", [".png", ".svg", ".pdf"])
+def test_rate_curves_are_written_whole_and_the_same_every_time(tmp_path: Path, form: str) -> None:
+    begins = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[form]
+    contents = []
+    for name in ("one", "two"):
+        rate_curves(runs_of(), tmp_path / f"{name}{form}")
+        contents.append((tmp_path / f"{name}{form}").read_bytes())
+    assert contents[0].startswith(begins)
+    assert contents[0] == contents[1]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_pictures_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"rates\.gif: picture: expected a name ending in"):
+        rate_curves(runs_of(), tmp_path / "rates.gif")
+    with pytest.raises(InputError, match="one rate only"):
+        rate_curves(runs_of(rates=(4.0,)), tmp_path / "rates.png")
+    with pytest.raises(InputError, match="cannot be written"):
+        rate_curves(runs_of(), tmp_path / "nowhere" / "rates.png")
+
+
+def test_like_is_compared_with_like() -> None:
+    main = runs_of()
+    other = runs_of(rates=(10.0,)).with_columns(pl.lit("6/10/8").alias("split"), pl.col("slo_attainment") * 0)
+    assert plain(pl.concat([other, main])).sort("policy", "rate_rps", "seed").equals(main.sort("policy", "rate_rps", "seed"))
+    longer = runs_of((*MAIN, "caps-no-carbon"), rates=(10.0,)).with_columns(pl.lit(7.0).alias("days"))
+    assert at_one_rate(pl.concat([main, longer]))["days"].unique().to_list() == [7.0]
+
+
+def test_the_plane_has_a_point_a_policy() -> None:
+    runs = at_one_rate(runs_of())
+    lines = lines_of(figures.plane(runs), 0)
+    points = {(float(x[0]), float(y[0])) for x, y in lines.values() if len(x) == 1}
+    expected = {
+        tuple(runs.filter(pl.col("policy") == policy).select(pl.col("carbon_g_per_1k_tokens", "slo_attainment").mean()).row(0)) for policy in MAIN
+    }
+    assert {(round(x, 9), round(y, 9)) for x, y in points} >= {(round(x, 9), round(y, 9)) for x, y in expected}
+
+
+def test_cells_print_every_saving() -> None:
+    figure = figures.cells(tables_of()["savings"])
+    printed = [text.get_text() for axes in figure.axes[:3] for text in axes.texts]
+    assert sorted(printed, key=float) == [f"{value}.0" for value in range(27)]
+    assert figure.axes[2].get_title(loc="left") == "high carbon at arrival"
+
+
+def test_sources_and_timelines_and_latencies_show_their_data() -> None:
+    tables = tables_of()
+    bars = figures.sources(tables["decomposition"]).axes[0]
+    assert [label.get_text() for label in bars.get_yticklabels()] == [
+        "CAPS: total",
+        "CAPS: shifting",
+        "CAPS: packing",
+        "CAPS: rest",
+        "bound: at once",
+    ]
+    assert [patch.get_width() for patch in bars.patches] == [0.1, 0.1, 0.1, 0.1, 0.5]
+    timeline = figures.timeline(tables["series"])
+    assert lines_of(timeline, 1)["pool 2, CP"][1] == pytest.approx([0.801] * 48)
+    assert lines_of(timeline, 2)["pool 3, BP"][1] == [10 * at for at in range(48)]
+    longer = figures.latencies(tables["histograms"]).axes[0].lines[0].get_ydata()
+    assert longer[0] == pytest.approx(1 - 100 / sum(100 - 10 * at for at in range(8)))
+    assert np.all(np.diff(longer) <= 0)
+
+
+def test_policies_can_be_told_apart() -> None:
+    policies = [*COLOURS, "mine", "yours", "theirs"]
+    assert len({colour_of(policy, policies) for policy in policies}) == len(policies)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (0.268, "%", "26.8 %"),
+        (-0.014, "points", "-1.4 points"),
+        (None, "%", "-"),
+        (float("nan"), "ms", "-"),
+        (14.5, "g", "14.5 g"),
+        (1020.0, "ms", "1,020 ms"),
+    ],
+)
+def test_quantities(value: float | None, unit: str, shown: str) -> None:
+    assert quantity(value, unit) == shown
+
+
+def test_a_plain_sweep_gets_curves_and_a_page(tmp_path: Path) -> None:
+    written = write_report(folder_of(tmp_path / "sweep", whole=False))
+    assert sorted(path.name for path in written) == ["plane-paper.png", "plane-paper.svg", "rates-paper.png", "rates-paper.svg", "report.html"]
+    page = written[-1].read_text(encoding="utf-8")
+    assert "What the paper says" not in page
+    assert "workload.trace" in page
+
+
+def test_a_folder_of_parts_will_do(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    runs = runs_of()
+    runs.head(15).write_parquet(tmp_path / "parts" / "a.parquet")
+    runs.tail(15).write_parquet(tmp_path / "parts" / "b.parquet")
+    assert read_folder(tmp_path).runs.equals(runs)
+
+
+def test_what_is_no_result_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a folder"):
+        read_folder(tmp_path / "none")
+    with pytest.raises(InputError, match=r"no runs; expected runs\.parquet"):
+        read_folder(tmp_path)
+    (tmp_path / "runs.parquet").write_bytes(b"PAR1 not at all")
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        read_folder(tmp_path)
+    runs_of().head(0).write_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(InputError, match="no rows"):
+        read_folder(tmp_path)
+    runs_of().write_parquet(tmp_path / "runs.parquet")
+    tables_of()["claims"].drop("why").write_parquet(tmp_path / "claims.parquet")
+    with pytest.raises(InputError, match="column why is missing"):
+        read_folder(tmp_path)
+
+
+class Tags(HTMLParser):
+    """What a browser would take for tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts: list[dict[str, str | None]] = []
+        self.sources: list[str] = []
+        self.handlers: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "script":
+            self.scripts.append(dict(attrs))
+        self.sources += [value or "" for name, value in attrs if name in {"src", "href"}]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+
+
+def tags_of(path: Path) -> Tags:
+    tags = Tags()
+    tags.feed(path.read_text(encoding="utf-8"))
+    return tags
+
+
+def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    page = write_report(folder_of(tmp_path / "paper"))[-1]
+    tags = tags_of(page)
+    assert all(source.startswith(("data:", "#")) for source in tags.sources)
+    assert "default-src 'none'" in page.read_text(encoding="utf-8")
+    assert {script.get("type") for script in tags.scripts} == {None, "application/json"}
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    page = write_report(folder_of(tmp_path / "results", HOSTILE, HOSTILE))[-1]
+    tags = tags_of(page)
+    assert not tags.handlers
+    assert all(script.get("id") != "injected" for script in tags.scripts)
+    assert html.escape(HOSTILE)[:40] in page.read_text(encoding="utf-8").replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
+    assert all(source.startswith(("data:", "#")) for source in tags.sources)
+
+
+@settings(max_examples=15)
+@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30))
+def test_any_name_stays_text(name: str) -> None:
+    from caps_fast.report.folder import Results  # noqa: PLC0415
+    from caps_fast.report.page import page  # noqa: PLC0415
+
+    runs = runs_of((name, "caps"), preset=name)
+    tags, plain_tags = Tags(), Tags()
+    tags.feed(page(Results(name, runs, {}), {}))
+    plain_tags.feed(page(Results("x", runs_of(("y", "caps"), preset="z"), {}), {}))
+    assert (len(tags.scripts), tags.sources, tags.handlers) == (len(plain_tags.scripts), plain_tags.sources, [])
+
+
+def in_browser(page: Path, profile: Path) -> str:
+    """The page's document after its scripts have run, without a network."""
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}"]
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000", "--dump-dom", page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+@pytest.mark.parametrize("name", ["paper", HOSTILE], ids=["plain", "hostile"])
+def test_the_page_works_in_a_real_browser(tmp_path: Path, name: str) -> None:
+    page = write_report(folder_of(tmp_path / "results", name))[-1]
+    document = in_browser(page, tmp_path / "profile")
+    assert 'data-ready="yes"' in document
+    assert ">This chart could not be drawn" not in document
+    assert len(re.findall(r'<svg[^>]*class="marks"', document)) == 3  # curves and plane, timeline, latencies
+    assert "<title>caps-fast: results</title>" in document
+    assert 'id="injected"' not in document
+    for text in ("SLO attainment", "carbon intensity", "share that took longer", "Carbon-Aware"):
+        assert text in document
+
+
+def test_the_command(tmp_path: Path) -> None:
+    app = typer.Typer()
+    commands.register(app)
+    folder = folder_of(tmp_path / "results")
+    result = CliRunner().invoke(app, ["report", str(folder), "--out", str(tmp_path / "elsewhere")], catch_exceptions=False)
+    assert result.exit_code == 0
+    names = {path.name for path in (tmp_path / "elsewhere").iterdir()}
+    kinds = ("rates", "plane", "cells", "sources", "timeline", "latencies")
+    assert names == {"report.html", *(f"{kind}-paper{form}" for kind in kinds for form in (".png", ".svg"))}
+    assert set(all_figures(read_folder(folder))) == {f"{kind}-paper" for kind in kinds}
