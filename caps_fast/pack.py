@@ -119,7 +119,7 @@ def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Mean
     fields |= {"control_step_s": config.control_step_s, "sample_step_s": math.inf, "forecast_step_s": monitor.forecast.step_s}
     within = (trace.times_s < config.horizon_s) & (np.append(trace.times_s[1:], np.inf) > 0)
     fields["low_g_per_kwh"], fields["high_g_per_kwh"] = np.quantile(trace.g_per_kwh[within], [1 / 3, 2 / 3])
-    fields["mean_gamma"] = max(trace.integral(0.0, config.horizon_s) / config.horizon_s, 1e-9)
+    fields["mean_gamma"] = _mean_before_start(monitor)
     tau_s = gpu.prefill_s_per_token * means.input_tokens + (gpu.decode_base_s + gpu.decode_s_per_seq) * means.output_tokens
     fields["average_request"] = fields["mean_gamma"] * float(_power_table(config, np.ones(1))[0]) * tau_s
     fields |= {"kv_capacity_tokens": cluster.kv_capacity_tokens or 0, "max_batch": cluster.max_batch}
@@ -128,6 +128,14 @@ def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Mean
     for name, value in fields.items():
         setup[name] = value
     return setup
+
+
+def _mean_before_start(monitor: Monitor) -> float:
+    """Mean intensity of the rolling window at t = 0, g/kWh; the intensity at t = 0 where nothing is known from before."""
+    trace = monitor.trace
+    from_s = max(float(trace.times_s[0]), -monitor.window_s)
+    mean = float(trace.integral(from_s, 0.0)) / -from_s if from_s < 0 else float(trace.at(0.0))
+    return max(mean, 1e-9)
 
 
 def _tiers(config: scenario.Scenario) -> Array:

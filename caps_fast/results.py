@@ -123,7 +123,7 @@ class Result:
 
     @cached_property
     def request_table(self) -> pl.DataFrame:
-        """One row a request that arrived and finished, in input order."""
+        """One row a request, in input order; what has not happened to it by the end is null."""
         import polars as pl  # noqa: PLC0415 - slow import
 
         if self.requests is None:
@@ -133,11 +133,11 @@ class Result:
         table = {"request": rows["seq"]} | {name: rows[name] for name in names}
         table["tier"] = np.array(scenario.TIERS)[rows["tier"]]
         table["category"] = np.array(scenario.CATEGORIES)[rows["category"]]
-        table["pool"] = np.array(self.scenario.cluster.pool_roles)[rows["pool"]] if len(rows) else rows["pool"]
+        table["pool"] = np.array([*self.scenario.cluster.pool_roles, None])[rows["pool"]]
         times = {name: rows[name] for name in ("released_s", "admitted_s", "first_token_s", "finished_s")}
-        return pl.DataFrame(
-            table | times | {"met_slo": rows["met"].astype(bool), "energy_j": rows["energy_j"], "carbon_g": rows["carbon_g"]}, nan_to_null=True
-        )
+        outcome = {"met_slo": rows["met"].astype(bool), "energy_j": rows["energy_j"], "carbon_g": rows["carbon_g"]}
+        frame = pl.DataFrame(table | times | outcome, nan_to_null=True)
+        return frame.with_columns(gpu=pl.when(pl.col("gpu") >= 0).then("gpu"), pool=pl.col("pool").cast(pl.String))
 
 
 def parameters(config: scenario.Scenario) -> dict[str, Any]:
@@ -183,6 +183,19 @@ def collect(config: scenario.Scenario, state: State, monitor: Monitor, end_s: fl
         requests=requests,
         notes=(*trace.warnings, *monitor.forecast.warnings),
     )
+
+
+def unfinished_rows(state: State) -> Array:
+    """DONE rows of the requests that are still in the system after `settle`: nan for what has not happened, no GPU and no pool while not placed."""
+    live = state.live[np.isfinite(state.live["arrival_s"])]
+    rows = np.zeros(len(live), arrays.DONE)
+    for name in set(arrays.DONE.names or ()) & set(arrays.LIVE.names or ()):
+        rows[name] = live[name]
+    if state.setup[0]["gated"]:
+        rows["released_s"][np.isnan(live["admitted_s"])] = np.nan
+    rows["finished_s"] = np.nan
+    rows["pool"] = np.where(live["gpu"] >= 0, state.gpus["pool"][live["gpu"]], -1)
+    return rows
 
 
 def bin_edges_s() -> Array:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -366,4 +367,4 @@ def _set(data: dict[str, Any], path: str, value: Any) -> None:
         raise InputError(f"{path}: no such field of a scenario")
     if path == "gpu.profile":
         node.clear()
-    node[leaf] = value
+    node[leaf] = deepcopy(value)

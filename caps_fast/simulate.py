@@ -20,7 +20,7 @@ from caps_fast.engine.loop import advance, settle
 from caps_fast.errors import InputError
 from caps_fast.pack import Means, pack, with_room
 from caps_fast.predictor import LengthModel, Lengths, informed, past_of
-from caps_fast.results import Result, collect
+from caps_fast.results import Result, collect, unfinished_rows
 from caps_fast.workload import workload_of
 
 BLOCK = 16_384  # requests: large enough to make the calls free, small enough for the cache
@@ -158,6 +158,8 @@ class Run:
         if clock["live"] > 0:
             end_s = limit_s
             settle(self.state, end_s)
+            if self.done is not None:
+                self.done.append(unfinished_rows(self.state))
         return collect(self.config, self.state, self.monitor, end_s, self.done)
 
     def _advance(self, until_s: float, draining: bool) -> None:

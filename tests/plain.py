@@ -70,7 +70,7 @@ def cluster(gpus: int, max_batch: int) -> dict[str, Any]:
 def rows_of(result: Result) -> Array:
     """The finished requests of a run that recorded them."""
     assert result.requests is not None
-    return result.requests
+    return result.requests[np.isfinite(result.requests["finished_s"])]
 
 
 def with_changes(case: Case, **changes: Any) -> Case:

@@ -23,10 +23,13 @@ def assert_same(case: Case) -> None:
     rows = fast.requests
     assert rows is not None
     finished = [index for index, record in enumerate(slow.records) if np.isfinite(record.finished_s)]
-    assert rows["seq"].tolist() == finished
-    for name in ("admitted_s", "released_s", "first_token_s", "finished_s", "energy_j", "carbon_g"):
-        expected = np.array([getattr(slow.records[index], name) for index in finished])
+    assert rows["seq"].tolist() == list(range(len(slow.records)))
+    for name in ("admitted_s", "first_token_s", "finished_s", "energy_j", "carbon_g"):
+        expected = np.array([getattr(record, name) for record in slow.records])
         np.testing.assert_allclose(rows[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
+    rows = rows[np.isfinite(rows["finished_s"])]
+    assert rows["seq"].tolist() == finished
+    np.testing.assert_allclose(rows["released_s"], [slow.records[index].released_s for index in finished], rtol=1e-9, atol=1e-9)
     for name in ("gpu", "pool"):
         assert rows[name].tolist() == [getattr(slow.records[index], name) for index in finished], name
     assert rows["met"].astype(bool).tolist() == [slow.records[index].met_slo for index in finished]

@@ -17,7 +17,7 @@ from caps_fast.arrays import Array
 from caps_fast.engine.ledger import bin_of
 from caps_fast.results import Result, bin_edges_s, histogram_quantile
 from caps_fast.simulate import Recording, simulate
-from plain import FIXED
+from plain import FIXED, rows_of
 
 STATED_ERROR = 0.004
 TPOT_S = (pl.col("finished_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1)
@@ -107,8 +107,7 @@ RUNS = [("round-robin", 48.0), ("carbon-aware", 48.0), ("caps", 48.0), ("carbon-
 @pytest.mark.parametrize("run", RUNS, ids=str)
 def test_accounts_add_up(run: tuple[str, float]) -> None:
     result = run_of(*run)
-    cells, rows = result.accounts, result.requests
-    assert rows is not None
+    cells, rows = result.accounts, rows_of(result)
     assert cells["requests"].sum() == cells["finished"].sum() + result.unfinished
     assert cells["finished"].sum() == len(rows) == result.pools["requests"].sum()
     assert cells["met"].sum() == rows["met"].sum()
@@ -131,8 +130,10 @@ def test_accounts_add_up(run: tuple[str, float]) -> None:
 @pytest.mark.parametrize("run", RUNS, ids=str)
 def test_metrics_follow_from_the_requests(run: tuple[str, float]) -> None:
     result = run_of(*run)
-    row, table, pools = result.row(), result.request_table, result.pools
-    arrived = len(table) + result.unfinished
+    row, pools = result.row(), result.pools
+    arrived = len(result.request_table)
+    table = result.request_table.filter(pl.col("finished_s").is_not_null())
+    assert len(table) + result.unfinished == arrived
     tokens, good = int(table["output_tokens"].sum()), int(table.filter("met_slo")["output_tokens"].sum())
     carbon_g = float(pools["carbon_g"].sum())
     busy_s = (table["finished_s"] - table["admitted_s"]).sum()

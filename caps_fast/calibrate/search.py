@@ -28,7 +28,7 @@ PRESENT = " is set"
 
 SCOUTS = 16
 """Trials around the start before the sampler takes over."""
-STRIDE, FLIP = 0.12, 0.1
+STRIDE, FLIP = 0.04, 0.05
 """A scout strays from the start by this share of a field's range (standard deviation), and tries another choice with this probability."""
 
 

@@ -14,7 +14,7 @@ from caps_fast._jit import inlined
 from caps_fast.arrays import Array, Risk, State
 
 OPEN, BACKLOG, CLOSED = 0, 1, 2
-CELL_BITS, FIRST_EXPONENT, OCTAVES = 5, -8, 30
+CELL_BITS, FIRST_EXPONENT, OCTAVES = 7, -8, 30
 CELLS = OCTAVES << CELL_BITS
 CLOSED_FORM = Risk(np.zeros((0, 0)), np.zeros((0, 0), np.int16), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)))
 
@@ -49,15 +49,13 @@ def bin_of(edges: Array, guide: Array, feature: int, value: Any) -> int:
     bits: Any = np.float64(value).view(np.int64)
     cell = (bits >> (52 - CELL_BITS)) - ((1023 + FIRST_EXPONENT) << CELL_BITS)
     at = int(guide[feature, min(max(cell, 0), guide.shape[1] - 1)])
-    at += int(edges[feature, at] < value)  # one or two steps nearly always do, and a branch that is hard to foresee costs more
-    at += int(edges[feature, at] < value)
     while edges[feature, at] < value:
         at += 1
     return at
 
 
 def guide_to(edges: Array) -> Array:
-    """For `bin_of`: the number of edges below each cell of the number line, int16 (features, CELLS); a cell is 1/32 of an octave."""
+    """For `bin_of`: the number of edges below each cell of the number line, int16 (features, CELLS); a cell is 1/128 of an octave."""
     at = np.arange(CELLS)
     starts = np.ldexp(1 + at % (1 << CELL_BITS) / (1 << CELL_BITS), (at >> CELL_BITS) + FIRST_EXPONENT)
     starts[0] = -np.inf

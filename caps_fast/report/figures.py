@@ -74,7 +74,7 @@ def sources(decomposition: pl.DataFrame, title: str = "") -> Figure:
         figure = new_figure(7.6, 0.32 * len(rows) + 1.0)
         axes = figure.subplots()
         for at, row in enumerate(rows):
-            colour = FAINT if row["policy"] == "bound" else colour_of(row["policy"], [])
+            colour = FAINT if row["policy"] == "bound" else colour_of(row["policy"], [row["policy"]])
             axes.barh(at, row["saving"], color=colour, alpha=1.0 if row["part"] in {"total"} or row["policy"] == "bound" else 0.55, height=0.7)
             if np.isfinite(row["low"]):
                 axes.plot([row["low"], row["high"]], [at, at], color=INK, linewidth=1.2)

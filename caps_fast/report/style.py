@@ -40,6 +40,7 @@ RC: dict[Any, Any] = {
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": FAINT, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6},
     **{"axes.axisbelow": True, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "svg.fonttype": "path", "svg.hashsalt": "caps-fast"},
 }
+LONGEST = 28  # letters of a name in a legend
 FORMS = (".png", ".svg", ".pdf")
 
 
@@ -52,8 +53,9 @@ def colour_of(policy: str, policies: Sequence[str]) -> str:
 
 
 def name_of(policy: str) -> str:
-    """A policy's name as readers know it; `$` would start a formula."""
-    return NAMES.get(policy, policy).replace("$", r"\$")
+    """A policy's name as readers know it, cut to what a legend can hold; `$` would start a formula."""
+    name = NAMES.get(policy, policy)
+    return (name if len(name) <= LONGEST else f"{name[:LONGEST]}...").replace("$", r"\$")
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:

@@ -12,6 +12,7 @@ from caps_fast import arrays
 from caps_fast.results import Result, bin_edges_s
 from caps_fast.scenario import TIERS, Scenario
 from caps_fast.simulate import Recording, simulate_group
+from caps_fast.sweep.progress import Progress
 
 SAMPLE_S = 1800.0
 """Step of the timelines."""
@@ -19,8 +20,13 @@ SAMPLE_S = 1800.0
 
 def details(groups: Sequence[Sequence[Scenario]], jobs: int) -> dict[str, pl.DataFrame]:
     """Run groups of scenarios that share their requests: frames `cells`, `histograms` and `series`, each with preset, policy and seed."""
-    parallel = Parallel(n_jobs=jobs, backend="threading", return_as="list")
-    found = [result for results in parallel(delayed(_run)(group) for group in groups) for result in results]
+    parallel = Parallel(n_jobs=jobs, backend="threading", return_as="generator")
+    progress = Progress(sum(len(group) for group in groups), 0.0)
+    found = []
+    for results in parallel(delayed(_run)(group) for group in groups):
+        found += results
+        progress.add(len(results), 0.0)
+    progress.close()
     return {name: pl.concat([frame(result).select(*_key(result), pl.all()) for result in found]) for name, frame in FRAMES.items()}
 
 

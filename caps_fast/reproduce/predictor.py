@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from caps_fast import scenario
-from caps_fast.predictor import train_model
+from caps_fast.predictor import predictor_of
+from caps_fast.predictor.features import LENGTH_FEATURES
 from caps_fast.reproduce.published import PREDICTOR
 
 TIMED = 2000
@@ -19,9 +20,9 @@ def predictor_rows(preset: str) -> pl.DataFrame:
 
     Trains the preset's model, or takes it from the cache.
     """
-    model = train_model(scenario.preset(preset), lambda line: None)
+    model = predictor_of(scenario.preset(preset))
     length, risk = model.scores["length"]["model"], model.scores["tiers"]
-    row = np.ones((1, 6))
+    row = np.ones((1, len(LENGTH_FEATURES)))
     model.length.predict(row)
     start_s = time.perf_counter()
     for _ in range(TIMED):
