@@ -15,7 +15,7 @@ import typer
 from caps_fast.errors import InputError
 
 ABOUT = "Which LLM request to which GPU pool, and when, so that carbon falls and no SLO breaks: a fast batch simulator."
-MODULES = ("run", "sweep", "answers", "train", "inspect", "profiles", "carbon")
+MODULES = ("run", "sweep", "answers", "train", "report", "inspect", "profiles", "carbon")
 
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # of the click inside typer, which has no public name for it
 
