@@ -21,7 +21,7 @@ from caps_fast.policies.caps import Caps, score
 from caps_fast.policy import route
 from caps_fast.results import Result
 from cases import cases, play_fast
-from plain import FIXED, grid
+from plain import FIXED, grid, rows_of
 
 CAPS = ("caps", "caps-no-predictor", "caps-no-tiers", "caps-no-carbon")
 CLEAR = 1e-9  # scores nearer than this, relative to their terms, count as a tie
@@ -288,8 +288,7 @@ def test_risk_is_one_half_at_the_limit(factor: float, expected: float) -> None:
 
 def decisions(result: Result) -> list[Array]:
     """Everything but carbon."""
-    rows = result.requests
-    assert rows is not None
+    rows = rows_of(result)
     fields = ("seq", "gpu", "released_s", "admitted_s", "first_token_s", "finished_s", "energy_j", "met")
     counts = np.array([result.unfinished, result.preemptions, result.events, result.idle_energy_j])
     return [*(rows[name] for name in fields), result.histograms, counts]
@@ -331,6 +330,5 @@ def test_beta_zero_makes_a_run_blind_to_the_grid(policy: str, data: st.DataObjec
 def test_without_weights_the_lowest_pool_gets_all(data: st.DataObject) -> None:
     case = data.draw(cases("caps"))
     zero = {"policy.alpha": 0.0, "policy.beta": 0.0, "policy.lambda": 0.0} | {f"slo.{tier}.roles": "LP/CP/BP" for tier in scenario.TIERS}
-    rows = play_fast(replace(case, config=case.config.replace(zero))).requests
-    assert rows is not None
+    rows = rows_of(play_fast(replace(case, config=case.config.replace(zero))))
     assert (rows["pool"] == 0).all()

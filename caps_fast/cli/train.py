@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ def _other(config: Scenario, other: str) -> Scenario:
     if other in presets() or other.endswith(".toml"):
         return _scenario(other)
     if "=" in other:
-        return config.replace(_settings(other.split(",")))
+        return config.replace(_settings(re.split(r",(?![^\[]*\])", other)))  # commas inside a list stay
     return _with_trace(config, other)
 
 
