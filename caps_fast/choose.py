@@ -33,6 +33,9 @@ def make_policy(config: scenario.Scenario) -> Any:
     unknown = sorted(set(chosen.options) - set(policy._fields))
     if unknown:
         raise InputError(f"policy.options.{unknown[0]}: policy {chosen.name} has no such field; expected some of {', '.join(policy._fields)}")
+    arrays = [name for name in chosen.options if not isinstance(getattr(policy, name), int | float)]
+    if arrays:
+        raise InputError(f"policy.options.{arrays[0]}: not a number that can be set; expected some other field of policy {chosen.name}")
     fields = {name: value for name, value in (given | chosen.options).items() if name in policy._fields}
     return policy._replace(**{name: type(getattr(policy, name))(value) for name, value in fields.items()})
 

@@ -112,7 +112,8 @@ class Group:
 def workload_key(config: scenario.Scenario) -> str:
     """Equal for scenarios that see the same requests."""
     tiers = [tier.share for tier in config.slo.all]
-    return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days}"
+    trained = config.predictor.model_dump_json() if config.workload.trace else ""
+    return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained}"
 
 
 @dataclass

@@ -29,7 +29,7 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def replay(trace: Path, **changes: Any) -> Scenario:
     return preset("paper").replace(
-        {"workload.trace": str(trace), "workload.rate_rps": None, "days": 1200 / 86400}
+        {"workload.trace": str(trace), "predictor.source": "declared", "workload.rate_rps": None, "days": 1200 / 86400}
         | {key.replace("__", "."): value for key, value in changes.items()}
     )
 
@@ -82,6 +82,15 @@ def test_goes_on_from_a_state(trace: Path, blocks: int) -> None:
         next(source)
     second.restore(first.state())
     np.testing.assert_array_equal(np.concatenate(list(second.blocks(10))), np.concatenate(whole[blocks:]))
+
+
+def test_what_trained_the_predictor_is_not_replayed(trace: Path) -> None:
+    whole, rest = requests(replay(trace)), requests(replay(trace, predictor__source="learned"))
+    learned_from = whole["input_tokens"][: int(0.3 * 100)]
+    assert not set(learned_from) & set(rest["input_tokens"])
+    assert len(rest) == len(whole)
+    once = requests(replay(trace, predictor__source="learned", workload__trace_fit="once"))
+    assert len(once) == 100, "a trace that is played once is played whole"
 
 
 def test_tiers_and_tenants_of_the_file(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="folder for the results")],
     preset: Annotated[Preset, typer.Option(help="which preset to compare")] = Preset.BOTH,
     days: Annotated[float, typer.Option(help="simulated days of the comparisons at 10 req/s")] = 7.0,
-    curve_days: Annotated[float, typer.Option(help="simulated days of the curves over rates, and of the other splits")] = 2.0,
+    curve_days: Annotated[float, typer.Option(help="simulated days of the curves over rates, and of the other splits")] = 1.0,
     seeds: Annotated[int, typer.Option(help="seeds, from 0")] = 5,
     jobs: Annotated[int, typer.Option(min=0, help="runs at a time; 0 = one a core")] = 0,
     page: Annotated[bool, typer.Option(help="also draw the figures and the page")] = True,

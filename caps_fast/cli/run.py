@@ -133,7 +133,10 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
         field, sign, value = pair.partition("=")
         if not sign:
             raise InputError(f"--set {pair!r}: expected field=value")
-        found[field_of(field.strip())] = json.loads(value) if value.strip().startswith("[") else scalar(value)
+        try:
+            found[field_of(field.strip())] = json.loads(value) if value.strip().startswith("[") else scalar(value)
+        except json.JSONDecodeError:
+            raise InputError(f"--set {pair!r}: expected a list like [1, 2]") from None
     return found
 
 

@@ -28,7 +28,7 @@ class Size:
     """How much is simulated: days of the comparisons at 10 req/s, days of the curves over rates and splits, seeds from 0."""
 
     days: float = 7.0
-    curve_days: float = 2.0
+    curve_days: float = 1.0
     seeds: int = 5
 
     def __post_init__(self) -> None:

@@ -22,6 +22,8 @@ UNKNOWN_TASK = TASKS.index("unknown")
 class ReplayedWorkload:
     """The requests of a trace over [start_s, end_s) of a run.
 
+    A looped trace whose first `predictor.train_share` trains the predictor is replayed from there on: CAPS is not judged on what it learned from.
+
     Lengths are the file's. Tenant, tier, turns and task are the file's where it has them; a tenant without a tier gets one by the tiers' shares;
     where there are no tenants they are drawn as in the synthetic workload. `predicted_tokens` is a noisy estimate that explains `predictability` of
     the variance of log output tokens.
@@ -34,6 +36,8 @@ class ReplayedWorkload:
         self._at, self._now_s = 0, start_s
         self.trace = _read(config.workload)
         self.columns = _columns(config, self.trace)
+        if config.predictor.source == "learned" and config.predictor.model is None and config.workload.trace_fit == "loop":
+            self.columns = _after(config.predictor.train_share, self.columns)
         seed = config.seed if start_s >= 0.0 else config.seed + 2**32
         self._streams = {name: stream(seed, name) for name in ("arrivals", "tenants", "turns", "outputs")}
         self._tenants = tenants(config)
@@ -123,6 +127,14 @@ class ReplayedWorkload:
     def _mean_gap_s(self) -> float:
         arrivals_s = self.columns["arrival_s"]
         return max(float(arrivals_s[-1]) / max(len(arrivals_s) - 1, 1), 1e-3)
+
+
+def _after(share: float, columns: dict[str, Array]) -> dict[str, Array]:
+    """The columns without that share of their rows at the front, times from the first row that stays."""
+    rest = {name: column[min(int(share * len(column)), len(column) - 1) :] for name, column in columns.items()}
+    if "arrival_s" in rest:
+        rest["arrival_s"] = rest["arrival_s"] - rest["arrival_s"][0]
+    return rest
 
 
 def _read(workload: scenario.Workload) -> TraceFile:
