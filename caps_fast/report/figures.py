@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from caps_fast.report.style import FAINT, INK, MARKERS, POOL_COLOURS, TIER_COLOURS, colour_of, name_of, new_figure, percent, styled
+from caps_fast.report.style import FAINT, HOLLOW, INK, MARKERS, POOL_COLOURS, TIER_COLOURS, colour_of, name_of, new_figure, percent, styled
 
 LEVELS, CATEGORIES, TIERS = ("low", "mid", "high"), ("short", "long", "agentic"), ("gold", "silver", "bronze")
 HOUR_S = 3600.0
@@ -26,17 +26,14 @@ def plane(runs: pl.DataFrame, title: str = "") -> Figure:
             own = runs.filter(pl.col("policy") == policy)
             x, y = own["carbon_g_per_1k_tokens"].to_numpy(), own["slo_attainment"].to_numpy()
             spread: dict[str, Any] = {"xerr": _spread(x), "yerr": _spread(y), "elinewidth": 1.0}
-            style: dict[str, Any] = {
-                "color": colour_of(policy, policies),
-                "marker": MARKERS.get(policy, "o"),
-                "markersize": 13 if policy == "caps" else 8,
-            }
-            axes.errorbar(x.mean(), y.mean(), **spread, **style, markeredgecolor="white", linestyle="none", label=name_of(policy))
+            style: dict[str, Any] = {"color": colour_of(policy, policies), "marker": MARKERS.get(policy, "o"), "markeredgecolor": "white"}
+            style["markersize"] = 13 if policy == "caps" else 8
+            if policy in HOLLOW:
+                style |= {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": style["color"]}
+            axes.errorbar(x.mean(), y.mean(), **spread, **style, linestyle="none", label=name_of(policy))
         axes.set(xlabel="attributed carbon (g per 1K tokens)", ylabel="SLO attainment (%)", title=title.replace("$", r"\$"))
         axes.margins(0.12)
-        axes.annotate(
-            "better", (0.03, 0.97), (0.16, 0.84), "axes fraction", arrowprops={"arrowstyle": "->", "color": FAINT}, color=FAINT, va="center"
-        )
+        axes.text(0.01, 0.99, "\N{NORTH WEST ARROW} better", transform=axes.transAxes, color=FAINT, va="top")
         percent("y", axes)
         figure.legend(loc="outside right upper")
     return figure

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from caps_fast.errors import InputError
-from caps_fast.report.style import DASHES, MARKERS, colour_of, name_of, new_figure, percent, save, styled
+from caps_fast.report.style import DASHES, HOLLOW, MARKERS, colour_of, name_of, new_figure, percent, save, styled
 
 PANELS = (
     ("slo_attainment", "SLO attainment (%)", 1.0),
@@ -86,6 +86,8 @@ def _curve(axes: Axes, runs: pl.DataFrame, panel: tuple[str, float], policies: l
         markersize=7 if policy == "caps" else 4,
         label=name_of(policy),
     )
+    if policy in HOLLOW:
+        line[0].set(markersize=8, markerfacecolor="none")
     line[0].set(linewidth=2.0 if policy == "caps" else 1.3, zorder=4 if policy == "caps" else 3)
     if policy in DASHES:
         line[0].set_dashes(DASHES[policy])

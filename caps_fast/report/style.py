@@ -27,6 +27,7 @@ MARKERS = {
     **{"round-robin": "o", "edf": "s", "slo-aware": "^", "carbon-aware": "D", "caps": "*"},
     **{"caps-no-predictor": "v", "caps-no-carbon": "P", "caps-no-tiers": "X"},
 }
+HOLLOW = ("round-robin",)  # a ring, seen around another policy that does the same
 DASHES = {"round-robin": (1, 1), "edf": (4, 1.5), "slo-aware": (6, 1.5, 1, 1.5), "carbon-aware": (3, 1)}
 NAMES = {
     **{"round-robin": "Round Robin", "edf": "EDF", "slo-aware": "SLO-Aware", "carbon-aware": "Carbon-Aware", "caps": "CAPS"},

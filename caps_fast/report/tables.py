@@ -138,7 +138,9 @@ def parameter_table(runs: pl.DataFrame) -> dict[str, Any]:
 
 def _claim_cell(row: dict[str, Any]) -> dict[str, str]:
     low, high = row["low"], row["high"]
-    interval = "" if low is None or math.isnan(low) else f"{quantity(low, row['unit'])} to {quantity(high, row['unit'])}"
+    interval = (
+        "" if low is None or math.isnan(low) else f"{quantity(low, row['unit']).removesuffix(row['unit']).strip()} to {quantity(high, row['unit'])}"
+    )
     style = row["verdict"] if row["verdict"] in {"holds", "fails", "undecided"} else "unmeasured"
     return {
         "preset": row["preset"],
