@@ -150,7 +150,7 @@ def _tiers(config: scenario.Scenario) -> Array:
         finite = tiers[name][:3][np.isfinite(tiers[name][:3])]
         tiers[name][3] = sum(finite.tolist()) / len(finite) if len(finite) else math.inf
     tiers["roles"][3] = 0b111
-    present = sum(1 << scenario.ROLES.index(role) for role in config.cluster.pool_roles)
+    present = sum(1 << scenario.ROLES.index(role) for role in set(config.cluster.pool_roles))
     tiers["roles"] = np.where(tiers["roles"] & present, tiers["roles"], 0b111)
     return tiers
 

@@ -58,7 +58,7 @@ def timeline(series: pl.DataFrame) -> Spec:
     frame = frame.filter(pl.col("power_kw").is_finite())
     pools = frame["name"].unique(maintain_order=True).to_list()
     zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
-    x = alt.X("day:Q", title=None, axis=alt.Axis(format="g"))
+    x = alt.X("day:Q", title=None, axis=alt.Axis(format="g"), scale=alt.Scale(nice=False))
     colour = alt.Color(
         "name:N", sort=pools, scale=alt.Scale(domain=pools, range=list(POOL_COLOURS[: len(pools)])), legend=alt.Legend(title=None, orient="top")
     )

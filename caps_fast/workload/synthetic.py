@@ -43,7 +43,10 @@ class Tenants:
 
 
 def tenants(config: scenario.Scenario) -> Tenants:
-    """The tenants of a run. Tiers get exactly their share of traffic; within a tier shares fall like 1/rank."""
+    """The tenants of a run. Tiers get exactly their share of traffic; within a tier shares fall like 1/rank.
+
+    Tenants of the same rank in different tiers are alike: tiers differ in what they are promised, not in what they send.
+    """
     count = config.workload.tenants
     tier_shares = np.array([tier.share for tier in config.slo.all])
     present = tier_shares > 0
@@ -56,12 +59,15 @@ def tenants(config: scenario.Scenario) -> Tenants:
         share.append(tier_shares[index] * weights / weights.sum() if size else weights)
         tier.append(np.full(size, index, np.int8))
     shares = np.concatenate(share)
-    trait = rng.standard_normal(count)
+    rank = np.concatenate([np.arange(size) for size in sizes])
+    trait = rng.standard_normal(int(sizes.max()))[rank]
     trait -= np.average(trait, weights=shares)
-    trait /= math.sqrt(np.average(trait**2, weights=shares))
+    if sizes.max() > 1:
+        trait /= math.sqrt(np.average(trait**2, weights=shares))
     cumulative = np.cumsum(shares)
     cumulative[-1] = 1.0
-    return Tenants(cumulative, np.concatenate(tier), rng.integers(0, DRAWN_TASKS, count).astype(np.int8), trait)
+    task = rng.integers(0, DRAWN_TASKS, int(sizes.max())).astype(np.int8)[rank]
+    return Tenants(cumulative, np.concatenate(tier), task, trait)
 
 
 class SyntheticWorkload:
