@@ -33,7 +33,7 @@ def _policies(axes: Any, outcome: Outcome) -> None:
             axes.barh(row, cost["drawing"] * 1e9, color=GREY)
             axes.text(cost[policy] * 1e9, row, f" {cost[policy] / cost['drawing']:.1f} times", va="center")
     axes.set(title="Cost by policy; grey: drawing the workload", xlabel="CPU ns a request", yticks=range(len(POLICIES)), yticklabels=POLICIES)
-    axes.margins(x=0.2)
+    axes.margins(x=0.3)
     axes.invert_yaxis()
 
 
@@ -58,8 +58,8 @@ def _growth(axes: Any, outcome: Outcome, test: str, xlabel: str) -> None:
             points = sorted((_size(label), seconds * 1e9) for label, seconds in benchmark.seconds.items())
             axes.plot(*zip(*points, strict=True), marker="o", label=benchmark.name.partition("[")[2].rstrip("]"))
     axes.set(title=f"Cost and {xlabel}", xlabel=xlabel, ylabel="CPU ns a request", xscale="log")
-    axes.set_ylim(bottom=0)
     if axes.lines:
+        axes.set_ylim(0, 1.3 * max(max(line.get_ydata()) for line in axes.lines))
         axes.legend(frameon=False, fontsize="small")
 
 
