@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from caps_fast.errors import InputError
+from caps_fast.files import read_toml
 from caps_fast.profiles import profile_fields
 
 Role = Literal["LP", "CP", "BP"]
@@ -296,12 +297,7 @@ def load(path: str | Path) -> Scenario:
 
     Raises InputError naming the file and the field.
     """
-    try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a scenario in TOML") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not TOML: {error}") from None
+    data = read_toml(path, "a scenario")
     name = data.get("preset", "paper")
     if not isinstance(name, str):
         raise InputError(f"{path}: preset {name!r}: expected one of {', '.join(presets())}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from caps_fast import scenario
 from caps_fast.errors import InputError
+from caps_fast.files import read_toml
 
 NO_VALUE = "none"
 """How a file writes the absence of a value, which TOML lacks."""
@@ -109,12 +109,7 @@ def read_task(path: str | Path) -> Task:
 
     Raises InputError naming the file and the field.
     """
-    try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected calibration targets in TOML") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not TOML: {error}") from None
+    data = read_toml(path, "calibration targets")
     return build_task(data, str(path))
 
 

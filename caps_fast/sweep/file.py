@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from caps_fast import scenario
 from caps_fast.errors import InputError
+from caps_fast.files import read_toml
 from caps_fast.sweep.axes import Axis, Changes, axis, field_of, flatten, named, zipped
 from caps_fast.sweep.plan import Grid, Plan
 from caps_fast.sweep.values import values
@@ -19,12 +19,7 @@ KEYS = ("title", "preset", "scenario", "groups", *AXES)
 
 def read(path: str | Path) -> Plan:
     """The plan that a sweep file describes. Raises InputError naming the file and the key."""
-    try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a sweep in TOML") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not TOML: {error}") from None
+    data = read_toml(path, "a sweep")
     origin = str(path)
     _expect_keys(data, KEYS, origin)
     base = data.get("scenario")
