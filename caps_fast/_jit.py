@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import platform
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar
 
+import llvmlite.binding as llvm
 import numba
 from numba.extending import overload
 
@@ -25,6 +27,12 @@ PACKAGE = Path(__file__).parent
 COMPILED = ("_jit.py", "arrays.py", "physics.py", "containers", "outlook.py", "policy.py", "policies", "engine")
 INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+
+KNOWS_CMOV_CONVERTER = 22  # the last LLVM that was tried; it ends the process at an option that it does not know
+
+if platform.machine() in ("x86_64", "AMD64") and llvm.llvm_version_info[0] <= KNOWS_CMOV_CONVERTER:
+    # Keep conditional moves in loops. LLVM makes branches of them where it hopes for good guesses, but which GPU comes next cannot be guessed.
+    llvm.set_option("caps-fast", "-x86-cmov-converter=false")
 
 
 def inlined(function: Function) -> Function:

@@ -43,10 +43,8 @@ LIVE = _struct(  # one request in the system
     ("released_s", "f8"),
     ("admitted_s", "f8"),  # first admission; nan before
     ("first_token_s", "f8"),
-    ("energy_j", "f8"),  # attributed in stays that have ended
+    ("energy_j", "f8"),  # attributed; of a member, less its GPU's energy per member so far
     ("carbon_g", "f8"),
-    ("energy_base_j", "f8"),  # the GPU's energy per member when this stay began
-    ("carbon_base_g", "f8"),
     ("input_tokens", "i4"),
     ("output_tokens", "i4"),
     ("prompt_left", "i4"),  # prompt tokens not yet processed
@@ -78,7 +76,7 @@ GPU = _struct(  # one serving replica and the leap that it is in
     ("context_tokens", "i8"),  # of the decoding sequences
     ("prompt_tokens", "i8"),  # unprocessed prompt tokens of joined prompts
     ("kv_tokens", "i8"),  # reserved
-    ("chunk", "i8"),  # prompt tokens an iteration of this leap
+    ("chunk", "i4"),  # prompt tokens an iteration of this leap
     ("members", "i4"),
     ("decoding", "i4"),  # members that decode; 0 while a whole prompt is taken
     ("residents", "i4"),
@@ -89,8 +87,8 @@ GPU = _struct(  # one serving replica and the leap that it is in
     ("joiner_tail", "i4"),
     ("claim_head", "i4"),
     ("claim_tail", "i4"),
-    ("queue", "i4"),
-    ("pool", "i4"),
+    ("queue", "u4"),
+    ("pool", "u4"),
     ("running", "i1"),
     ("touched", "i1"),
 )
@@ -99,6 +97,8 @@ QUEUE = _struct(  # one queue and the GPUs first_gpu .. end_gpu - 1 that it serv
     ("first_gpu", "i4"),
     ("end_gpu", "i4"),
     ("role", "i4"),
+    ("slots", "i4"),  # of its GPUs
+    ("per_gpu", "f8"),  # 1 / GPUs
     ("head", "i4"),  # of the sorted run
     ("tail", "i4"),
     ("root", "i4"),  # of the pairing heap beside it
@@ -142,11 +142,14 @@ CELL = _struct(  # accounts by carbon level, category and tier
 
 CLOCK = _struct(  # where the simulation stands, and what the controller saw at the last control step
     ("now_s", "f8"),
+    ("g_per_kwh", "f8"),  # intensity in force, and since and until when it is
+    ("intensity_from_s", "f8"),
+    ("intensity_until_s", "f8"),
     ("gamma", "f8"),
     ("threshold", "f8"),
     ("next_control_s", "f8"),
     ("controls", "i8"),
-    ("carbon_at", "i8"),  # sample in force at now_s
+    ("carbon_at", "i8"),  # its sample
     ("threshold_at", "i8"),
     ("issue_at", "i8"),
     ("cursor", "i8"),  # next request of the block
@@ -155,6 +158,7 @@ CLOCK = _struct(  # where the simulation stands, and what the controller saw at 
     ("free", "i8"),
     ("touched", "i8"),
     ("dirty", "i8"),
+    ("claims", "i8"),  # places claimed, not yet taken
     ("done", "i8"),
     ("samples", "i8"),
     ("last_completion_s", "f8"),
@@ -172,6 +176,7 @@ SETUP = _struct(  # what does not change in a run
     ("forecast_step_s", "f8"),
     ("mean_input_tokens", "f8"),
     ("mean_output_tokens", "f8"),
+    ("service_s", "f8"),  # of an average request on a full GPU
     ("mean_gamma", "f8"),
     ("average_request", "f8"),  # unit of E: J g/kWh of an average request alone on a GPU at the mean intensity
     ("low_g_per_kwh", "f8"),  # edges of the carbon levels
@@ -231,11 +236,17 @@ FIRST_EXPONENT = -14  # values below 2**-14 s (61 us) fall into the first bin
 HISTOGRAM_BINS = SUB_BINS * OCTAVES
 
 
+NODE = _struct(  # of a tournament: the smallest key under it, and whose it is
+    ("key", "i8"),
+    ("leaf", "u4"),
+)
+
+
 class Risk(NamedTuple):
     """The learned SLO-risk model: log odds of a miss as a sum of three tables over bins; empty where the closed form is used."""
 
     edges: Array  # float64 (5, n), upper bin edges of input, output, residents, waiting, ahead; padded with inf
-    guide: Array  # int16 (5, cells): where a search for a bin begins
+    guide: Array  # uint16 (5, cells): where a search for a bin begins
     request: Array  # float64 (12, bins, bins): tier * 3 + role, input, output
     queue: Array  # float64 (36, bins, bins): (tier * 3 + role) * 3 + gate, residents, waiting
     prompts: Array  # float64 (36, bins, bins): the same, residents, ahead
@@ -251,16 +262,16 @@ class State(NamedTuple):
     gpus: Array  # GPU (n_gpus,)
     pools: Array  # POOL (n_pools,)
     live: Array  # LIVE (capacity,)
-    free: Array  # int32 (capacity,): unused entries of `live`, a stack of clock.free
+    free: Array  # uint32 (capacity,): unused entries of `live`, a stack of clock.free
     power_w: Array  # float64 (max_batch + 1,): Eq. 2 by members
     share_w: Array  # float64: from a queue's `share_at` on, what one more request would draw there by those present, P(u) / batch
     finish_at: Array  # int64 (n_gpus, max_batch): heap of decode iterations at which sequences end
     finish_who: Array  # int32 (n_gpus, max_batch): whose they are
-    tree: Array  # int64: 8-ary min trees, of leap ends and of residents a queue
-    levels: Array  # int32 (1 + n_queues, 9): where each tree's levels begin
-    room_tree: Array  # float64: like the residents' trees, minus free KV tokens; empty where KV is not limited
-    touched: Array  # int32 (n_gpus,): GPUs between iterations at this instant
-    dirty: Array  # int32 (n_queues,): queues to dispatch at this instant
+    tree: Array  # NODE: tournaments, of leap ends and of residents a queue
+    places: Array  # int64 (1 + n_queues, 2): where each tree begins and how wide it is
+    room_tree: Array  # NODE: like the residents' trees, minus free KV tokens; empty where KV is not limited
+    touched: Array  # uint32 (n_gpus,): GPUs between iterations at this instant
+    dirty: Array  # uint32 (n_queues,): queues to dispatch at this instant
     carbon_s: Array  # float64 (n_samples,): sample times
     carbon_g_per_kwh: Array  # float64 (n_samples,)
     carbon_integral: Array  # float64 (n_samples,): integral of intensity up to each sample, g/kWh s

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +10,10 @@ import numpy as np
 from caps_fast import arrays, scenario
 from caps_fast.arrays import NONE, Array, State
 from caps_fast.carbon.monitor import Monitor
-from caps_fast.containers import mintree
+from caps_fast.containers import tournament
 from caps_fast.policy import TRAITS, is_gated
 
+CACHE_LINE = 64  # bytes; records of LIVE and GPU are two lines long
 FIRST_ROOM = 65_536  # live requests
 DOUBLED_UP_TO = 262_144  # from there on room grows by quarters: memory counts for more than copying
 
@@ -29,19 +29,14 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
     """Fresh arrays for one run; no block, no room for live requests and no series yet."""
     gpus = config.cluster.gpus
     ranges = queue_ranges(config, layout)
-    levels, size = mintree.plan([gpus] + [end - first for first, end, _ in ranges])
-    limited = config.cluster.kv_capacity_tokens is not None
-    tree = np.full(size, mintree.NEVER)
-    for (first, end, _), row in zip(ranges, levels[1:], strict=True):
-        tree[row[0] : row[0] + end - first] = 0
-        _close(tree, row)
-    room_tree = np.full(size if limited else 0, mintree.NEVER)
-    if limited:
-        for (first, end, _), row in zip(ranges, levels[1:], strict=True):
-            room_tree[row[0] : row[0] + end - first] = -(config.cluster.kv_capacity_tokens or 0)
-            _close(room_tree, row)
+    sizes = [end - first for first, end, _ in ranges]
+    tree, places = tournament.plant([np.full(gpus, tournament.NEVER), *(np.zeros(size, np.int64) for size in sizes)])
+    room_tree = np.zeros(0, arrays.NODE)
+    if config.cluster.kv_capacity_tokens is not None:
+        nothing_reserved = -config.cluster.kv_capacity_tokens
+        room_tree, _ = tournament.plant([np.zeros(gpus, np.int64), *(np.full(size, nothing_reserved) for size in sizes)])
     setup = _setup(config, policy, monitor, means)
-    queues = _queues(ranges)
+    queues = _queues(ranges, config.cluster.max_batch)
     share_w = [_share_table(config, end - first) for first, end, _ in ranges] if layout == "pools" else []
     queues["share_at"] = np.cumsum([0, *map(len, share_w[:-1])]) if share_w else 0
     return State(
@@ -52,16 +47,16 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
         gpus=_gpus(config, ranges),
         pools=np.zeros(len(config.cluster.pools), arrays.POOL),
         live=np.zeros(0, arrays.LIVE),
-        free=np.zeros(0, np.int32),
+        free=np.zeros(0, np.uint32),
         power_w=_power_table(config, np.arange(config.cluster.max_batch + 1)),
         share_w=np.concatenate([*share_w, np.zeros(0)]),
         finish_at=np.zeros((gpus, config.cluster.max_batch), np.int64),
         finish_who=np.zeros((gpus, config.cluster.max_batch), np.int32),
         tree=tree,
-        levels=levels,
+        places=places,
         room_tree=room_tree,
-        touched=np.zeros(gpus, np.int32),
-        dirty=np.zeros(len(ranges), np.int32),
+        touched=np.zeros(gpus, np.uint32),
+        dirty=np.zeros(len(ranges), np.uint32),
         carbon_s=monitor.trace.times_s,
         carbon_g_per_kwh=monitor.trace.g_per_kwh,
         carbon_integral=np.concatenate([[0.0], np.cumsum(np.diff(monitor.trace.times_s) * monitor.trace.g_per_kwh[:-1])]),
@@ -83,13 +78,20 @@ def with_room(state: State, incoming: int) -> State:
     if free >= incoming:
         return state
     more = max(incoming - free, before if before < DOUBLED_UP_TO else before // 4, FIRST_ROOM)
-    live = np.zeros(before + more, arrays.LIVE)
-    live[:before] = state.live
-    stack = np.zeros(before + more, np.int32)
+    live = _records(before + more, arrays.LIVE)
+    live[:before].view(np.uint8)[:] = state.live.view(np.uint8)  # field by field is slow
+    stack = np.zeros(before + more, np.uint32)
     stack[:more] = np.arange(before + more - 1, before - 1, -1)
     stack[more : more + free] = state.free[:free]
     state.clock[0]["free"] = free + more
     return state._replace(live=live, free=stack)
+
+
+def _records(count: int, kind: np.dtype[np.void]) -> Array:
+    """Zeroed records, the first at the beginning of a cache line."""
+    raw = np.zeros(count * kind.itemsize + CACHE_LINE, np.uint8)
+    first = -raw.ctypes.data % CACHE_LINE
+    return raw[first : first + count * kind.itemsize].view(kind)
 
 
 def queue_ranges(config: scenario.Scenario, layout: str) -> list[tuple[int, int, int]]:
@@ -103,14 +105,6 @@ def queue_ranges(config: scenario.Scenario, layout: str) -> list[tuple[int, int,
     return [(gpu, gpu + 1, arrays.LP) for gpu in range(ends[-1])]
 
 
-def _close(tree: Array, row: Array) -> None:
-    """Fill the inner levels of the tree that lies at the offsets `row`."""
-    depth = int(row[mintree.MAX_DEPTH])
-    for below, above in pairwise(row[:depth]):
-        groups = tree[below:above].reshape(-1, 8).min(axis=1)
-        tree[above : above + len(groups)] = groups
-
-
 def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Means) -> Array:
     setup = np.zeros(1, arrays.SETUP)
     gpu, cluster, trace = config.gpu, config.cluster, monitor.trace
@@ -121,6 +115,8 @@ def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Mean
     fields["low_g_per_kwh"], fields["high_g_per_kwh"] = np.quantile(trace.g_per_kwh[within], [1 / 3, 2 / 3])
     fields["mean_gamma"] = _mean_before_start(monitor)
     tau_s = gpu.prefill_s_per_token * means.input_tokens + (gpu.decode_base_s + gpu.decode_s_per_seq) * means.output_tokens
+    full_step_s = gpu.decode_base_s + gpu.decode_s_per_seq * cluster.max_batch
+    fields["service_s"] = gpu.prefill_s_per_token * means.input_tokens + full_step_s * means.output_tokens
     fields["average_request"] = fields["mean_gamma"] * float(_power_table(config, np.ones(1))[0]) * tau_s
     fields |= {"kv_capacity_tokens": cluster.kv_capacity_tokens or 0, "max_batch": cluster.max_batch}
     fields["chunk_tokens"] = cluster.chunk_tokens if cluster.prefill == "chunked" else 0
@@ -155,10 +151,11 @@ def _tiers(config: scenario.Scenario) -> Array:
     return tiers
 
 
-def _queues(ranges: list[tuple[int, int, int]]) -> Array:
+def _queues(ranges: list[tuple[int, int, int]], max_batch: int) -> Array:
     queues = np.zeros(len(ranges), arrays.QUEUE)
     for queue, (first, end, role) in zip(queues, ranges, strict=True):
         queue["first_gpu"], queue["end_gpu"], queue["role"] = first, end, role
+        queue["slots"], queue["per_gpu"] = (end - first) * max_batch, 1.0 / (end - first)
     for name in ("head", "tail", "root", "flexible_tail"):
         queues[name] = NONE
     queues["open"] = 1
@@ -167,7 +164,7 @@ def _queues(ranges: list[tuple[int, int, int]]) -> Array:
 
 
 def _gpus(config: scenario.Scenario, ranges: list[tuple[int, int, int]]) -> Array:
-    gpus = np.zeros(config.cluster.gpus, arrays.GPU)
+    gpus = _records(config.cluster.gpus, arrays.GPU)
     gpus["pool"] = np.repeat(np.arange(len(config.cluster.pools)), config.cluster.pools)
     gpus["queue"] = np.repeat(np.arange(len(ranges)), [end - first for first, end, _ in ranges])
     for name in ("prompt_head", "prompt_tail", "joiner_head", "joiner_tail", "claim_head", "claim_tail"):

@@ -1,4 +1,4 @@
-"""The containers against what they replace: a min tree against NumPy's minimum, a queue against a sorted list."""
+"""The containers against what they replace: a tournament against NumPy's minimum, a queue against a sorted list."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from caps_fast import arrays
 from caps_fast._jit import kernel
 from caps_fast.arrays import NONE, Array
-from caps_fast.containers import mintree, queue
+from caps_fast.containers import queue, tournament
 
 KEYS = st.one_of(st.sampled_from([-math.inf, 0.0, 1.0, 2.0]), st.floats(-1e9, 1e9))
 
 
 @kernel
-def put_all(tree, levels, leaves, values, found):
+def put_all(tree, place, leaves, values, found):
     """Set leaves one by one; after each, the smallest value and where it is go to `found`."""
     for i in range(leaves.shape[0]):
-        mintree.put(tree, levels, leaves[i], values[i])
-        found[i, 0] = mintree.smallest(tree, levels)
-        found[i, 1] = mintree.where_smallest(tree, levels, found[i, 0])
+        tournament.put(tree, place, leaves[i], values[i])
+        found[i, 0] = tournament.winner(tree, place)["key"]
+        found[i, 1] = tournament.winner(tree, place)["leaf"]
 
 
 class Waiting(NamedTuple):
@@ -48,7 +48,7 @@ def push_and_pop(s, entries, keys, taken):
             queue.push(s, 0, r)
 
 
-WHOLE_NUMBERS = st.one_of(st.integers(0, 3), st.integers(-(10**9), 0), st.just(mintree.NEVER))  # residents, free tokens, nothing
+WHOLE_NUMBERS = st.one_of(st.integers(0, 3), st.integers(-(10**9), 0), st.just(tournament.NEVER))  # residents, free tokens, nothing
 TIMES = st.one_of(st.sampled_from([0.0, 1.0, math.inf]), st.floats(0, 1e9)).map(lambda t_s: int(np.float64(t_s).view(np.int64)))
 
 
@@ -56,37 +56,27 @@ LEAVES = st.one_of(st.integers(1, 20), st.sampled_from([63, 64, 65, 512, 513, 70
 
 
 @given(data=st.data(), leaves=LEAVES, values=st.sampled_from([WHOLE_NUMBERS, TIMES]))
-def test_min_tree_finds_the_first_smallest(data: st.DataObject, leaves: int, values: st.SearchStrategy[int]) -> None:
+def test_a_tournament_finds_the_first_smallest(data: st.DataObject, leaves: int, values: st.SearchStrategy[int]) -> None:
     puts = data.draw(st.lists(st.tuples(st.integers(0, leaves - 1), values), min_size=1, max_size=200))
-    levels, size = mintree.plan([3, leaves])  # not the first of its array: offsets count
-    tree = np.full(size, mintree.NEVER)
-    found = np.zeros((len(puts), 2), np.int64)
-    put_all(tree, levels[1], np.array([leaf for leaf, _ in puts]), np.array([value for _, value in puts]), found)
-    plain = np.full(leaves, mintree.NEVER)
-    for (leaf, value), (smallest, where) in zip(puts, found, strict=True):
+    first = data.draw(st.lists(values, min_size=leaves, max_size=leaves))
+    tree, places = tournament.plant([np.zeros(3, np.int64), np.array(first), np.zeros(5, np.int64)])  # neither the first nor the last of its array
+    found = np.zeros((len(puts) + 1, 2), np.int64)
+    again = [(0, first[0]), *puts]  # the first put changes nothing: it shows what was planted
+    put_all(tree, places[1], np.array([leaf for leaf, _ in again]), np.array([value for _, value in again]), found)
+    plain = np.array(first)
+    for (leaf, value), (smallest, where) in zip(again, found, strict=True):
         plain[leaf] = value
         assert smallest == plain.min()
         assert where == plain.argmin()
-    assert (tree[: levels[1, 0]] == mintree.NEVER).all(), "wrote into the tree before it"
+    for place in places[[0, 2]]:
+        assert tournament.winner.py_func(tree, place).tolist() == (0, 0), "wrote into its neighbour"
 
 
 @given(times_s=st.lists(st.floats(0, math.inf), min_size=2, max_size=10))
 def test_bits_of_times_order_like_times(times_s: list[float]) -> None:
     bits = np.array(times_s).view(np.int64)
     np.testing.assert_array_equal(np.argsort(bits, kind="stable"), np.argsort(times_s, kind="stable"))
-    assert (bits < mintree.NEVER).all()
-
-
-@given(counts=st.lists(st.integers(1, 5000), min_size=1, max_size=6))
-def test_trees_lie_side_by_side(counts: list[int]) -> None:
-    levels, size = mintree.plan(counts)
-    begins = [*levels[:, 0].tolist(), size]
-    for row, leaves, begin, end in zip(levels, counts, begins, begins[1:], strict=False):
-        sizes = mintree.level_sizes(leaves)
-        assert begin + sum(sizes) == end
-        assert sizes[0] >= leaves
-        assert sizes[-1] == 8
-        assert row[mintree.MAX_DEPTH] == len(sizes)
+    assert (bits < tournament.NEVER).all()
 
 
 @given(data=st.data())

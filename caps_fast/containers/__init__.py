@@ -1,1 +1,1 @@
-"""Intrusive containers over the simulation's arrays: queues of live requests, min trees over GPUs."""
+"""Intrusive containers over the simulation's arrays: queues of live requests, tournaments among GPUs."""

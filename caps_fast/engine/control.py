@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from caps_fast._jit import inlined
@@ -19,13 +20,24 @@ def in_force(times_s: Array, at: int, now_s: float) -> int:
 
 
 @inlined
+def read_intensity(s: State) -> None:
+    """Put the carbon sample in force at the clock's time on the clock."""
+    clock = s.clock[0]
+    at = in_force(s.carbon_s, clock["carbon_at"], clock["now_s"])
+    clock["carbon_at"] = at
+    clock["g_per_kwh"] = s.carbon_g_per_kwh[at]
+    clock["intensity_from_s"] = s.carbon_s[at] if at > 0 else -math.inf
+    clock["intensity_until_s"] = s.carbon_s[at + 1] if at + 1 < s.carbon_s.shape[0] else math.inf
+
+
+@inlined
 def step(s: State, policy: Any) -> None:
     """One control step at the clock's time."""
     clock = s.clock[0]
     now_s = clock["now_s"]
     clock["threshold_at"] = in_force(s.threshold_s, clock["threshold_at"], now_s)
     clock["issue_at"] = in_force(s.issued_s, clock["issue_at"], now_s)
-    clock["gamma"] = s.carbon_g_per_kwh[clock["carbon_at"]]
+    clock["gamma"] = clock["g_per_kwh"]
     clock["threshold"] = s.threshold_g_per_kwh[clock["threshold_at"]]
     if s.setup[0]["gated"]:
         for q in range(s.queues.shape[0]):

@@ -6,7 +6,7 @@ import math
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import GOLD, J_PER_KWH, NONE, State
-from caps_fast.containers import decoders, flexible, mintree
+from caps_fast.containers import decoders, flexible, tournament
 from caps_fast.engine import ledger
 from caps_fast.physics import intensity_integral, iterations_until, leap_s
 
@@ -22,17 +22,16 @@ def reserve(s: State, g: int, residents: int, kv_tokens: int) -> None:
     if s.queues[q]["end_gpu"] - s.queues[q]["first_gpu"] == 1:
         return
     leaf = g - s.queues[q]["first_gpu"]
-    mintree.put(s.tree, s.levels[1 + q], leaf, gpu["residents"])
+    tournament.put(s.tree, s.places[1 + q], leaf, gpu["residents"])
     if s.setup[0]["kv_capacity_tokens"] > 0:
         full = gpu["residents"] >= s.setup[0]["max_batch"]
         free = 0 if full else s.setup[0]["kv_capacity_tokens"] - gpu["kv_tokens"]
-        mintree.put(s.room_tree, s.levels[1 + q], leaf, -free)
+        tournament.put(s.room_tree, s.places[1 + q], leaf, -free)
 
 
 @inlined
 def find(s: State, q: int, r: int) -> int:
     """The GPU of queue `q` with the fewest residents that has room for request `r`; NONE if there is none."""
-    levels = s.levels[1 + q]
     first = s.queues[q]["first_gpu"]
     limit = s.setup[0]["max_batch"]
     capacity = s.setup[0]["kv_capacity_tokens"]
@@ -40,41 +39,38 @@ def find(s: State, q: int, r: int) -> int:
     if s.queues[q]["end_gpu"] - first == 1:
         fits = s.gpus[first]["residents"] < limit and (capacity == 0 or s.gpus[first]["kv_tokens"] + need <= capacity)
         return first if fits else NONE
-    fewest = mintree.smallest(s.tree, levels)
-    if fewest >= limit:
+    emptiest = tournament.winner(s.tree, s.places[1 + q])
+    if emptiest["key"] >= limit:
         return NONE
-    g = first + mintree.where_smallest(s.tree, levels, fewest)
+    g = first + emptiest["leaf"]
     if capacity == 0:
         return g
     if s.gpus[g]["kv_tokens"] + need <= capacity:
         return g
-    if -mintree.smallest(s.room_tree, levels) < need:
+    if -tournament.winner(s.room_tree, s.places[1 + q])["key"] < need:
         return NONE
     return _fewest_with_room(s, q, need)
 
 
 @inlined
 def _fewest_with_room(s: State, q: int, need: int) -> int:
-    """The GPU with the fewest residents of those with room for `need` tokens; whole groups of 64 and 8 are passed over by their minima."""
-    levels = s.levels[1 + q]
-    first = s.queues[q]["first_gpu"]
+    """The GPU with the fewest residents of those with room for `need` tokens, by branch and bound over both trees."""
+    at, width = s.places[1 + q]
     fewest = s.setup[0]["max_batch"]
     g = NONE
-    i = 0
-    while i < s.queues[q]["end_gpu"] - first:
-        skip = 0
-        for depth in range(min(levels[8] - 1, 2), 0, -1):
-            width = 1 << 3 * depth
-            at = levels[depth] + i // width
-            if i % width == 0 and skip == 0 and (s.tree[at] >= fewest or s.room_tree[at] > -need):
-                skip = width
-        if skip == 0:
-            if s.tree[levels[0] + i] < fewest and s.room_tree[levels[0] + i] <= -need:
-                fewest = s.tree[levels[0] + i]
-                g = first + i
-            skip = 1
-        i += skip
-    return g
+    node = 1
+    while True:
+        if s.tree[at + node]["key"] >= fewest or s.room_tree[at + node]["key"] > -need:
+            while node & 1:
+                node >>= 1
+            if node == 0:
+                return g
+            node += 1
+        elif node < width:
+            node *= 2
+        else:
+            fewest = s.tree[at + node]["key"]
+            g = s.queues[q]["first_gpu"] + node - width
 
 
 @inlined
@@ -88,8 +84,9 @@ def touch(s: State, g: int) -> None:
 
 @inlined
 def admit(s: State, g: int, r: int) -> None:
-    """Make request `r` a resident of GPU `g`, whose reservation stands; it joins at the next start of an iteration."""
+    """Make request `r`, for which there is room, a resident of GPU `g`; it joins at the next start of an iteration."""
     gpu = s.gpus[g]
+    reserve(s, g, 1, s.live[r]["input_tokens"] + s.live[r]["output_tokens"])
     live = s.live
     now_s = s.clock[0]["now_s"]
     if math.isnan(live[r]["admitted_s"]):
@@ -125,7 +122,7 @@ def cut(s: State, g: int) -> None:
     count = iterations_until(s.clock[0]["now_s"] - gpu["leap_start_s"], gpu["step_s"], growth_s)
     if count < gpu["leap_iterations"]:
         gpu["leap_iterations"] = count
-        mintree.put(s.tree, s.levels[0], g, mintree.bits_of(gpu["leap_start_s"] + leap_s(gpu["step_s"], count, growth_s)))
+        tournament.put(s.tree, s.places[0], g, tournament.bits_of(gpu["leap_start_s"] + leap_s(gpu["step_s"], count, growth_s)))
 
 
 @inlined
@@ -138,7 +135,7 @@ def begin(s: State, g: int) -> None:
         gpu["energy_per_member_j"] = 0.0
         gpu["carbon_per_member_g"] = 0.0
         gpu["context_tokens"] = 0
-        mintree.put(s.tree, s.levels[0], g, mintree.NEVER)
+        tournament.put(s.tree, s.places[0], g, tournament.NEVER)
         return
     setup = s.setup[0]
     decoding = gpu["heap_len"]
@@ -171,7 +168,7 @@ def begin(s: State, g: int) -> None:
     gpu["leap_start_s"] = s.clock[0]["now_s"]
     gpu["leap_iterations"] = count
     gpu["running"] = 1
-    mintree.put(s.tree, s.levels[0], g, mintree.bits_of(gpu["leap_start_s"] + leap_s(step_s, count, growth_s)))
+    tournament.put(s.tree, s.places[0], g, tournament.bits_of(gpu["leap_start_s"] + leap_s(step_s, count, growth_s)))
 
 
 @inlined
@@ -234,8 +231,8 @@ def _join(s: State, g: int) -> None:
     while r != NONE:
         after = live[r]["next"]
         live[r]["joined"] = 1
-        live[r]["energy_base_j"] = gpu["energy_per_member_j"]
-        live[r]["carbon_base_g"] = gpu["carbon_per_member_g"]
+        live[r]["energy_j"] -= gpu["energy_per_member_j"]
+        live[r]["carbon_g"] -= gpu["carbon_per_member_g"]
         if live[r]["prompt_left"] > 0:
             live[r]["next"] = NONE
             if gpu["prompt_tokens"] == 0:
@@ -278,12 +275,12 @@ def _leave_finished(s: State, g: int, r: int) -> None:
     """Request `r` is done: it leaves GPU `g` and the books are closed on it."""
     gpu = s.gpus[g]
     live = s.live
-    live[r]["energy_j"] += gpu["energy_per_member_j"] - live[r]["energy_base_j"]
-    live[r]["carbon_g"] += gpu["carbon_per_member_g"] - live[r]["carbon_base_g"]
+    live[r]["energy_j"] += gpu["energy_per_member_j"]
+    live[r]["carbon_g"] += gpu["carbon_per_member_g"]
     if s.setup[0]["preempts"] and live[r]["tier"] != GOLD:
         if live[r]["giving_way"]:
             live[r]["giving_way"] = 0
         else:
             flexible.remove(s, gpu["queue"], r)
     reserve(s, g, -1, -(live[r]["input_tokens"] + live[r]["output_tokens"]))
-    ledger.finish(s, r)
+    ledger.finish(s, g, r)

@@ -25,8 +25,8 @@ def cell_of(request: Any) -> int:
 
 
 @inlined
-def finish(s: State, r: int) -> None:
-    """Close the account of request `r`, which ends now, and free its entry."""
+def finish(s: State, g: int, r: int) -> None:
+    """Close the account of request `r`, which ends on GPU `g` now, and free its entry."""
     clock = s.clock[0]
     request = s.live[r]
     now_s = clock["now_s"]
@@ -56,7 +56,7 @@ def finish(s: State, r: int) -> None:
         cell["held"] += 1
         cell["held_tokens"] += output_tokens
         cell["deferral_s"] += request["released_s"] - request["arrival_s"]
-    s.pools[s.gpus[request["gpu"]]["pool"]]["requests"] += 1
+    s.pools[s.gpus[g]["pool"]]["requests"] += 1
     clock["last_completion_s"] = now_s
     if s.setup[0]["record"]:
         _record(s, r, met)

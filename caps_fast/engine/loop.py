@@ -7,7 +7,7 @@ from typing import Any
 
 from caps_fast._jit import inlined, kernel
 from caps_fast.arrays import GOLD, LP, NONE, State
-from caps_fast.containers import mintree, queue
+from caps_fast.containers import queue, tournament
 from caps_fast.engine import control, gpu, preempt
 from caps_fast.engine.ledger import cell_of
 from caps_fast.policy import order, route
@@ -21,47 +21,56 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
     `until_s`, that `live` has room for them, and `done` too where requests are recorded.
     """
     clock = s.clock[0]
+    leaps = tournament.winner(s.tree, s.places[0])
+    arrival_s = _next_arrival_s(s)
     while True:
-        arrival_s = math.inf
-        if clock["cursor"] < s.block.shape[0]:
-            arrival_s = s.block[clock["cursor"]]["arrival_s"]
-        elif draining and clock["live"] == 0:
+        if draining and clock["live"] == 0 and arrival_s == math.inf:
             return
-        soonest = mintree.smallest(s.tree, s.levels[0])
-        leap_end_s = mintree.time_of(soonest)
+        leap_end_s = tournament.time_of(leaps["key"])
         now_s = min(min(arrival_s, leap_end_s), clock["next_control_s"])
         if now_s >= until_s:
             return
         clock["now_s"] = now_s
-        clock["carbon_at"] = control.in_force(s.carbon_s, clock["carbon_at"], now_s)
+        if now_s >= clock["intensity_until_s"]:
+            control.read_intensity(s)
         if now_s == clock["next_control_s"]:
             control.step(s, policy)
+        only_leaps_end = now_s < arrival_s and now_s < clock["next_control_s"]
         while leap_end_s == now_s:
             clock["events"] += 1
-            g = mintree.where_smallest(s.tree, s.levels[0], soonest)
-            mintree.put(s.tree, s.levels[0], g, mintree.NEVER)
+            g = leaps["leaf"]
             gpu.end(s, g)
+            if only_leaps_end and clock["dirty"] == 0 and clock["claims"] == 0:
+                break  # no other GPU has a say in what this one does now
+            tournament.put(s.tree, s.places[0], g, tournament.NEVER)
             if s.gpus[g]["claim_head"] != NONE:
                 preempt.honour_claims(s, g)
-            soonest = mintree.smallest(s.tree, s.levels[0])
-            leap_end_s = mintree.time_of(soonest)
+            leap_end_s = tournament.time_of(leaps["key"])
         while arrival_s == now_s:
-            _arrive(s, policy)
-            arrival_s = s.block[clock["cursor"]]["arrival_s"] if clock["cursor"] < s.block.shape[0] else math.inf
-        for i in range(clock["dirty"]):
-            _dispatch(s, s.dirty[i])
-        clock["dirty"] = 0
-        for i in range(clock["touched"]):
-            gpu.begin(s, s.touched[i])
-        clock["touched"] = 0
+            clock["cursor"] += 1
+            arrival_s = _next_arrival_s(s)
+            _arrive(s, policy, arrival_s > now_s)
+        while clock["dirty"] > 0:
+            clock["dirty"] -= 1
+            _dispatch(s, s.dirty[clock["dirty"]])
+        while clock["touched"] > 0:
+            clock["touched"] -= 1
+            gpu.begin(s, s.touched[clock["touched"]])
 
 
 @inlined
-def _arrive(s: State, policy: Any) -> None:
-    """Take the next request of the block in: route it, then claim a place or queue."""
+def _next_arrival_s(s: State) -> float:
+    """When the next request of the block arrives; never after the last."""
+    at = s.clock[0]["cursor"]
+    arrival_s: Any = s.block[at]["arrival_s"] if at < s.block.shape[0] else math.inf
+    return arrival_s
+
+
+@inlined
+def _arrive(s: State, policy: Any, alone: bool) -> None:
+    """Take the last request before the cursor in: route it, then start it, claim a place for it, or queue it. Is it `alone` at this instant?"""
     clock = s.clock[0]
-    new = s.block[clock["cursor"]]
-    clock["cursor"] += 1
+    new = s.block[clock["cursor"] - 1]
     clock["free"] -= 1
     r = s.free[clock["free"]]
     clock["live"] += 1
@@ -86,16 +95,22 @@ def _arrive(s: State, policy: Any) -> None:
     request["gpu"] = NONE
     request["held"] = 0
     request["giving_way"] = 0
-    intensity = s.carbon_g_per_kwh[clock["carbon_at"]]
-    request["level"] = (intensity >= s.setup[0]["low_g_per_kwh"]) + (intensity >= s.setup[0]["high_g_per_kwh"])
+    request["level"] = (clock["g_per_kwh"] >= s.setup[0]["low_g_per_kwh"]) + (clock["g_per_kwh"] >= s.setup[0]["high_g_per_kwh"])
     s.cells[cell_of(request)]["requests"] += 1
     q = route(policy, clock["now_s"], r, s)
     target = s.queues[q]
-    may_claim = s.setup[0]["preempts"] and request["tier"] == GOLD and target["role"] == LP and target["open"]
-    if may_claim and gpu.find(s, q, r) == NONE and preempt.claim(s, q, r):
-        return
-    request["held"] = (not target["open"]) or target["backlog"]
     request["key"] = order(policy, clock["now_s"], r, q, s)
+    may_claim = s.setup[0]["preempts"] and request["tier"] == GOLD and target["role"] == LP and target["open"]
+    may_start = alone and target["open"] and target["waiting"] == 0
+    if may_claim or may_start:
+        g = gpu.find(s, q, r)
+        if g == NONE:
+            if may_claim and preempt.claim(s, q, r):
+                return
+        elif may_start:
+            gpu.admit(s, g, r)
+            return
+    request["held"] = (not target["open"]) or target["backlog"]
     queue.push(s, q, r)
     gpu.mark_dirty(s, q)
 
@@ -111,7 +126,6 @@ def _dispatch(s: State, q: int) -> None:
         if g == NONE:
             return
         queue.pop(s, q, r)
-        gpu.reserve(s, g, 1, s.live[r]["input_tokens"] + s.live[r]["output_tokens"])
         gpu.admit(s, g, r)
         if target["waiting"] == 0:
             target["backlog"] = 0
@@ -122,7 +136,7 @@ def settle(s: State, end_s: float) -> None:
     """End the run at `end_s` with work unfinished: charge iterations in progress up to then, close what residents have used so far."""
     clock = s.clock[0]
     clock["now_s"] = end_s
-    clock["carbon_at"] = control.in_force(s.carbon_s, clock["carbon_at"], end_s)
+    control.read_intensity(s)
     for g in range(s.gpus.shape[0]):
         if s.gpus[g]["running"]:
             gpu.charge(s, g)
@@ -132,5 +146,5 @@ def settle(s: State, end_s: float) -> None:
     for r in range(s.live.shape[0]):
         g = s.live[r]["gpu"]
         if g != NONE and s.live[r]["joined"]:
-            s.live[r]["energy_j"] += s.gpus[g]["energy_per_member_j"] - s.live[r]["energy_base_j"]
-            s.live[r]["carbon_g"] += s.gpus[g]["carbon_per_member_g"] - s.live[r]["carbon_base_g"]
+            s.live[r]["energy_j"] += s.gpus[g]["energy_per_member_j"]
+            s.live[r]["carbon_g"] += s.gpus[g]["carbon_per_member_g"]

@@ -35,6 +35,7 @@ def claim(s: State, q: int, r: int) -> bool:
     else:
         live[gpu["claim_tail"]]["next"] = r
     gpu["claim_tail"] = r
+    s.clock[0]["claims"] += 1
     reserve(s, g, 0, extra)
     if gpu["running"]:
         cut(s, g)
@@ -55,8 +56,9 @@ def honour_claims(s: State, g: int) -> None:
         freed = live[victim]["input_tokens"] + live[victim]["output_tokens"]
         if live[victim]["giving_way"]:
             _evict(s, g, victim)
-        reserve(s, g, 1, need - max(0, need - freed))
+        gpu["kv_tokens"] -= max(0, need - freed)
         admit(s, g, r)
+        s.clock[0]["claims"] -= 1
         r = after
 
 
@@ -68,8 +70,8 @@ def _evict(s: State, g: int, r: int) -> None:
     q = gpu["queue"]
     live[r]["giving_way"] = 0
     if live[r]["joined"]:
-        live[r]["energy_j"] += gpu["energy_per_member_j"] - live[r]["energy_base_j"]
-        live[r]["carbon_g"] += gpu["carbon_per_member_g"] - live[r]["carbon_base_g"]
+        live[r]["energy_j"] += gpu["energy_per_member_j"]
+        live[r]["carbon_g"] += gpu["carbon_per_member_g"]
         if live[r]["prompt_left"] > 0:
             gpu["prompt_head"], gpu["prompt_tail"] = _unlink(live, gpu["prompt_head"], gpu["prompt_tail"], r)
             gpu["prompt_tokens"] -= live[r]["prompt_left"]

@@ -51,14 +51,15 @@ def best_score(policy: Any, t_s: float, r: int, s: State) -> int:
     bins = (0, 0)
     if policy.learned.edges.shape[0] > 0:
         bins = request_bins(policy.learned, s.live[r]["input_tokens"], s.live[r]["predicted_tokens"])
+    roles = s.tiers[tier]["roles"]
     best = -1
     best_score = -math.inf
     for q in range(s.queues.shape[0]):
-        if s.tiers[tier]["roles"] >> s.queues[q]["role"] & 1:
+        if roles >> s.queues[q]["role"] & 1:
             found = score(policy, t_s, r, tier, bins, q, s)
-            if best < 0 or found > best_score:
-                best = q
-                best_score = found
+            better = best < 0 or found > best_score
+            best = q if better else best
+            best_score = found if better else best_score
     return best
 
 
@@ -69,10 +70,14 @@ def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: 
     request = s.live[r]
     output_tokens = request["predicted_tokens"] if policy.predicts else setup["mean_output_tokens"]
     expected = expect(t_s, request["input_tokens"], output_tokens, q, s)
-    violation = risk(policy, expected, s.tiers[tier])
-    if policy.learned.edges.shape[0] > 0:
-        in_pool = logistic(log_odds(policy.learned, tier, s.queues[q]["role"], bins, request["input_tokens"], load_of(q, s)))
-        violation = 1.0 - (1.0 - violation) * (1.0 - in_pool)
+    if expected.hold_s >= s.tiers[tier]["ttft_s"] or expected.hold_s >= s.tiers[tier]["e2e_s"]:
+        violation = 1.0
+    elif policy.learned.edges.shape[0] > 0:
+        violation = logistic(log_odds(policy.learned, tier, s.queues[q]["role"], bins, request["input_tokens"], load_of(q, s)))
+    elif policy.predicts:
+        violation = risk(policy, expected, s.tiers[tier])
+    else:
+        violation = 0.0
     tau_s = setup["prefill_s_per_token"] * request["input_tokens"] + expected.step_s * output_tokens
     energy_j = s.share_w[s.queues[q]["share_at"] + expected.present] * tau_s
     gamma = s.queues[q]["start_g_per_kwh"] if s.queues[q]["role"] == BP else s.clock[0]["gamma"]
@@ -81,23 +86,15 @@ def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: 
 
 
 @inlined
-def service_s(setup: Any) -> float:
-    """Time of an average request on a full GPU."""
-    step_s = setup["decode_base_s"] + setup["decode_s_per_seq"] * setup["max_batch"]
-    return setup["prefill_s_per_token"] * setup["mean_input_tokens"] + step_s * setup["mean_output_tokens"]
-
-
-@inlined
 def expect(t_s: float, input_tokens: int, output_tokens: float, q: int, s: State) -> Expected:
     """Closed-form expectation of what a request would meet in queue `q`."""
     setup = s.setup[0]
     queue = s.queues[q]
-    gpus = queue["end_gpu"] - queue["first_gpu"]
-    slots = gpus * setup["max_batch"]
+    slots = queue["slots"]
     present = queue["residents"] + queue["waiting"]
     filled = slots
     hold_s = 0.0
-    queueing_s = 0.0 if present < slots else (queue["waiting"] + 1) * service_s(setup) / slots
+    queueing_s = 0.0 if present < slots else (queue["waiting"] + 1) * setup["service_s"] / slots
     if queue["open"]:
         filled = min(present, slots)
     else:
@@ -107,8 +104,8 @@ def expect(t_s: float, input_tokens: int, output_tokens: float, q: int, s: State
         hold_s += queueing_s
         queueing_s = 0.0
         prompt_tokens = queue["prompt_tokens"]
-    step_s = setup["decode_base_s"] + setup["decode_s_per_seq"] * min(1.0 + filled / gpus, setup["max_batch"])
-    ahead_tokens = input_tokens + prompt_tokens / gpus
+    step_s = setup["decode_base_s"] + setup["decode_s_per_seq"] * min(1.0 + filled * queue["per_gpu"], setup["max_batch"])
+    ahead_tokens = input_tokens + prompt_tokens * queue["per_gpu"]
     rounds = max(1.0, ahead_tokens / setup["chunk_tokens"]) if setup["chunk_tokens"] > 0 else 1.0
     ttft_s = hold_s + queueing_s + (rounds + 0.5) * step_s + setup["prefill_s_per_token"] * ahead_tokens
     return Expected(filled, step_s, hold_s, ttft_s, ttft_s + (output_tokens - 1.0) * step_s)
@@ -116,23 +113,21 @@ def expect(t_s: float, input_tokens: int, output_tokens: float, q: int, s: State
 
 @inlined
 def risk(policy: Any, expected: Expected, tier: Any) -> float:
-    """Closed-form probability that a limit of `tier` is broken; by the hold alone where risk is learned, or nothing predicted."""
-    if expected.hold_s >= tier["ttft_s"] or expected.hold_s >= tier["e2e_s"]:
-        return 1.0
-    if not policy.predicts or policy.learned.edges.shape[0] > 0:
-        return 0.0
+    """Closed-form probability that a limit of `tier` is broken after a hold that breaks none."""
     k = policy.risk_sharpness
     after_release_s = expected.ttft_s - expected.hold_s
-    in_time = _kept(after_release_s, tier["ttft_s"] - expected.hold_s, k) * _kept(after_release_s, tier["ttft_after_release_s"], k)
-    return 1.0 - in_time * _kept(expected.step_s, tier["tpot_s"], k) * _kept(expected.e2e_s - expected.hold_s, tier["e2e_s"] - expected.hold_s, k)
+    odds = 1.0 + _power(after_release_s / (tier["ttft_s"] - expected.hold_s), k)
+    odds *= 1.0 + _power(after_release_s / tier["ttft_after_release_s"], k)
+    odds *= 1.0 + _power(expected.step_s / tier["tpot_s"], k)
+    odds *= 1.0 + _power((expected.e2e_s - expected.hold_s) / (tier["e2e_s"] - expected.hold_s), k)
+    return 1.0 - 1.0 / odds
 
 
 @inlined
-def _kept(expected_s: float, limit_s: float, k: float) -> float:
-    """Probability that a limit is kept."""
-    if limit_s == math.inf:
-        return 1.0
-    return 1.0 / (1.0 + min(expected_s / limit_s, 1e6) ** k)
+def _power(x: float, k: float) -> float:
+    """`x ** k` for x of at most 1e6; the default k without a logarithm."""
+    x = min(x, 1e6)
+    return (x * x) * (x * x) if k == 4.0 else x**k
 
 
 @rules.order(Caps)
@@ -183,9 +178,8 @@ def _plan(policy: Any, t_s: float, q: int, s: State) -> bool:
     if queue["waiting"] > 0:
         head = s.live[peek(s, q)]
         due_s = head["arrival_s"] + _judged_as(policy, head["tier"], s)["e2e_s"]
-    slots = (queue["end_gpu"] - queue["first_gpu"]) * setup["max_batch"]
-    need_s = policy.plan_margin * queue["waiting"] * service_s(setup) / slots
-    is_open = queue["waiting"] > 0 and (cleaner_s(s, t_s, due_s, gamma) < need_s or due_s - t_s - service_s(setup) <= need_s)
+    need_s = policy.plan_margin * queue["waiting"] * setup["service_s"] / queue["slots"]
+    is_open = queue["waiting"] > 0 and (cleaner_s(s, t_s, due_s, gamma) < need_s or due_s - t_s - setup["service_s"] <= need_s)
     if is_open or due_s <= t_s:
         queue["start_s"] = t_s
         queue["start_g_per_kwh"] = gamma

@@ -16,7 +16,8 @@ from caps_fast.arrays import Array, Risk, State
 OPEN, BACKLOG, CLOSED = 0, 1, 2
 CELL_BITS, FIRST_EXPONENT, OCTAVES = 7, -8, 30
 CELLS = OCTAVES << CELL_BITS
-CLOSED_FORM = Risk(np.zeros((0, 0)), np.zeros((0, 0), np.int16), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)))
+_1 = np.uint16(1)
+CLOSED_FORM = Risk(np.zeros((0, 0)), np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)))
 
 
 class Load(NamedTuple):
@@ -32,34 +33,34 @@ class Load(NamedTuple):
 def load_of(q: int, s: State) -> Load:
     """The load of queue `q` now."""
     queue = s.queues[q]
-    gpus = queue["end_gpu"] - queue["first_gpu"]
-    per_slot = 1.0 / (gpus * s.setup[0]["max_batch"])
+    per_slot = 1.0 / queue["slots"]
     gate = CLOSED
     if queue["open"]:
         gate = BACKLOG if queue["backlog"] else OPEN
     prompt_tokens = queue["prompt_tokens"]
     if gate == OPEN:
         prompt_tokens += queue["waiting_prompt_tokens"]
-    return Load(gate, queue["residents"] * per_slot, queue["waiting"] * per_slot, prompt_tokens / gpus)
+    return Load(gate, queue["residents"] * per_slot, queue["waiting"] * per_slot, prompt_tokens * queue["per_gpu"])
 
 
 @inlined
-def bin_of(edges: Array, guide: Array, feature: int, value: Any) -> int:
+def bin_of(edges: Array, guide: Array, feature: int, value: Any) -> Any:
     """Number of edges of the feature below `value`: its bin. The guide tells where to begin (`guide_to`); an edge of inf ends the search."""
     bits: Any = np.float64(value).view(np.int64)
     cell = (bits >> (52 - CELL_BITS)) - ((1023 + FIRST_EXPONENT) << CELL_BITS)
-    at = int(guide[feature, min(max(cell, 0), guide.shape[1] - 1)])
+    at = guide[feature, min(max(cell, 0), CELLS - 1)]
+    at += edges[feature, at] < value  # a cell rarely holds more than one edge: no guess is needed
     while edges[feature, at] < value:
-        at += 1
+        at += _1
     return at
 
 
 def guide_to(edges: Array) -> Array:
-    """For `bin_of`: the number of edges below each cell of the number line, int16 (features, CELLS); a cell is 1/128 of an octave."""
+    """For `bin_of`: the number of edges below each cell of the number line, uint16 (features, CELLS); a cell is 1/128 of an octave."""
     at = np.arange(CELLS)
     starts = np.ldexp(1 + at % (1 << CELL_BITS) / (1 << CELL_BITS), (at >> CELL_BITS) + FIRST_EXPONENT)
     starts[0] = -np.inf
-    return np.array([np.searchsorted(row, starts) for row in edges], np.int16)
+    return np.array([np.searchsorted(row, starts) for row in edges], np.uint16)
 
 
 @inlined

@@ -42,7 +42,9 @@ class Histories:
         """Features of every request of the block in turn, float64 (n, len(LENGTH_FEATURES)), taking its answers in."""
         rows = np.empty((len(block), len(LENGTH_FEATURES)))
         self.make_room(block)
-        _rows(block, self.lag_s, (self.by_task, self.by_tenant, self.overall), self.pending, self.ring, rows)
+        for column, name in enumerate(LENGTH_FEATURES[:3]):
+            rows[:, column] = block[name]
+        _fill(block, self.lag_s, (self.by_task, self.by_tenant, self.overall), self.pending, self.ring, rows[:, 3:])
         return rows
 
     def make_room(self, block: Array) -> None:
@@ -107,17 +109,20 @@ def history_of(request: Any, histories: tuple[Array, Array, Array]) -> tuple[flo
     return mean, math.sqrt(max(variance, 0.0)), narrow["count"]
 
 
-@compiled
-def _rows(block: Array, lag_s: float, histories: tuple[Array, Array, Array], pending: Array, ring: Array, rows: Array) -> None:
-    """Fill `rows` with features, in order of arrival."""
-    for i in range(block.shape[0]):
-        request = block[i]
+@inlined
+def histories_of(block: Array, first: int, known: Array, lag_s: float, histories: tuple[Array, Array, Array], pending: Array, ring: Array) -> None:
+    """Fill `known` (n, 3) with the histories of the requests from `first` on, in order of arrival, and take their answers in."""
+    for i in range(known.shape[0]):
+        request = block[first + i]
         learn(request["arrival_s"], lag_s, histories, pending, ring)
         mean, sd, count = history_of(request, histories)
-        rows[i, 0] = request["input_tokens"]
-        rows[i, 1] = request["turns"]
-        rows[i, 2] = request["task"]
-        rows[i, 3] = mean
-        rows[i, 4] = sd
-        rows[i, 5] = count
+        known[i, 0] = mean
+        known[i, 1] = sd
+        known[i, 2] = count
         await_answer(request, pending, ring)
+
+
+@compiled
+def _fill(block: Array, lag_s: float, histories: tuple[Array, Array, Array], pending: Array, ring: Array, known: Array) -> None:
+    """`histories_of` all requests of a block."""
+    histories_of(block, 0, known, lag_s, histories, pending, ring)

@@ -16,23 +16,24 @@ from caps_fast._jit import kernel, use_cache
 from caps_fast.arrays import Array
 from caps_fast.policies.risk import bin_of, guide_to
 from caps_fast.predictor import features
-from caps_fast.predictor.features import LENGTH_FEATURES, Histories, await_answer, history_of, learn
+from caps_fast.predictor.features import LENGTH_FEATURES, Histories, histories_of
 from caps_fast.predictor.forest import Tables, look_up, padded
 
 INPUT, TURNS, TASK, MEAN, SD, COUNT = range(len(LENGTH_FEATURES))
 GROUPS = ((INPUT, TASK, MEAN), (MEAN, SD), (TASK, COUNT), (INPUT, TURNS))
 BINS = (255, 15, 8, 127, 15, 15)  # categories of input lengths may begin anywhere; means differ finely
+STRETCH = 256  # requests that pass through the model's loops together
 QUANTILES = (0.1, 0.9)  # of the interval around the median
 
 
 class Lookup(NamedTuple):
     """The median forest as the block-wise pass reads it."""
 
-    input_bin: Array  # int16, by tokens; the last entry holds for all above
-    turns_bin: Array  # int16, by turns
-    task_bin: Array  # int16, by task
+    input_bin: Array  # uint16, by tokens; the last entry holds for all above
+    turns_bin: Array  # uint16, by turns
+    task_bin: Array  # uint16, by task
     edges: Array  # float64 (3, n): history's mean, sd, count, padded with inf
-    guide: Array  # int16 (3, cells): where a search for a bin begins
+    guide: Array  # uint16 (3, cells): where a search for a bin begins
     by_input: Array  # float64 (input, task, mean)
     by_spread: Array  # float64 (mean, sd)
     by_count: Array  # float64 (task, count)
@@ -78,40 +79,49 @@ class Lengths:
     def __init__(self, model: LengthModel, past: Iterable[Array] = ()) -> None:
         self.tables = model.lookup()
         self.histories = Histories(model.lag_s)
+        self.known = np.empty((STRETCH, 3))
+        self.log_tokens = np.empty(STRETCH)
         for block in past:
             self(block)
 
     def __call__(self, block: Array) -> Array:
         """The block (REQUEST) with `predicted_tokens` filled in, as a copy."""
-        block = block.copy()
+        block = block.view(np.uint8).copy().view(block.dtype)  # as bytes: a plain copy goes field by field
         known = self.histories
         known.make_room(block)
-        _predict(block, known.lag_s, (known.by_task, known.by_tenant, known.overall), known.pending, known.ring, self.tables)
+        histories = (known.by_task, known.by_tenant, known.overall)
+        _predict(block, known.lag_s, histories, known.pending, known.ring, self.tables, self.known, self.log_tokens)
         return block
 
 
 def _bins_of_whole(edges: Array) -> Array:
-    """The bin of every whole value from 0 to the first in the last bin: int16 (n,)."""
+    """The bin of every whole value from 0 to the first in the last bin: uint16 (n,)."""
     last = max(math.floor(edges[-1]) + 1, 0) if len(edges) else 0
-    return np.searchsorted(edges, np.arange(last + 1)).astype(np.int16)
+    return np.searchsorted(edges, np.arange(last + 1)).astype(np.uint16)
 
 
 @kernel
-def _predict(block: Array, lag_s: float, histories: tuple[Array, Array, Array], pending: Array, ring: Array, tables: Lookup) -> None:
-    """Fill in `predicted_tokens`, in order of arrival."""
-    for i in range(block.shape[0]):
-        request = block[i]
-        learn(request["arrival_s"], lag_s, histories, pending, ring)
-        mean, sd, count = history_of(request, histories)
-        tokens = tables.input_bin[min(request["input_tokens"], tables.input_bin.shape[0] - 1)]
-        turns = tables.turns_bin[min(request["turns"], tables.turns_bin.shape[0] - 1)]
-        task = tables.task_bin[min(request["task"], tables.task_bin.shape[0] - 1)]
-        mean_bin = bin_of(tables.edges, tables.guide, 0, mean)
-        log_tokens = tables.by_input[tokens, task, mean_bin] + tables.by_turns[tokens, turns]
-        log_tokens += tables.by_spread[mean_bin, bin_of(tables.edges, tables.guide, 1, sd)]
-        log_tokens += tables.by_count[task, bin_of(tables.edges, tables.guide, 2, count)]
-        request["predicted_tokens"] = max(1.0, math.exp(log_tokens))
-        await_answer(request, pending, ring)
+def _predict(
+    block: Array, lag_s: float, histories: tuple[Array, Array, Array], pending: Array, ring: Array, tables: Lookup, known: Array, log_tokens: Array
+) -> None:
+    """Fill in `predicted_tokens`, in order of arrival. A stretch of requests goes through one short loop after the other (`known` and `log_tokens`
+    hold what is in between), so that the processor works on several requests at once."""
+    first = 0
+    while first < block.shape[0]:
+        n = min(known.shape[0], block.shape[0] - first)
+        histories_of(block, first, known[:n], lag_s, histories, pending, ring)
+        for i in range(n):
+            request = block[first + i]
+            tokens = tables.input_bin[min(request["input_tokens"], tables.input_bin.shape[0] - 1)]
+            turns = tables.turns_bin[min(request["turns"], tables.turns_bin.shape[0] - 1)]
+            task = tables.task_bin[min(request["task"], tables.task_bin.shape[0] - 1)]
+            mean = bin_of(tables.edges, tables.guide, 0, known[i, 0])
+            by_spread = tables.by_spread[mean, bin_of(tables.edges, tables.guide, 1, known[i, 1])]
+            by_count = tables.by_count[task, bin_of(tables.edges, tables.guide, 2, known[i, 2])]
+            log_tokens[i] = tables.by_input[tokens, task, mean] + tables.by_turns[tokens, turns] + by_spread + by_count
+        for i in range(n):
+            block[first + i]["predicted_tokens"] = max(1.0, math.exp(log_tokens[i]))
+        first += n
 
 
 use_cache(_predict, Path(features.__file__), Path(__file__))
