@@ -89,9 +89,10 @@ def with_room(state: State, incoming: int) -> State:
 
 def _records(count: int, kind: np.dtype[np.void]) -> Array:
     """Zeroed records, the first at the beginning of a cache line."""
-    raw = np.zeros(count * kind.itemsize + CACHE_LINE, np.uint8)
+    size = count * kind.itemsize
+    raw = np.zeros(size + CACHE_LINE, np.uint8)
     first = -raw.ctypes.data % CACHE_LINE
-    return raw[first : first + count * kind.itemsize].view(kind)
+    return raw[first : first + size].view(kind)
 
 
 def queue_ranges(config: scenario.Scenario, layout: str) -> list[tuple[int, int, int]]:

@@ -52,7 +52,7 @@ WHOLE_NUMBERS = st.one_of(st.integers(0, 3), st.integers(-(10**9), 0), st.just(t
 TIMES = st.one_of(st.sampled_from([0.0, 1.0, math.inf]), st.floats(0, 1e9)).map(lambda t_s: int(np.float64(t_s).view(np.int64)))
 
 
-LEAVES = st.one_of(st.integers(1, 20), st.sampled_from([63, 64, 65, 512, 513, 700]))
+LEAVES = st.one_of(st.integers(1, 20), st.sampled_from([63, 64, 65, 128, 129, 512, 513, 700]))
 
 
 @given(data=st.data(), leaves=LEAVES, values=st.sampled_from([WHOLE_NUMBERS, TIMES]))

@@ -18,13 +18,13 @@ import pytest
 import caps_fast.sweep.store
 import caps_fast.sweep.work
 from caps_fast.errors import InputError
+from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario
 from caps_fast.simulate import simulate
 from caps_fast.sweep import Grid, Plan, Workers, sweep
 from caps_fast.sweep.axes import axis
 from caps_fast.sweep.file import assemble
 from caps_fast.sweep.file import read as read_file
-from caps_fast.sweep.progress import Progress
 from caps_fast.sweep.rows import field_types
 from caps_fast.sweep.work import Outcome
 from tiny_sweeps import SERIAL, TINY, content, count_runs, plan_of

@@ -21,10 +21,10 @@ from caps_fast.calibrate.moves import moves
 from caps_fast.calibrate.search import Found, search
 from caps_fast.calibrate.targets import Task, read_task
 from caps_fast.files import whole
+from caps_fast.progress import Progress
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario, preset
 from caps_fast.simulate import simulate_group
-from caps_fast.sweep.progress import Progress
 
 CONFIDENCE = 0.95
 

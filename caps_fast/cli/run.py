@@ -59,8 +59,8 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="print rows of parameters and metrics as JSON")] = False,
 ) -> None:
     """Simulate a scenario and print a table."""
+    from caps_fast.progress import Progress
     from caps_fast.simulate import Recording, simulate_group
-    from caps_fast.sweep.progress import Progress
 
     given: dict[str, Any] = {
         "workload.rate_rps": rate,

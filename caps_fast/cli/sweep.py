@@ -124,8 +124,8 @@ def _run(plan: Plan, out: str, workers: Workers, flags: tuple[bool, bool, bool, 
 def _tell_estimate(plan: Plan, jobs: int, as_json: bool) -> None:
     from dataclasses import asdict
 
+    from caps_fast.progress import duration, quantity
     from caps_fast.sweep.estimate import REQUESTS_PER_CORE_S, estimate
-    from caps_fast.sweep.progress import duration, quantity
 
     found = estimate(plan, jobs)
     if as_json:

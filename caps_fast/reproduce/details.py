@@ -9,10 +9,10 @@ import polars as pl
 from joblib import Parallel, delayed
 
 from caps_fast import arrays
+from caps_fast.progress import Progress
 from caps_fast.results import Result, bin_edges_s
 from caps_fast.scenario import TIERS, Scenario
 from caps_fast.simulate import Recording, simulate_group
-from caps_fast.sweep.progress import Progress
 
 SAMPLE_S = 1800.0
 """Step of the timelines."""

@@ -15,10 +15,10 @@ from caps_fast.carbon.monitor import monitor
 from caps_fast.carbon.trace import carbon_trace
 from caps_fast.choose import make_policy
 from caps_fast.errors import InputError
+from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario, file_hash
 from caps_fast.sweep.fanout import Workers, WorkersLost, ended_by_sigterm
 from caps_fast.sweep.plan import GROUP, Plan
-from caps_fast.sweep.progress import Progress
 from caps_fast.sweep.rows import code_hash
 from caps_fast.sweep.store import KEY, Store
 from caps_fast.sweep.work import Failure, Outcome

@@ -19,6 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from caps_fast.errors import InputError
+from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.disk import writing
 from caps_fast.sweep.fanout import Workers, ended_by_sigterm
@@ -26,7 +27,6 @@ from caps_fast.sweep.frames import expect_metrics, larger_is_better
 from caps_fast.sweep.lock import Lock
 from caps_fast.sweep.pareto import hypervolume, nondominated
 from caps_fast.sweep.plan import GROUP
-from caps_fast.sweep.progress import Progress
 from caps_fast.sweep.rows import code_hash, table
 from caps_fast.sweep.space import Dimension, changes
 from caps_fast.sweep.store import KEY
