@@ -50,7 +50,7 @@ class Keeper:
             if run.done is not None:
                 found[f"run{index}.done"] = np.concatenate([*run.done, np.zeros(0, run.state.done.dtype)])
         for key, view in group.views.items():
-            found |= {f"view.{key}.{name}": getattr(view.histories, name) for name in HISTORY}
+            found |= {f"view.{key}.{name}": getattr(view.histories.known, name) for name in HISTORY}
         with whole(self.path) as beside, beside.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **found)
             stream.flush()
@@ -79,8 +79,7 @@ class Keeper:
             if run.done is not None:
                 run.done[:] = [found[f"run{index}.done"]]
         for key, view in group.views.items():
-            for name in HISTORY:
-                setattr(view.histories, name, found[f"view.{key}.{name}"])
+            view.histories.known = view.histories.known._replace(**{name: found[f"view.{key}.{name}"] for name in HISTORY})
 
     def remove(self) -> None:
         """The run is over: no checkpoint is needed."""

@@ -16,7 +16,7 @@ from caps_fast._jit import kernel, use_cache
 from caps_fast.arrays import Array
 from caps_fast.policies.risk import bin_of, guide_to
 from caps_fast.predictor import features
-from caps_fast.predictor.features import LENGTH_FEATURES, Histories, histories_of
+from caps_fast.predictor.features import LENGTH_FEATURES, Histories, Known, histories_of
 from caps_fast.predictor.forest import Tables, look_up, padded
 
 INPUT, TURNS, TASK, MEAN, SD, COUNT = range(len(LENGTH_FEATURES))
@@ -79,18 +79,17 @@ class Lengths:
     def __init__(self, model: LengthModel, past: Iterable[Array] = ()) -> None:
         self.tables = model.lookup()
         self.histories = Histories(model.lag_s)
-        self.known = np.empty((STRETCH, 3))
-        self.log_tokens = np.empty(STRETCH)
+        self.scratch = np.empty((STRETCH, 3))
         for block in past:
             self(block)
 
     def __call__(self, block: Array) -> Array:
         """The block (REQUEST) with `predicted_tokens` filled in, as a copy."""
         block = block.view(np.uint8).copy().view(block.dtype)  # as bytes: a plain copy goes field by field
-        known = self.histories
-        known.make_room(block)
-        histories = (known.by_task, known.by_tenant, known.overall)
-        _predict(block, known.lag_s, histories, known.pending, known.ring, self.tables, self.known, self.log_tokens)
+        self.histories.make_room(block)
+        log_tokens = np.empty(len(block))
+        _predict(block, np.log(block["output_tokens"]), self.histories.known, self.tables, self.scratch, log_tokens)
+        block["predicted_tokens"] = np.maximum(np.exp(log_tokens), 1.0)
         return block
 
 
@@ -101,27 +100,23 @@ def _bins_of_whole(edges: Array) -> Array:
 
 
 @kernel
-def _predict(
-    block: Array, lag_s: float, histories: tuple[Array, Array, Array], pending: Array, ring: Array, tables: Lookup, known: Array, log_tokens: Array
-) -> None:
-    """Fill in `predicted_tokens`, in order of arrival. A stretch of requests goes through one short loop after the other (`known` and `log_tokens`
-    hold what is in between), so that the processor works on several requests at once."""
+def _predict(block: Array, answers: Array, known: Known, tables: Lookup, scratch: Array, log_tokens: Array) -> None:
+    """Fill in the predicted `log_tokens`, in order of arrival. A stretch of requests goes through one short loop after the other (`scratch` holds
+    what is in between), so that the processor works on several requests at once."""
     first = 0
     while first < block.shape[0]:
-        n = min(known.shape[0], block.shape[0] - first)
-        histories_of(block, first, known[:n], lag_s, histories, pending, ring)
-        for i in range(n):
+        rows = scratch[: min(scratch.shape[0], block.shape[0] - first)]
+        histories_of(block, answers, known, first, rows)
+        for i in range(rows.shape[0]):
             request = block[first + i]
             tokens = tables.input_bin[min(request["input_tokens"], tables.input_bin.shape[0] - 1)]
             turns = tables.turns_bin[min(request["turns"], tables.turns_bin.shape[0] - 1)]
             task = tables.task_bin[min(request["task"], tables.task_bin.shape[0] - 1)]
-            mean = bin_of(tables.edges, tables.guide, 0, known[i, 0])
-            by_spread = tables.by_spread[mean, bin_of(tables.edges, tables.guide, 1, known[i, 1])]
-            by_count = tables.by_count[task, bin_of(tables.edges, tables.guide, 2, known[i, 2])]
-            log_tokens[i] = tables.by_input[tokens, task, mean] + tables.by_turns[tokens, turns] + by_spread + by_count
-        for i in range(n):
-            block[first + i]["predicted_tokens"] = max(1.0, math.exp(log_tokens[i]))
-        first += n
+            mean = bin_of(tables.edges, tables.guide, 0, rows[i, 0])
+            by_spread = tables.by_spread[mean, bin_of(tables.edges, tables.guide, 1, rows[i, 1])]
+            by_count = tables.by_count[task, bin_of(tables.edges, tables.guide, 2, rows[i, 2])]
+            log_tokens[first + i] = tables.by_input[tokens, task, mean] + tables.by_turns[tokens, turns] + by_spread + by_count
+        first += rows.shape[0]
 
 
 use_cache(_predict, Path(features.__file__), Path(__file__))
