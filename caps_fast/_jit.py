@@ -19,7 +19,10 @@ from typing import Any, TypeVar
 
 import llvmlite.binding as llvm
 import numba
-from numba.extending import overload
+from llvmlite import ir
+from numba import types
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic, overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -28,6 +31,7 @@ COMPILED = ("_jit.py", "arrays.py", "physics.py", "containers", "outlook.py", "p
 INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
+CACHE_LINE = 64  # bytes
 KNOWS_CMOV_CONVERTER = 22  # the last LLVM that was tried; it ends the process at an option that it does not know
 
 if platform.machine() in ("x86_64", "AMD64") and llvm.llvm_version_info[0] <= KNOWS_CMOV_CONVERTER:
@@ -68,6 +72,34 @@ def bare(function: Callable[..., Any]) -> Callable[..., Any]:
     plain = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
     plain.__module__, plain.__qualname__, plain.__doc__ = function.__module__, function.__qualname__, function.__doc__
     return plain
+
+
+def prefetch(records: Any, index: Any) -> None:
+    """Ask the memory for a record that will soon be written: its cache lines are then there, where otherwise all would wait for them."""
+
+
+@intrinsic
+def _prefetch(typing: Any, records: Any, index: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        records, index = arguments
+        byte, whole = ir.IntType(8), ir.IntType(32)
+        data = context.make_array(signature.args[0])(context, builder, records).data
+        first = builder.bitcast(builder.gep(data, [index]), byte.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), whole, whole, whole])
+        ask = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        for line in range(0, signature.args[0].dtype.size, CACHE_LINE):
+            builder.call(ask, [builder.gep(first, [whole(line)]), whole(1), whole(3), whole(1)])  # to write, to keep, data
+        return context.get_dummy_value()
+
+    return types.void(records, types.int64), generate
+
+
+@overloaded(prefetch)
+def _in_compiled_code(*types: Any) -> Callable[..., Any]:
+    def ask(records: Any, index: Any) -> None:
+        _prefetch(records, index)
+
+    return ask
 
 
 def use_cache(dispatcher: Any, *sources: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caps_fast._jit import inlined
+from caps_fast._jit import inlined, prefetch
 from caps_fast.arrays import NONE, Array, State
 
 
@@ -88,6 +88,8 @@ def pop(s: State, q: int, r: int) -> None:
         queue["head"] = live[r]["next"]
         if queue["head"] == NONE:
             queue["tail"] = NONE
+        else:
+            prefetch(live, queue["head"])
     queue["waiting"] -= 1
     queue["waiting_prompt_tokens"] -= live[r]["prompt_left"]
     queue["waiting_predicted_tokens"] = queue["waiting_predicted_tokens"] - live[r]["predicted_tokens"] if queue["waiting"] > 0 else 0.0

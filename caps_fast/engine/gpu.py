@@ -35,19 +35,21 @@ def find(s: State, q: int, r: int) -> int:
     first = s.queues[q]["first_gpu"]
     limit = s.setup[0]["max_batch"]
     capacity = s.setup[0]["kv_capacity_tokens"]
-    need = s.live[r]["input_tokens"] + s.live[r]["output_tokens"]
-    if s.queues[q]["end_gpu"] - first == 1:
-        fits = s.gpus[first]["residents"] < limit and (capacity == 0 or s.gpus[first]["kv_tokens"] + need <= capacity)
-        return first if fits else NONE
-    emptiest = tournament.winner(s.tree, s.places[1 + q])
-    if emptiest["key"] >= limit:
+    g = first
+    residents = s.gpus[first]["residents"]
+    alone = s.queues[q]["end_gpu"] - first == 1
+    if not alone:
+        emptiest = tournament.winner(s.tree, s.places[1 + q])
+        g = first + emptiest["leaf"]
+        residents = emptiest["key"]
+    if residents >= limit:
         return NONE
-    g = first + emptiest["leaf"]
     if capacity == 0:
         return g
+    need = s.live[r]["input_tokens"] + s.live[r]["output_tokens"]
     if s.gpus[g]["kv_tokens"] + need <= capacity:
         return g
-    if -tournament.winner(s.room_tree, s.places[1 + q])["key"] < need:
+    if alone or -tournament.winner(s.room_tree, s.places[1 + q])["key"] < need:
         return NONE
     return _fewest_with_room(s, q, need)
 

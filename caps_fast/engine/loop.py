@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from caps_fast._jit import inlined, kernel
+from caps_fast._jit import inlined, kernel, prefetch
 from caps_fast.arrays import GOLD, LP, NONE, State
 from caps_fast.containers import queue, tournament
 from caps_fast.engine import control, gpu, preempt
@@ -74,6 +74,7 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
     clock["free"] -= 1
     r = s.free[clock["free"]]
     clock["live"] += 1
+    prefetch(s.live, s.free[max(clock["free"] - 1, 0)])
     request = s.live[r]
     request["arrival_s"] = new["arrival_s"]
     request["released_s"] = new["arrival_s"]
