@@ -189,7 +189,6 @@ def end(s: State, g: int) -> None:
             _leave_finished(s, g, r)
     if gpu["chunk"] > 0:
         _process_prompts(s, g, gpu["chunk"] * gpu["leap_iterations"])
-    touch(s, g)
     if s.queues[gpu["queue"]]["waiting"] > 0:
         mark_dirty(s, gpu["queue"])
 

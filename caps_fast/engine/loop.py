@@ -36,12 +36,15 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
         if now_s == clock["next_control_s"]:
             control.step(s, policy)
         only_leaps_end = now_s < arrival_s and now_s < clock["next_control_s"]
+        alone = NONE
         while leap_end_s == now_s:
             clock["events"] += 1
             g = leaps["leaf"]
             gpu.end(s, g)
             if only_leaps_end and clock["dirty"] == 0 and clock["claims"] == 0:
-                break  # no other GPU has a say in what this one does now
+                alone = g  # no other GPU has a say in what this one does now
+                break
+            gpu.touch(s, g)
             tournament.put(s.tree, s.places[0], g, tournament.NEVER)
             if s.gpus[g]["claim_head"] != NONE:
                 preempt.honour_claims(s, g)
@@ -53,9 +56,14 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
         while clock["dirty"] > 0:
             clock["dirty"] -= 1
             _dispatch(s, s.dirty[clock["dirty"]])
-        while clock["touched"] > 0:
-            clock["touched"] -= 1
-            gpu.begin(s, s.touched[clock["touched"]])
+        while alone != NONE or clock["touched"] > 0:
+            if alone != NONE:
+                g = alone
+                alone = NONE
+            else:
+                clock["touched"] -= 1
+                g = s.touched[clock["touched"]]
+            gpu.begin(s, g)
 
 
 @inlined
