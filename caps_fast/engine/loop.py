@@ -35,20 +35,9 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
             control.read_intensity(s)
         if now_s == clock["next_control_s"]:
             control.step(s, policy)
-        only_leaps_end = now_s < arrival_s and now_s < clock["next_control_s"]
         alone = NONE
-        while leap_end_s == now_s:
-            clock["events"] += 1
-            g = leaps["leaf"]
-            gpu.end(s, g)
-            if only_leaps_end and clock["dirty"] == 0 and clock["claims"] == 0:
-                alone = g  # no other GPU has a say in what this one does now
-                break
-            gpu.touch(s, g)
-            tournament.put(s.tree, s.places[0], g, tournament.NEVER)
-            if s.gpus[g]["claim_head"] != NONE:
-                preempt.honour_claims(s, g)
-            leap_end_s = tournament.time_of(leaps["key"])
+        if leap_end_s == now_s:
+            alone = _end_leaps(s, now_s < arrival_s)
         while arrival_s == now_s:
             clock["cursor"] += 1
             arrival_s = _next_arrival_s(s)
@@ -64,6 +53,24 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
                 clock["touched"] -= 1
                 g = s.touched[clock["touched"]]
             gpu.begin(s, g)
+
+
+@inlined
+def _end_leaps(s: State, none_arrives: bool) -> int:
+    """End the leaps that end now. Where nobody arrives or waits, the first GPU is returned at once: no other has a say in what it does next."""
+    clock = s.clock[0]
+    leaps = tournament.winner(s.tree, s.places[0])
+    while tournament.time_of(leaps["key"]) == clock["now_s"]:
+        clock["events"] += 1
+        g = leaps["leaf"]
+        gpu.end(s, g)
+        if none_arrives and clock["dirty"] == 0 and clock["claims"] == 0:
+            return int(g)
+        gpu.touch(s, g)
+        tournament.put(s.tree, s.places[0], g, tournament.NEVER)
+        if s.gpus[g]["claim_head"] != NONE:
+            preempt.honour_claims(s, g)
+    return NONE
 
 
 @inlined
