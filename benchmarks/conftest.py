@@ -27,8 +27,8 @@ class Sizes(NamedTuple):
     sweep_days: float
 
 
-FULL = Sizes(5, 1.0, 3e6, (1, 6, 24, 7 * 24, 30 * 24), (0.5, 2, 8), 50_000, 1.0)
-QUICK = Sizes(2, 0.25, 3e5, (1, 6, 24), (0.25, 1), 10_000, 0.1)
+FULL = Sizes(5, 1.0, 3e6, (1, 6, 24, 7 * 24, 30 * 24), (0.5, 2, 8), 50_000, 0.5)
+QUICK = Sizes(2, 0.25, 3e5, (1, 6, 24), (0.25, 1), 10_000, 0.04)
 
 
 def pytest_addoption(parser: Any) -> None:

@@ -19,6 +19,7 @@ from .measure import Work
 from .scenarios import paper
 
 MAIN = ["round-robin", "edf", "slo-aware", "carbon-aware", "caps"]
+SEEDS = 10  # enough runs for whole units, all policies on one drawing, as in any sweep worth two workers
 
 
 def plan(days: float, seeds: int, policies: list[str]) -> Plan:
@@ -32,8 +33,8 @@ def test_two_workers(timing, sizes, tmp_path):
     one, two = (sweep(small, tmp_path / f"check-{jobs}", Workers(jobs)).runs for jobs in (1, 2))
     assert_frame_equal(one, two, check_exact=True)
     timing.note("the same rows, bit for bit, with one worker and with two")
-    work, folders = plan(sizes.sweep_days, 4, MAIN), map(str, itertools.count())
-    alone = paper("edf", sizes.sweep_days * 4)
+    work, folders = plan(sizes.sweep_days, SEEDS, MAIN), map(str, itertools.count())
+    alone = paper("edf", sizes.sweep_days * SEEDS)
 
     def twice() -> None:
         threads = [threading.Thread(target=simulate, args=(alone,)) for _ in range(2)]
