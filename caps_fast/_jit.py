@@ -31,7 +31,7 @@ COMPILED = ("_jit.py", "arrays.py", "physics.py", "containers", "outlook.py", "p
 INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
-CACHE_LINE = 64  # bytes
+CACHE_LINE = 64  # bytes; records of LIVE and GPU are two lines long
 KNOWS_CMOV_CONVERTER = 22  # the last LLVM that was tried; it ends the process at an option that it does not know
 
 if platform.machine() in ("x86_64", "AMD64") and llvm.llvm_version_info[0] <= KNOWS_CMOV_CONVERTER:

@@ -14,7 +14,7 @@ import numba
 
 from caps_fast import _jit, scenario
 from caps_fast.arrays import State
-from caps_fast.engine.loop import advance, settle
+from caps_fast.engine.loop import advance
 from caps_fast.errors import InputError
 from caps_fast.policies import BUILT_IN
 from caps_fast.policy import TRAITS
@@ -66,9 +66,6 @@ def compile_for(policy: Any, state: State) -> None:
         except numba.errors.NumbaError as error:
             reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "unknown")
             raise InputError(f"{source.name}: policy {type(policy).__qualname__} does not compile: {reason.strip()}") from None
-        if not settle.overloads:
-            _jit.use_cache(settle)
-            settle.compile((types[0], numba.float64))
 
 
 def _built_in(name: str) -> Any:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caps_fast import arrays, scenario
+from caps_fast._jit import CACHE_LINE
 from caps_fast.arrays import NONE, Array, State
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.containers import tournament
 from caps_fast.policy import TRAITS, is_gated
 
-CACHE_LINE = 64  # bytes; records of LIVE and GPU are two lines long
 FIRST_ROOM = 65_536  # live requests
 DOUBLED_UP_TO = 262_144  # from there on room grows by quarters: memory counts for more than copying
 

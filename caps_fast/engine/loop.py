@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from caps_fast._jit import inlined, kernel, prefetch
+from caps_fast._jit import inlined, kernel, prefetch, use_cache
 from caps_fast.arrays import GOLD, LP, NONE, State
 from caps_fast.containers import queue, tournament
 from caps_fast.engine import control, gpu, preempt
@@ -164,3 +164,6 @@ def settle(s: State, end_s: float) -> None:
         if g != NONE and s.live[r]["joined"]:
             s.live[r]["energy_j"] += s.gpus[g]["energy_per_member_j"]
             s.live[r]["carbon_g"] += s.gpus[g]["carbon_per_member_g"]
+
+
+use_cache(settle)
