@@ -35,9 +35,9 @@ class Progress:
         self.failed += failed
         self.tell()
 
-    def skip(self, requests: float) -> None:
-        """One run of those to do needs no doing."""
-        self.runs_skipped += 1
+    def skip(self, requests: float, runs: int = 1) -> None:
+        """So much of what there is to do needs no doing."""
+        self.runs_skipped += runs
         self.requests_skipped += requests
 
     def tell(self, force: bool = False) -> None:

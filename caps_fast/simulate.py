@@ -49,16 +49,21 @@ def simulate_group(
     block: int = BLOCK,
     on_progress: Callable[[int], object] | None = None,
     checkpoint: Path | None = None,
+    on_restore: Callable[[int], object] | None = None,
 ) -> list[Result]:
     """Run scenarios that share a workload (equal `workload_key`), drawing it once. Results are those of single runs, bit for bit.
 
     `on_progress` is told now and then how many more requests, over all runs, have been simulated. With `checkpoint`, the state is saved there every
-    minute, taken up from there if the file exists, and removed at the end. Raises InputError for bad inputs.
+    minute, taken up from there if the file exists, and removed at the end; `on_restore` is told how many requests had been simulated by then. Raises
+    InputError for bad inputs.
     """
     group = Group(configs, record)
     keeper = Keeper(checkpoint) if checkpoint else None
     if keeper:
         keeper.restore(group)
+        simulated = sum(int(run.state.clock[0]["seq"]) for run in group.runs)
+        if simulated and on_restore:
+            on_restore(simulated)
     for requests in group.source.blocks(block):
         group.take(requests, on_progress)
         if keeper:

@@ -40,8 +40,12 @@ def test_same_bits_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(Stopped):
         simulate_group(scenarios(), RECORD, block=3000, on_progress=stop, checkpoint=path)
     assert path.exists()
-    again = simulate_group(scenarios(), RECORD, block=4000, checkpoint=path)
+    restored: list[int] = []
+    simulated: list[int] = []
+    again = simulate_group(scenarios(), RECORD, block=4000, checkpoint=path, on_restore=restored.append, on_progress=simulated.append)
     assert not path.exists()
+    assert sum(restored) + sum(simulated) == sum(result.metrics["requests"] for result in whole)
+    assert bool(restored) == (stop_after > len(whole)), "nothing is saved before every run has played its first block"
     for one, other in zip(whole, again, strict=True):
         assert one.metrics == other.metrics
         np.testing.assert_array_equal(one.histograms, other.histograms)

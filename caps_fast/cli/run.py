@@ -86,7 +86,12 @@ def run(
     expected = (config.workload.rate_rps or 0) * config.horizon_s * len(configs)
     progress = Progress(len(configs), expected)
     record = Recording(requests=requests_out is not None, sample_every_s=max(config.horizon_s / 2000, config.control_step_s) if series_out else None)
-    results = simulate_group(configs, record, on_progress=lambda requests: progress.add(0, requests), checkpoint=checkpoint)
+
+    def go_on(requests: int) -> None:
+        progress.skip(requests, runs=0)
+        print(f"{checkpoint}: going on after {requests:,} requests", file=sys.stderr)
+
+    results = simulate_group(configs, record, on_progress=lambda requests: progress.add(0, requests), checkpoint=checkpoint, on_restore=go_on)
     progress.add(len(configs), 0)
     progress.close()
     for note in dict.fromkeys(note for result in results for note in result.notes):
