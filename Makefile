@@ -55,7 +55,7 @@ define environment
 	{ echo "caps-fast needs Python 3.11 or newer, and $(PYTHON) is not: name one, as in  make PYTHON=python3.12 ..." >&2; exit 1; }
 @echo "setting up .venv from $(1): a minute or two, once ..." >&2
 @$(PYTHON) -m venv .venv
-@$(INSTALL) --require-hashes --only-binary :all: -r $(1)
+@$(INSTALL) --no-deps --require-hashes --only-binary :all: -r $(1)
 @$(INSTALL) --no-deps --no-build-isolation --editable .
 endef
 
