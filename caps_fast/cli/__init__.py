@@ -5,6 +5,7 @@ Every module of this package holds a few commands and a function `register(app)`
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -16,6 +17,8 @@ from caps_fast.errors import InputError
 
 ABOUT = "Which LLM request to which GPU pool, and when, so that carbon falls and no SLO breaks: a fast batch simulator."
 MODULES = ("run", "sweep", "answers", "train", "report", "inspect", "profiles", "carbon")
+
+SELDOM = (200_000, 50, 50)  # objects before a collection: compiling and importing make many that stay
 
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # of the click inside typer, which has no public name for it
 
@@ -29,6 +32,7 @@ def _app() -> typer.Typer:
 
 def main() -> None:
     """Entry point of `caps-fast`: one line and exit code 2 for bad input, 130 for Ctrl-C, 1 for a fault of ours (CAPS_FAST_DEBUG=1 shows it)."""
+    gc.set_threshold(*SELDOM)
     try:
         sys.exit(_app()(sys.argv[1:] or ["--help"], standalone_mode=False))
     except InputError as error:
