@@ -6,11 +6,13 @@ import itertools
 import os
 import threading
 import time
+from collections.abc import Sequence
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from caps_fast.policies import MAIN
 from caps_fast.simulate import simulate, simulate_group
 from caps_fast.sweep import Grid, Plan, Workers, sweep
 from caps_fast.sweep.axes import axis
@@ -18,12 +20,11 @@ from caps_fast.sweep.axes import axis
 from .measure import Work
 from .scenarios import paper
 
-MAIN = ["round-robin", "edf", "slo-aware", "carbon-aware", "caps"]
 SEEDS = 10  # enough runs for whole units, all policies on one drawing, as in any sweep worth two workers
 
 
-def plan(days: float, seeds: int, policies: list[str]) -> Plan:
-    axes = (axis("policy", policies, "policy"), axis("seed", list(range(seeds)), "seed"))
+def plan(days: float, seeds: int, policies: Sequence[str]) -> Plan:
+    axes = (axis("policy", list(policies), "policy"), axis("seed", list(range(seeds)), "seed"))
     return Plan("bench", {"paper": paper("edf", days)}, (Grid("", {}, axes),))
 
 

@@ -15,10 +15,11 @@ from caps_fast import __version__, _jit
 from caps_fast.arrays import Array, State
 from caps_fast.errors import InputError
 from caps_fast.files import whole
+from caps_fast.predictor.features import Known
 
 EVERY_S = 60.0
 MUTABLE = ("clock", "queues", "gpus", "pools", "live", "free", "finish_at", "finish_who", "tree", "room_tree", "cells", "histograms", "series")
-HISTORY = ("by_task", "by_tenant", "overall", "pending", "ring")
+HISTORY = Known._fields[1:]  # all but the lag, which is the model's
 
 
 class InProgress(Protocol):

@@ -115,16 +115,19 @@ def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Mean
     within = (trace.times_s < config.horizon_s) & (np.append(trace.times_s[1:], np.inf) > 0)
     fields["low_g_per_kwh"], fields["high_g_per_kwh"] = np.quantile(trace.g_per_kwh[within], [1 / 3, 2 / 3])
     fields["mean_gamma"] = _mean_before_start(monitor)
-    tau_s = gpu.prefill_s_per_token * means.input_tokens + (gpu.decode_base_s + gpu.decode_s_per_seq) * means.output_tokens
-    full_step_s = gpu.decode_base_s + gpu.decode_s_per_seq * cluster.max_batch
-    fields["service_s"] = gpu.prefill_s_per_token * means.input_tokens + full_step_s * means.output_tokens
-    fields["average_request"] = fields["mean_gamma"] * float(_power_table(config, np.ones(1))[0]) * tau_s
+    fields["service_s"] = _average_request_s(gpu, means, cluster.max_batch)
+    fields["average_request"] = fields["mean_gamma"] * float(_power_table(config, np.ones(1))[0]) * _average_request_s(gpu, means, 1)
     fields |= {"kv_capacity_tokens": cluster.kv_capacity_tokens or 0, "max_batch": cluster.max_batch}
     fields["chunk_tokens"] = cluster.chunk_tokens if cluster.prefill == "chunked" else 0
     fields |= {"preempts": TRAITS[type(policy)].preempts(policy), "gated": is_gated(type(policy))}
     for name, value in fields.items():
         setup[name] = value
     return setup
+
+
+def _average_request_s(gpu: scenario.Gpu, means: Means, batch: int) -> float:
+    """How long an average request takes, its prompt alone and then decoding in a batch of so many (Eq. 1)."""
+    return gpu.prefill_s_per_token * means.input_tokens + (gpu.decode_base_s + gpu.decode_s_per_seq * batch) * means.output_tokens
 
 
 def _mean_before_start(monitor: Monitor) -> float:

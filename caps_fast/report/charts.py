@@ -24,7 +24,7 @@ def rates_and_plane(runs: pl.DataFrame) -> Spec:
     One point a policy and rate: means over seeds, bars from the least to the greatest seed.
     """
     names = [name for name, _, _ in PANELS]
-    spread = [part(pl.col(name)).alias(f"{name}{end}") for name in names for part, end in ((_mean, ""), (_min, "_low"), (_max, "_high"))]
+    spread = [part(pl.col(name)).alias(f"{name}{end}") for name in names for part, end in zip((_mean, _min, _max), ENDS, strict=True)]
     points = runs.group_by("policy", "rate_rps", maintain_order=True).agg(*spread, pl.len().alias("seeds"))
     policies = points["policy"].unique(maintain_order=True).to_list()
     points = points.with_columns(pl.col("policy").replace(NAMES), *(pl.col(f"{name}{end}") * scale for name, _, scale in PANELS for end in ENDS))
