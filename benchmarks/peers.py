@@ -15,7 +15,7 @@ from caps_fast import arrays
 from caps_fast.arrays import Array
 from caps_fast.pack import Means
 from caps_fast.scenario import Scenario
-from caps_fast.simulate import Recording, Run
+from caps_fast.simulation import Recording, Run
 
 from .scenarios import paper
 

@@ -14,7 +14,7 @@ from caps_fast.choose import make_policy
 from caps_fast.pack import Means
 from caps_fast.predictor import Lengths, informed, past_of
 from caps_fast.scenario import Scenario
-from caps_fast.simulate import BLOCK, Run, simulate
+from caps_fast.simulation import BLOCK, Run, simulate
 from caps_fast.workload import workload_of
 
 from .measure import Work

@@ -6,7 +6,7 @@ from typing import Any
 
 from caps_fast import scenario
 from caps_fast.scenario import Scenario
-from caps_fast.simulate import BLOCK, simulate
+from caps_fast.simulation import BLOCK, simulate
 from caps_fast.workload import workload_of
 
 from .measure import Work

@@ -19,7 +19,7 @@ from caps_fast.policies.risk import Load, log_odds, logistic, request_bins
 from caps_fast.predictor import Lengths, Model, past_of, train, train_model
 from caps_fast.predictor.explore import explore
 from caps_fast.predictor.features import Histories
-from caps_fast.simulate import BLOCK, simulate
+from caps_fast.simulation import BLOCK, simulate
 from caps_fast.workload.synthetic import SyntheticWorkload
 
 PAPER = scenario.preset("paper")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from caps_fast.scenario import Scenario
-from caps_fast.simulate import simulate
+from caps_fast.simulation import simulate
 
 from .measure import Work, exponent, peak_memory_in_child
 from .scenarios import DECLARED, LEARNED, capacity_rps, fleet, paper, simulating, starting
@@ -18,7 +18,7 @@ MEMORY_LIMIT_MB = 600.0
 SIMULATE = """
 import sys
 from benchmarks.scenarios import fleet, paper
-from caps_fast.simulate import simulate
+from caps_fast.simulation import simulate
 policy, hours, gpus = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 simulate(paper(policy, hours / 24) if gpus == 24 else fleet(policy, gpus, 1e6))
 """

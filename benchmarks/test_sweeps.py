@@ -13,7 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from caps_fast.policies import MAIN
-from caps_fast.simulate import simulate, simulate_group
+from caps_fast.simulation import simulate, simulate_group
 from caps_fast.sweep import Grid, Plan, Workers, sweep
 from caps_fast.sweep.axes import axis
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from caps_fast.scenario import Scenario, load, preset
-    from caps_fast.simulate import Recording, simulate, simulate_group
+    from caps_fast.simulation import Recording, simulate, simulate_group
 
 __version__ = "0.1.0"
 __all__ = ["Recording", "Scenario", "__version__", "load", "preset", "simulate", "simulate_group"]
@@ -16,9 +16,9 @@ _HOME = {
     "Scenario": "scenario",
     "load": "scenario",
     "preset": "scenario",
-    "Recording": "simulate",
-    "simulate": "simulate",
-    "simulate_group": "simulate",
+    "Recording": "simulation",
+    "simulate": "simulation",
+    "simulate_group": "simulation",
 }
 
 

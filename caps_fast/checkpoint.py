@@ -23,7 +23,7 @@ HISTORY = Known._fields[1:]  # all but the lag, which is the model's
 
 
 class InProgress(Protocol):
-    """What a checkpoint holds: `simulate.Group`."""
+    """What a checkpoint holds: `simulation.Group`."""
 
     source: Any
     runs: list[Any]

@@ -25,10 +25,10 @@ _compiling = Lock()
 def make_policy(config: scenario.Scenario) -> Any:
     """The policy of a scenario, its fields filled from the scenario's weights and options. Raises InputError."""
     chosen = config.policy
-    policy = _from_file(chosen.file, chosen.name) if chosen.file else _built_in(chosen.name)
+    policy = _from_file(*chosen.own) if chosen.own else _built_in(chosen.name)
     given = {"alpha": chosen.alpha, "beta": chosen.beta, "lambda_": chosen.lambda_, "risk_sharpness": chosen.risk_sharpness}
     given |= {"plan_every_s": chosen.plan_every_s, "plan_margin": chosen.plan_margin}
-    if chosen.name == "caps-no-carbon" and not chosen.file:
+    if chosen.name == "caps-no-carbon":
         given["beta"] = 0.0
     unknown = sorted(set(chosen.options) - set(policy._fields))
     if unknown:
@@ -41,11 +41,9 @@ def make_policy(config: scenario.Scenario) -> Any:
 
 
 def layout_of(policy: Any, config: scenario.Scenario) -> str:
-    """The layout of queues: the policy's, or as `policy.queueing` says for policies with one queue."""
+    """The layout of queues that the policy declares, or that `policy.queueing` says where it leaves that to the scenario."""
     layout = TRAITS[type(policy)].layout
-    if layout == "central" and config.policy.queueing == "cyclic":
-        return "cyclic"
-    return layout
+    return config.policy.queueing or "central" if layout == "queueing" else layout
 
 
 def compile_for(policy: Any, state: State) -> None:
@@ -70,12 +68,12 @@ def compile_for(policy: Any, state: State) -> None:
 
 def _built_in(name: str) -> Any:
     if name not in BUILT_IN:
-        raise InputError(f"policy {name!r}: expected one of {', '.join(BUILT_IN)}, or a policy.file")
+        raise InputError(f"policy {name!r}: expected some of {', '.join(BUILT_IN)}, main, ablations, all, or a Python file of yours (FILE.py)")
     return BUILT_IN[name]
 
 
-def _from_file(path: str, name: str) -> Any:
-    """The policy that a Python file defines: its one NamedTuple type with rules, or the one called `name`."""
+def _from_file(path: str, name: str | None) -> Any:
+    """The policy that a Python file declares: its only one, or the one whose type is called `name`."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -84,8 +82,8 @@ def _from_file(path: str, name: str) -> Any:
     module = sys.modules.get(module_name)
     if module is None:
         spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None:
-            raise InputError(f"{path}: expected a Python file (.py) that defines a policy")
+        assert spec is not None, "every .py file has a loader"
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         try:
@@ -96,11 +94,11 @@ def _from_file(path: str, name: str) -> Any:
                 raise InputError(f"{path}: {error}") from None
             raise InputError(f"{path}: {type(error).__name__} while loading the policy: {error}") from None
     found = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module_name and kind in TRAITS]
-    named = [kind for kind in found if kind.__qualname__ == name]
-    if len(named or found) != 1:
+    wanted = [kind for kind in found if name in (None, kind.__qualname__)]
+    if len(wanted) != 1:
         names = ", ".join(kind.__qualname__ for kind in found) or "none"
-        raise InputError(f"{path}: policy.name {name!r}: expected the name of one type declared with @policy; the file declares {names}")
-    kind = (named or found)[0]
+        raise InputError(f"{path}: policy {name or 'of this file'}: expected one type declared with @policy ({path}:Type); the file declares {names}")
+    kind = wanted[0]
     kind.__name__ = f"{kind.__qualname__}_{module_name[-8:]}"  # Numba knows types by this name: an edited policy is another one
     try:
         return kind()

@@ -14,8 +14,8 @@ three functions:
     @rules.gate(MyPolicy)
     def may_start(policy, t_s, q, s): ...    # may queue q start work now? Asked at control steps
 
-What is not registered falls back to: the only queue, arrival order, an open gate. `s` is the `arrays.State`; decisions may read all of it and must
-not write, except that a gate may set its queue's `start_s`, `start_g_per_kwh` and `next_plan_s`. The body is chosen at compile time by the
+What is not registered falls back to: the queues in turn, arrival order, an open gate. `s` is the `arrays.State`; decisions may read all of it
+and must not write, except that a gate may set its queue's `start_s`, `start_g_per_kwh` and `next_plan_s`. The body is chosen at compile time by the
 policy's type, so a user's own policy runs as fast as ours.
 """
 
@@ -30,7 +30,8 @@ from caps_fast._jit import overloaded
 from caps_fast.arrays import State
 from caps_fast.errors import InputError
 
-Layout = Literal["pools", "central", "cyclic"]
+# One queue a pool; one for all GPUs; one a GPU; or central or cyclic as the scenario's `policy.queueing` says.
+Layout = Literal["pools", "central", "cyclic", "queueing"]
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
 Kind = TypeVar("Kind")
@@ -91,8 +92,8 @@ class Decision:
         return self.rules.get(policy_type, self.default)
 
 
-def _only_queue(policy: Any, t_s: float, r: int, s: State) -> int:
-    return 0
+def _in_turn(policy: Any, t_s: float, r: int, s: State) -> int:
+    return s.live[r]["seq"] % s.queues.shape[0]
 
 
 def _by_arrival(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
@@ -106,7 +107,7 @@ def _always_open(policy: Any, t_s: float, q: int, s: State) -> bool:
 class rules:  # noqa: N801 - reads as a namespace: rules.route(...)
     """Registers of the three decisions."""
 
-    route = Decision(_only_queue)
+    route = Decision(_in_turn)
     order = Decision(_by_arrival)
     gate = Decision(_always_open)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from copy import deepcopy
@@ -202,16 +203,21 @@ class Monitor(Section):
 class PolicyChoice(Section):
     """Which policy decides, and its weights."""
 
-    name: str = "caps"
+    name: str = Field("caps", min_length=1, description="a built-in policy, or one of your own: FILE.py, or FILE.py:Type where it declares several")
     alpha: NonNegative = Field(1.0, description="weight of goodput, Eq. 4")
     beta: NonNegative = Field(0.5, description="weight of carbon, Eq. 4")
     lambda_: NonNegative = Field(2.0, alias="lambda", description="weight of SLO violation, Eq. 4")
-    queueing: Literal["central", "cyclic"] | None = Field(None, description="EDF and Carbon-Aware: one queue, or one a GPU dealt cyclically")
+    queueing: Literal["central", "cyclic"] | None = Field(None, description="EDF and Carbon-Aware: one queue, or one a GPU, dealt to in turn")
     risk_sharpness: Positive = Field(4.0, description="k of the closed-form V")
     plan_every_s: Positive = Field(300.0, description="BP's gate plans at most this often")
     plan_margin: Positive = Field(1.5, description="BP: backlog drain time is multiplied by this")
-    file: str | None = Field(None, description="Python file that defines the policy")
     options: dict[str, float] = Field(default_factory=dict, description="fields of a user's own policy")
+
+    @property
+    def own(self) -> tuple[str, str | None] | None:
+        """A user's own policy: its Python file, and its type where the name says which; None for a built-in one."""
+        named = re.fullmatch(r"(.+\.py)(?::(\w+))?", self.name)
+        return (named[1], named[2]) if named else None
 
 
 class Predictor(Section):
@@ -275,7 +281,8 @@ class Scenario(Section):
 
     @property
     def input_files(self) -> tuple[str, ...]:
-        named = (self.workload.trace, self.carbon.file, self.monitor.forecast_file, self.policy.file, self.predictor.model)
+        policy_file = self.policy.own[0] if self.policy.own else None
+        named = (self.workload.trace, self.carbon.file, self.monitor.forecast_file, policy_file, self.predictor.model)
         return tuple(path for path in named if path)
 
 

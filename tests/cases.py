@@ -20,7 +20,7 @@ from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.choose import compile_for, layout_of, make_policy
 from caps_fast.pack import Means, pack
 from caps_fast.results import Result
-from caps_fast.simulate import Run
+from caps_fast.simulation import Run
 
 POLICIES = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps", "caps-no-predictor", "caps-no-carbon", "caps-no-tiers")
 

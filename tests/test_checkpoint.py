@@ -10,7 +10,7 @@ import pytest
 from caps_fast import checkpoint
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario, preset
-from caps_fast.simulate import Group, Recording, simulate_group
+from caps_fast.simulation import Group, Recording, simulate_group
 
 RECORD = Recording(requests=True, sample_every_s=60.0)
 

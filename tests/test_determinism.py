@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from caps_fast import scenario
 from caps_fast.results import Result
-from caps_fast.simulate import Recording, simulate, simulate_group, workload_key
+from caps_fast.simulation import Recording, simulate, simulate_group, workload_key
 from cases import POLICIES, Case, cases, play_fast
 from plain import FIXED
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from caps_fast import scenario
 from caps_fast.results import Result
-from caps_fast.simulate import Recording, simulate
+from caps_fast.simulation import Recording, simulate
 from cases import POLICIES, Case, cases, play_fast
 from plain import FIXED, rows_of, with_changes
 

@@ -25,7 +25,7 @@ LAYERS = """
     pack choose
     predictor results
     checkpoint
-    simulate
+    simulation
     sweep
     compare pareto tune calibrate
     reproduce report

@@ -24,7 +24,7 @@ from caps_fast.predictor.explore import RISK_FEATURES, explore, missed
 from caps_fast.predictor.real import requests_of
 from caps_fast.predictor.risk import GATE, RESIDENTS
 from caps_fast.scenario import Scenario
-from caps_fast.simulate import simulate, simulate_group
+from caps_fast.simulation import simulate, simulate_group
 from caps_fast.workload.synthetic import TASKS
 
 SMALL = scenario.preset("measured").replace(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from caps_fast.arrays import Array
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario, preset
-from caps_fast.simulate import simulate
+from caps_fast.simulation import simulate
 from caps_fast.workload import workload_of
 
 AZURE = Path(__file__).parent.parent.parent / "shared" / "data" / "requests" / "AzureLLMInferenceTrace_conv.csv"

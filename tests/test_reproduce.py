@@ -30,7 +30,7 @@ from caps_fast.reproduce.physics import bound, cleanest
 from caps_fast.reproduce.plan import ONLY_BRONZE, SPLITS, Size, detailed, plan
 from caps_fast.reproduce.published import PREDICTOR, TABLE1
 from caps_fast.reproduce.statistics import Estimate, estimate
-from caps_fast.simulate import simulate
+from caps_fast.simulation import simulate
 from caps_fast.sweep import Workers
 
 PACKAGE = Path(__file__).parent.parent / "caps_fast"

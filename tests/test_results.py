@@ -16,7 +16,7 @@ from caps_fast._jit import kernel
 from caps_fast.arrays import Array
 from caps_fast.engine.ledger import bin_of
 from caps_fast.results import Result, bin_edges_s, histogram_quantile
-from caps_fast.simulate import Recording, simulate
+from caps_fast.simulation import Recording, simulate
 from plain import FIXED, rows_of
 
 STATED_ERROR = 0.004

@@ -20,7 +20,7 @@ import caps_fast.sweep.work
 from caps_fast.errors import InputError
 from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario
-from caps_fast.simulate import simulate
+from caps_fast.simulation import simulate
 from caps_fast.sweep import Grid, Plan, Workers, sweep
 from caps_fast.sweep.axes import axis
 from caps_fast.sweep.file import assemble

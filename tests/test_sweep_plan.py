@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from caps_fast.errors import InputError
 from caps_fast.scenario import Cluster
-from caps_fast.simulate import workload_key
+from caps_fast.simulation import workload_key
 from caps_fast.sweep import Grid, check
 from caps_fast.sweep.axes import Axis, axis, flatten, named, zipped
 from caps_fast.sweep.estimate import estimate
@@ -228,7 +228,7 @@ def test_a_file_with_every_form(tmp_path: Path) -> None:
         ("[axes]\nrate = [0]", "greater than 0"),
         ("[axes]\nrate = [4, 0]", "rate: .*greater than 0"),
         ("[axes]\nsplit = ['8/8/8', '8/8/9']", "sums to 25"),
-        ("[axes]\npolicy = 'nope'", "expected one of round-robin"),
+        ("[axes]\npolicy = 'nope'", "expected some of round-robin"),
         ("[axes]\n'no.such' = [1]", "no such field"),
         ("[axes]\nrate = [4]\n[set]\nrate = 5", "set twice"),
         ("seeds = 0", "one seed"),

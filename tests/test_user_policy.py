@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from caps_fast.choose import make_policy
 from caps_fast.errors import InputError
 from caps_fast.scenario import preset
-from caps_fast.simulate import Recording, simulate
+from caps_fast.simulation import Recording, simulate, simulate_group
 
 README = Path(__file__).parent.parent / "README.md"
 HEAD = "from typing import NamedTuple\nfrom caps_fast.policy import policy, rules\n"
@@ -20,17 +23,24 @@ POOLED = HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: float = 1
 def with_policy(path: Path, text: str, **options: float):
     path.write_text(text)
     return preset("paper").replace(
-        {"policy.file": str(path), "policy.options": options, "days": 0.01, "workload.rate_rps": 20, "cluster.max_batch": 4}
+        {"policy.name": str(path), "policy.options": options, "days": 0.01, "workload.rate_rps": 20, "cluster.max_batch": 4}
     )
 
 
-def readme_policy() -> str:
-    (code,) = re.findall(r"```python\n(.*?class ShortestFirst.*?)```", README.read_text(), flags=re.DOTALL)
+def readme_code(language: str) -> str:
+    (code,) = re.findall(rf"```{language}\n(.*?)```", README.read_text(), flags=re.DOTALL)
     return code
 
 
+def test_the_readme_lines_for_python_run_as_they_are() -> None:
+    shorter = '"days": 0.01, "predictor.source": "declared"'
+    code = readme_code("py").replace('"days": 1', shorter)
+    assert shorter in code
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_readme_policy_runs_and_does_what_it_says(tmp_path: Path) -> None:
-    config = with_policy(tmp_path / "mine.py", readme_policy(), patience_s=60.0)
+    config = with_policy(tmp_path / "mine.py", readme_code("python"), patience_s=60.0)
     shortest = simulate(config, Recording(requests=True))
     in_order = simulate(config.replace({"policy.options": {"patience_s": 0.0}}), Recording(requests=True))
     assert shortest.metrics["unfinished"] == in_order.metrics["unfinished"] == 0
@@ -38,6 +48,30 @@ def test_the_readme_policy_runs_and_does_what_it_says(tmp_path: Path) -> None:
     rows = in_order.requests
     assert rows is not None
     assert (np.diff(rows["admitted_s"]) >= 0).all(), "patience 0 is first come, first served"
+    assert np.unique(rows["gpu"]).size == config.cluster.gpus, "one queue for all GPUs"
+
+
+def test_a_policy_without_rules_uses_every_pool(tmp_path: Path) -> None:
+    config = with_policy(tmp_path / "mine.py", HEAD + "@policy(layout='pools')\nclass Plain(NamedTuple):\n    unused: float = 0.0\n")
+    metrics = simulate(config).metrics
+    assert [metrics[f"share_{pool}"] for pool in ("lp", "cp", "bp")] == pytest.approx([1 / 3] * 3, abs=0.001)
+    assert metrics["unfinished"] == 0
+
+
+def test_a_file_with_two_policies_wants_a_type(tmp_path: Path) -> None:
+    two = "".join(f"@policy(layout='pools')\nclass {name}(NamedTuple):\n    a: float = 1.0\n" for name in ("One", "Two"))
+    config = with_policy(tmp_path / "mine.py", HEAD + two)
+    with pytest.raises(InputError, match=r"mine\.py:Type\); the file declares One, Two"):
+        simulate(config)
+    assert type(make_policy(config.replace({"policy.name": f"{tmp_path / 'mine.py'}:Two"}))).__qualname__ == "Two"
+
+
+def test_beside_built_in_policies_in_one_run(tmp_path: Path) -> None:
+    config = with_policy(tmp_path / "mine.py", readme_code("python"))
+    rows = [result.row() for result in simulate_group([config, config.replace({"policy.name": "edf"})])]
+    assert [row["policy"] for row in rows] == [str(tmp_path / "mine.py"), "edf"]
+    assert rows[0]["requests"] == rows[1]["requests"]
+    assert rows[0]["ttft_p50_s"] != rows[1]["ttft_p50_s"]
 
 
 def test_an_edited_policy_is_compiled_anew(tmp_path: Path) -> None:
@@ -70,9 +104,9 @@ def test_broken_policies(tmp_path: Path, text: str, message: str) -> None:
 
 def test_unknown_option(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such field"):
-        simulate(with_policy(tmp_path / "mine.py", readme_policy(), nonsense=1.0))
+        simulate(with_policy(tmp_path / "mine.py", readme_code("python"), nonsense=1.0))
 
 
 def test_missing_file() -> None:
     with pytest.raises(InputError, match="cannot be read"):
-        simulate(preset("paper").replace({"policy.file": "nowhere.py"}))
+        simulate(preset("paper").replace({"policy.name": "nowhere.py"}))

@@ -11,7 +11,7 @@ import numpy as np
 from caps_fast.calibrate.targets import Target, Task
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
-from caps_fast.simulate import simulate_group, workload_key
+from caps_fast.simulation import simulate_group, workload_key
 
 Metrics = Mapping[str, float | int]
 Simulate = Callable[[Sequence[Scenario]], Sequence[Any]]

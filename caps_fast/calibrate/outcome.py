@@ -24,7 +24,7 @@ from caps_fast.files import whole
 from caps_fast.progress import Progress
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario, preset
-from caps_fast.simulate import simulate_group
+from caps_fast.simulation import simulate_group
 
 CONFIDENCE = 0.95
 

@@ -20,7 +20,7 @@ from caps_fast.calibrate.loss import Simulate, loss, measure
 from caps_fast.calibrate.targets import NO_VALUE, Bound, Task
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
-from caps_fast.simulate import simulate_group
+from caps_fast.simulation import simulate_group
 
 PRESENT = " is set"
 """Suffix of the search parameter that says whether an optional field has a value."""

@@ -50,7 +50,7 @@ def sweep(
 
 def grid(
     rates: Annotated[str | None, typer.Option(help="mean arrivals a second, as 2..16 or 4,8,12 [default: the scenario's]")] = None,
-    policies: Annotated[str, typer.Option(help="names with commas between them, or main, ablations, all")] = "main",
+    policies: Annotated[str, typer.Option(help="names, main, ablations, all, or Python files of yours, with commas")] = "main",
     splits: Annotated[str | None, typer.Option(help="GPUs a pool, as 8/8/8,6/10/8")] = None,
     alpha: Annotated[str | None, typer.Option(help="weights of goodput")] = None,
     beta: Annotated[str | None, typer.Option(help="weights of carbon, as 0..2:0.25")] = None,

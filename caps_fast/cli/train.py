@@ -78,7 +78,7 @@ def _shift(model: Model, own: Model, other: Scenario) -> dict[str, Any]:
     """What the model and the other workload's own one reach there: errors, and SLO attainment and carbon of CAPS."""
     from caps_fast.predictor import save
     from caps_fast.predictor.shift import errors_elsewhere
-    from caps_fast.simulate import simulate
+    from caps_fast.simulation import simulate
 
     models = {"this model": model, "its own model": own}
     _talk("predictor: judging on the other workload")

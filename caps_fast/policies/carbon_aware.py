@@ -8,14 +8,9 @@ from caps_fast.arrays import State
 from caps_fast.policy import policy, rules
 
 
-@policy(layout="central")
+@policy(layout="queueing")
 class CarbonAware(NamedTuple):
     """Starts work only while the intensity is at or below the monitor's threshold."""
-
-
-@rules.route(CarbonAware)
-def queue_of(policy: Any, t_s: float, r: int, s: State) -> int:
-    return s.live[r]["seq"] % s.queues.shape[0]
 
 
 @rules.gate(CarbonAware)

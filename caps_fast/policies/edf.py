@@ -1,4 +1,4 @@
-"""Earliest Deadline First: by arrival plus the tier's deadline, over all GPUs (or dealt to them cyclically)."""
+"""Earliest Deadline First: by arrival plus the tier's deadline, over all GPUs (or dealt to them in turn)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from caps_fast.arrays import State
 from caps_fast.policy import policy, rules
 
 
-@policy(layout="central")
+@policy(layout="queueing")
 class Edf(NamedTuple):
     """Orders by deadline."""
-
-
-@rules.route(Edf)
-def queue_of(policy: Any, t_s: float, r: int, s: State) -> int:
-    return s.live[r]["seq"] % s.queues.shape[0]
 
 
 @rules.order(Edf)

@@ -63,7 +63,7 @@ def check(plan: Plan) -> list[Scenario]:
     seen = set()
     tried = plan.check()
     for config in tried:
-        key = (config.policy.name, config.policy.file, config.carbon, config.monitor, config.days, config.predictor.model)
+        key = (config.policy.name, config.carbon, config.monitor, config.days, config.predictor.model)
         if str(key) not in seen:
             seen.add(str(key))
             make_policy(config)

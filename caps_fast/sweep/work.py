@@ -10,7 +10,7 @@ from typing import Any
 
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
-from caps_fast.simulate import simulate_group, workload_key
+from caps_fast.simulation import simulate_group, workload_key
 from caps_fast.sweep.rows import code_hash, row
 
 
