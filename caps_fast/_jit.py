@@ -21,6 +21,7 @@ import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core.caching import FunctionCache
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic, overload
 
@@ -39,6 +40,17 @@ if platform.machine() in ("x86_64", "AMD64") and llvm.llvm_version_info[0] <= KN
     llvm.set_option("caps-fast", "-x86-cmov-converter=false")
 
 
+class KeptCode(FunctionCache):  # type: ignore[misc]
+    """Numba's cache of compiled code, but a damaged file counts as none."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # unpickling may make anything of damaged bytes
+            self.flush()
+            return None
+
+
 def inlined(function: Function) -> Function:
     """Compile as part of every kernel that calls it. Without reference counting: such code must not allocate."""
     return numba.njit(**INLINE_FLAGS)(function)  # type: ignore[no-any-return]
@@ -51,7 +63,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def compiled(function: Function) -> Function:
     """Compile a small array function, cached, reference counting allowed."""
-    return numba.njit(nogil=True, error_model="numpy", cache=True)(function)  # type: ignore[no-any-return]
+    return use_cache(numba.njit(nogil=True, error_model="numpy")(function))  # type: ignore[no-any-return]
 
 
 def overloaded(stub: Callable[..., Any]) -> Callable[[Callable[..., Any]], None]:
@@ -102,12 +114,12 @@ def _in_compiled_code(*types: Any) -> Callable[..., Any]:
     return ask
 
 
-def use_cache(dispatcher: Any, *sources: Path) -> None:
-    """Keep what `dispatcher` compiles next under the hash of the kernel's sources and of `sources` (a policy's file)."""
-    if numba.config.DISABLE_JIT:
-        return
-    numba.config.CACHE_DIR = str(cache_root() / source_hash(tuple(sources)))
-    dispatcher.enable_caching()
+def use_cache(dispatcher: Any, *sources: Path | str) -> Any:
+    """Keep what `dispatcher` compiles next under the hash of the kernel's sources and of `sources` (a policy's file, its module's name)."""
+    if not numba.config.DISABLE_JIT:
+        numba.config.CACHE_DIR = str(cache_root() / source_hash(*sources))
+        dispatcher._cache = KeptCode(dispatcher.py_func)  # as its enable_caching() does, with Numba's own
+    return dispatcher
 
 
 @cache
@@ -117,17 +129,19 @@ def cache_root() -> Path:
     return Path(os.environ.get("CAPS_FAST_CACHE") or default) / "numba"
 
 
+def source_hash(*extra: Path | str) -> str:
+    """Hash of every source that a kernel may contain, of `extra` (files, words), and of the Python and Numba versions."""
+    digest = _kernel_digest().copy()
+    for source in extra:
+        digest.update(source.encode() if isinstance(source, str) else source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 @cache
-def source_hash(extra: tuple[Path, ...] = ()) -> str:
-    """Hash of every source that a kernel may contain, of `extra`, and of the Python and Numba versions."""
+def _kernel_digest() -> hashlib._Hash:
     digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
     for name in COMPILED:
         path = PACKAGE / name
         for source in sorted(path.glob("*.py")) if path.is_dir() else (path,):
             digest.update(source.read_bytes())
-    for source in extra:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-numba.config.CACHE_DIR = str(cache_root() / source_hash())
+    return digest

@@ -58,7 +58,7 @@ def compile_for(policy: Any, state: State) -> None:
         if types in advance.overloads:
             return
         source = Path(inspect.getfile(type(policy)))
-        _jit.use_cache(advance, source)
+        _jit.use_cache(advance, source, type(policy).__module__)
         try:
             advance.compile(types)
         except numba.errors.NumbaError as error:

@@ -15,7 +15,6 @@ from caps_fast.containers import tournament
 from caps_fast.policy import TRAITS, is_gated
 
 FIRST_ROOM = 65_536  # live requests
-DOUBLED_UP_TO = 262_144  # from there on room grows by quarters: memory counts for more than copying
 
 
 class Means(NamedTuple):
@@ -73,11 +72,11 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
 
 
 def with_room(state: State, incoming: int) -> State:
-    """The same simulation with room for `incoming` more live requests."""
+    """The same simulation with room for `incoming` more live requests, and for many more: memory is taken up only where it is written to."""
     free, before = int(state.clock[0]["free"]), len(state.live)
     if free >= incoming:
         return state
-    more = max(incoming - free, before if before < DOUBLED_UP_TO else before // 4, FIRST_ROOM)
+    more = max(incoming - free, 3 * before, FIRST_ROOM)
     live = _records(before + more, arrays.LIVE)
     live[:before].view(np.uint8)[:] = state.live.view(np.uint8)  # field by field is slow
     stack = np.zeros(before + more, np.uint32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caps_fast import scenario
+from caps_fast import _jit, scenario
 from caps_fast.results import Result
 from caps_fast.simulation import Recording, simulate, simulate_group, workload_key
 from cases import POLICIES, Case, cases, play_fast
@@ -132,3 +133,24 @@ def test_control_step_is_only_when_gates_are_asked(policy: str, data: st.DataObj
     results = [play_fast(with_control_step(case, step_s)) for step_s in (12.0, 1.0, 3.0)]
     for other in results[1:]:
         assert_same_bits(results[0], other)
+
+
+@pytest.mark.parametrize(("kind", "length"), [("nbi", 0), ("nbi", 20), ("nbc", 0), ("nbc", 1000)])
+def test_damaged_code_in_the_cache_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, length: int) -> None:
+    monkeypatch.setattr(_jit, "cache_root", lambda: tmp_path)
+
+    def compiled_anew() -> bool:
+        kernel = _jit.use_cache(_jit.kernel(twice))
+        assert kernel(21.0) == 42.0
+        return sum(kernel.stats.cache_misses.values()) == 1
+
+    assert compiled_anew()
+    assert not compiled_anew()
+    (path,) = tmp_path.rglob(f"*.{kind}")
+    path.write_bytes(path.read_bytes()[:length])
+    assert compiled_anew()
+    assert not compiled_anew(), "and kept again"
+
+
+def twice(x):
+    return 2.0 * x

@@ -98,12 +98,16 @@ def test_blocks_do_not_matter(lengths: LengthModel, size: int) -> None:
     assert rows.tolist() == Histories(lengths.lag_s).rows(block).tolist()
 
 
-def test_history_is_that_of_plain_python() -> None:
+@pytest.mark.parametrize(("lag_s", "refresh_s"), [(0.0, 0.0), (60.0, 3.0)])
+def test_history_is_that_of_plain_python(lag_s: float, refresh_s: float) -> None:
     block = requests(600)
-    rows = Histories(60.0).rows(block)
+    rows = Histories(lag_s).rows(block)
     for i in range(0, 600, 37):
         now = block[i]
-        known = block[:i][block["arrival_s"][:i] <= now["arrival_s"] - 60.0]
+        until_s = now["arrival_s"] - lag_s
+        if refresh_s:
+            until_s -= until_s % refresh_s
+        known = block[:i][block["arrival_s"][:i] <= until_s]
         logs = np.log(known["output_tokens"])
         wide, narrow = known["tenant"] == now["tenant"], (known["tenant"] == now["tenant"]) & (known["task"] == now["task"])
         mean = (logs[wide].sum() + 5 * (logs.mean() if len(logs) else 0)) / (wide.sum() + 5)

@@ -82,6 +82,10 @@ def test_an_edited_policy_is_compiled_anew(tmp_path: Path) -> None:
     first = simulate(with_policy(path, HEAD + route.format(0)))
     second = simulate(with_policy(path, HEAD + route.format(2)))
     assert first.metrics["share_lp"] == second.metrics["share_bp"] == 1.0
+    path.write_text(HEAD + route.format(0))
+    again = f"from caps_fast import *; print(simulate(preset('paper').replace({{'policy.name': {str(path)!r}, 'days': 0.001}})).metrics['share_lp'])"
+    found = subprocess.run([sys.executable, "-c", again], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "1.0", "the cache of a later process knows the two apart"
 
 
 @pytest.mark.parametrize(

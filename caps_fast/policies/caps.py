@@ -48,16 +48,23 @@ class Expected(NamedTuple):
 def best_score(policy: Any, t_s: float, r: int, s: State) -> int:
     """The pool with the highest score, the lower one on ties."""
     tier = s.live[r]["tier"] if policy.tiered else 3
+    roles = s.tiers[tier]["roles"]
+    choices = 0
+    best = -1
+    for q in range(s.queues.shape[0]):
+        allowed = roles >> s.queues[q]["role"] & 1
+        choices += allowed
+        best = q if allowed else best
+    if choices == 1:
+        return best
     bins = (0, 0)
     if policy.learned.edges.shape[0] > 0:
         bins = request_bins(policy.learned, s.live[r]["input_tokens"], s.live[r]["predicted_tokens"])
-    roles = s.tiers[tier]["roles"]
-    best = -1
     best_score = -math.inf
     for q in range(s.queues.shape[0]):
         if roles >> s.queues[q]["role"] & 1:
             found = score(policy, t_s, r, tier, bins, q, s)
-            better = best < 0 or found > best_score
+            better = found > best_score
             best = q if better else best
             best_score = found if better else best_score
     return best

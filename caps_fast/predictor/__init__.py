@@ -94,7 +94,7 @@ def key_of(config: scenario.Scenario, risks: str = "") -> str:
     if risks:
         depends |= {**_service(config), "risks": risks}
     own = sorted(Path(__file__).parent.glob("*.py")) + sorted(Path(_jit.PACKAGE, "workload").glob("*.py"))
-    depends["versions"] = [_jit.source_hash(tuple(own)), version("lightgbm"), version("numpy")]
+    depends["versions"] = [_jit.source_hash(*own), version("lightgbm"), version("numpy")]
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -148,7 +148,10 @@ def _cached(key: str, make: Callable[[], Model]) -> Model:
             _talk(f"predictor: {error}; training it anew")
     if model is None:
         model = make()
-        save(model, path)
+        try:
+            save(model, path)
+        except InputError as error:
+            _talk(f"predictor: not kept, {error} (CAPS_FAST_CACHE names another)")
     return _at_hand.setdefault(key, model)
 
 

@@ -1,8 +1,8 @@
 """What the length model knows of a request: input tokens, turns, task, and what the tenant's earlier answers were like.
 
 A tenant's history is kept by task, in logarithms of output tokens, and forgets slowly: it averages over the last `WINDOW` answers or so. An
-answer enters it `lag_s` after its request arrived, when it may be taken as finished; nothing later is ever read. Young histories lean on the
-tenant's mean over all tasks, and that on everybody's.
+answer may enter it `lag_s` after its request arrived, when it may be taken as finished, and does so with all others of a twentieth of the lag;
+nothing later is ever read. Young histories lean on the tenant's mean over all tasks, and that on everybody's.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from caps_fast.workload.synthetic import TASKS
 
 LENGTH_FEATURES = ("input_tokens", "turns", "task", "history_mean", "history_sd", "history_count")
 WINDOW = 1000.0  # answers
+REFRESHES = 20  # a lag: answers come in together so often, since one by one they come at moments that no processor guesses
 LEAN = 5.0  # a young mean leans on the wider one as if that were so many answers
 
 HISTORY = np.dtype([("mean", "f8"), ("square", "f8"), ("count", "f8")], align=True)
@@ -100,14 +101,18 @@ def history_of(request: Any, known: Known) -> tuple[float, float, float]:
 @inlined
 def histories_of(block: Array, answers: Array, known: Known, first: int, rows: Array) -> None:
     """Fill `rows` (n, 3) with the histories of the requests from `first` on, in order of arrival. Their `answers`, the logarithms of the block's
-    output tokens, are noted, to be learnt `lag_s` after the arrival."""
+    output tokens, are noted, to be learnt `lag_s` after the arrival, at the next refresh."""
     pending = known.pending
+    refresh_s = known.lag_s / REFRESHES
     size = np.uint32(pending.shape[0])
     oldest = np.uint32(known.ring[0])
     waiting = known.ring[1]
     for i in range(rows.shape[0]):
         request = block[first + i]
-        while waiting > 0 and pending[oldest]["arrival_s"] <= request["arrival_s"] - known.lag_s:
+        until_s = request["arrival_s"] - known.lag_s
+        if refresh_s > 0.0:
+            until_s = min(until_s, math.floor(until_s / refresh_s) * refresh_s)
+        while waiting > 0 and pending[oldest]["arrival_s"] <= until_s:
             learn(pending[oldest], known)
             oldest = np.uint32(oldest + 1 if oldest + 1 < size else 0)
             waiting -= 1
