@@ -164,6 +164,8 @@ CLOCK = _struct(  # where the simulation stands, and what the controller saw at 
     ("last_completion_s", "f8"),
     ("preemptions", "i8"),
     ("events", "i8"),
+    ("refused", "i8"),  # 1 + seq of the first request that the policy sent nowhere or gave no key; 0 = none
+    ("refused_queue", "i8"),  # where it was sent
 )
 
 SETUP = _struct(  # what does not change in a run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 from pathlib import Path
 from threading import Lock
@@ -17,8 +18,12 @@ from caps_fast.arrays import State
 from caps_fast.engine.loop import advance
 from caps_fast.errors import InputError
 from caps_fast.policies import BUILT_IN
-from caps_fast.policy import TRAITS
+from caps_fast.policy import TRAITS, rules
 
+HINTS = {
+    "<class 'function'>": "decorate it with numba.njit",
+    "NRT required": "a rule may not make lists, dictionaries or arrays",
+}
 _compiling = Lock()
 
 
@@ -61,9 +66,38 @@ def compile_for(policy: Any, state: State) -> None:
         _jit.use_cache(advance, source, type(policy).__module__)
         try:
             advance.compile(types)
-        except numba.errors.NumbaError as error:
-            reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "unknown")
-            raise InputError(f"{source.name}: policy {type(policy).__qualname__} does not compile: {reason.strip()}") from None
+        except Exception as error:  # Numba lets pass what a rule's own names raise
+            raise InputError(f"{source.name}: policy {type(policy).__qualname__} does not compile: {_reason(policy, state) or error}") from None
+
+
+def _reason(policy: Any, state: State) -> str | None:
+    """Which of the policy's rules does not compile by itself, or returns what it should not, and why."""
+    a, whole, real = numba.typeof(policy), numba.int64, numba.float64
+    wanted = {
+        "route": ((a, real, whole, numba.typeof(state)), "the index of a queue", numba.types.Integer),
+        "order": ((a, real, whole, whole, numba.typeof(state)), "a number", numba.types.Number),
+        "gate": ((a, real, whole, numba.typeof(state)), "True or False", numba.types.Boolean),
+    }
+    for name, (arguments, expected, kind) in wanted.items():
+        rule = getattr(rules, name).of(type(policy))
+        line = rule.__code__.co_firstlineno
+        try:
+            alone: Any = _jit.inlined(_jit.bare(rule))
+            alone.compile(arguments)
+            returned = alone.nopython_signatures[0].return_type
+            if not isinstance(returned, kind):
+                return f"line {line}: {name} returns {_short(str(returned))}: expected {expected}"
+        except Exception as error:
+            said = [text.strip() for text in str(error).splitlines() if text.strip() and "nopython mode pipeline" not in text]
+            at = re.search(rf'{re.escape(Path(rule.__code__.co_filename).name)}", line (\d+)', str(error))
+            hint = next((f" ({hint})" for sign, hint in HINTS.items() if sign in said[0]), "")
+            return f"line {at[1] if at else line}: {name}: {_short(said[0])}{hint}"
+    return None
+
+
+def _short(text: str) -> str:
+    """Without the innards of the state's types, which fill pages."""
+    return re.sub(r"\b(State|array|Array|Record)\(.*", r"\1", text)
 
 
 def _built_in(name: str) -> Any:

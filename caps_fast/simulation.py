@@ -173,8 +173,20 @@ class Run:
             self.state.clock["done"] = 0
             self.state = self.state._replace(done=np.zeros(int(self.state.clock[0]["live"]) + len(self.state.block), arrays.DONE))
         advance(self.state, self.policy, until_s, draining)
+        _check_obeyed(self.config, self.state)
         if self.done is not None:
             self.done.append(self.state.done[: int(self.state.clock[0]["done"])])
+
+
+def _check_obeyed(config: scenario.Scenario, state: State) -> None:
+    """Raise InputError if a rule of the policy gave what cannot be followed."""
+    clock = state.clock[0]
+    if clock["refused"] == 0:
+        return
+    request, queue, queues = clock["refused"] - 1, clock["refused_queue"], len(state.queues)
+    if 0 <= queue < queues:
+        raise InputError(f"policy {config.policy.name}: order gave request {request} the key nan in queue {queue}: expected a number")
+    raise InputError(f"policy {config.policy.name}: route sent request {request} to queue {queue}: expected 0 to {queues - 1}")
 
 
 def _check_fits(config: scenario.Scenario, requests: Array, seq: int) -> None:

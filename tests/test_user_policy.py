@@ -96,7 +96,17 @@ def test_an_edited_policy_is_compiled_anew(tmp_path: Path) -> None:
         ("import no_such_module\n", "no_such_module"),
         (HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: float\n", "default"),
         (POOLED + "def f(policy, r):\n    return 0\n", "expected the arguments policy, t_s, r, s"),
-        (POOLED + "def f(policy, t_s, r, s):\n    return s.nothing\n", "does not compile"),
+        (POOLED + "def f(policy, t_s, r, s):\n    return s.nothing\n", "does not compile: line 8: route: Unknown attribute 'nothing' of type State"),
+        (POOLED + "def f(policy, t_s, r, s):\n    return unknown\n", "name 'unknown' is not defined"),
+        (POOLED + "def f(policy, t_s, r, s):\n    return math.pi\n", "name 'math' is not defined"),
+        (POOLED + "def f(policy, t_s, r, s):\n    return print(r)\n", "line 6: route returns none: expected the index of a queue"),
+        (POOLED + "def f(policy, t_s, r, s):\n    return [1][r]\n", "may not make lists"),
+        (POOLED + "def f(policy, t_s, r, s):\n    return P(r)\n", "route returns P"),
+        (POOLED + "def f(policy, t_s, r, s):\n    return s.queues.shape[0]\n", "route sent request 0 to queue 3: expected 0 to 2"),
+        (
+            POOLED.replace("route", "order") + "def f(policy, t_s, r, q, s):\n    return policy.a * 1e300 * 1e300 * 0.0\n",
+            "order gave request 0 the key nan",
+        ),
         (HEAD + "@policy(layout='heap')\nclass P(NamedTuple):\n    a: float = 1.0\n", "layout 'heap'"),
     ],
 )

@@ -114,8 +114,14 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
     request["level"] = (clock["g_per_kwh"] >= s.setup[0]["low_g_per_kwh"]) + (clock["g_per_kwh"] >= s.setup[0]["high_g_per_kwh"])
     s.cells[cell_of(request)]["requests"] += 1
     q = route(policy, clock["now_s"], r, s)
+    if not 0 <= q < s.queues.shape[0]:
+        _refuse(s, q)
+        q = 0
     target = s.queues[q]
     request["key"] = order(policy, clock["now_s"], r, q, s)
+    if math.isnan(request["key"]):
+        _refuse(s, q)
+        request["key"] = math.inf
     may_claim = s.setup[0]["preempts"] and request["tier"] == GOLD and target["role"] == LP and target["open"]
     may_start = alone and target["open"] and target["waiting"] == 0
     if may_claim or may_start:
@@ -129,6 +135,15 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
     request["held"] = (not target["open"]) or target["backlog"]
     queue.push(s, q, r)
     gpu.mark_dirty(s, q)
+
+
+@inlined
+def _refuse(s: State, q: int) -> None:
+    """Note that the policy's answer for the last request, bound for queue `q`, cannot be followed."""
+    clock = s.clock[0]
+    if clock["refused"] == 0:
+        clock["refused"] = clock["seq"]
+        clock["refused_queue"] = q
 
 
 @inlined
