@@ -16,6 +16,7 @@ NONE = -1
 LP, CP, BP = 0, 1, 2
 GOLD, SILVER, BRONZE = 0, 1, 2
 J_PER_KWH = 3.6e6
+SLACK = 1.0 + 1e-6  # limits count as kept to one part in a million: latencies are differences of absolute times, which are rounded
 SECONDS_PER_DAY = 86400.0
 
 

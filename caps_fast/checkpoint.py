@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from caps_fast.predictor.features import Known
 
 EVERY_S = 60.0
 MUTABLE = ("clock", "queues", "gpus", "pools", "live", "free", "finish_at", "finish_who", "tree", "room_tree", "cells", "histograms", "series")
+GROWING = ("live", "free")
 HISTORY = Known._fields[1:]  # all but the lag, which is the model's
 
 
@@ -63,24 +63,29 @@ class Keeper:
         if not self.path.exists():
             return
         try:
-            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
-                found = {name: saved[name] for name in saved.files}
-            meta = json.loads(found["meta"].tobytes())
-        except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+            self._restore(group)
+        except InputError:
+            raise
+        except Exception as error:  # reading damaged bytes may end in anything
             raise InputError(f"{self.path}: not a whole checkpoint ({type(error).__name__}); expected one written by caps-fast run") from None
-        expected = _identity(group)
-        for name, value in expected.items():
-            if meta.get(name) != value:
-                raise InputError(f"{self.path}: a checkpoint of another {name} ({meta.get(name)}); expected {value}")
+
+    def _restore(self, group: InProgress) -> None:
+        with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
+            found = {name: saved[name] for name in saved.files}
+        meta = json.loads(found["meta"].tobytes())
+        for name, value in _identity(group).items():
+            if meta[name] != value:
+                raise InputError(f"{self.path}: a checkpoint of another {name} ({meta[name]}); expected {value}")
         group.source.restore(meta["source"])
-        group.held = found["held"]
+        group.held = _like(group.held, found["held"])
         for index, run in enumerate(group.runs):
             state: State = run.state
-            run.state = state._replace(**{name: found[f"run{index}.{name}"] for name in MUTABLE})
+            run.state = state._replace(**{name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING) for name in MUTABLE})
             if run.done is not None:
-                run.done[:] = [found[f"run{index}.done"]]
+                run.done[:] = [_like(state.done, found[f"run{index}.done"])]
         for key, view in group.views.items():
-            view.histories.known = view.histories.known._replace(**{name: found[f"view.{key}.{name}"] for name in HISTORY})
+            known = view.histories.known
+            view.histories.known = known._replace(**{name: _like(getattr(known, name), found[f"view.{key}.{name}"]) for name in HISTORY})
 
     def remove(self) -> None:
         """The run is over: no checkpoint is needed."""
@@ -89,4 +94,12 @@ class Keeper:
 
 def _identity(group: InProgress) -> dict[str, Any]:
     """What a checkpoint must agree on."""
-    return {"program": f"{__version__} {_jit.source_hash()}", "scenario": [run.config.hash for run in group.runs]}
+    recording = [f"{'' if run.done is None else 'requests, '}{len(run.state.series)} samples" for run in group.runs]
+    return {"program": f"{__version__} {_jit.source_hash()}", "scenario": [run.config.hash for run in group.runs], "recording": recording}
+
+
+def _like(fresh: Array, saved: Array, whole_shape: bool = False) -> Array:
+    """The saved array, if its records, and where told its shape, are those of the fresh one. Raises ValueError."""
+    if saved.dtype != fresh.dtype or saved.ndim != fresh.ndim or (whole_shape and saved.shape != fresh.shape):
+        raise ValueError("an array of another kind")
+    return saved

@@ -7,8 +7,10 @@ import importlib.util
 import inspect
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 from typing import Any
 
 import numba
@@ -28,21 +30,42 @@ _compiling = Lock()
 
 
 def make_policy(config: scenario.Scenario) -> Any:
-    """The policy of a scenario, its fields filled from the scenario's weights and options. Raises InputError."""
+    """The policy of a scenario, its fields filled from the scenario's weights and options. Raises InputError.
+
+    A built-in policy passes over options that it has no field for: they are for another policy of the same study (`check_options`).
+    """
     chosen = config.policy
     policy = _from_file(*chosen.own) if chosen.own else _built_in(chosen.name)
     given = {"alpha": chosen.alpha, "beta": chosen.beta, "lambda_": chosen.lambda_, "risk_sharpness": chosen.risk_sharpness}
     given |= {"plan_every_s": chosen.plan_every_s, "plan_margin": chosen.plan_margin}
     if chosen.name == "caps-no-carbon":
         given["beta"] = 0.0
-    unknown = sorted(set(chosen.options) - set(policy._fields))
-    if unknown:
-        raise InputError(f"policy.options.{unknown[0]}: policy {chosen.name} has no such field; expected some of {', '.join(policy._fields)}")
-    arrays = [name for name in chosen.options if not isinstance(getattr(policy, name), int | float)]
-    if arrays:
-        raise InputError(f"policy.options.{arrays[0]}: not a number that can be set; expected some other field of policy {chosen.name}")
+    if chosen.own:
+        _check_fields(chosen.options, policy._fields)
     fields = {name: value for name, value in (given | chosen.options).items() if name in policy._fields}
-    return policy._replace(**{name: type(getattr(policy, name))(value) for name, value in fields.items()})
+    return policy._replace(**{name: _of_kind(getattr(policy, name), name, value) for name, value in fields.items()})
+
+
+def check_options(configs: Iterable[scenario.Scenario]) -> None:
+    """Raise InputError for an option that is a field of no policy among the scenarios'."""
+    configs = list(configs)
+    fields = dict.fromkeys(field for config in configs for field in make_policy(config)._fields)
+    for config in configs:
+        _check_fields(config.policy.options, fields)
+
+
+def _check_fields(options: Iterable[str], fields: Iterable[str]) -> None:
+    unknown = sorted(set(options) - set(fields))
+    if unknown:
+        raise InputError(f"policy.options.{unknown[0]}: no such field of a policy here; expected {', '.join(fields) or 'no options'}")
+
+
+def _of_kind(default: Any, name: str, value: float) -> Any:
+    """The value of an option, as its field's default is: a whole number, a float, true or false."""
+    if isinstance(default, int | float) and type(default)(value) == value:
+        return type(default)(value)
+    expected = {bool: "0 or 1", int: "a whole number", float: "a number"}.get(type(default), "another field, this one is no number")
+    raise InputError(f"policy.options.{name} {value:g}: expected {expected}")
 
 
 def layout_of(policy: Any, config: scenario.Scenario) -> str:
@@ -63,7 +86,7 @@ def compile_for(policy: Any, state: State) -> None:
         if types in advance.overloads:
             return
         source = Path(inspect.getfile(type(policy)))
-        _jit.use_cache(advance, source, type(policy).__module__)
+        _jit.use_cache(advance, source, type(policy).__name__)
         try:
             advance.compile(types)
         except Exception as error:  # Numba lets pass what a rule's own names raise
@@ -100,6 +123,19 @@ def _short(text: str) -> str:
     return re.sub(r"\b(State|array|Array|Record)\(.*", r"\1", text)
 
 
+def _digest(content: bytes, module: ModuleType) -> str:
+    """Hash of all that a user's rules are compiled from: the file, its constants, and the files of the modules that it takes names from."""
+    digest = hashlib.sha256(content)
+    for name, value in sorted(vars(module).items()):
+        if isinstance(value, bool | int | float | str | tuple) and not name.startswith("__"):
+            digest.update(f"{name}={value!r}".encode())
+        home = sys.modules.get(str(getattr(value, "__module__", None) or getattr(value, "__name__", "")))
+        path = getattr(home, "__file__", None)
+        if home is not module and path and path.endswith(".py"):
+            digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:8]
+
+
 def _built_in(name: str) -> Any:
     if name not in BUILT_IN:
         raise InputError(f"policy {name!r}: expected some of {', '.join(BUILT_IN)}, main, ablations, all, or a Python file of yours (FILE.py)")
@@ -122,7 +158,7 @@ def _from_file(path: str, name: str | None) -> Any:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             if isinstance(error, InputError):
                 raise InputError(f"{path}: {error}") from None
@@ -133,7 +169,7 @@ def _from_file(path: str, name: str | None) -> Any:
         names = ", ".join(kind.__qualname__ for kind in found) or "none"
         raise InputError(f"{path}: policy {name or 'of this file'}: expected one type declared with @policy ({path}:Type); the file declares {names}")
     kind = wanted[0]
-    kind.__name__ = f"{kind.__qualname__}_{module_name[-8:]}"  # Numba knows types by this name: an edited policy is another one
+    kind.__name__ = f"{kind.__qualname__}_{_digest(content, module)}"  # Numba knows types by this name: an edited policy is another one
     try:
         return kind()
     except TypeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,19 +15,37 @@ from caps_fast.errors import InputError
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes the place of `path` at the end, or is removed where anything fails.
+    """A file beside `path` to write to; it takes the place of `path` at the end, or is removed where anything fails. Links are followed.
 
-    Raises InputError where it cannot be written.
+    Raises InputError where it cannot be written, and at once where something else than a regular file stands there.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f"{path}: not a regular file; expected a file to write")
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else path
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield beside
-        os.replace(beside, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); expected a writable place with room") from None
+        os.replace(beside, target)
+    except Exception as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise InputError(f"{path}: cannot be written ({reason}); expected a writable place with room") from None
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str | None:
+    """What the system said against writing; None for other errors. Polars, in Rust, says it in the text of errors of several classes."""
+    if number := re.search(r"\(os error (\d+)\)", str(error)):
+        return os.strerror(int(number[1]))
+    return (error.strerror or str(error)) if isinstance(error, OSError) else None
+
+
+def is_special(path: str) -> bool:
+    """Whether something stands there that can be read once only or without end: a pipe, a device, a socket."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def read_toml(path: str | Path, expected: str) -> dict[str, Any]:

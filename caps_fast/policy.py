@@ -16,7 +16,8 @@ three functions:
 
 What is not registered falls back to: the queues in turn, arrival order, an open gate. `s` is the `arrays.State`; decisions may read all of it
 and must not write, except that a gate may set its queue's `start_s`, `start_g_per_kwh` and `next_plan_s`. The body is chosen at compile time by the
-policy's type, so a user's own policy runs as fast as ours.
+policy's type, so a user's own policy runs as fast as ours. An edit of its file, its constants or what it imports compiles it anew; a scenario's
+hash knows of the file alone.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def policy(*, layout: Layout, preempts: Callable[[Any], bool] = lambda policy: F
         raise InputError(f"@policy: layout {layout!r}: expected one of {', '.join(get_args(Layout))}")
 
     def declare(policy_type: type[Kind]) -> type[Kind]:
+        if not hasattr(policy_type, "_fields"):
+            raise InputError(f"@policy: {policy_type.__name__} is no NamedTuple: expected class {policy_type.__name__}(NamedTuple)")
         TRAITS[policy_type] = Traits(layout, preempts)
         return policy_type
 

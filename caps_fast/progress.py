@@ -8,6 +8,7 @@ from typing import TextIO
 
 LIVE_S = 0.2
 SPARSE_S = 30.0
+TOLD_SHARE = 0.05  # until so much is done, or a run, the time left is not told: compiling and learning would be taken for slow work
 
 
 class Progress:
@@ -23,6 +24,7 @@ class Progress:
         self.runs_skipped, self.requests_skipped = 0, 0.0
         self.failed = 0
         self._stream = stream or sys.stderr
+        self._lead_s = 0.0  # compiling and learning, before the first requests
         self._live = self._stream.isatty()
         self._start_s = self._told_s = time.monotonic()
         if self._live:
@@ -30,6 +32,8 @@ class Progress:
 
     def add(self, runs: int, requests: float, failed: int = 0) -> None:
         """So many more are done, so many of them failed."""
+        if not runs and not self.requests_done:
+            self._lead_s = time.monotonic() - self._start_s
         self.runs_done += runs
         self.requests_done += requests
         self.failed += failed
@@ -66,7 +70,8 @@ class Progress:
             parts.append(f"{self.runs_skipped:,} were there")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
-        left = f"{duration(elapsed_s * (1 - share) / share)} left" if 0 < share < 1 else ""
+        told = 0 < share < 1 and (self.runs_done or share >= TOLD_SHARE)
+        left = f"{duration(max(elapsed_s - self._lead_s, 0.0) * (1 - share) / share)} left" if told else ""
         parts.append(left or duration(elapsed_s))
         return f"{min(share, 1):4.0%}  " + "; ".join(parts)
 

@@ -11,6 +11,7 @@ import numpy as np
 from caps_fast import __version__, arrays, scenario
 from caps_fast.arrays import J_PER_KWH, Array, State
 from caps_fast.carbon.monitor import Monitor
+from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -85,7 +86,15 @@ class Result:
         return parameters(self.scenario) | self.metrics
 
     def quantile(self, latency: str, q: float, tier: str | None = None) -> float:
-        """Quantile of a latency (`ttft`, `ttft_after_release`, `tpot`, `e2e`) in seconds, to 0.4 %; nan if nothing finished."""
+        """Quantile of a latency (`ttft`, `ttft_after_release`, `tpot`, `e2e`) in seconds, to 0.4 %; nan if nothing finished.
+
+        Raises InputError for another latency or tier, and for `q` outside 0..1.
+        """
+        for value, known in ((latency, arrays.HISTOGRAMS), (tier, (None, *scenario.TIERS))):
+            if value not in known:
+                raise InputError(f"quantile of {value!r}: expected one of {', '.join(map(str, known))}")
+        if not 0.0 <= q <= 1.0:
+            raise InputError(f"quantile {q:g}: expected 0..1")
         counts = self.histograms[:, arrays.HISTOGRAMS.index(latency)]
         counts = counts.sum(axis=0) if tier is None else counts[scenario.TIERS.index(tier)]
         return histogram_quantile(counts, q)
@@ -133,11 +142,11 @@ class Result:
         table = {"request": rows["seq"]} | {name: rows[name] for name in names}
         table["tier"] = np.array(scenario.TIERS)[rows["tier"]]
         table["category"] = np.array(scenario.CATEGORIES)[rows["category"]]
-        table["pool"] = np.array([*self.scenario.cluster.pool_roles, None])[rows["pool"]]
+        table["pool"] = np.array(self.scenario.cluster.pool_roles)[rows["pool"]]
         times = {name: rows[name] for name in ("released_s", "admitted_s", "first_token_s", "finished_s")}
         outcome = {"met_slo": rows["met"].astype(bool), "energy_j": rows["energy_j"], "carbon_g": rows["carbon_g"]}
         frame = pl.DataFrame(table | times | outcome, nan_to_null=True)
-        return frame.with_columns(gpu=pl.when(pl.col("gpu") >= 0).then("gpu"), pool=pl.col("pool").cast(pl.String))
+        return frame.with_columns(pl.when(pl.col("gpu") >= 0).then(name).alias(name) for name in ("pool", "gpu"))
 
 
 def parameters(config: scenario.Scenario) -> dict[str, Any]:

@@ -29,6 +29,7 @@ CATEGORIES = ("short", "long", "agentic")
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Limit = Positive | None  # None = no such limit
 
@@ -211,7 +212,7 @@ class PolicyChoice(Section):
     risk_sharpness: Positive = Field(4.0, description="k of the closed-form V")
     plan_every_s: Positive = Field(300.0, description="BP's gate plans at most this often")
     plan_margin: Positive = Field(1.5, description="BP: backlog drain time is multiplied by this")
-    options: dict[str, float] = Field(default_factory=dict, description="fields of a user's own policy")
+    options: dict[str, Finite] = Field(default_factory=dict, description="fields of your own policy; other policies pass over them")
 
     @property
     def own(self) -> tuple[str, str | None] | None:
@@ -263,7 +264,9 @@ class Scenario(Section):
         return self.days * 86400.0
 
     def replace(self, changes: Mapping[str, Any]) -> Scenario:
-        """A scenario with dotted fields changed, e.g. `{"workload.rate_rps": 4, "policy.lambda": 1}`; validated anew."""
+        """A scenario with dotted fields changed, e.g. `{"workload.rate_rps": 4, "policy.lambda": 1}`; validated anew. Raises InputError."""
+        if changes.get("preset", self.preset) != self.preset:
+            raise InputError(f"preset {changes['preset']!r}: a scenario made from {self.preset!r}, whose values it holds, cannot start from another")
         data = self.model_dump(mode="json")
         if self.gpu.profile:
             filled = _profile(data)

@@ -172,7 +172,10 @@ class Run:
         if self.done is not None:
             self.state.clock["done"] = 0
             self.state = self.state._replace(done=np.zeros(int(self.state.clock[0]["live"]) + len(self.state.block), arrays.DONE))
-        advance(self.state, self.policy, until_s, draining)
+        try:
+            advance(self.state, self.policy, until_s, draining)
+        except Exception as error:
+            raise InputError(f"policy {self.config.policy.name}: a rule raised {type(error).__name__}: {error}") from None
         _check_obeyed(self.config, self.state)
         if self.done is not None:
             self.done.append(self.state.done[: int(self.state.clock[0]["done"])])

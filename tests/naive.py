@@ -109,6 +109,8 @@ def in_force(samples: Sequence[tuple[float, T]], t: float, default: T) -> T:
     return found[-1] if found else samples[0][1] if samples else default
 
 
+KEPT_TO = 1.000001  # section 6
+
 # ---------------------------------------------------------------- the engine
 
 
@@ -296,10 +298,10 @@ class Engine:
         tier, request, record = self.setup.tiers[job.request.tier], job.request, job.record
         tpot = (record.finished_s - record.first_token_s) / (request.output_tokens - 1) if request.output_tokens > 1 else 0.0
         return (
-            record.first_token_s - request.arrival_s <= tier.ttft_s
-            and tpot <= tier.tpot_s
-            and record.finished_s - request.arrival_s <= tier.e2e_s
-            and record.first_token_s - record.released_s <= tier.ttft_after_release_s
+            record.first_token_s - request.arrival_s <= tier.ttft_s * KEPT_TO
+            and tpot <= tier.tpot_s * KEPT_TO
+            and record.finished_s - request.arrival_s <= tier.e2e_s * KEPT_TO
+            and record.first_token_s - record.released_s <= tier.ttft_after_release_s * KEPT_TO
         )
 
     # ------------------------------------------------ energy and carbon (section 3)

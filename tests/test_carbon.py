@@ -182,37 +182,6 @@ def test_compressed_files_read_alike_and_cut_ones_are_refused(tmp_path: Path) ->
             read_carbon(write(tmp_path, packed[:-9]))
 
 
-BAD = {
-    "": "empty; expected carbon data",
-    "time,value\n": "no rows after the header",
-    "a,b\n1,2\n": "no time column among a, b",
-    "time,a\n2024-01-01,2\n": "no value column among time, a",
-    "time,value\n2024-01-01,2\n2024-01-02\n": "row 3 has 1 cells; expected 2",
-    "time,value,value\n2024-01-01,2,2\n": "column 'value' appears twice",
-    "time,value\n2024-01-01,nan\n": "row 2, value: 'nan'; expected a finite number",
-    "time,value\n2024-01-01,1\n2024-01-02,-3\n": "row 3, value: '-3'; expected a number of at least 0",
-    "time,value\n2024-01-01,ten\n": "row 2, value: 'ten'; expected a number",
-    "time,value\n2024-01-01,1e300\n": "expected at most 5000 g/kWh",
-    "time,value\n12,2024-01-01\n": "row 2, time: '12'; expected a time",
-    "time,value\n2024-13-01,5\n": "row 2, time: '2024-13-01'; expected a time",
-    "time,value\n2024-01-01,1\ntime,value\n": "row 3, time: 'time'; expected a time",
-    "time,value\n2024-01-01,1\n2024-01-02,1\n2024-01-01,2\n": "row 4: time 2024-01-01 00:00:00 UTC was in row 2 already",
-    "time,value\n2024-01-01,\n": "every value is missing",
-    '{"zone": "DE", "history": [{"datetime"': "not JSON or cut off",
-    '{"some": 1}': "JSON of no known carbon format",
-    '{"zone": "DE", "history": [{"datetime": "2024-01-01T00:00Z", "carbonIntensity": true}]}': "row 1, value: 'True'; expected a number",
-    '{"zone": "DE", "history": [{"carbonIntensity": 2}]}': "row 1, time: None; expected a time",
-}
-
-
-@pytest.mark.parametrize(("text", "message"), BAD.items())
-def test_bad_files_are_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(InputError) as caught:
-        read_carbon(write(tmp_path, text), unit="g/kWh" if text[:1] != "{" else None)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 TIMES, VALUES = ("time", "Datetime", "valid_at"), ("direct)", "g_per_kwh", "forecasted")
 WHOLE = {"maps": MAPS, "plain": PLAIN.replace("carbon_intensity", "g_per_kwh"), "common": COMMON, "carboncast": carboncast(2, 30)}
 WHOLE |= {name: json.dumps(data) for name, data in (("history", history()), ("forecast", FORECAST), ("watttime", WATTTIME), ("uk", UK))}

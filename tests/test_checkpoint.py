@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from caps_fast import checkpoint
 from caps_fast.errors import InputError
@@ -75,3 +78,42 @@ def test_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         checkpoint.Keeper(tmp_path / "file" / "run.npz").save(Group(scenarios()))
+
+
+def test_checkpoint_of_another_recording(tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+    checkpoint.Keeper(path).save(Group(scenarios(), Recording()))
+    with pytest.raises(InputError, match=r"another recording \(.*0 samples.*expected .*requests, 73 samples"):
+        checkpoint.Keeper(path).restore(Group(scenarios(), RECORD))
+
+
+@pytest.mark.parametrize("name", ["run0.gpus", "run1.clock", "run2.tree", "held", "meta"])
+@pytest.mark.parametrize("damage", ["gone", "short", "kind"])
+def test_checkpoint_whose_arrays_do_not_fit(tmp_path: Path, name: str, damage: str) -> None:
+    path = tmp_path / "run.npz"
+    checkpoint.Keeper(path).save(Group(scenarios(), Recording()))
+    with np.load(path) as saved:
+        found = {each: saved[each] for each in saved.files}
+    if damage == "gone":
+        del found[name]
+    else:
+        found[name] = found[name][:-1] if damage == "short" else found[name].view(np.uint8).reshape(-1).astype(float)
+    with path.open("wb") as stream:
+        np.savez(stream, **found)
+    if name == "held" and damage == "short":
+        checkpoint.Keeper(path).restore(Group(scenarios(), Recording()))  # any number of requests may be held
+    else:
+        with pytest.raises(InputError, match="not a whole checkpoint"):
+            checkpoint.Keeper(path).restore(Group(scenarios(), Recording()))
+
+
+@settings(max_examples=25)
+@given(at=st.floats(0, 1), mask=st.integers(1, 255))
+def test_a_flipped_byte_is_told_or_harmless(tmp_path_factory: pytest.TempPathFactory, at: float, mask: int) -> None:
+    path = tmp_path_factory.mktemp("flip") / "run.npz"
+    checkpoint.Keeper(path).save(Group(scenarios()[:1], Recording()))
+    raw = bytearray(path.read_bytes())
+    raw[min(int(at * len(raw)), len(raw) - 1)] ^= mask
+    path.write_bytes(raw)
+    with suppress(InputError):
+        checkpoint.Keeper(path).restore(Group(scenarios()[:1], Recording()))

@@ -270,3 +270,19 @@ def test_forecast_error_command_prints_ours_beside_the_published(tmp_path: Path)
     assert {row["forecaster"] for row in told["measured"]} == {*NAMES, "file"}
     short = CliRunner().invoke(app, ["forecast-error", str(file), "--history-days", "400"])
     assert isinstance(short.exception, InputError)
+
+
+@given(
+    st.lists(st.floats(0.1, 900), min_size=1, max_size=20),
+    st.sampled_from([420.0, 1800.0, 3600.0, 4711.7]),
+    st.lists(st.tuples(st.floats(0, 1e5), st.floats(1.0, 1e4)), min_size=1, max_size=20),
+)
+def test_means_lie_within_their_samples_to_the_last_bit(values: list[float], step_s: float, spans: list[tuple[float, float]]) -> None:
+    times_s = np.arange(len(values)) * step_s
+    trace = CarbonTrace(times_s, np.array(values), "average", "lifecycle", "test", "test")
+    start_s, length_s = np.array(spans).T
+    means = trace.mean(start_s, start_s + length_s)
+    np.testing.assert_allclose(means, trace.integral(start_s, start_s + length_s) / length_s, rtol=1e-9)
+    for mean, begin_s, end_s in zip(means, start_s, start_s + length_s, strict=True):
+        inside = trace.g_per_kwh[(times_s < end_s) & (np.append(times_s[1:], np.inf) > begin_s)]
+        assert inside.min() <= mean <= inside.max()

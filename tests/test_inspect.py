@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from caps_fast import cli
 from caps_fast.cli.inspect import parse_columns, register
 from caps_fast.errors import InputError
+from caps_fast.files import whole
 from caps_fast.traces import read_requests
 from caps_fast.traces.describe import describe, rate_over_time
 
@@ -149,6 +151,30 @@ def test_refusals(tmp_path, content, options, wanted):
         run(tmp_path / "f.csv", *options)
     assert wanted in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_picture_goes_to_a_regular_file_or_where_a_link_leads(tmp_path):
+    trace, picture = write_trace(tmp_path), tmp_path / "picture.png"
+    picture.symlink_to(tmp_path / "real.png")
+    run(trace, "--picture", picture)
+    assert picture.is_symlink()
+    assert (tmp_path / "real.png").read_bytes().startswith(b"\x89PNG")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png: not a regular file; expected a file to write"):
+        run(trace, "--picture", tmp_path / "pipe.png")
+    assert (tmp_path / "pipe.png").is_fifo()
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_folder_is_no_file_to_write(path):
+    with pytest.raises(InputError, match="not a regular file; expected a file to write"), whole(Path(path)):
+        raise AssertionError
+
+
+def test_a_full_disk_is_told_alike_whoever_finds_it(tmp_path):
+    for error in (OSError(28, os.strerror(28)), pl.exceptions.ComputeError("No space left on device (os error 28)")):
+        with pytest.raises(InputError, match=r"f\.parquet: cannot be written \(No space left on device\); expected"), whole(tmp_path / "f.parquet"):
+            raise error
 
 
 def test_the_program_exits_with_2_and_one_line(tmp_path, monkeypatch, capsys):

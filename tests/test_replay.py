@@ -51,6 +51,15 @@ def test_re_rated(trace: Path) -> None:
     assert len(rows) == 2400
 
 
+def test_one_moment_is_no_rate_to_loop_at(tmp_path: Path) -> None:
+    path = tmp_path / "burst.csv"
+    path.write_text("arrival_s,input_tokens,output_tokens\n5.0,10,1\n5.0,20,2\n")
+    with pytest.raises(InputError, match=r"burst\.csv: its requests all arrive at one time.*--rate"):
+        workload_of(replay(path))
+    assert len(requests(replay(path, workload__trace_fit="once"))) == 2
+    assert len(requests(replay(path, workload__rate_rps=0.5))) == 600
+
+
 def test_stretched_over_the_horizon(trace: Path) -> None:
     rows = requests(replay(trace, workload__trace_fit="stretch"))
     assert len(rows) == 100

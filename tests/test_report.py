@@ -23,10 +23,11 @@ from caps_fast.errors import InputError
 from caps_fast.policies import MAIN
 from caps_fast.report import figures, rate_curves
 from caps_fast.report.folder import read_folder
-from caps_fast.report.rates import plain, rate_figure
+from caps_fast.report.rates import rate_figure
 from caps_fast.report.style import COLOURS, colour_of
 from caps_fast.report.tables import quantity
-from caps_fast.report.write import all_figures, at_one_rate, write_report
+from caps_fast.report.write import all_figures, write_report
+from caps_fast.sweep.alike import alike, alike_at_one_rate, choices
 
 HOSTILE = "</script><script id=injected>document.title='injected'</script>\"><img src=x onerror=\"document.title='injected'\">$\\frac{1}{"
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
@@ -140,13 +141,40 @@ def test_pictures_that_cannot_be_are_refused(tmp_path: Path) -> None:
 def test_like_is_compared_with_like() -> None:
     main = runs_of()
     other = runs_of(rates=(10.0,)).with_columns(pl.lit("6/10/8").alias("split"), pl.col("slo_attainment") * 0)
-    assert plain(pl.concat([other, main])).sort("policy", "rate_rps", "seed").equals(main.sort("policy", "rate_rps", "seed"))
+    assert alike(pl.concat([other, main])).runs.sort("policy", "rate_rps", "seed").equals(main.sort("policy", "rate_rps", "seed"))
     longer = runs_of((*MAIN, "caps-no-carbon"), rates=(10.0,)).with_columns(pl.lit(7.0).alias("days"))
-    assert at_one_rate(pl.concat([main, longer]))["days"].unique().to_list() == [7.0]
+    assert alike_at_one_rate(pl.concat([main, longer])).runs["days"].unique().to_list() == [7.0]
+
+
+def test_a_report_shows_one_setting_and_says_which(tmp_path: Path) -> None:
+    """In the table, the charts and the figures alike: the preset's among values with as many runs, else the first in order."""
+    shade = pl.col("slo_attainment")
+    several = [
+        runs_of().with_columns(pl.lit(beta).alias("beta"), pl.lit(batch).alias("cluster.max_batch"), shade - beta / 10 - batch / 100)
+        for beta in (0.0, 0.5, 1.0)
+        for batch in (7, 6)
+    ]
+    for order in (several, several[::-1]):
+        runs = pl.concat(order)
+        shown = runs.filter(pl.col("beta") == 0.5, pl.col("cluster.max_batch") == 6)
+        found = alike(runs)
+        assert found.runs.equals(shown)
+        assert found.choice == "beta 0.5 (of 0, 0.5, 1), cluster.max_batch 6 (of 6, 7)"
+        assert alike_at_one_rate(runs).runs.equals(shown.filter(pl.col("rate_rps") == 10))
+        runs.write_parquet(tmp_path / "runs.parquet")
+        page = write_report(tmp_path)[-1].read_text(encoding="utf-8")
+        assert page.count(f"one value is shown: {found.choice}.") == 2
+        assert page.count(f"preset paper, {found.choice}") == 4
+        caps = shown.filter(pl.col("policy") == "caps", pl.col("rate_rps") == 10)["slo_attainment"].mean()
+        assert f'<td class="n">{caps:.4g}</td>' in page
+        assert f'"slo_attainment":{caps:.7g}' in page
+        assert lines_of(rate_figure(runs), 0)["CAPS"][1][1] == pytest.approx(caps)
+    both = pl.concat([runs, runs_of(preset="measured").with_columns(beta=0.5, **{"cluster.max_batch": pl.lit(64, pl.Int32)})])
+    assert choices(both) == f"{found.choice}, preset paper"
 
 
 def test_the_plane_has_a_point_a_policy() -> None:
-    runs = at_one_rate(runs_of())
+    runs = alike_at_one_rate(runs_of()).runs
     points = figures.plane(runs).axes[0].containers
     assert [point.get_label() for point in points] == ["Round Robin", "EDF", "SLO-Aware", "Carbon-Aware", "CAPS"]
     for policy, point in zip(MAIN, points, strict=True):
@@ -207,6 +235,11 @@ def test_a_plain_sweep_gets_curves_and_a_page(tmp_path: Path) -> None:
     page = written[-1].read_text(encoding="utf-8")
     assert "What the paper says" not in page
     assert "workload.trace" in page
+
+
+def test_runs_whose_trace_sets_the_rate_get_a_page_too(tmp_path: Path) -> None:
+    runs_of(rates=(4.0,)).with_columns(rate_rps=pl.lit(None, pl.Float64)).write_parquet(tmp_path / "runs.parquet")
+    assert [path.name for path in write_report(tmp_path)] == ["plane-paper.png", "plane-paper.svg", "report.html"]
 
 
 def test_a_folder_of_parts_will_do(tmp_path: Path) -> None:

@@ -111,6 +111,32 @@ def test_runs_are_paired_with_the_same_requests_and_settings() -> None:
     assert compare(splits, "8/8/8", [SLO], factor="split")["split"].to_list() == ["6/10/8"]
 
 
+def test_what_changes_with_the_factor_is_no_part_of_the_match() -> None:
+    tiers = [("tight", 0.3, 0.05), ("loose", 1.0, 0.1)]
+    rows = [
+        {"policy": name, "seed": seed, "slo": label, "slo.gold.ttft_s": ttft_s, "slo.gold.tpot_s": tpot_s, SLO: ttft_s / 2 + seed}
+        for label, ttft_s, tpot_s in tiers
+        for name in ("edf", "caps")
+        for seed in (0, 1)
+    ]
+    for factor, baseline in (("slo", "tight"), ("slo.gold.ttft_s", "0.3")):
+        found = compare(results(rows), baseline, [SLO], factor)
+        assert found.select("policy", "pairs", "difference").rows() == [("edf", 2, pytest.approx(0.35)), ("caps", 2, pytest.approx(0.35))]
+    presets = results([{"preset": name, "gpu.idle_w": watts, SLO: watts} for name, watts in (("paper", 100.0), ("measured", 63.0))])
+    assert compare(presets, "paper", [SLO], "preset")["difference"].to_list() == [-37.0]
+    with pytest.raises(InputError, match="the same seed, rate_rps"):
+        compare(results([{"policy": "edf", "rate_rps": 4.0, SLO: 1.0}, {"policy": "caps", "rate_rps": 8.0, SLO: 1.0}]), "edf", [SLO])
+
+
+def test_numbers_are_compared_as_numbers() -> None:
+    runs = results([{"beta": beta, "cluster.max_batch": 5, SLO: beta} for beta in (0.0, 0.5, 1.0)])
+    for baseline in ("0", "0.0", "0e0"):
+        assert compare(runs, baseline, [SLO], "beta")["difference"].to_list() == [0.5, 1.0]
+        assert where(runs, [f"beta={baseline}", "cluster.max_batch=5.0"]).height == 1
+    with pytest.raises(InputError, match="baseline 'x': expected numbers; there are 0, "):
+        compare(runs, "x", [SLO], "beta")
+
+
 @pytest.mark.parametrize(
     ("baseline", "factor", "told"), [("nope", "policy", "there are"), ("edf", "nope", "column"), ("caps", "split", "two values")]
 )
@@ -128,7 +154,7 @@ def test_conditions() -> None:
     runs = results([{"policy": name, "rate_rps": rate, SLO: 1.0} for name in ("edf", "caps") for rate in (4.0, 10.0)])
     assert where(runs, ["rate_rps=10", "policy=caps,slo-aware"]).height == 1
     for condition, told in (
-        ("rate_rps=99", "there are 4.0, 10.0"),
+        ("rate_rps=99", "there are 4, 10"),
         ("rate_rps", "column=value"),
         ("nope=1", "column 'nope'"),
         ("rate_rps=x", "numbers"),
@@ -294,6 +320,9 @@ def test_results_of_something_else_are_refused(tmp_path: Path) -> None:
     pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "y.parquet")
     with pytest.raises(InputError, match="expected results of a sweep"):
         read(tmp_path / "y.parquet")
+    results([{SLO: 1.0}]).with_columns(policy=pl.lit(1)).write_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(InputError, match=r"runs\.parquet: column policy is Int32, not String"):
+        read(tmp_path)
 
 
 def test_help_loads_nothing_slow() -> None:

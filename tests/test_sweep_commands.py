@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from caps_fast import cli
+from caps_fast.policies import MAIN
+from caps_fast.results import parameters
+from caps_fast.scenario import preset
 from caps_fast.sweep import sweep
+from caps_fast.sweep.rows import fields, metric_names, table
 from tiny_sweeps import SERIAL, content, grid, plan_of
 
 
@@ -49,6 +54,29 @@ def test_grid_prints_a_summary_at_one_rate(undisturbed: Path, tmp_path: Path, ru
     assert json.loads(out)["runs"] == 12
     code, out, _ = run("sweep", str(Path(__file__).parent.parent / "sweeps/paper.toml"), "--dry-run")
     assert out.startswith("375 runs, 2.04 billion requests")
+
+
+def test_an_earlier_picture_goes_where_there_are_no_curves(tmp_path: Path, run: Any) -> None:
+    options = ("grid", *grid(tmp_path, "--jobs", "1", "--beta", "0,1,0.5")[4:])
+    _, _, err = run(*options)
+    assert f"drew {tmp_path}/rates.png: beta 0.5 (of 0, 0.5, 1)" in err
+    run(*options, "--rates", "4")
+    assert not (tmp_path / "rates.png").exists()
+
+
+def test_the_papers_figures_stand_beside_runs_of_its_set_up_only(capsys: pytest.CaptureFixture[str]) -> None:
+    from caps_fast.cli.sweep import _tell_results  # noqa: PLC0415
+
+    base = preset("paper").replace({"days": 0.5, "policy.beta": 1})
+    rows = [
+        parameters(base.replace({"policy.name": name})) | fields(base) | dict.fromkeys(metric_names(), 1.0) | {"input_hashes": "{}"} for name in MAIN
+    ]
+    runs = table(rows)
+    _tell_results(runs, as_json=False)
+    assert "0.5 days at 10 req/s; ours, then the paper's" in capsys.readouterr().out
+    for other in ({"cluster.max_batch": 4}, {"carbon.file": "mine.csv"}, {"slo.gold.ttft_s": 3.0}, {"preset": "mine"}):
+        _tell_results(runs.with_columns(**{name: pl.lit(value) for name, value in other.items()}), as_json=False)
+        assert "the paper's" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

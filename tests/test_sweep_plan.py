@@ -168,8 +168,9 @@ def test_zips_and_named_settings() -> None:
     assert (tiers.labels, tiers.at(1)) == (("tight", "loose"), {"slo.gold.ttft_s": 1.0})
     with pytest.raises(InputError, match="as in the first"):
         named("slo", {"tight": {"slo.gold.ttft_s": 0.3}, "loose": {"slo.silver.ttft_s": 1.0}}, "x")
-    with pytest.raises(InputError, match="column of the results"):
-        named("policy", {"a": {"beta": 1}}, "x")
+    for taken in ("policy", "slo_attainment", "requests", "seeds", "slo.gold.ttft_s", "input_hashes"):
+        with pytest.raises(InputError, match="column of the results"):
+            named(taken, {"a": {"beta": 1}}, "x")
     assert flatten({"a": {"b": {"c": 1}}, "d.e": 2}) == {"a.b.c": 1, "d.e": 2}
 
 

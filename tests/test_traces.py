@@ -62,6 +62,13 @@ def test_compressed_files_are_told_by_their_content(tmp_path, name, pack):
     assert_sample(read_text(tmp_path, pack(SAMPLES[name]().encode())))
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_byte_order_mark_is_left_out(tmp_path, name, pack):
+    assert_sample(read_text(tmp_path, pack(b"\xef\xbb\xbf" + SAMPLES[name]().encode())))
+    assert recognise(tmp_path / "trace.dat") == name.strip()
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_any_container_holds_any_format(tmp_path, name):
     first = read_text(tmp_path, SAMPLES[name]())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 
 import polars as pl
@@ -69,7 +70,10 @@ HEADER = "arrival_s,input_tokens,output_tokens\n"
         ('{"timestamp": 0, "input_length": 1, "output_length": 2}\n{"timestamp": 1, "input_len', "row 2: "),
         ('{"timestamp": 0, "input_length": 1, "output_length": 2}\n{"timestamp": 1, "input_length": 1}\n', "row 2: output_length is missing"),
         ('{"timestamp": 0, "input_length": [1], "output_length": 2}\n', "row 1: input_length '[1]'"),
-        ('{"timestamp": NaN, "input_length": 1, "output_length": 2}\n', "row 1: "),
+        ('{"timestamp": NaN, "input_length": 1, "output_length": 2}\n', "row 1: number 'NaN': expected a finite one"),
+        ('{"timestamp": 0, "input_length": 1, "output_length": 2}\n{"timestamp": 1e400}\n', "row 2: number '1e400': expected a finite one"),
+        (HEADER.replace("\n", ",Output_Tokens \n") + "0,1,1,1\n", "columns 'output_tokens' and 'Output_Tokens ' differ in case or blanks only"),
+        (HEADER.replace("\n", ",Tenant,TENANT\n") + "0,1,1,a,b\n", "columns 'Tenant' and 'TENANT' differ in case or blanks only"),
     ],
 )
 def test_a_refusal_names_row_column_value_and_expectation(tmp_path, text, wanted):
@@ -112,6 +116,20 @@ def test_parquet_of_a_wrong_type_is_refused(tmp_path):
     pl.DataFrame({"arrival_s": [0.0], "input_tokens": [True], "output_tokens": [1]}).write_parquet(tmp_path / "t.parquet")
     with pytest.raises(InputError, match="column input_tokens is of type Boolean: expected a whole number"):
         read_requests(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("column", ["arrival_s", "input_tokens", "tenant", "tier"])
+def test_parquet_with_a_list_column_is_refused_by_its_name(tmp_path, column):
+    frame = pl.DataFrame({"arrival_s": [0.0], "input_tokens": [1], "output_tokens": [1]})
+    frame.with_columns(pl.Series(column, [[1]])).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=re.escape(f"column {column} is of type List(Int64): expected")):
+        read_requests(tmp_path / "t.parquet")
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: not a regular file: expected a request trace"):
+        read_requests(tmp_path / "pipe")
 
 
 # --- mangled files: a clear line or a right answer --------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caps_fast.choose import make_policy
+from caps_fast.choose import check_options, make_policy
 from caps_fast.errors import InputError
 from caps_fast.scenario import preset
 from caps_fast.simulation import Recording, simulate, simulate_group
@@ -67,8 +67,12 @@ def test_a_file_with_two_policies_wants_a_type(tmp_path: Path) -> None:
 
 
 def test_beside_built_in_policies_in_one_run(tmp_path: Path) -> None:
-    config = with_policy(tmp_path / "mine.py", readme_code("python"))
-    rows = [result.row() for result in simulate_group([config, config.replace({"policy.name": "edf"})])]
+    config = with_policy(tmp_path / "mine.py", readme_code("python"), patience_s=10.0)
+    edf = config.replace({"policy.name": "edf"})
+    check_options([edf, config])
+    with pytest.raises(InputError, match=r"policy\.options\.patience_s: no such field"):
+        check_options([edf])
+    rows = [result.row() for result in simulate_group([config, edf])]
     assert [row["policy"] for row in rows] == [str(tmp_path / "mine.py"), "edf"]
     assert rows[0]["requests"] == rows[1]["requests"]
     assert rows[0]["ttft_p50_s"] != rows[1]["ttft_p50_s"]
@@ -95,6 +99,9 @@ def test_an_edited_policy_is_compiled_anew(tmp_path: Path) -> None:
         ("def broken(:\n", "SyntaxError"),
         ("import no_such_module\n", "no_such_module"),
         (HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: float\n", "default"),
+        (HEAD + "@policy(layout='pools')\nclass P:\n    a: float = 1.0\n", "P is no NamedTuple"),
+        ("raise SystemExit(3)\n", "SystemExit while loading the policy"),
+        (POOLED + "def f(policy, t_s, r, s):\n    if r >= 0:\n        raise ValueError('mine')\n    return 0\n", "a rule raised ValueError: mine"),
         (POOLED + "def f(policy, r):\n    return 0\n", "expected the arguments policy, t_s, r, s"),
         (POOLED + "def f(policy, t_s, r, s):\n    return s.nothing\n", "does not compile: line 8: route: Unknown attribute 'nothing' of type State"),
         (POOLED + "def f(policy, t_s, r, s):\n    return unknown\n", "name 'unknown' is not defined"),
@@ -116,6 +123,32 @@ def test_broken_policies(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("value", "message"), [(2.5, "expected a whole number"), (float("nan"), "finite"), (1e400, "finite")])
+def test_options_that_do_not_fit(tmp_path: Path, value: float, message: str) -> None:
+    whole = HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: int = 1\n"
+    with pytest.raises(InputError, match=message):
+        make_policy(with_policy(tmp_path / "mine.py", whole, a=value))
+    assert make_policy(with_policy(tmp_path / "mine.py", whole, a=2.0)).a == 2
+
+
+def test_constants_and_imports_are_part_of_what_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    helper = tmp_path / "some_helper.py"
+    text = (
+        "import os\nimport some_helper\nK = int(os.environ['K_OF_MINE'])\n" + HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: int = 1\n"
+    )
+
+    def name(k: str, helps: str) -> str:
+        monkeypatch.setenv("K_OF_MINE", k)
+        helper.write_text(helps)
+        for module in [name for name in sys.modules if name.startswith("caps_fast_policy_")]:
+            monkeypatch.delitem(sys.modules, module)
+        return type(make_policy(with_policy(tmp_path / "mine.py", text))).__name__
+
+    assert name("1", "x = 1\n") == name("1", "x = 1\n")
+    assert len({name("1", "x = 1\n"), name("2", "x = 1\n"), name("2", "x = 2\n")}) == 3
+
+
 def test_unknown_option(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such field"):
         simulate(with_policy(tmp_path / "mine.py", readme_code("python"), nonsense=1.0))
@@ -124,3 +157,9 @@ def test_unknown_option(tmp_path: Path) -> None:
 def test_missing_file() -> None:
     with pytest.raises(InputError, match="cannot be read"):
         simulate(preset("paper").replace({"policy.name": "nowhere.py"}))
+
+
+def test_a_scenario_cannot_change_its_preset() -> None:
+    assert preset("paper").replace({"preset": "paper"}) == preset("paper")
+    with pytest.raises(InputError, match="preset 'measured': a scenario made from 'paper'"):
+        preset("paper").replace({"preset": "measured"})

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from caps_fast.errors import InputError
+from caps_fast.files import is_special
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -19,33 +18,19 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 def read_bytes(path: str) -> bytes:
     """A file's content, decompressed where it is gzip or Zstandard (told from its first bytes). Raises InputError where it cannot be read."""
+    if is_special(path):
+        raise InputError(f"{path}: not a regular file; expected a carbon file")
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a carbon file") from None
-    try:
-        if raw.startswith(GZIP_MAGIC):
-            return gzip.decompress(raw)
-        if raw.startswith(ZSTD_MAGIC):
-            return _zstd(raw, path)
-    except (OSError, EOFError, zlib.error):
-        raise InputError(f"{path}: damaged or cut off; expected a whole gzip file") from None
-    return raw
+    if not raw.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
+        return raw
+    from caps_fast.traces.opening import unpack  # noqa: PLC0415 (needed for compressed files alone)
 
-
-def _zstd(raw: bytes, path: str) -> bytes:
-    try:
-        import zstandard  # noqa: PLC0415 (needed for .zst files alone)
-    except ImportError:
-        raise InputError(f"{path}: compressed with Zstandard; expected the package zstandard to be installed") from None
-    reader = zstandard.ZstdDecompressor().decompressobj()
-    try:
-        content = reader.decompress(raw)
-    except zstandard.ZstdError:
-        raise InputError(f"{path}: damaged; expected a whole Zstandard file") from None
-    if not reader.eof:
-        raise InputError(f"{path}: cut off; expected a whole Zstandard file")
-    return content
+    content = io.BytesIO()
+    unpack(path, io.BytesIO(raw), content)
+    return content.getvalue()
 
 
 def decode(content: bytes, path: str) -> str:

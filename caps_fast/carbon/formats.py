@@ -69,19 +69,28 @@ def _read_text(text: str, path: str, format: str | None, declared: Declared) -> 
 
 def _read_json(text: str, path: str) -> list[Any]:
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_int=_whole_number)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not JSON or cut off ({error}); expected a whole JSON document") from None
     return data if isinstance(data, list) else [data]
 
 
+def _whole_number(digits: str) -> float:
+    """Python refuses to read very many digits as an int; as a float they are infinite, which is refused by its row."""
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
 def _read_parquet(content: bytes, path: str, format: str | None) -> pl.DataFrame:
     if format not in (None, "common"):
         raise InputError(f"{path}: format {format!r} does not fit a Parquet file; expected common")
+    from caps_fast.traces.parquet_check import Damaged, check_parquet  # noqa: PLC0415 (needed for Parquet alone)
+    from caps_fast.traces.tables import first_line  # noqa: PLC0415
+
     try:
+        check_parquet(content)
         frame = pl.read_parquet(io.BytesIO(content))
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path}: damaged ({str(error).splitlines()[0]}); expected a whole Parquet file") from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, Damaged) as error:
+        raise InputError(f"{path}: damaged ({first_line(error)}); expected a whole Parquet file") from None
     missing = [name for name in SCHEMA if name not in frame.columns]
     if missing:
         raise InputError(f"{path}: no column {missing[0]!r}; expected {', '.join(SCHEMA)}")

@@ -22,6 +22,7 @@ from caps_fast.carbon.frame import (
     parse_times,
     parse_values,
     refuse_clock_change,
+    refuse_odd_years,
 )
 from caps_fast.errors import InputError
 
@@ -200,18 +201,28 @@ def _issue_times(text: pl.DataFrame, path: str) -> pl.Series:
 
 def read_common(frame: pl.DataFrame, path: str) -> pl.DataFrame:
     """Check a frame that already has the canonical columns. Raises InputError naming column and value."""
+    frame = frame.with_columns(_cast(frame[column], path) for column in SCHEMA if column != "g_per_kwh")
     for column, allowed in (("kind", KINDS), ("scope", SCOPES)):
         others = [value for value in frame[column].unique().to_list() if value not in allowed]
         if others:
             raise InputError(f"{path}: {column} {others[0]!r}; expected one of {', '.join(allowed)}")
-    try:
-        typed = frame.with_columns(pl.col("issued_at", "valid_at").cast(INSTANT), pl.col("zone").cast(pl.String))
-    except pl.exceptions.PolarsError:
-        raise InputError(f"{path}: valid_at or issued_at is not a time; expected datetimes in UTC") from None
-    if typed["valid_at"].null_count() or typed["zone"].null_count():
+    if frame["valid_at"].null_count() or frame["zone"].null_count():
         raise InputError(f"{path}: a zone or valid_at is missing; expected one in every row")
-    values = parse_values(typed["g_per_kwh"], path, "g_per_kwh", FIRST_ROW)
-    return finish(number_rows(typed.with_columns(values), FIRST_ROW), path)
+    values = parse_values(frame["g_per_kwh"], path, "g_per_kwh", FIRST_ROW)
+    return finish(number_rows(frame.with_columns(values), FIRST_ROW), path)
+
+
+def _cast(column: pl.Series, path: str) -> pl.Series:
+    is_time = SCHEMA[column.name] == INSTANT
+    try:
+        typed = None if column.dtype.is_nested() else column.cast(SCHEMA[column.name])
+    except pl.exceptions.PolarsError:
+        typed = None
+    if typed is None:
+        raise InputError(f"{path}: column {column.name} is of type {column.dtype}; expected {'datetimes in UTC' if is_time else 'text'}")
+    if is_time:
+        refuse_odd_years(typed, path, column.name, FIRST_ROW)
+    return typed
 
 
 def _frame(zone: pl.Series, valid_at: pl.Series, values: pl.Series, kind: str, scope: str) -> pl.DataFrame:

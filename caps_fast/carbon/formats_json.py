@@ -40,14 +40,14 @@ def read_electricitymaps(documents: list[Any], path: str, declared: Declared) ->
     """Electricity Maps' API answers: `history`, `data` (past range) or `forecast`; a forecast's issue time is its `updatedAt`."""
     rows: list[tuple[Any, ...]] = []
     for document in _objects(documents, path):
-        zone = document.get("zone", declared.zone or UNKNOWN)
+        zone = _zone(document, "zone", declared, path)
         for key in ("history", "data", "forecast"):
             issued = _text(document, "updatedAt", path) if key == "forecast" and key in document else None
             for item in _items(document, key, path):
                 scope = item.get("emissionFactorType", document.get("emissionFactorType"))
-                if scope not in SCOPE_OF:
-                    raise InputError(f"{path}: emissionFactorType {scope!r}; expected direct or lifecycle")
-                rows.append((str(zone), issued, item.get("datetime"), item.get("carbonIntensity"), "average", SCOPE_OF[scope]))
+                if scope not in list(SCOPE_OF):  # not in the dict: JSON has values without a hash
+                    raise InputError(f"{path}: row {len(rows) + 1}, emissionFactorType: {_shown(scope)}; expected direct or lifecycle")
+                rows.append((zone, issued, item.get("datetime"), item.get("carbonIntensity"), "average", SCOPE_OF[scope]))
     return _frame(rows, path, 1.0)
 
 
@@ -59,11 +59,11 @@ def read_watttime(documents: list[Any], path: str, declared: Declared) -> pl.Dat
         if not isinstance(meta, dict):
             raise InputError(f"{path}: meta {meta!r}; expected an object with region, signal_type and units")
         signal, units = meta.get("signal_type"), meta.get("units")
-        if signal not in SIGNALS:
-            raise InputError(f"{path}: signal_type {signal!r}; expected {' or '.join(SIGNALS)}")
+        if signal not in list(SIGNALS):
+            raise InputError(f"{path}: signal_type {_shown(signal)}; expected {' or '.join(SIGNALS)}")
         if units != WATTTIME_UNIT:
             raise InputError(f"{path}: units {units!r}; expected {WATTTIME_UNIT}")
-        region = str(meta.get("region", declared.zone or UNKNOWN))
+        region = _zone(meta, "region", declared, path)
         for issued, item in _watttime_items(document, meta, path):
             rows.append((region, issued, item.get("point_time"), item.get("value"), SIGNALS[signal], "direct"))
     return _frame(rows, path, G_PER_KWH["lb/MWh"])
@@ -127,9 +127,24 @@ def _items(document: dict[str, Any], key: str, path: str) -> Items:
 
 def _text(document: dict[str, Any], key: str, path: str) -> str:
     value = document.get(key)
-    if not isinstance(value, str):
-        raise InputError(f"{path}: {key} {value!r}; expected a time")
-    return value
+    if not _is_ascii(value):
+        raise InputError(f"{path}: {key} {_shown(value)}; expected a time")
+    return str(value)
+
+
+def _zone(document: dict[str, Any], key: str, declared: Declared, path: str) -> str:
+    zone = document.get(key, declared.zone or UNKNOWN)
+    if not (isinstance(zone, str) and zone.isprintable()):
+        raise InputError(f"{path}: {key} {_shown(zone)}; expected a name")
+    return zone
+
+
+def _is_ascii(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii()
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]
 
 
 def _frame(rows: list[tuple[Any, ...]], path: str, factor: float) -> pl.DataFrame:
@@ -137,8 +152,8 @@ def _frame(rows: list[tuple[Any, ...]], path: str, factor: float) -> pl.DataFram
     if not rows:
         raise InputError(f"{path}: no items; expected carbon data")
     for number, (_, _, valid_at, value, _, _) in enumerate(rows, FIRST_ITEM):
-        if not isinstance(valid_at, str):
-            raise InputError(f"{path}: row {number}, time: {valid_at!r}; expected a time like 2024-08-05T06:00Z")
+        if not _is_ascii(valid_at):
+            raise InputError(f"{path}: row {number}, time: {_shown(valid_at)}; expected a time like 2024-08-05T06:00Z")
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise InputError(f"{path}: row {number}, value: {str(value)[:40]!r}; expected a number")
     zone, issued, valid_at, values, kind, scope = zip(*rows, strict=True)

@@ -31,7 +31,9 @@ G_PER_KWH = {"g/kWh": 1.0, "kg/MWh": 1.0, "lb/MWh": 0.45359237}
 MAX_G_PER_KWH = 5000.0
 """No grid comes near it; above it a unit is wrong or a number mangled."""
 
-OFFSET = r"(Z|[+-]\d{2}(?::?\d{2})?)$"
+MAX_FILLED = 10_000_000
+YEARS = (1900, 2200)
+OFFSET = r"(Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)$"
 CLOCK_CHANGE_MONTHS = (3, 4, 9, 10, 11)
 
 
@@ -67,7 +69,17 @@ def parse_times(times: pl.Series, path: str, column: str, first_row: int) -> tup
         raise InputError(
             f"{path}: row {first_row + bad}, {column}: {times[bad]!r}; expected a time like 2024-08-05 06:00:00, 2024-08-05T06:00Z or Unix seconds"
         )
+    refuse_odd_years(parsed["instant"], path, column, first_row)
     return parsed["instant"].rename("valid_at"), bool(parsed["offset"].is_null().any())
+
+
+def refuse_odd_years(times: pl.Series, path: str, column: str, first_row: int) -> None:
+    """Raise InputError naming the first row whose year is not of this age; Python's dates know no year -1."""
+    years = times.dt.year()
+    odd = ~years.is_between(*YEARS).fill_null(True)
+    if odd.any():
+        row = odd.arg_max() or 0
+        raise InputError(f"{path}: row {first_row + row}, {column}: year {years[row]}; expected one from {YEARS[0]} to {YEARS[1]}")
 
 
 def parse_values(values: pl.Series, path: str, column: str, first_row: int, factor: float = 1.0) -> pl.Series:
@@ -77,6 +89,8 @@ def parse_values(values: pl.Series, path: str, column: str, first_row: int, fact
     """
     if values.dtype == pl.String:
         values = values.replace("", None)
+    elif not (values.dtype.is_numeric() or values.dtype == pl.Null):
+        raise InputError(f"{path}: column {column} is of type {values.dtype}; expected numbers")
     numbers = values.cast(pl.Float64, strict=False)
     for is_bad, expected in (
         (numbers.is_null() & values.is_not_null(), "a number"),
@@ -190,6 +204,10 @@ def fill_gaps(frame: pl.DataFrame, path: str, how: str) -> Selected:
     if how == "no":
         raise InputError(f"{told}; expected none (set carbon.fill_gaps to previous or linear to fill them)")
     step = usual_step(frame["valid_at"])
+    if gaps["missing"].sum() > MAX_FILLED:
+        after, before, missing = gaps.row(gaps["missing"].arg_max() or 0)
+        gap = f"{missing:,} of them from {after:%Y-%m-%d %H:%M} to {before:%Y-%m-%d %H:%M} UTC at a step of {step}"
+        raise InputError(f"{path}: {gaps['missing'].sum():,} samples are missing, {gap}; expected at most {MAX_FILLED:,} to fill")
     new = (
         gaps.with_columns(index=pl.int_ranges(1, pl.col("missing") + 1))
         .explode("index")

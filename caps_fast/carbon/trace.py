@@ -78,8 +78,20 @@ class CarbonTrace:
         return self._integral_to(np.asarray(t1_s, np.float64)) - self._integral_to(np.asarray(t0_s, np.float64))
 
     def mean(self, t0_s: ArrayLike, t1_s: ArrayLike) -> Floats:
-        """Mean intensity from `t0_s` to `t1_s` > `t0_s` (any shapes that broadcast), g/kWh. Raises InputError before the first sample."""
-        return self.integral(t0_s, t1_s) / (np.asarray(t1_s, np.float64) - np.asarray(t0_s, np.float64))
+        """Mean intensity from `t0_s` to `t1_s` > `t0_s` (any shapes that broadcast), g/kWh. Raises InputError before the first sample.
+
+        Never outside of the samples in force there: one sample's mean is that sample to the last bit, and no hour is cleaner than an equal one.
+        """
+        start_s, end_s = np.broadcast_arrays(np.asarray(t0_s, np.float64), np.asarray(t1_s, np.float64))
+        rounded: Floats = self.integral(start_s, end_s) / (end_s - start_s)
+        if rounded.size == 0:
+            return rounded
+        first, after = self._index(start_s), np.searchsorted(self.times_s, end_s, side="left")
+        spans = np.stack([first, after], axis=-1).ravel()
+        samples = np.append(self.g_per_kwh, np.inf)
+        lowest, highest = (reduce(samples, spans)[::2].reshape(start_s.shape) for reduce in (np.minimum.reduceat, np.maximum.reduceat))
+        within: Floats = np.clip(rounded, lowest, highest)
+        return within
 
     @cached_property
     def _integral_at_samples(self) -> Floats:

@@ -47,6 +47,8 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except MemoryError as error:
+        fail(f"not enough memory: {error}", code=1)
     except Exception as error:
         if os.environ.get("CAPS_FAST_DEBUG"):
             raise

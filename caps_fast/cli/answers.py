@@ -71,18 +71,21 @@ def compare(
 ) -> None:
     """Print paired differences from a baseline on the same requests, with confidence intervals."""
     from caps_fast.sweep import frames, read
-    from caps_fast.sweep.compare import METRICS
+    from caps_fast.sweep.compare import METRICS, followers
     from caps_fast.sweep.compare import compare as differences
     from caps_fast.sweep.summary import text_table
 
     if not 0 < confidence < 1:
         raise InputError(f"--confidence {confidence:g}: expected a number between 0 and 1")
-    found = differences(frames.where(read(folder), where or []), baseline, metric or METRICS, factor, confidence)
+    runs = frames.where(read(folder), where or [])
+    found = differences(runs, baseline, metric or METRICS, factor, confidence)
     if as_json:
         print(found.write_json())
         return
     print(f"difference from {factor} {baseline}, with {confidence:.0%} confidence intervals over paired seeds")
-    print(text_table(found, rows=500))
+    if along := followers(runs, factor):
+        print(f"changing with it: {', '.join(along)}")
+    print(text_table(found.drop(along), rows=500))
 
 
 def tune(

@@ -45,8 +45,9 @@ def inspect(
     size_bytes = Path(file).stat().st_size if Path(file).is_file() else 0
     if size_bytes > LARGE_BYTES:
         print(f"reading {file} ({size_bytes / 1e6:,.0f} MB)", file=sys.stderr)
-    if _is_carbon(file, kind_of_file, format, columns or time_unit, zone or unit or kind or scope):
-        _inspect_carbon(file, (format, zone, unit, kind, scope), kind_of_file is None, picture, as_json)
+    of_carbon = zone or unit or kind or scope
+    if _is_carbon(file, kind_of_file, format, columns or time_unit, of_carbon):
+        _inspect_carbon(file, (format, zone, unit, kind, scope), not (kind_of_file or format or of_carbon), picture, as_json)
     else:
         _inspect_requests(file, format, columns, time_unit, picture, as_json)
 

@@ -77,9 +77,15 @@ def calibrate(
 
 
 def _write(folder: Path, out: Path | None) -> None:
-    from caps_fast.report.write import write_report
+    from caps_fast.report.folder import read_folder
+    from caps_fast.report.tables import shown
+    from caps_fast.report.write import write_results
+    from caps_fast.sweep.alike import choices
 
-    files = write_report(folder, out)
+    results = read_folder(folder)
+    files = write_results(results, out or folder / "report")
+    if chosen := choices(results.runs):
+        print(shown(chosen), file=sys.stderr)
     print(f"wrote {len(files) - 1} figures and {files[-1]}", file=sys.stderr)
 
 

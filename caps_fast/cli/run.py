@@ -48,7 +48,7 @@ def run(
     rate: Annotated[float | None, typer.Option(help="requests a second")] = None,
     days: Annotated[float | None, typer.Option(help="simulated days")] = None,
     seed: Annotated[int | None, typer.Option(help="seed of every random stream")] = None,
-    split: Annotated[str | None, typer.Option(help="GPUs a pool, like 8/8/8")] = None,
+    split: Annotated[str | None, typer.Option(help="GPUs a pool, like 8/8/8; sizes the cluster too")] = None,
     trace: Annotated[str | None, typer.Option(help="request trace to replay; its own rate unless --rate is given")] = None,
     carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
     scope: Annotated[str | None, typer.Option(help="scope of the carbon file: lifecycle or direct")] = None,
@@ -60,6 +60,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="print rows of parameters and metrics as JSON")] = False,
 ) -> None:
     """Simulate a scenario and print a table."""
+    from caps_fast.choose import check_options
     from caps_fast.progress import Progress
     from caps_fast.simulation import Recording, simulate_group
 
@@ -84,6 +85,7 @@ def run(
     for path in (requests_out, series_out, checkpoint):
         _check_writable(path)
     configs = [config.replace({"policy.name": name}) for name in names]
+    check_options(configs)
     expected = (config.workload.rate_rps or 0) * config.horizon_s * len(configs)
     progress = Progress(len(configs), expected)
     record = Recording(requests=requests_out is not None, sample_every_s=max(config.horizon_s / 2000, config.control_step_s) if series_out else None)
@@ -109,10 +111,10 @@ def run(
 
 def list_policies() -> None:
     """List the built-in policies."""
-    from caps_fast.policies import BUILT_IN
+    from caps_fast.policies import ABOUT
 
-    for name, policy in BUILT_IN.items():
-        print(f"{name:20} {(type(policy).__doc__ or '').splitlines()[0]}")
+    for name, about in ABOUT.items():
+        print(f"{name:20} {about}")
 
 
 def list_presets() -> None:

@@ -137,28 +137,44 @@ def _tell_estimate(plan: Plan, jobs: int, as_json: bool) -> None:
 
 
 def _draw_rates(runs: Any, out: str) -> None:
-    """Rate curves as a picture in the results' folder, where there are rates."""
-    from caps_fast.report.rates import rate_curves
+    """Rate curves as a picture in the results' folder, where there are rates; an earlier picture goes where there are none."""
+    from caps_fast.sweep.alike import alike
+    from caps_fast.sweep.disk import writing
     from caps_fast.sweep.drive import local_folder
 
-    if runs["rate_rps"].drop_nulls().n_unique() > 1:
-        picture = Path(local_folder(out)) / "rates.png"
-        rate_curves(runs, picture)
-        print(f"drew {picture}", file=sys.stderr)
+    picture, shown = local_folder(out) / "rates.png", alike(runs)
+    if shown.runs["rate_rps"].n_unique() < 2:
+        with writing(picture):
+            picture.unlink(missing_ok=True)
+        return
+    from caps_fast.report.rates import rate_curves
+
+    rate_curves(runs, picture)
+    print(f"drew {picture}" + (f": {shown.choice}" if shown.choice else ""), file=sys.stderr)
+
+
+def _tell_published(runs: Any) -> None:
+    """The paper's Table 1 beside ours, where the runs are of its set-up."""
+    from caps_fast.policies import MAIN
+    from caps_fast.reproduce.plan import PRESETS
+    from caps_fast.reproduce.published import RATE_RPS
+    from caps_fast.reproduce.table import table1
+    from caps_fast.sweep.alike import alike_at_one_rate, is_preset
+
+    for block in runs.partition_by("preset", maintain_order=True):
+        shown = alike_at_one_rate(block)
+        if RATE_RPS in shown.runs["rate_rps"] and set(MAIN) <= set(shown.runs["policy"]) and is_preset(shown.runs, PRESETS):
+            print(table1(shown.runs) + (f"\n  {shown.choice}" if shown.choice else ""))
 
 
 def _tell_results(runs: Any, as_json: bool) -> None:
-    from caps_fast.policies import MAIN
-    from caps_fast.reproduce.published import RATE_RPS
-    from caps_fast.reproduce.table import table1
     from caps_fast.sweep.summary import at_one_rate, summary, text_table
 
     table = summary(runs)
     if as_json:
         print(table.write_json())
         return
-    if RATE_RPS in runs["rate_rps"] and set(MAIN) <= set(runs["policy"].unique()):
-        print(table1(runs))
+    _tell_published(runs)
     chosen = at_one_rate(runs)
     rates = chosen["rate_rps"].unique().to_list()
     if chosen.height < runs.height:

@@ -51,7 +51,7 @@ def step(s: State, policy: Any) -> None:
 @inlined
 def _ask_gate(s: State, policy: Any, q: int) -> None:
     queue = s.queues[q]
-    now_open = gate(policy, s.clock[0]["now_s"], q, s)
+    now_open = bool(gate(policy, s.clock[0]["now_s"], q, s))
     if now_open and not queue["open"]:
         queue["reopened_s"] = s.clock[0]["now_s"]
         queue["backlog"] = queue["waiting"] > 0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import E2E, FIRST_EXPONENT, HISTOGRAM_BINS, SUB_BIN_BITS, TPOT, TTFT, TTFT_AFTER_RELEASE, State
+from caps_fast.arrays import E2E, FIRST_EXPONENT, HISTOGRAM_BINS, SLACK, SUB_BIN_BITS, TPOT, TTFT, TTFT_AFTER_RELEASE, State
 
 
 @inlined
@@ -35,11 +35,11 @@ def finish(s: State, g: int, r: int) -> None:
     ttft_s = request["first_token_s"] - request["arrival_s"]
     after_release_s = request["first_token_s"] - request["released_s"]
     e2e_s = now_s - request["arrival_s"]
-    met = ttft_s <= tier["ttft_s"] and e2e_s <= tier["e2e_s"] and after_release_s <= tier["ttft_after_release_s"]
+    met = ttft_s <= tier["ttft_s"] * SLACK and e2e_s <= tier["e2e_s"] * SLACK and after_release_s <= tier["ttft_after_release_s"] * SLACK
     histogram = s.histograms[request["tier"]]
     if output_tokens > 1:
         tpot_s = (now_s - request["first_token_s"]) / (output_tokens - 1)
-        met = met and tpot_s <= tier["tpot_s"]
+        met = met and tpot_s <= tier["tpot_s"] * SLACK
         histogram[TPOT, bin_of(tpot_s)] += 1
     histogram[TTFT, bin_of(ttft_s)] += 1
     histogram[TTFT_AFTER_RELEASE, bin_of(after_release_s)] += 1

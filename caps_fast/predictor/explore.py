@@ -14,7 +14,7 @@ import numpy as np
 
 from caps_fast import arrays, scenario
 from caps_fast._jit import inlined
-from caps_fast.arrays import LP, Array, State
+from caps_fast.arrays import LP, SLACK, Array, State
 from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
@@ -156,10 +156,10 @@ def missed(done: Array, notes: Array, tiers: Array) -> Array:
     decoded = np.maximum(done["output_tokens"] - 1, 1)
     tpot_s = np.where(done["output_tokens"] > 1, (done["finished_s"] - done["first_token_s"]) / decoded, 0.0)
     return np.asarray(
-        (done["first_token_s"] - since_s > limits["ttft_s"])
-        | (tpot_s > limits["tpot_s"])
-        | (done["finished_s"] - since_s > limits["e2e_s"])
-        | (done["first_token_s"] - done["released_s"] > limits["ttft_after_release_s"])
+        (done["first_token_s"] - since_s > limits["ttft_s"] * SLACK)
+        | (tpot_s > limits["tpot_s"] * SLACK)
+        | (done["finished_s"] - since_s > limits["e2e_s"] * SLACK)
+        | (done["first_token_s"] - done["released_s"] > limits["ttft_after_release_s"] * SLACK)
     )
 
 

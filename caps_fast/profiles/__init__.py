@@ -44,7 +44,7 @@ def read_profile(name: str) -> dict[str, Any]:
     if name in built_in:
         return built_in[name]
     if not name.endswith(".toml") or not Path(name).is_file():
-        raise InputError(f"gpu.profile {name!r}: expected one of {', '.join(built_in)} or a .toml file")
+        raise InputError(f"gpu.profile {name!r}: expected one of {', '.join(built_in)} or a .toml file that exists")
     try:
         return tomllib.loads(Path(name).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:

@@ -18,8 +18,8 @@ from markupsafe import Markup
 from caps_fast import __version__
 from caps_fast.report import charts, tables
 from caps_fast.report.folder import Results
-from caps_fast.report.rates import plain
 from caps_fast.report.style import NAMES
+from caps_fast.sweep.alike import alike, choices
 
 
 def page(results: Results, pictures: Mapping[str, tuple[str, Path]]) -> str:
@@ -29,11 +29,11 @@ def page(results: Results, pictures: Mapping[str, tuple[str, Path]]) -> str:
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("caps_fast.report").joinpath("page.html").read_text(encoding="utf-8"))
-    found = results.tables
+    found, chosen = results.tables, choices(results.runs)
     shown = [make(found[name]) for name, make in TABLES.items() if name in found]
     if not shown:
-        shown = [tables.summary_table(pl.concat([plain(block) for _, block in results.runs.group_by("preset", maintain_order=True)]))]
-    groups = [group for group in (_rates(results.runs), _timelines(found), _latencies(found)) if group["charts"]]
+        shown = [tables.summary_table(pl.concat([alike(block).runs for _, block in results.runs.group_by("preset", maintain_order=True)]), chosen)]
+    groups = [group for group in (_rates(results.runs, chosen), _timelines(found), _latencies(found)) if group["charts"]]
     claims = tables.claims_table(found["claims"]) if "claims" in found else None
     contents = [("claims", "Claims")] if claims else []
     contents += [(table["name"], table["heading"].split(",")[0]) for table in shown] + [(group["name"], group["heading"]) for group in groups]
@@ -61,12 +61,13 @@ TABLES = {
 }
 
 
-def _rates(runs: pl.DataFrame) -> dict[str, Any]:
-    shown = [_chart(str(preset), charts.rates_and_plane(plain(block))) for (preset,), block in runs.group_by("preset", maintain_order=True)]
+def _rates(runs: pl.DataFrame, chosen: str) -> dict[str, Any]:
+    shown = [_chart(str(preset), charts.rates_and_plane(alike(block).runs)) for (preset,), block in runs.group_by("preset", maintain_order=True)]
     text = (
         "A click on a policy in the legend singles it out in every panel; a click on a point in the SLO-carbon plane enlarges its rate "
         "for all policies. Bars reach from the least to the greatest seed."
     )
+    text += f" {tables.shown(chosen)}" if chosen else ""
     return {"name": "rates", "heading": "Against the request rate, and the SLO-carbon plane", "text": text, "charts": shown}
 
 

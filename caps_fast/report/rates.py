@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from caps_fast.errors import InputError
 from caps_fast.report.style import DASHES, HOLLOW, MARKERS, colour_of, name_of, new_figure, percent, save, styled
+from caps_fast.sweep.alike import alike
 
 PANELS = (
     ("slo_attainment", "SLO attainment (%)", 1.0),
@@ -27,9 +29,10 @@ def rate_curves(runs: pl.DataFrame, path: str | Path) -> None:
     save(rate_figure(runs), path)
 
 
-def rate_figure(runs: pl.DataFrame, title: str = "") -> Figure:
-    """The figure of `rate_curves`. Where other settings vary too, the runs most like one another are taken (see `plain`)."""
-    chosen = plain(runs)
+def rate_figure(runs: pl.DataFrame) -> Figure:
+    """The figure of `rate_curves`. Where other settings vary too, it shows one value of each (see `alike`) and says which."""
+    found = alike(runs)
+    chosen = found.runs
     if chosen["rate_rps"].n_unique() < 2:
         raise InputError("runs at one rate only: expected at least two for curves against the rate")
     policies = chosen["policy"].unique(maintain_order=True).to_list()
@@ -45,28 +48,9 @@ def rate_figure(runs: pl.DataFrame, title: str = "") -> Figure:
         percent("y", figure.axes[0])
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-        if title:
-            figure.suptitle(title.replace("$", r"\$"), fontsize=10, x=0.01, ha="left")
+        if found.choice:
+            figure.suptitle(fill(found.choice, 150).replace("$", r"\$"), fontsize=10, x=0.01, ha="left")
     return figure
-
-
-def plain(runs: pl.DataFrame) -> pl.DataFrame:
-    """Runs that differ in policy, rate and seed only: where another parameter varies, its most frequent value is taken."""
-    chosen = runs.filter(pl.col("rate_rps").is_not_null())
-    for column in [name for name in chosen.columns if _is_setting(name, chosen)]:
-        counts = (
-            chosen.group_by(column).agg(pl.col("rate_rps").n_unique().alias("rates"), pl.len().alias("runs")).sort("rates", "runs", descending=True)
-        )
-        chosen = chosen.filter(pl.col(column).eq_missing(pl.lit(counts[column][0], dtype=chosen.schema[column])))
-    return chosen.unique(["policy", "rate_rps", "seed"], keep="first", maintain_order=True)
-
-
-NOT_SETTINGS = ("policy", "rate_rps", "seed", "scenario_hash", "version", "input_hashes", "group", "held")
-OWN_SETTINGS = ("split", "alpha", "beta", "lambda", "days", "preset")
-
-
-def _is_setting(name: str, runs: pl.DataFrame) -> bool:
-    return (name in OWN_SETTINGS or "." in name) and name not in NOT_SETTINGS and runs[name].n_unique() > 1
 
 
 def _curve(axes: Axes, runs: pl.DataFrame, panel: tuple[str, float], policies: list[str]) -> None:

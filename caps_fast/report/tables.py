@@ -53,8 +53,9 @@ def comparison_table(table1: pl.DataFrame) -> dict[str, Any]:
             cells += [_metric(metric, row[metric]), _metric(metric, row[f"paper_{metric}"])]
         rows.append(cells)
     heads = ["preset", "policy", *(part for head in METRIC_HEADS.values() for part in (head, "paper's"))]
+    seeds = f"{table1['seeds'][0]} seed{'s' if table1['seeds'][0] > 1 else ''}"
     text = (
-        f"{table1['seeds'][0]} seeds, {table1['days'][0]:g} days at 10 requests a second. Carbon is a ratio to Round Robin's; P95 is of the time "
+        f"{seeds}, {table1['days'][0]:g} days at 10 requests a second. Carbon is a ratio to Round Robin's; P95 is of the time "
         "to the first token after release. The paper's figures stand to the right of ours."
     )
     return {"name": "table1", "heading": "Table 1, ours beside the paper's", "text": text, "heads": heads, "words": 2, "rows": rows}
@@ -101,8 +102,8 @@ def predictor_table(predictor: pl.DataFrame) -> dict[str, Any]:
     return {"name": "predictor", "heading": "The predictor", "text": text, "heads": ["preset", "figure", "paper", "ours"], "words": 2, "rows": rows}
 
 
-def summary_table(runs: pl.DataFrame) -> dict[str, Any]:
-    """Means over seeds of the main metrics, by preset, policy and rate."""
+def summary_table(runs: pl.DataFrame, chosen: str = "") -> dict[str, Any]:
+    """Means over seeds of the main metrics, by preset, policy and rate; `chosen` says which settings the runs are of."""
     metrics = [
         name
         for name in ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "ttft_after_release_p95_s", "held_share")
@@ -114,14 +115,19 @@ def summary_table(runs: pl.DataFrame) -> dict[str, Any]:
         [
             str(row["preset"]),
             NAMES.get(row["policy"], row["policy"]),
-            f"{row['rate_rps']:g}",
+            NO_NUMBER if row["rate_rps"] is None else f"{row['rate_rps']:g}",
             str(row["seeds"]),
             *(f"{row[name]:.4g}" for name in metrics),
         ]
         for row in means.iter_rows(named=True)
     ]
-    text = "Means over seeds, of the runs that the curves show."
+    text = "Means over seeds, of the runs that the curves show." + (f" {shown(chosen)}" if chosen else "")
     return {"name": "summary", "heading": "Runs", "text": text, "heads": [*keys, "seeds", *metrics], "words": 2, "rows": rows}
+
+
+def shown(chosen: str) -> str:
+    """A sentence on which of several settings are shown."""
+    return f"Of settings that vary, one value is shown: {chosen}."
 
 
 def parameter_table(runs: pl.DataFrame) -> dict[str, Any]:

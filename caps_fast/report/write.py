@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 
 import polars as pl
 from matplotlib.figure import Figure
@@ -11,10 +12,10 @@ from caps_fast.files import whole
 from caps_fast.report import figures
 from caps_fast.report.folder import Results, read_folder
 from caps_fast.report.page import page
-from caps_fast.report.rates import plain, rate_figure
+from caps_fast.report.rates import rate_figure
 from caps_fast.report.style import name_of, save
+from caps_fast.sweep.alike import Alike, alike, alike_at_one_rate
 
-MAIN_RATE_RPS = 10.0
 BOTH = (".png", ".svg")
 
 
@@ -23,8 +24,11 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> list[Path
 
     Raises InputError as `read_folder` does, or where nothing can be written.
     """
-    results = read_folder(folder)
-    target = Path(out) if out is not None else Path(folder) / "report"
+    return write_results(read_folder(folder), Path(folder) / "report" if out is None else Path(out))
+
+
+def write_results(results: Results, target: Path) -> list[Path]:
+    """As `write_report`, of results that are read. Raises InputError where nothing can be written."""
     with whole(target / ".probe") as probe:
         target.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -47,9 +51,11 @@ def all_figures(results: Results) -> dict[str, tuple[str, Figure]]:
         tables = {name: frame.filter(pl.col("preset") == preset) for name, frame in results.tables.items() if "preset" in frame.columns}
         mine = {name: frame for name, frame in tables.items() if not frame.is_empty()}
         name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in preset)
-        if plain(runs)["rate_rps"].n_unique() > 1:
-            found[f"rates-{name}"] = (f"Against the request rate, preset {preset}", rate_figure(runs))
-        found[f"plane-{name}"] = (f"The SLO-carbon plane at one rate, preset {preset}", figures.plane(at_one_rate(runs)))
+        curves, at_one_rate = alike(runs), alike_at_one_rate(runs)
+        if curves.runs["rate_rps"].n_unique() > 1:
+            found[f"rates-{name}"] = (_caption("Against the request rate", preset, curves), rate_figure(runs))
+        plane = figures.plane(at_one_rate.runs, fill(at_one_rate.choice, 85))
+        found[f"plane-{name}"] = (_caption("The SLO-carbon plane at one rate", preset, at_one_rate), plane)
         if "savings" in mine:
             found[f"cells-{name}"] = (
                 f"Saving of CAPS over Round Robin by carbon level, category and tier, preset {preset}",
@@ -71,15 +77,8 @@ def all_figures(results: Results) -> dict[str, tuple[str, Figure]]:
     return found
 
 
-def at_one_rate(runs: pl.DataFrame) -> pl.DataFrame:
-    """Runs at 10 req/s, or else at the middle rate, that differ in policy and seed only; of the horizon that most policies were run over."""
-    rates = runs["rate_rps"].drop_nulls().unique().sort()
-    rate = MAIN_RATE_RPS if MAIN_RATE_RPS in rates else rates[len(rates) // 2]
-    chosen = runs.filter(pl.col("rate_rps") == rate)
-    if "days" in chosen.columns:
-        most = chosen.group_by("days").agg(pl.col("policy").n_unique().alias("policies")).sort("policies", "days", descending=True)["days"][0]
-        chosen = chosen.filter(pl.col("days") == most)
-    return plain(chosen)
+def _caption(what: str, preset: str, shown: Alike) -> str:
+    return ", ".join(part for part in (what, f"preset {preset}", shown.choice) if part)
 
 
 def _caps_or_first(frame: pl.DataFrame) -> pl.DataFrame:

@@ -20,7 +20,8 @@ def table1(runs: pl.DataFrame) -> str:
     chosen = comparison(runs)
     lines = []
     for (preset,), block in chosen.group_by("preset", maintain_order=True):
-        lines.append(f"{preset}: {block['seeds'][0]} seeds, {block['days'][0]:g} days at {RATE_RPS:g} req/s; ours, then the paper's")
+        seeds = f"{block['seeds'][0]} seed{'s' if block['seeds'][0] > 1 else ''}"
+        lines.append(f"{preset}: {seeds}, {block['days'][0]:g} days at {RATE_RPS:g} req/s; ours, then the paper's")
         lines.append(f"  {'policy':14}" + "".join(f"{head:>20}" for head in HEADS))
         for row in block.iter_rows(named=True):
             cells = [f"{_shown(metric, row[metric]):>11}{_shown(metric, row[f'paper_{metric}']):>9}" for metric in METRICS]

@@ -8,6 +8,7 @@ from typing import Any
 
 from caps_fast.errors import InputError
 from caps_fast.scenario import TIERS, Workload
+from caps_fast.sweep.rows import PARAMETERS, field_types, metric_names
 from caps_fast.sweep.values import values
 
 # Short names, as the result files and the command line use them.
@@ -24,7 +25,7 @@ FIELDS = {
     "gate": "monitor.gate_quantile",
 }
 SHAPES_WORKLOAD = {"preset", "seed", "days"} | {f"workload.{name}" for name in Workload.model_fields} | {f"slo.{tier}.share" for tier in TIERS}
-TAKEN = {*FIELDS, "seed", "days", "preset", "version", "group", "scenario_hash"}
+ANSWERS = ("seeds", "metric", "pairs", "baseline", "mean", "difference", "low", "high", "relative")  # columns that `pareto` and `compare` add
 
 Changes = dict[str, Any]
 
@@ -79,7 +80,7 @@ def zipped(columns: Mapping[str, Any], origin: str) -> Axis:
 
 def named(name: str, settings: Mapping[str, Any], origin: str) -> Axis:
     """An axis whose points are named settings of several fields, each with the same fields. Raises InputError."""
-    if name in TAKEN:
+    if name in {*FIELDS, *PARAMETERS, *field_types(), *metric_names(), "group", "input_hashes", *ANSWERS}:
         raise InputError(f"{origin}: {name!r} is a column of the results; expected another name")
     flat = {label: {field_of(key): value for key, value in flatten(one).items()} for label, one in settings.items() if isinstance(one, Mapping)}
     if not flat or len(flat) != len(settings):

@@ -10,7 +10,8 @@ import polars as pl
 from scipy.stats import t as student
 
 from caps_fast.errors import InputError
-from caps_fast.sweep.frames import expect_columns, expect_metrics, settings
+from caps_fast.sweep.axes import SHAPES_WORKLOAD, field_of
+from caps_fast.sweep.frames import expect_columns, expect_metrics, one_of, settings, there
 
 CONFIDENCE = 0.95
 METRICS = ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "carbon_g_per_1k_good_tokens", "ttft_after_release_p95_s")
@@ -23,18 +24,19 @@ def compare(
     """One row a setting and metric: `baseline` and `mean` values, `difference` (setting - baseline) with `low` and `high` of its confidence interval
     (Student's t over the seeds' differences), `relative` difference, number of `pairs`.
 
-    A run is paired with the run of `factor` = `baseline` that has the same seed and the same other parameters, save those of the policy that the
-    baseline has only one value of (it knows no beta, say). Raises InputError for unknown names and where no pair is found.
+    A run is paired with the run of `factor` = `baseline` that has the same seed and the same other parameters, save those that change with the factor
+    (see `followers`) and those of the policy that the baseline has only one value of (it knows no beta, say). Raises InputError for unknown names and
+    where no pair is found.
     """
     expect_metrics(runs, metrics)
     expect_columns(runs, [factor])
-    text = pl.col(factor).cast(pl.String)
-    base, others = runs.filter(text == baseline), runs.filter(text != baseline)
+    chosen = one_of(runs, factor, [baseline], f"baseline {baseline!r}")
+    base, others = runs.filter(chosen), runs.filter(~chosen)
     if base.is_empty() or others.is_empty():
-        there = ", ".join(map(str, runs[factor].unique(maintain_order=True)))
-        raise InputError(f"baseline {baseline!r}: expected one of two values or more of {factor}; there are {there}")
+        raise InputError(f"baseline {baseline!r}: expected one of two values or more of {factor}; there are {there(runs, factor)}")
     keys = list(dict.fromkeys([*settings(runs), factor]))
-    shared = ["seed", *(name for name in keys if name != factor and (not SERVING.fullmatch(name) or base[name].n_unique() > 1))]
+    free = {factor, *followers(runs, factor)}
+    shared = ["seed", *(name for name in keys if name not in free and (not SERVING.fullmatch(name) or base[name].n_unique() > 1))]
     if base.select(shared).is_duplicated().any():
         raise InputError(f"baseline {baseline!r}: several runs with the same {', '.join(shared)}; expected one each")
     pairs = others.join(base.select(*shared, *(pl.col(name).alias(f"baseline {name}") for name in metrics)), on=shared, nulls_equal=True, how="inner")
@@ -42,6 +44,19 @@ def compare(
         raise InputError(f"baseline {baseline!r}: no run has the same {', '.join(shared)} as another; expected common seeds and settings")
     found = [_differences(pairs, keys, name, confidence) for name in metrics]
     return pl.concat(found).sort("place", maintain_order=True).drop("place")
+
+
+def followers(runs: pl.DataFrame, factor: str) -> list[str]:
+    """Settings that change with a factor, as the fields of a preset, of a named setting or of a zipped axis do: one value for each of the factor's.
+
+    What shapes the requests follows no choice of a policy's: that would be no comparison on the same requests.
+    """
+    valued = runs.filter(pl.col(factor).is_not_null())
+    names = [name for name in settings(valued) if name != factor and valued[name].n_unique() > 1]
+    if SERVING.fullmatch(factor):
+        names = [name for name in names if field_of(name) not in SHAPES_WORKLOAD]
+    counts = valued.group_by(factor).agg(pl.col(name).n_unique() for name in names)
+    return [name for name in names if counts[name].max() == 1]
 
 
 def _differences(pairs: pl.DataFrame, keys: Sequence[str], metric: str, confidence: float) -> pl.DataFrame:

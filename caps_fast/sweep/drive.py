@@ -13,7 +13,7 @@ import polars as pl
 
 from caps_fast.carbon.monitor import monitor
 from caps_fast.carbon.trace import carbon_trace
-from caps_fast.choose import make_policy
+from caps_fast.choose import check_options
 from caps_fast.errors import InputError
 from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario, file_hash
@@ -60,14 +60,11 @@ def sweep(
 
 def check(plan: Plan) -> list[Scenario]:
     """Build what the plan's scenarios name - policies, carbon traces, forecasts - once each; the scenarios that were tried. Raises InputError."""
-    seen = set()
     tried = plan.check()
-    for config in tried:
-        key = (config.policy.name, config.carbon, config.monitor, config.days, config.predictor.model)
-        if str(key) not in seen:
-            seen.add(str(key))
-            make_policy(config)
-            monitor(config.monitor, carbon_trace(config.carbon, config.horizon_s), config.horizon_s + config.drain_h * 3600, config.seed)
+    distinct = {str((config.policy.name, config.policy.options, config.carbon, config.monitor, config.days)): config for config in tried}
+    check_options(distinct.values())
+    for config in distinct.values():
+        monitor(config.monitor, carbon_trace(config.carbon, config.horizon_s), config.horizon_s + config.drain_h * 3600, config.seed)
     return tried
 
 

@@ -62,14 +62,24 @@ def where(runs: pl.DataFrame, conditions: Sequence[str]) -> pl.DataFrame:
         if not equals:
             raise InputError(f"condition {condition!r}: expected column=value or column=value,value")
         expect_columns(runs, [name])
-        wanted = [scalar(part) for part in text.split(",")]
-        dtype = runs.schema[name]
-        if dtype.is_numeric() and not all(isinstance(value, int | float) for value in wanted):
-            raise InputError(f"condition {condition!r}: expected numbers")
-        column = pl.col(name).cast(pl.Float64) if dtype.is_numeric() else pl.col(name)
-        left = runs.filter(column.is_in([float(value) for value in wanted] if dtype.is_numeric() else text.split(",")))
+        left = runs.filter(one_of(runs, name, text.split(","), f"condition {condition!r}"))
         if left.is_empty():
-            there = ", ".join(map(str, runs[name].unique(maintain_order=True).to_list()[:20]))
-            raise InputError(f"condition {condition!r}: no run fits; there are {there}")
+            raise InputError(f"condition {condition!r}: no run fits; there are {there(runs, name)}")
         runs = left
     return runs
+
+
+def one_of(runs: pl.DataFrame, name: str, texts: Sequence[str], origin: str) -> pl.Expr:
+    """Whether a column has one of these values: numbers as numbers (0 is 0.0), all else as text. Raises InputError naming `origin`."""
+    if not runs.schema[name].is_numeric():
+        return pl.col(name).cast(pl.String).is_in(list(texts))
+    wanted = [scalar(text) for text in texts]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in wanted):
+        raise InputError(f"{origin}: expected numbers; there are {there(runs, name)}")
+    return pl.col(name).cast(pl.Float64).is_in([float(value) for value in wanted])
+
+
+def there(runs: pl.DataFrame, name: str) -> str:
+    """A column's values for people, the first of them."""
+    found = runs[name].unique(maintain_order=True).to_list()[:20]
+    return ", ".join("none" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in found)

@@ -9,11 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
+from caps_fast import arrays
 from caps_fast.results import Result, parameters
-from caps_fast.scenario import Scenario, file_hash
+from caps_fast.scenario import TIERS, Scenario, file_hash, preset
 
 PACKAGE = Path(__file__).parent.parent
 ABOVE = ("sweep", "calibrate", "reproduce", "report", "cli")  # parts of the program that no run's numbers depend on
@@ -32,9 +34,14 @@ COUNTS = ("requests", "output_tokens", "preemptions", "unfinished")
 def row(result: Result) -> dict[str, Any]:
     """A run's row: its parameters, its metrics, its other scenario fields (lists and tables as JSON), its input files' hashes."""
     config = result.scenario
+    hashes = {"input_hashes": json.dumps({path: file_hash(path) for path in config.input_files})}
+    return parameters(config) | result.metrics | fields(config) | hashes
+
+
+def fields(config: Scenario) -> dict[str, Any]:
+    """The scenario fields that are no parameter columns, by dotted name; lists and tables as JSON."""
     leaves = _leaves(config.model_dump(mode="json"), field_types())
-    others = {path: json.dumps(value) if isinstance(value, list | dict) else value for path, value in leaves}
-    return parameters(config) | result.metrics | others | {"input_hashes": json.dumps({path: file_hash(path) for path in config.input_files})}
+    return {path: json.dumps(value) if isinstance(value, list | dict) else value for path, value in leaves}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
@@ -60,6 +67,16 @@ def column_order(frames: Sequence[pl.DataFrame]) -> list[str]:
 def field_types() -> dict[str, Any]:
     """Polars types of the scenario fields that are no parameter columns, by dotted name."""
     return dict(_typed(Scenario, ""))
+
+
+@cache
+def metric_names() -> tuple[str, ...]:
+    """Names of the metric columns: those of a run without requests."""
+    config = preset("paper")
+    accounts, pools = np.zeros(27, arrays.CELL), np.zeros(len(config.cluster.pools), arrays.POOL)
+    histograms = np.zeros((len(TIERS), len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64)
+    samples = np.zeros((0, len(pools)), arrays.SAMPLE)
+    return tuple(Result(config, 0.0, 0, 0, 0, accounts, pools, histograms, 0.0, 0.0, samples, None, ()).metrics)
 
 
 @cache

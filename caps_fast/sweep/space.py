@@ -48,7 +48,7 @@ class Dimension:
             return {f"{SPLIT} {place}": cut for place, cut in enumerate(cuts(base.cluster))}
         value: Any = base.model_dump(mode="json")
         for part in self.field.split("."):
-            value = value[part]
+            value = value.get(part)  # None: an option that is at its policy's own default
         inside = value in self.choices if self.bounds is None else value is not None and self.bounds[0] <= value <= self.bounds[1]
         return {self.field: value} if inside else {}
 

@@ -15,7 +15,7 @@ import io
 import json
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from caps_fast import __version__
 from caps_fast.errors import InputError
 from caps_fast.sweep.disk import write_whole, writing
 from caps_fast.sweep.lock import Lock
-from caps_fast.sweep.rows import code_hash, column_order, content, table
+from caps_fast.sweep.rows import PARAMETERS, code_hash, column_order, content, table
 from caps_fast.sweep.work import Failure
 
 KEY = "scenario_hash"
@@ -72,22 +72,30 @@ class Store:
         self._lock.free()
 
     def finished(self) -> pl.DataFrame:
-        """All finished runs, each once, without names of a plan. A file that cannot be read is put aside, and its runs count as missing."""
+        """All finished runs, each once, without names of a plan. A file that is none of ours is put aside, and its runs count as missing."""
         frames = []
         for path in self._files():
             try:
-                frames.append(pl.read_parquet(path))
-            except (pl.exceptions.PolarsError, OSError) as error:
-                print(f"{path}: cannot be read ({' '.join(str(error).split())}); put aside, its runs are computed anew", file=sys.stderr)
-                path.rename(path.with_suffix(".unreadable"))
+                frames.append(_read(path, PARAMETERS))
+            except InputError as error:
+                self._put_aside(path, f"{error}; put aside, its runs are computed anew")
         return content(_joined(frames))
 
     def failures(self) -> list[Failure]:
-        """Runs that ended with an error."""
+        """Runs that ended with an error. A damaged list is put aside, and its runs count as missing."""
+        path = self.folder / "failures.json"
         try:
-            return [Failure(**one) for one in json.loads((self.folder / "failures.json").read_text(encoding="utf-8"))]
+            found = [Failure(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+            if not all(isinstance(value, str) for one in found for value in vars(one).values()):
+                raise TypeError
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        except (ValueError, TypeError):
+            self._put_aside(path, f"{path}: not a list of failed runs; put aside, its runs are tried again")
+            return []
+        return found
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         """Keep these finished runs."""
@@ -125,6 +133,11 @@ class Store:
 
     def _files(self) -> list[Path]:
         return [*_data_files(self.folder), *self.spare.glob("*.parquet")]
+
+    def _put_aside(self, path: Path, why: str) -> None:
+        print(why, file=sys.stderr)
+        with writing(self.folder):
+            path.rename(path.with_suffix(".unreadable"))
 
     def _expect_ours(self, before: dict[str, Any] | None, name: str) -> None:
         way_out = "choose another folder, or discard what is there with --fresh"
@@ -165,14 +178,21 @@ def read(folder: str | Path) -> pl.DataFrame:
     files = [path] if path.is_file() else _data_files(path)
     if not files:
         raise InputError(f"{path}: no results there; expected the folder of a sweep (--out) or a Parquet file of one")
+    return _joined([_read(file, (KEY, "policy", "seed", "rate_rps")) for file in files])
+
+
+def _read(path: Path, names: Iterable[str]) -> pl.DataFrame:
+    """A Parquet file with these parameter columns. Raises InputError."""
     try:
-        frames = [pl.read_parquet(file) for file in files]
+        frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); expected Parquet") from None
-    missing = [name for frame in frames for name in (KEY, "policy", "seed", "rate_rps") if name not in frame.columns]
-    if missing:
-        raise InputError(f"{path}: no column {missing[0]}; expected results of a sweep")
-    return _joined(frames)
+    for name in names:
+        if name not in frame.columns:
+            raise InputError(f"{path}: no column {name}; expected results of a sweep")
+        if frame.schema[name].is_numeric() != PARAMETERS[name].is_numeric():
+            raise InputError(f"{path}: column {name} is {frame.schema[name]}, not {PARAMETERS[name]()}; expected results of a sweep")
+    return frame
 
 
 def _data_files(folder: Path) -> list[Path]:

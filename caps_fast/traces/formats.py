@@ -107,12 +107,9 @@ def choose(path: str, header: Sequence[str], name: str | None, columns: Mapping[
     return _adapted(path, form, columns or {}, time_unit)
 
 
-def find(header: Sequence[str], name: str) -> str | None:
-    """The column called `name`, exactly or but for case and surrounding blanks; None where there is none or several."""
-    if name in header:
-        return name
-    alike = [column for column in header if _key(column) == _key(name)]
-    return alike[0] if len(alike) == 1 else None
+def same(header: Sequence[str], name: str) -> list[str]:
+    """The columns called `name`, but for case and surrounding blanks."""
+    return [column for column in header if _key(column) == _key(name)]
 
 
 def listed(header: Sequence[str]) -> str:

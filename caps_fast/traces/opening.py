@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -13,34 +14,54 @@ from typing import BinaryIO, Literal
 import zstandard
 
 from caps_fast.errors import InputError
+from caps_fast.files import is_special
 
 Container = Literal["csv", "jsonl", "json", "parquet"]
 _CHUNK_BYTES = 1 << 18
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+_MARKED_JSONL, _UNMARKED_JSONL = b"\xef\xbb\xbf{", b"   {"  # Polars skips a byte order mark in CSV alone
 _WIDE_TEXT = (b"\xff\xfe", b"\xfe\xff")
 
 
 @contextmanager
 def plain(path: str) -> Iterator[str]:
-    """The path of the uncompressed content: the file itself, or a temporary copy that is removed afterwards.
+    """The path of the uncompressed content: the file itself, or a temporary copy (without JSONL's byte order mark) that is removed afterwards.
 
     Told by the first bytes, not by the name. Raises InputError where the file cannot be read or is cut off.
     """
+    if is_special(path):
+        raise InputError(f"{path}: not a regular file: expected a request trace")
     try:
         with open(path, "rb") as stream:
             start = stream.read(4)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): expected a request trace") from None
-    if not start.startswith((_GZIP, _ZSTD)):
+    if not start.startswith((_GZIP, _ZSTD, _MARKED_JSONL)):
         yield path
         return
     handle, copy = tempfile.mkstemp(prefix="caps-fast-")
     try:
-        with open(handle, "wb") as target, open(path, "rb") as source:
-            (_copy_gzip if start.startswith(_GZIP) else _copy_zstd)(path, source, target)
+        with open(handle, "wb+") as target, open(path, "rb") as source:
+            unpack(path, source, target)
+            target.seek(0)
+            if target.read(4) == _MARKED_JSONL:
+                target.seek(0)
+                target.write(_UNMARKED_JSONL)
         yield copy
     finally:
         os.unlink(copy)
+
+
+def unpack(path: str, source: BinaryIO, target: BinaryIO) -> None:
+    """Write the content of `source` to `target`, decompressed where it is gzip or Zstandard. Raises InputError naming `path` where it is damaged."""
+    start = source.read(4)
+    source.seek(0)
+    if start.startswith(_GZIP):
+        _copy_gzip(path, source, target)
+    elif start.startswith(_ZSTD):
+        _copy_zstd(path, source, target)
+    else:
+        shutil.copyfileobj(source, target)
 
 
 def container(path: str, content: str) -> Container:

@@ -21,21 +21,26 @@ class Damaged(ValueError):
     """The headers do not fit the file."""
 
 
-def check_parquet(path: str) -> None:
-    """Walk the footer and every page header. Raises Damaged (in words) where a size or count cannot be right."""
+def check_file(path: str) -> None:
+    """As `check_parquet`, for a file."""
     with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if len(data) < 12 or data[-4:] != MAGIC:
-            raise Damaged("the file is cut off: expected PAR1 at its end")
-        footer_bytes = struct.unpack("<I", data[-8:-4])[0]
-        start = len(data) - 8 - footer_bytes
-        if start < 4:
-            raise Damaged("the footer is larger than the file")
-        try:
-            footer, _ = _struct(data, start)
-            rows = sum(_check_group(data, group, start) for group in footer.get(4, []))
-            _expect(rows == footer[3], "rows of the row groups do not add up")
-        except (IndexError, KeyError, TypeError, AttributeError, struct.error, OverflowError):
-            raise Damaged("its headers are garbled") from None
+        check_parquet(data)
+
+
+def check_parquet(data: Buffer) -> None:
+    """Walk the footer and every page header. Raises Damaged (in words) where a size or count cannot be right."""
+    if len(data) < 12 or data[-4:] != MAGIC:
+        raise Damaged("the file is cut off: expected PAR1 at its end")
+    footer_bytes = struct.unpack("<I", data[-8:-4])[0]
+    start = len(data) - 8 - footer_bytes
+    if start < 4:
+        raise Damaged("the footer is larger than the file")
+    try:
+        footer, _ = _struct(data, start)
+        rows = sum(_check_group(data, group, start) for group in footer.get(4, []))
+        _expect(rows == footer[3], "rows of the row groups do not add up")
+    except (IndexError, KeyError, TypeError, AttributeError, struct.error, OverflowError):
+        raise Damaged("its headers are garbled") from None
 
 
 def _check_group(data: Buffer, group: dict[int, Any], end: int) -> int:

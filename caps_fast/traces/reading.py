@@ -12,7 +12,7 @@ import polars as pl
 from caps_fast.errors import InputError
 from caps_fast.traces import sharegpt
 from caps_fast.traces.dates import EXAMPLE, date_expressions
-from caps_fast.traces.formats import FORMATS, OPTIONAL, SHAREGPT, Format, choose, find, listed
+from caps_fast.traces.formats import FORMATS, OPTIONAL, SHAREGPT, Format, choose, listed, same
 from caps_fast.traces.opening import container, plain
 from caps_fast.traces.tables import Table, open_table
 
@@ -117,7 +117,10 @@ class _Reader:
         wanted = self.form.columns.get(ours)
         if wanted is None or wanted == "-":
             return None
-        name = find(list(self.table.schema), wanted)
+        alike = same(list(self.table.schema), wanted)
+        if len(alike) > 1 and not (ours in explicit and wanted in alike):
+            raise InputError(f"{self.table.path}: columns {alike[0]!r} and {alike[1]!r} differ in case or blanks only: expected one of them")
+        name = wanted if wanted in alike else next(iter(alike), None)
         if name is None and (ours in explicit or not (ours in OPTIONAL or (ours == "time" and self.form.optional_time))):
             found = listed(list(self.table.schema))
             raise InputError(f"{self.table.path}: column {wanted} is missing: expected it for {ours}, found {found}")
@@ -147,11 +150,17 @@ class _Reader:
         return self._whole(ours, 1, MAX_TURNS, pl.Int16)
 
     def _text(self, ours: str) -> pl.Expr:
-        return pl.col(self.names[ours]).cast(pl.String).fill_null("")
+        return self._as_text(ours).fill_null("")
+
+    def _as_text(self, ours: str) -> pl.Expr:
+        kind = self.table.schema[self.names[ours]]
+        if kind.is_nested():
+            raise InputError(f"{self.table.path}: column {self.names[ours]} is of type {kind}: expected text")
+        return pl.col(self.names[ours]).cast(pl.String)
 
     def _tier(self, ours: str) -> pl.Expr:
         self.expected[ours] = "gold, silver or bronze"
-        tier = pl.col(self.names[ours]).cast(pl.String).str.strip_chars().str.to_lowercase()
+        tier = self._as_text(ours).str.strip_chars().str.to_lowercase()
         return pl.when(tier.is_in(TIERS)).then(tier)
 
     def _time(self, ours: str) -> list[pl.Expr]:

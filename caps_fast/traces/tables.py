@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +16,7 @@ from polars.exceptions import PanicException, PolarsError
 from caps_fast.errors import InputError
 from caps_fast.traces.formats import listed
 from caps_fast.traces.opening import Container
-from caps_fast.traces.parquet_check import Damaged, check_parquet
+from caps_fast.traces.parquet_check import Damaged, check_file
 
 _KEYS_FROM_ROWS = 1000  # JSONL has no header: its columns are the keys of the first rows
 
@@ -53,14 +54,14 @@ class Table:
         fault = {"csv": _csv_fault, "jsonl": _jsonl_fault}.get(self.kind, lambda _: None)(self.content)
         if fault:
             raise InputError(f"{self.path}: {fault}") from None
-        raise InputError(f"{self.path}: not readable as {self.kind}: {_first_line(error)}") from None
+        raise InputError(f"{self.path}: not readable as {self.kind}: {first_line(error)}") from None
 
 
 def open_table(path: str, content: str, kind: Container) -> Table:
     """The table in `content`; CSV and JSONL values are text. Raises InputError."""
     try:
         if kind == "parquet":
-            check_parquet(content)
+            check_file(content)
             scan = pl.scan_parquet(content)
         elif kind == "csv":
             scan = pl.scan_csv(content, infer_schema=False)
@@ -68,7 +69,7 @@ def open_table(path: str, content: str, kind: Container) -> Table:
             scan = pl.scan_ndjson(content, schema=dict.fromkeys(_jsonl_keys(path, content), pl.String()))
         return Table(path, content, kind, scan, dict(scan.collect_schema()))
     except (PolarsError, PanicException, OSError, Damaged) as error:
-        raise InputError(f"{path}: not readable as {kind}: {_first_line(error)}") from None
+        raise InputError(f"{path}: not readable as {kind}: {first_line(error)}") from None
 
 
 def _jsonl_keys(path: str, content: str) -> list[str]:
@@ -133,17 +134,20 @@ def _lines(content: str) -> Iterator[tuple[int, str]]:
 def _json_object(line: str) -> dict[str, Any]:
     shown = line.strip()[:60]
     try:
-        found = json.loads(line, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        found = json.loads(line, parse_constant=_finite, parse_float=_finite, parse_int=_finite)
+    except (json.JSONDecodeError, RecursionError):
         raise ValueError(f"{shown!r} is not JSON or cut off: expected one JSON object a line") from None
     if not isinstance(found, dict):
         raise ValueError(f"{shown!r} is no JSON object: expected one JSON object a line")
     return found
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"number {number[:60]!r}: expected a finite one")
+    return value
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error of Polars says first, or its name."""
     return listed((str(error) or type(error).__name__).splitlines()[:1])

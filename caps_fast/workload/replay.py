@@ -44,6 +44,11 @@ class ReplayedWorkload:
         rate_rps = config.workload.rate_rps
         if self.trace.timed:
             span_s = float(self.columns["arrival_s"][-1]) + self._mean_gap_s()
+            if rate_rps is None and config.workload.trace_fit == "loop" and self.columns["arrival_s"][-1] == 0.0:
+                raise InputError(
+                    f"{self.trace.path}: its requests all arrive at one time, which is no rate to loop them at: expected workload.rate_rps (--rate), "
+                    "or workload.trace_fit once or stretch"
+                )
             self.period_s = span_s if rate_rps is None else len(self.columns["arrival_s"]) / rate_rps
             if config.workload.trace_fit == "stretch":
                 self.period_s = config.horizon_s
