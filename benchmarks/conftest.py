@@ -19,7 +19,7 @@ class Sizes(NamedTuple):
     """How much is timed."""
 
     rounds: int
-    day: float  # days of the paper's scenario
+    days: float  # of the paper's scenario
     fleet_requests: float
     horizons_h: tuple[float, ...]
     overload_h: tuple[float, ...]
@@ -27,7 +27,7 @@ class Sizes(NamedTuple):
     sweep_days: float
 
 
-FULL = Sizes(5, 1.0, 3e6, (1, 6, 24, 7 * 24, 30 * 24), (0.5, 2, 8), 50_000, 0.5)
+FULL = Sizes(5, 7.0, 3e6, (1, 6, 24, 7 * 24, 30 * 24), (0.5, 2, 8), 50_000, 0.5)
 QUICK = Sizes(2, 0.25, 3e5, (1, 6, 24), (0.25, 1), 10_000, 0.04)
 
 

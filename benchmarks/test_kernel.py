@@ -22,7 +22,7 @@ TARGETS = {"round-robin": 4.0, LEARNED: 6.0}  # times the cost of drawing
 def test_drawing(timing, sizes):
     """Eight random variates a request are the least that drawing can cost."""
     rng = np.random.default_rng(0)
-    days = drawing(paper("edf", sizes.day))
+    days = drawing(paper("edf", sizes.days))
 
     def variates() -> None:
         for _ in range(int(days.units) // 16_384):
@@ -37,7 +37,7 @@ def test_drawing(timing, sizes):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_policy(timing, sizes, policy):
-    config = paper(policy, sizes.day)
+    config = paper(policy, sizes.days)
     if policy != LEARNED:
         assert_same_as_reference(config)
         timing.note(f"the first {CHECKED} requests agree with the reference engine")

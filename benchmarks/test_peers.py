@@ -46,5 +46,5 @@ def test_same_queue(timing, sizes, agreed):
 def test_serving_against_bare_queue(timing, sizes, policy):
     """Batching, power and carbon simulated, against a queue that has none of them."""
     few = sizes.queue_customers
-    cost = timing.by_turns({"SimPy, M/M/24": Work(lambda: peers.simpy_waits_s(1, few), few), policy: simulating(paper(policy, sizes.day))})
+    cost = timing.by_turns({"SimPy, M/M/24": Work(lambda: peers.simpy_waits_s(1, few), few), policy: simulating(paper(policy, sizes.days))})
     timing.ratio(f"{policy} as fast as SimPy's bare M/M/24, times", cost["SimPy, M/M/24"] / cost[policy], target=25.0, more_is_better=True)
