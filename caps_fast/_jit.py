@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -41,14 +42,19 @@ if platform.machine() in ("x86_64", "AMD64") and llvm.llvm_version_info[0] <= KN
 
 
 class KeptCode(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of compiled code, but a damaged file counts as none."""
+    """Numba's cache of compiled code, but a damaged file counts as none, and what the disk does not take is not kept."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # unpickling may make anything of damaged bytes
-            self.flush()
+            with suppress(OSError):
+                self.flush()
             return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):
+            super().save_overload(sig, data)
 
 
 def inlined(function: Function) -> Function:
@@ -115,7 +121,7 @@ def _in_compiled_code(*types: Any) -> Callable[..., Any]:
 
 
 def use_cache(dispatcher: Any, *sources: Path | str) -> Any:
-    """Keep what `dispatcher` compiles next under the hash of the kernel's sources and of `sources` (a policy's file, its module's name)."""
+    """Keep what `dispatcher` compiles next under the hash of the kernel's sources and of `sources` (a policy's file, its type's name)."""
     if not numba.config.DISABLE_JIT:
         numba.config.CACHE_DIR = str(cache_root() / source_hash(*sources))
         dispatcher._cache = KeptCode(dispatcher.py_func)  # as its enable_caching() does, with Numba's own

@@ -99,7 +99,7 @@ def _reason(policy: Any, state: State) -> str | None:
     wanted = {
         "route": ((a, real, whole, numba.typeof(state)), "the index of a queue", numba.types.Integer),
         "order": ((a, real, whole, whole, numba.typeof(state)), "a number", numba.types.Number),
-        "gate": ((a, real, whole, numba.typeof(state)), "True or False", numba.types.Boolean),
+        "gate": ((a, real, whole, numba.typeof(state)), "True or False", (numba.types.Boolean, numba.types.Number)),
     }
     for name, (arguments, expected, kind) in wanted.items():
         rule = getattr(rules, name).of(type(policy))
@@ -113,8 +113,9 @@ def _reason(policy: Any, state: State) -> str | None:
         except Exception as error:
             said = [text.strip() for text in str(error).splitlines() if text.strip() and "nopython mode pipeline" not in text]
             at = re.search(rf'{re.escape(Path(rule.__code__.co_filename).name)}", line (\d+)', str(error))
-            hint = next((f" ({hint})" for sign, hint in HINTS.items() if sign in said[0]), "")
-            return f"line {at[1] if at else line}: {name}: {_short(said[0])}{hint}"
+            told = said[0] if said else type(error).__name__
+            hint = next((f" ({hint})" for sign, hint in HINTS.items() if sign in told), "")
+            return f"line {at[1] if at else line}: {name}: {_short(told)}{hint}"
     return None
 
 

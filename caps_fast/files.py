@@ -12,6 +12,8 @@ from typing import Any
 
 from caps_fast.errors import InputError
 
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # how compressed files begin
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:

@@ -154,3 +154,14 @@ def test_damaged_code_in_the_cache_is_compiled_anew(tmp_path: Path, monkeypatch:
 
 def twice(x):
     return 2.0 * x
+
+
+def test_code_that_the_disk_does_not_take_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_jit, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
+    kernel = _jit.use_cache(_jit.kernel(twice))
+    assert kernel(21.0) == 42.0
+    assert not list(tmp_path.rglob("*.nbc"))

@@ -10,10 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from caps_fast.errors import InputError
-from caps_fast.files import is_special
-
-GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+from caps_fast.files import GZIP, ZSTD, is_special
 
 
 def read_bytes(path: str) -> bytes:
@@ -24,7 +21,7 @@ def read_bytes(path: str) -> bytes:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a carbon file") from None
-    if not raw.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
+    if not raw.startswith((GZIP, ZSTD)):
         return raw
     from caps_fast.traces.opening import unpack  # noqa: PLC0415 (needed for compressed files alone)
 

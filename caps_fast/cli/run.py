@@ -111,10 +111,10 @@ def run(
 
 def list_policies() -> None:
     """List the built-in policies."""
-    from caps_fast.policies import ABOUT
+    from caps_fast.policies import ABOUT, BUILT_IN
 
-    for name, about in ABOUT.items():
-        print(f"{name:20} {about}")
+    for name in BUILT_IN:
+        print(f"{name:20} {ABOUT[name]}")
 
 
 def list_presets() -> None:

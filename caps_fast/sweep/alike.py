@@ -10,8 +10,9 @@ import polars as pl
 
 from caps_fast import scenario
 from caps_fast.results import parameters
+from caps_fast.sweep.frames import shown
 from caps_fast.sweep.rows import field_types, fields
-from caps_fast.sweep.summary import PAPER_RATE_RPS
+from caps_fast.sweep.summary import one_of_rates
 
 OWN_SETTINGS = ("split", "alpha", "beta", "lambda", "days", "preset")
 FREE = ("policy", "rate_rps", "seed")
@@ -51,9 +52,7 @@ def alike(runs: pl.DataFrame) -> Alike:
 def alike_at_one_rate(runs: pl.DataFrame) -> Alike:
     """Of the runs that `alike` chooses, those at 10 req/s, or else at the middle rate; of another horizon where that has more policies there."""
     found = alike(runs)
-    rates = found.runs["rate_rps"].unique().sort()
-    rate = PAPER_RATE_RPS if PAPER_RATE_RPS in rates else rates[len(rates) // 2]
-    at_rate = pl.col("rate_rps").eq_missing(rate)
+    at_rate = pl.col("rate_rps").eq_missing(one_of_rates(found.runs["rate_rps"].unique().sort()))
     if "days" in runs.columns:
         policies = runs.filter(at_rate).group_by("days").agg(pl.col("policy").n_unique()).sort("policy", "days", descending=True)
         own = policies.filter(pl.col("days") == found.runs["days"][0])
@@ -99,5 +98,5 @@ def _values(column: pl.Series) -> str:
 
 
 def _text(value: Any) -> str:
-    text = "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    text = shown(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

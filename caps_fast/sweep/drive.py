@@ -61,9 +61,8 @@ def sweep(
 def check(plan: Plan) -> list[Scenario]:
     """Build what the plan's scenarios name - policies, carbon traces, forecasts - once each; the scenarios that were tried. Raises InputError."""
     tried = plan.check()
-    distinct = {str((config.policy.name, config.policy.options, config.carbon, config.monitor, config.days)): config for config in tried}
-    check_options(distinct.values())
-    for config in distinct.values():
+    check_options({str((config.policy.name, config.policy.options)): config for config in tried}.values())
+    for config in {str((config.carbon, config.monitor, config.days)): config for config in tried}.values():
         monitor(config.monitor, carbon_trace(config.carbon, config.horizon_s), config.horizon_s + config.drain_h * 3600, config.seed)
     return tried
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -81,5 +82,9 @@ def one_of(runs: pl.DataFrame, name: str, texts: Sequence[str], origin: str) -> 
 
 def there(runs: pl.DataFrame, name: str) -> str:
     """A column's values for people, the first of them."""
-    found = runs[name].unique(maintain_order=True).to_list()[:20]
-    return ", ".join("none" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in found)
+    return ", ".join(map(shown, runs[name].unique(maintain_order=True).to_list()[:20]))
+
+
+def shown(value: Any) -> str:
+    """A value for people."""
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -27,7 +27,13 @@ def at_one_rate(runs: pl.DataFrame) -> pl.DataFrame:
     rates = runs["rate_rps"].drop_nulls().unique().sort()
     if rates.len() < 2:
         return runs
-    return runs.filter(pl.col("rate_rps") == (PAPER_RATE_RPS if PAPER_RATE_RPS in rates else rates[rates.len() // 2]))
+    return runs.filter(pl.col("rate_rps") == one_of_rates(rates))
+
+
+def one_of_rates(rates: pl.Series) -> float | None:
+    """The rate to compare at, of rates in order: 10 req/s if it is there, else the one in the middle."""
+    rate: float | None = PAPER_RATE_RPS if PAPER_RATE_RPS in rates else rates[rates.len() // 2]
+    return rate
 
 
 def summary(runs: pl.DataFrame) -> pl.DataFrame:

@@ -14,11 +14,11 @@ from typing import BinaryIO, Literal
 import zstandard
 
 from caps_fast.errors import InputError
-from caps_fast.files import is_special
+from caps_fast.files import GZIP, ZSTD, is_special
 
 Container = Literal["csv", "jsonl", "json", "parquet"]
 _CHUNK_BYTES = 1 << 18
-_GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+_PARQUET = b"PAR1"
 _MARKED_JSONL, _UNMARKED_JSONL = b"\xef\xbb\xbf{", b"   {"  # Polars skips a byte order mark in CSV alone
 _WIDE_TEXT = (b"\xff\xfe", b"\xfe\xff")
 
@@ -36,7 +36,7 @@ def plain(path: str) -> Iterator[str]:
             start = stream.read(4)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): expected a request trace") from None
-    if not start.startswith((_GZIP, _ZSTD, _MARKED_JSONL)):
+    if not start.startswith((GZIP, ZSTD, _MARKED_JSONL)):
         yield path
         return
     handle, copy = tempfile.mkstemp(prefix="caps-fast-")
@@ -56,9 +56,9 @@ def unpack(path: str, source: BinaryIO, target: BinaryIO) -> None:
     """Write the content of `source` to `target`, decompressed where it is gzip or Zstandard. Raises InputError naming `path` where it is damaged."""
     start = source.read(4)
     source.seek(0)
-    if start.startswith(_GZIP):
+    if start.startswith(GZIP):
         _copy_gzip(path, source, target)
-    elif start.startswith(_ZSTD):
+    elif start.startswith(ZSTD):
         _copy_zstd(path, source, target)
     else:
         shutil.copyfileobj(source, target)
