@@ -15,7 +15,7 @@ import pytest
 from caps_fast import scenario
 from caps_fast._jit import kernel
 from caps_fast.arrays import Array, Risk
-from caps_fast.policies.risk import Load, log_odds, logistic, request_bins
+from caps_fast.policies.risk import Load, odds, probability, request_bins
 from caps_fast.predictor import Lengths, Model, past_of, train, train_model
 from caps_fast.predictor.explore import explore
 from caps_fast.predictor.features import Histories
@@ -56,7 +56,7 @@ def at_three_pools(tables: Risk, rows: Array, found: Array) -> None:
         bins = request_bins(tables, int(row[3]), row[4])
         for pool in range(POOLS):
             load = Load(int(row[2]), row[5], row[6], row[7] - row[3])
-            found[i, pool] = logistic(log_odds(tables, int(row[0]), pool, bins, int(row[3]), load))
+            found[i, pool] = probability(odds(tables, int(row[0]), pool, bins, int(row[3]), load))
 
 
 def best_ns(benchmark: Any, requests: int) -> float:

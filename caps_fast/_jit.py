@@ -93,7 +93,7 @@ def bare(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def prefetch(records: Any, index: Any) -> None:
-    """Ask the memory for a record that will soon be written: its cache lines are then there, where otherwise all would wait for them."""
+    """Ask the memory for an entry that will soon be written: its cache lines are then there, where otherwise all would wait for them."""
 
 
 @intrinsic
@@ -105,7 +105,8 @@ def _prefetch(typing: Any, records: Any, index: Any) -> Any:
         first = builder.bitcast(builder.gep(data, [index]), byte.as_pointer())
         kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), whole, whole, whole])
         ask = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        for line in range(0, signature.args[0].dtype.size, CACHE_LINE):
+        size = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
+        for line in range(0, size, CACHE_LINE):
             builder.call(ask, [builder.gep(first, [whole(line)]), whole(1), whole(3), whole(1)])  # to write, to keep, data
         return context.get_dummy_value()
 

@@ -36,26 +36,16 @@ REQUEST = _struct(  # one arriving request, as a workload hands it over
     ("task", "i1"),
 )
 
-LIVE = _struct(  # one request in the system
+LIVE = _struct(  # one request in the system: two cache lines, the first of which is enough while it waits
     ("arrival_s", "f8"),
     ("predicted_tokens", "f8"),
     ("key", "f8"),  # queue order, smaller first
     ("seq", "i8"),  # input order
-    ("released_s", "f8"),
-    ("admitted_s", "f8"),  # first admission; nan before
-    ("first_token_s", "f8"),
-    ("energy_j", "f8"),  # attributed; of a member, less its GPU's energy per member so far
-    ("carbon_g", "f8"),
     ("input_tokens", "i4"),
     ("output_tokens", "i4"),
     ("prompt_left", "i4"),  # prompt tokens not yet processed
-    ("prompt_counted", "i4"),  # prompt_left at the last admission
-    ("decode_left", "i4"),  # output tokens not yet produced, kept while not decoding
     ("next", "i4"),  # sibling in its queue, or successor among a GPU's joiners, prompts or claims
     ("child", "i4"),  # first child in a queue's heap; a claimant's victim
-    ("flexible_prev", "i4"),  # neighbours in the pool's list of non-Gold residents
-    ("flexible_next", "i4"),
-    ("gpu", "i4"),
     ("tenant", "i4"),
     ("turns", "i2"),
     ("tier", "i1"),
@@ -63,6 +53,17 @@ LIVE = _struct(  # one request in the system
     ("task", "i1"),
     ("level", "i1"),  # carbon level at arrival: low, mid, high
     ("held", "i1"),
+    ("admitted", "i1"),  # has been; all that follows is only set then
+    ("released_s", "f8"),
+    ("admitted_s", "f8"),  # first admission
+    ("first_token_s", "f8"),  # nan before
+    ("energy_j", "f8"),  # attributed; of a member, less its GPU's energy per member so far
+    ("carbon_g", "f8"),
+    ("prompt_counted", "i4"),  # prompt_left at the last admission
+    ("decode_left", "i4"),  # output tokens not yet produced, kept while not decoding
+    ("flexible_prev", "i4"),  # neighbours in the pool's list of non-Gold residents
+    ("flexible_next", "i4"),
+    ("gpu", "i4"),
     ("giving_way", "i1"),
     ("joined", "i1"),  # is a member of its GPU's iterations
 )
@@ -239,14 +240,8 @@ FIRST_EXPONENT = -14  # values below 2**-14 s (61 us) fall into the first bin
 HISTOGRAM_BINS = SUB_BINS * OCTAVES
 
 
-NODE = _struct(  # of a tournament: the smallest key under it, and whose it is
-    ("key", "i8"),
-    ("leaf", "u4"),
-)
-
-
 class Risk(NamedTuple):
-    """The learned SLO-risk model: log odds of a miss as a sum of three tables over bins; empty where the closed form is used."""
+    """The learned SLO-risk model: odds of a miss as a product of three tables over bins; empty where the closed form is used."""
 
     edges: Array  # float64 (5, n), upper bin edges of input, output, residents, waiting, ahead; padded with inf
     guide: Array  # uint16 (5, cells): where a search for a bin begins
@@ -268,11 +263,12 @@ class State(NamedTuple):
     free: Array  # uint32 (capacity,): unused entries of `live`, a stack of clock.free
     power_w: Array  # float64 (max_batch + 1,): Eq. 2 by members
     share_w: Array  # float64: from a queue's `share_at` on, what one more request would draw there by those present, P(u) / batch
-    finish_at: Array  # int64 (n_gpus, max_batch): heap of decode iterations at which sequences end
-    finish_who: Array  # int32 (n_gpus, max_batch): whose they are
-    tree: Array  # NODE: tournaments, of leap ends and of residents a queue
-    places: Array  # int64 (1 + n_queues, 2): where each tree begins and how wide it is
-    room_tree: Array  # NODE: like the residents' trees, minus free KV tokens; empty where KV is not limited
+    finish_at: Array  # uint64 (n_gpus, max_batch): heap of the decode iterations at which sequences end, with whose they are
+    leap_end_s: Array  # float64 (width,): when each GPU's leap ends
+    first_to_end: Array  # uint32 (2 width,): tournament of these
+    tree: Array  # int64: tournaments of residents, one a queue
+    room_tree: Array  # int64: the same of minus free KV tokens; empty where KV is not limited
+    places: Array  # int64 (n_queues, 2): where each queue's tree begins and how wide it is
     touched: Array  # uint32 (n_gpus,): GPUs between iterations at this instant
     dirty: Array  # uint32 (n_queues,): queues to dispatch at this instant
     carbon_s: Array  # float64 (n_samples,): sample times

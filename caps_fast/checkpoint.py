@@ -17,7 +17,8 @@ from caps_fast.files import whole
 from caps_fast.predictor.features import Known
 
 EVERY_S = 60.0
-MUTABLE = ("clock", "queues", "gpus", "pools", "live", "free", "finish_at", "finish_who", "tree", "room_tree", "cells", "histograms", "series")
+TREES = ("finish_at", "leap_end_s", "first_to_end", "tree", "room_tree")
+MUTABLE = ("clock", "queues", "gpus", "pools", "live", "free", *TREES, "cells", "histograms", "series")
 GROWING = ("live", "free")
 HISTORY = Known._fields[1:]  # all but the lag, which is the model's
 

@@ -6,12 +6,13 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from caps_fast import arrays, scenario
 from caps_fast._jit import CACHE_LINE
 from caps_fast.arrays import NONE, Array, State
 from caps_fast.carbon.monitor import Monitor
-from caps_fast.containers import tournament
+from caps_fast.containers import agenda, tournament
 from caps_fast.policy import TRAITS, is_gated
 
 FIRST_ROOM = 65_536  # live requests
@@ -29,11 +30,11 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
     gpus = config.cluster.gpus
     ranges = queue_ranges(config, layout)
     sizes = [end - first for first, end, _ in ranges]
-    tree, places = tournament.plant([np.full(gpus, tournament.NEVER), *(np.zeros(size, np.int64) for size in sizes)])
-    room_tree = np.zeros(0, arrays.NODE)
+    tree, places = tournament.plant([np.zeros(size, np.int64) for size in sizes])
+    room_tree = np.zeros(0, np.int64)
     if config.cluster.kv_capacity_tokens is not None:
-        nothing_reserved = -config.cluster.kv_capacity_tokens
-        room_tree, _ = tournament.plant([np.zeros(gpus, np.int64), *(np.full(size, nothing_reserved) for size in sizes)])
+        room_tree, _ = tournament.plant([np.full(size, -config.cluster.kv_capacity_tokens) for size in sizes])
+    leap_end_s, first_to_end = agenda.plan(gpus)
     setup = _setup(config, policy, monitor, means)
     queues = _queues(ranges, config.cluster.max_batch)
     share_w = [_share_table(config, end - first) for first, end, _ in ranges] if layout == "pools" else []
@@ -49,11 +50,12 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
         free=np.zeros(0, np.uint32),
         power_w=_power_table(config, np.arange(config.cluster.max_batch + 1)),
         share_w=np.concatenate([*share_w, np.zeros(0)]),
-        finish_at=np.zeros((gpus, config.cluster.max_batch), np.int64),
-        finish_who=np.zeros((gpus, config.cluster.max_batch), np.int32),
+        finish_at=_aligned(gpus * config.cluster.max_batch, np.uint64).reshape(gpus, -1),
+        leap_end_s=leap_end_s,
+        first_to_end=first_to_end,
         tree=tree,
-        places=places,
         room_tree=room_tree,
+        places=places,
         touched=np.zeros(gpus, np.uint32),
         dirty=np.zeros(len(ranges), np.uint32),
         carbon_s=monitor.trace.times_s,
@@ -77,7 +79,7 @@ def with_room(state: State, incoming: int) -> State:
     if free >= incoming:
         return state
     more = max(incoming - free, 3 * before, FIRST_ROOM)
-    live = _records(before + more, arrays.LIVE)
+    live = _aligned(before + more, arrays.LIVE)
     live[:before].view(np.uint8)[:] = state.live.view(np.uint8)  # field by field is slow
     stack = np.zeros(before + more, np.uint32)
     stack[:more] = np.arange(before + more - 1, before - 1, -1)
@@ -86,9 +88,9 @@ def with_room(state: State, incoming: int) -> State:
     return state._replace(live=live, free=stack)
 
 
-def _records(count: int, kind: np.dtype[np.void]) -> Array:
-    """Zeroed records, the first at the beginning of a cache line."""
-    size = count * kind.itemsize
+def _aligned(count: int, kind: DTypeLike) -> Array:
+    """Zeros, the first at the beginning of a cache line."""
+    size = count * np.dtype(kind).itemsize
     raw = np.zeros(size + CACHE_LINE, np.uint8)
     first = -raw.ctypes.data % CACHE_LINE
     return raw[first : first + size].view(kind)
@@ -167,7 +169,7 @@ def _queues(ranges: list[tuple[int, int, int]], max_batch: int) -> Array:
 
 
 def _gpus(config: scenario.Scenario, ranges: list[tuple[int, int, int]]) -> Array:
-    gpus = _records(config.cluster.gpus, arrays.GPU)
+    gpus = _aligned(config.cluster.gpus, arrays.GPU)
     gpus["pool"] = np.repeat(np.arange(len(config.cluster.pools)), config.cluster.pools)
     gpus["queue"] = np.repeat(np.arange(len(ranges)), [end - first for first, end, _ in ranges])
     for name in ("prompt_head", "prompt_tail", "joiner_head", "joiner_tail", "claim_head", "claim_tail"):

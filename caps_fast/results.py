@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caps_fast import __version__, arrays, scenario
-from caps_fast.arrays import J_PER_KWH, Array, State
+from caps_fast.arrays import J_PER_KWH, NONE, Array, State
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.errors import InputError
 
@@ -200,10 +200,16 @@ def unfinished_rows(state: State) -> Array:
     rows = np.zeros(len(live), arrays.DONE)
     for name in set(arrays.DONE.names or ()) & set(arrays.LIVE.names or ()):
         rows[name] = live[name]
-    if state.setup[0]["gated"]:
-        rows["released_s"][np.isnan(live["admitted_s"])] = np.nan
+    waiting = live["admitted"] == 0
+    for name in ("released_s", "admitted_s", "first_token_s"):
+        rows[name][waiting] = np.nan
+    for name in ("energy_j", "carbon_g"):
+        rows[name][waiting] = 0.0
+    if not state.setup[0]["gated"]:
+        rows["released_s"] = live["arrival_s"]
     rows["finished_s"] = np.nan
-    rows["pool"] = np.where(live["gpu"] >= 0, state.gpus["pool"][live["gpu"]], -1)
+    rows["pool"] = np.where(waiting, NONE, state.gpus["pool"][live["gpu"]])
+    rows["gpu"][waiting] = NONE
     return rows
 
 

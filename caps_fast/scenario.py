@@ -49,7 +49,7 @@ class Cluster(Section):
     max_batch: int = Field(32, ge=1, le=4096, description="residents a GPU at most")
     prefill: Literal["chunked", "unchunked"] = "chunked"
     chunk_tokens: int = Field(512, ge=1, description="token budget of a chunked iteration")
-    kv_capacity_tokens: int | None = Field(None, ge=1, description="reserved tokens a GPU at most; none = no limit")
+    kv_capacity_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="reserved tokens a GPU at most; none = no limit")
 
     @cached_property
     def pools(self) -> tuple[int, ...]:

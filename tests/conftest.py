@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import HealthCheck, settings
 
 # The first example may compile a kernel, which is no sign of a slow test.
 settings.register_profile("ci", derandomize=True, database=None, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("explore", settings.get_profile("ci"), derandomize=False, max_examples=5000, print_blob=True)
 settings.load_profile("ci")
+
+
+def pytest_sessionfinish() -> None:
+    """Undo the freezing at the end of `cli.main`: libraries look for leaks when the interpreter ends."""
+    gc.unfreeze()

@@ -1,4 +1,4 @@
-"""The containers against what they replace: a tournament against NumPy's minimum, a queue against a sorted list."""
+"""The containers against what they replace: tournaments against NumPy's minimum, heaps and queues against sorted lists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from caps_fast import arrays
 from caps_fast._jit import kernel
 from caps_fast.arrays import NONE, Array
-from caps_fast.containers import queue, tournament
+from caps_fast.containers import agenda, decoders, queue, tournament
 
 KEYS = st.one_of(st.sampled_from([-math.inf, 0.0, 1.0, 2.0]), st.floats(-1e9, 1e9))
 
@@ -22,8 +22,45 @@ def put_all(tree, place, leaves, values, found):
     """Set leaves one by one; after each, the smallest value and where it is go to `found`."""
     for i in range(leaves.shape[0]):
         tournament.put(tree, place, leaves[i], values[i])
-        found[i, 0] = tournament.winner(tree, place)["key"]
-        found[i, 1] = tournament.winner(tree, place)["leaf"]
+        found[i, 0] = tournament.key_of(tournament.root(tree, place))
+        found[i, 1] = tournament.leaf_of(tournament.root(tree, place))
+
+
+class Ends(NamedTuple):
+    """The two arrays of a simulation that an agenda lives in."""
+
+    leap_end_s: Array
+    first_to_end: Array
+
+
+@kernel
+def put_ends(s, gpus, times_s, found_g, found_s):
+    """Set the ends of leaps one by one; after each, the first and whose it is go to `found_s` and `found_g`."""
+    for i in range(gpus.shape[0]):
+        agenda.put(s, gpus[i], times_s[i])
+        found_g[i] = agenda.first(s)
+        found_s[i] = agenda.first_end_s(s)
+
+
+class Decoding(NamedTuple):
+    """The two arrays of a simulation that the heap of a GPU's decoding sequences lives in."""
+
+    gpus: Array
+    finish_at: Array
+
+
+@kernel
+def push_and_remove(s, requests, iterations, found):
+    """Push request `requests[i]` with so many iterations left on GPU 1; where it is NONE, let the first end, whose iterations pass; note who it is
+    and how long it had."""
+    for i in range(requests.shape[0]):
+        if requests[i] != NONE:
+            decoders.push(s, 1, iterations[i], requests[i])
+        else:
+            found[i, 0] = decoders.who(s, 1, 0)
+            found[i, 1] = decoders.left(s, 1, 0)
+            s.gpus[1]["iterations_done"] += found[i, 1]
+            decoders.remove(s, 1, 0)
 
 
 class Waiting(NamedTuple):
@@ -48,17 +85,15 @@ def push_and_pop(s, entries, keys, taken):
             queue.push(s, 0, r)
 
 
-WHOLE_NUMBERS = st.one_of(st.integers(0, 3), st.integers(-(10**9), 0), st.just(tournament.NEVER))  # residents, free tokens, nothing
-TIMES = st.one_of(st.sampled_from([0.0, 1.0, math.inf]), st.floats(0, 1e9)).map(lambda t_s: int(np.float64(t_s).view(np.int64)))
-
-
+WHOLE_NUMBERS = st.one_of(st.integers(0, 3), st.integers(-(2**31), 2**31 - 1))  # residents, minus free tokens
 LEAVES = st.one_of(st.integers(1, 20), st.sampled_from([63, 64, 65, 128, 129, 512, 513, 700]))
+TIMES = st.one_of(st.sampled_from([0.0, 1.0, math.inf]), st.floats(0, 1e9))
 
 
-@given(data=st.data(), leaves=LEAVES, values=st.sampled_from([WHOLE_NUMBERS, TIMES]))
-def test_a_tournament_finds_the_first_smallest(data: st.DataObject, leaves: int, values: st.SearchStrategy[int]) -> None:
-    puts = data.draw(st.lists(st.tuples(st.integers(0, leaves - 1), values), min_size=1, max_size=200))
-    first = data.draw(st.lists(values, min_size=leaves, max_size=leaves))
+@given(data=st.data(), leaves=LEAVES)
+def test_a_tournament_finds_the_first_smallest(data: st.DataObject, leaves: int) -> None:
+    puts = data.draw(st.lists(st.tuples(st.integers(0, leaves - 1), WHOLE_NUMBERS), min_size=1, max_size=200))
+    first = data.draw(st.lists(WHOLE_NUMBERS, min_size=leaves, max_size=leaves))
     tree, places = tournament.plant([np.zeros(3, np.int64), np.array(first), np.zeros(5, np.int64)])  # neither the first nor the last of its array
     found = np.zeros((len(puts) + 1, 2), np.int64)
     again = [(0, first[0]), *puts]  # the first put changes nothing: it shows what was planted
@@ -69,14 +104,52 @@ def test_a_tournament_finds_the_first_smallest(data: st.DataObject, leaves: int,
         assert smallest == plain.min()
         assert where == plain.argmin()
     for place in places[[0, 2]]:
-        assert tournament.winner.py_func(tree, place).tolist() == (0, 0), "wrote into its neighbour"
+        assert tournament.root.py_func(tree, place) == 0, "wrote into its neighbour"
 
 
-@given(times_s=st.lists(st.floats(0, math.inf), min_size=2, max_size=10))
-def test_bits_of_times_order_like_times(times_s: list[float]) -> None:
-    bits = np.array(times_s).view(np.int64)
-    np.testing.assert_array_equal(np.argsort(bits, kind="stable"), np.argsort(times_s, kind="stable"))
-    assert (bits < tournament.NEVER).all()
+@given(data=st.data(), gpus=LEAVES)
+def test_an_agenda_tells_the_first_end(data: st.DataObject, gpus: int) -> None:
+    puts = data.draw(st.lists(st.tuples(st.integers(0, gpus - 1), TIMES), min_size=1, max_size=200))
+    s = Ends(*agenda.plan(gpus))
+    found_g, found_s = np.zeros(len(puts) + 1, np.int64), np.zeros(len(puts) + 1)
+    again = [(gpus - 1, math.inf), *puts]  # the first put changes nothing
+    put_ends(s, np.array([g for g, _ in again]), np.array([end_s for _, end_s in again]), found_g, found_s)
+    plain = np.full(gpus, math.inf)
+    for (g, end_s), first, first_s in zip(again, found_g, found_s, strict=True):
+        plain[g] = end_s
+        assert first == plain.argmin()
+        assert first_s == plain.min()
+
+
+@given(data=st.data(), done=st.sampled_from([0, 2**31 - 3, 2**32 - 2, 10**12]))
+def test_decoders_end_in_order_however_many_iterations_were_before(data: st.DataObject, done: int) -> None:
+    """The heap keeps 32 bits of the count, which may go round between a push and the end."""
+    capacity = 12
+    gpus = np.zeros(3, arrays.GPU)
+    gpus["iterations_done"] = done
+    s = Decoding(gpus, np.full((3, capacity), 7, np.uint64))
+    actions = data.draw(st.lists(st.one_of(st.none(), st.integers(1, 4), st.just(2**31 - 1)), max_size=60))
+    live: list[tuple[int, int]] = []
+    now = 0
+    requests, iterations, expected = [], [], []
+    for r, action in enumerate(actions):
+        if action is None and live:
+            end, who = min(live)
+            live.remove((end, who))
+            requests.append(NONE)
+            iterations.append(0)
+            expected.append((who, end - now))
+            now = end
+        elif action is not None and len(live) < capacity:
+            live.append((now + action, r))
+            requests.append(r)
+            iterations.append(action)
+            expected.append((0, 0))
+    found = np.zeros((len(requests), 2), np.int64)
+    push_and_remove(s, np.array(requests, np.int64), np.array(iterations, np.int64), found)
+    assert found.tolist() == [list(pair) for pair in expected]
+    assert gpus["heap_len"].tolist() == [0, len(live), 0]
+    assert (s.finish_at[[0, 2]] == 7).all(), "wrote into its neighbour"
 
 
 @given(data=st.data())

@@ -14,7 +14,7 @@ from caps_fast import scenario
 from caps_fast._jit import kernel
 from caps_fast.arrays import REQUEST, Array, Risk
 from caps_fast.errors import InputError
-from caps_fast.policies.risk import Load, bin_of, guide_to, log_odds, request_bins
+from caps_fast.policies.risk import Load, bin_of, guide_to, odds, request_bins
 from caps_fast.predictor import Lengths, forest, past_of, train
 from caps_fast.predictor.explore import RISK_FEATURES
 from caps_fast.predictor.features import LENGTH_FEATURES, Histories
@@ -194,16 +194,16 @@ def test_the_kernel_lookup_is_lightgbm(risky: tuple[RiskModel, Array]) -> None:
     odd = odd[~np.isnan(odd).any(axis=1)]
     expected = lightgbm(model).predict(odd, raw_score=True, num_threads=1)
     found = np.empty(len(odd))
-    kernel_log_odds(tables, odd, found)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    kernel_odds(tables, odd, found)
+    np.testing.assert_allclose(np.log(found), expected, rtol=0, atol=1e-12)
 
 
 @kernel
-def kernel_log_odds(tables: Risk, rows: Array, found: Array) -> None:
+def kernel_odds(tables: Risk, rows: Array, found: Array) -> None:
     for i in range(len(rows)):
         row = rows[i]
         bins = request_bins(tables, row[3], row[4])
-        found[i] = log_odds(tables, int(row[0]), int(row[1]), bins, 0, Load(int(row[2]), row[5], row[6], row[7]))
+        found[i] = odds(tables, int(row[0]), int(row[1]), bins, 0, Load(int(row[2]), row[5], row[6], row[7]))
 
 
 @kernel

@@ -1,52 +1,77 @@
-"""The decoding sequences of a GPU: a binary heap by the decode iteration at which they end."""
+"""The decoding sequences of a GPU: a binary heap by the decode iteration at which they end.
+
+An entry is one whole number, that iteration * 2 ** 32 + the request. Entries are compared by their difference, so the count of iterations may go
+round. They are unsigned because signed differences must not overflow.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from caps_fast._jit import inlined
-from caps_fast.arrays import State
+from caps_fast.arrays import Array, State
+
+_32 = np.uint64(32)
 
 
 @inlined
-def push(s: State, g: int, finish_at: int, r: int) -> None:
-    """Let `r` end at decode iteration `finish_at` of GPU `g`."""
+def who(s: State, g: int, at: int) -> int:
+    """The request at position `at` of the heap of GPU `g`; the first to end is at 0."""
+    r: Any = np.int64(np.uint32(s.finish_at[g, at]))
+    return r
+
+
+@inlined
+def left(s: State, g: int, at: int) -> int:
+    """Iterations that the sequence at position `at` of the heap of GPU `g` has left."""
+    iterations: Any = np.int64(s.finish_at[g, at] - (np.uint64(s.gpus[g]["iterations_done"]) << _32)) >> 32
+    return iterations
+
+
+@inlined
+def push(s: State, g: int, iterations: int, r: int) -> None:
+    """Let `r` end on GPU `g` after so many more iterations, 2 ** 31 - 1 at most."""
     at = s.gpus[g]["heap_len"]
     s.gpus[g]["heap_len"] += 1
-    _sift_up(s, g, at, finish_at, r)
+    entry = (np.uint64(s.gpus[g]["iterations_done"] + iterations) << _32) + np.uint64(r)
+    _sift_up(s.finish_at[g], at, entry)
 
 
 @inlined
 def remove(s: State, g: int, at: int) -> None:
     """Take the entry at position `at` out of the heap of GPU `g`."""
-    keys = s.finish_at[g]
-    who = s.finish_who[g]
+    heap = s.finish_at[g]
     size = s.gpus[g]["heap_len"] - 1
     s.gpus[g]["heap_len"] = size
     if at == size:
         return
-    key = keys[size]
-    r = who[size]
+    entry = heap[size]
     while 2 * at + 1 < size:
         down = 2 * at + 1
-        if down + 1 < size and keys[down + 1] < keys[down]:
+        if down + 1 < size and _sooner(heap[down + 1], heap[down]):
             down += 1
-        if key <= keys[down]:
+        if not _sooner(heap[down], entry):
             break
-        keys[at] = keys[down]
-        who[at] = who[down]
+        heap[at] = heap[down]
         at = down
-    _sift_up(s, g, at, key, r)
+    _sift_up(heap, at, entry)
 
 
 @inlined
-def _sift_up(s: State, g: int, at: int, finish_at: int, r: int) -> None:
-    keys = s.finish_at[g]
-    who = s.finish_who[g]
+def _sift_up(heap: Array, at: int, entry: Any) -> None:
     while at > 0:
         up = (at - 1) // 2
-        if keys[up] <= finish_at:
+        if not _sooner(entry, heap[up]):
             break
-        keys[at] = keys[up]
-        who[at] = who[up]
+        heap[at] = heap[up]
         at = up
-    keys[at] = finish_at
-    who[at] = r
+    heap[at] = entry
+
+
+@inlined
+def _sooner(a: Any, b: Any) -> bool:
+    """Does entry `a` end before entry `b`?"""
+    sooner: Any = np.int64(a - b) < 0
+    return sooner

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
-from caps_fast._jit import inlined
+from caps_fast._jit import inlined, prefetch
 from caps_fast.arrays import GOLD, J_PER_KWH, NONE, State
-from caps_fast.containers import decoders, flexible, tournament
+from caps_fast.containers import agenda, decoders, flexible, tournament
 from caps_fast.engine import ledger
 from caps_fast.physics import intensity_integral, iterations_until, leap_s
+
+FIT_THE_CACHE = 256  # GPUs whose records and heaps are at hand in any case
 
 
 @inlined
@@ -22,11 +24,13 @@ def reserve(s: State, g: int, residents: int, kv_tokens: int) -> None:
     if s.queues[q]["end_gpu"] - s.queues[q]["first_gpu"] == 1:
         return
     leaf = g - s.queues[q]["first_gpu"]
-    tournament.put(s.tree, s.places[1 + q], leaf, gpu["residents"])
+    tournament.put(s.tree, s.places[q], leaf, gpu["residents"])
+    if s.gpus.shape[0] > FIT_THE_CACHE:
+        prefetch(s.gpus, s.queues[q]["first_gpu"] + tournament.leaf_of(tournament.root(s.tree, s.places[q])))
     if s.setup[0]["kv_capacity_tokens"] > 0:
         full = gpu["residents"] >= s.setup[0]["max_batch"]
         free = 0 if full else s.setup[0]["kv_capacity_tokens"] - gpu["kv_tokens"]
-        tournament.put(s.room_tree, s.places[1 + q], leaf, -free)
+        tournament.put(s.room_tree, s.places[q], leaf, -free)
 
 
 @inlined
@@ -39,9 +43,9 @@ def find(s: State, q: int, r: int) -> int:
     residents = s.gpus[first]["residents"]
     alone = s.queues[q]["end_gpu"] - first == 1
     if not alone:
-        emptiest = tournament.winner(s.tree, s.places[1 + q])
-        g = first + emptiest["leaf"]
-        residents = emptiest["key"]
+        emptiest = tournament.root(s.tree, s.places[q])
+        g = first + tournament.leaf_of(emptiest)
+        residents = tournament.key_of(emptiest)
     if residents >= limit:
         return NONE
     if capacity == 0:
@@ -49,7 +53,7 @@ def find(s: State, q: int, r: int) -> int:
     need = s.live[r]["input_tokens"] + s.live[r]["output_tokens"]
     if s.gpus[g]["kv_tokens"] + need <= capacity:
         return g
-    if alone or -tournament.winner(s.room_tree, s.places[1 + q])["key"] < need:
+    if alone or -tournament.key_of(tournament.root(s.room_tree, s.places[q])) < need:
         return NONE
     return _fewest_with_room(s, q, need)
 
@@ -57,12 +61,12 @@ def find(s: State, q: int, r: int) -> int:
 @inlined
 def _fewest_with_room(s: State, q: int, need: int) -> int:
     """The GPU with the fewest residents of those with room for `need` tokens, by branch and bound over both trees."""
-    at, width = s.places[1 + q]
+    at, width = s.places[q]
     fewest = s.setup[0]["max_batch"]
     g = NONE
     node = 1
     while True:
-        if s.tree[at + node]["key"] >= fewest or s.room_tree[at + node]["key"] > -need:
+        if tournament.key_of(s.tree[at + node]) >= fewest or tournament.key_of(s.room_tree[at + node]) > -need:
             while node & 1:
                 node >>= 1
             if node == 0:
@@ -71,7 +75,7 @@ def _fewest_with_room(s: State, q: int, need: int) -> int:
         elif node < width:
             node *= 2
         else:
-            fewest = s.tree[at + node]["key"]
+            fewest = tournament.key_of(s.tree[at + node])
             g = s.queues[q]["first_gpu"] + node - width
 
 
@@ -91,11 +95,16 @@ def admit(s: State, g: int, r: int) -> None:
     reserve(s, g, 1, s.live[r]["input_tokens"] + s.live[r]["output_tokens"])
     live = s.live
     now_s = s.clock[0]["now_s"]
-    if math.isnan(live[r]["admitted_s"]):
+    if not live[r]["admitted"]:
+        held = live[r]["held"] or live[r]["arrival_s"] < s.queues[gpu["queue"]]["reopened_s"]
+        live[r]["admitted"] = 1
+        live[r]["held"] = held
+        live[r]["released_s"] = now_s if held else live[r]["arrival_s"]
         live[r]["admitted_s"] = now_s
-        if live[r]["held"] or live[r]["arrival_s"] < s.queues[gpu["queue"]]["reopened_s"]:
-            live[r]["held"] = 1
-            live[r]["released_s"] = now_s
+        live[r]["first_token_s"] = math.nan
+        live[r]["energy_j"] = 0.0
+        live[r]["carbon_g"] = 0.0
+        live[r]["giving_way"] = 0
     live[r]["gpu"] = g
     live[r]["joined"] = 0
     live[r]["next"] = NONE
@@ -124,7 +133,7 @@ def cut(s: State, g: int) -> None:
     count = iterations_until(s.clock[0]["now_s"] - gpu["leap_start_s"], gpu["step_s"], growth_s)
     if count < gpu["leap_iterations"]:
         gpu["leap_iterations"] = count
-        tournament.put(s.tree, s.places[0], g, tournament.bits_of(gpu["leap_start_s"] + leap_s(gpu["step_s"], count, growth_s)))
+        agenda.put(s, g, gpu["leap_start_s"] + leap_s(gpu["step_s"], count, growth_s))
 
 
 @inlined
@@ -137,11 +146,11 @@ def begin(s: State, g: int) -> None:
         gpu["energy_per_member_j"] = 0.0
         gpu["carbon_per_member_g"] = 0.0
         gpu["context_tokens"] = 0
-        tournament.put(s.tree, s.places[0], g, tournament.NEVER)
+        agenda.put(s, g, math.inf)
         return
     setup = s.setup[0]
     decoding = gpu["heap_len"]
-    count = s.finish_at[g, 0] - gpu["iterations_done"] if decoding > 0 else 1
+    count = decoders.left(s, g, 0) if decoding > 0 else 1
     chunk = 0
     if gpu["prompt_tokens"] > 0:
         first = s.live[gpu["prompt_head"]]["prompt_left"]
@@ -170,7 +179,18 @@ def begin(s: State, g: int) -> None:
     gpu["leap_start_s"] = s.clock[0]["now_s"]
     gpu["leap_iterations"] = count
     gpu["running"] = 1
-    tournament.put(s.tree, s.places[0], g, tournament.bits_of(gpu["leap_start_s"] + leap_s(step_s, count, growth_s)))
+    agenda.put(s, g, gpu["leap_start_s"] + leap_s(step_s, count, growth_s))
+    _fetch_next(s)
+
+
+@inlined
+def _fetch_next(s: State) -> None:
+    """Ask the memory for the GPUs whose leaps are likely to end next: the winners of the agenda's two halves."""
+    if s.gpus.shape[0] > FIT_THE_CACHE:
+        for half in (2, 3):
+            g = s.first_to_end[half]
+            prefetch(s.gpus, g)
+            prefetch(s.finish_at[g], 0)
 
 
 @inlined
@@ -182,8 +202,8 @@ def end(s: State, g: int) -> None:
     if gpu["decoding"] > 0:
         gpu["iterations_done"] += gpu["leap_iterations"]
         gpu["context_tokens"] += gpu["decoding"] * gpu["leap_iterations"]
-        while gpu["heap_len"] > 0 and s.finish_at[g, 0] == gpu["iterations_done"]:
-            r = s.finish_who[g, 0]
+        while gpu["heap_len"] > 0 and decoders.left(s, g, 0) == 0:
+            r = decoders.who(s, g, 0)
             decoders.remove(s, g, 0)
             gpu["context_tokens"] -= s.live[r]["input_tokens"] + s.live[r]["output_tokens"]
             _leave_finished(s, g, r)
@@ -244,7 +264,7 @@ def _join(s: State, g: int) -> None:
             gpu["prompt_tokens"] += live[r]["prompt_left"]
         else:
             gpu["context_tokens"] += live[r]["input_tokens"] + live[r]["output_tokens"] - live[r]["decode_left"]
-            decoders.push(s, g, gpu["iterations_done"] + live[r]["decode_left"], r)
+            decoders.push(s, g, live[r]["decode_left"], r)
         r = after
 
 
@@ -268,7 +288,7 @@ def _process_prompts(s: State, g: int, tokens: int) -> None:
             _leave_finished(s, g, r)
         else:
             gpu["context_tokens"] += live[r]["input_tokens"] + 1
-            decoders.push(s, g, gpu["iterations_done"] + live[r]["output_tokens"] - 1, r)
+            decoders.push(s, g, live[r]["output_tokens"] - 1, r)
 
 
 @inlined

@@ -7,7 +7,7 @@ from typing import Any
 
 from caps_fast._jit import inlined, kernel, prefetch, use_cache
 from caps_fast.arrays import GOLD, LP, NONE, State
-from caps_fast.containers import queue, tournament
+from caps_fast.containers import agenda, queue
 from caps_fast.engine import control, gpu, preempt
 from caps_fast.engine.ledger import cell_of
 from caps_fast.policy import order, route
@@ -21,12 +21,11 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
     `until_s`, that `live` has room for them, and `done` too where requests are recorded.
     """
     clock = s.clock[0]
-    leaps = tournament.winner(s.tree, s.places[0])
     arrival_s = _next_arrival_s(s)
     while True:
         if draining and clock["live"] == 0 and arrival_s == math.inf:
             return
-        leap_end_s = tournament.time_of(leaps["key"])
+        leap_end_s = agenda.first_end_s(s)
         now_s = min(min(arrival_s, leap_end_s), clock["next_control_s"])
         if now_s >= until_s:
             return
@@ -59,15 +58,14 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
 def _end_leaps(s: State, none_arrives: bool) -> int:
     """End the leaps that end now. Where nobody arrives or waits, the first GPU is returned at once: no other has a say in what it does next."""
     clock = s.clock[0]
-    leaps = tournament.winner(s.tree, s.places[0])
-    while tournament.time_of(leaps["key"]) == clock["now_s"]:
+    while agenda.first_end_s(s) == clock["now_s"]:
         clock["events"] += 1
-        g = leaps["leaf"]
+        g = agenda.first(s)
         gpu.end(s, g)
         if none_arrives and clock["dirty"] == 0 and clock["claims"] == 0:
-            return int(g)
+            return g
         gpu.touch(s, g)
-        tournament.put(s.tree, s.places[0], g, tournament.NEVER)
+        agenda.put(s, g, math.inf)
         if s.gpus[g]["claim_head"] != NONE:
             preempt.honour_claims(s, g)
     return NONE
@@ -92,9 +90,6 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
     prefetch(s.live, s.free[max(clock["free"] - 1, 0)])
     request = s.live[r]
     request["arrival_s"] = new["arrival_s"]
-    request["released_s"] = new["arrival_s"]
-    request["admitted_s"] = math.nan
-    request["first_token_s"] = math.nan
     request["predicted_tokens"] = new["predicted_tokens"]
     request["input_tokens"] = new["input_tokens"]
     request["output_tokens"] = new["output_tokens"]
@@ -106,11 +101,8 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
     request["task"] = new["task"]
     request["seq"] = clock["seq"]
     clock["seq"] += 1
-    request["energy_j"] = 0.0
-    request["carbon_g"] = 0.0
-    request["gpu"] = NONE
     request["held"] = 0
-    request["giving_way"] = 0
+    request["admitted"] = 0
     request["level"] = (clock["g_per_kwh"] >= s.setup[0]["low_g_per_kwh"]) + (clock["g_per_kwh"] >= s.setup[0]["high_g_per_kwh"])
     s.cells[cell_of(request)]["requests"] += 1
     q = route(policy, clock["now_s"], r, s)
@@ -172,11 +164,11 @@ def settle(s: State, end_s: float) -> None:
         if s.gpus[g]["running"]:
             gpu.charge(s, g)
     for i in range(clock["free"]):
-        s.live[s.free[i]]["gpu"] = NONE
+        s.live[s.free[i]]["admitted"] = 0
         s.live[s.free[i]]["arrival_s"] = math.inf
     for r in range(s.live.shape[0]):
-        g = s.live[r]["gpu"]
-        if g != NONE and s.live[r]["joined"]:
+        if s.live[r]["admitted"] and s.live[r]["joined"]:
+            g = s.live[r]["gpu"]
             s.live[r]["energy_j"] += s.gpus[g]["energy_per_member_j"]
             s.live[r]["carbon_g"] += s.gpus[g]["carbon_per_member_g"]
 

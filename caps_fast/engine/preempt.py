@@ -77,9 +77,9 @@ def _evict(s: State, g: int, r: int) -> None:
             gpu["prompt_tokens"] -= live[r]["prompt_left"]
         else:
             at = 0
-            while s.finish_who[g, at] != r:
+            while decoders.who(s, g, at) != r:
                 at += 1
-            live[r]["decode_left"] = s.finish_at[g, at] - gpu["iterations_done"]
+            live[r]["decode_left"] = decoders.left(s, g, at)
             decoders.remove(s, g, at)
             gpu["context_tokens"] -= live[r]["input_tokens"] + live[r]["output_tokens"] - live[r]["decode_left"]
     else:

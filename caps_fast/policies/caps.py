@@ -13,7 +13,7 @@ from caps_fast._jit import inlined
 from caps_fast.arrays import BP, BRONZE, CP, GOLD, LP, Risk, State
 from caps_fast.containers.queue import peek
 from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot_below, slot_start_s
-from caps_fast.policies.risk import CLOSED_FORM, load_of, log_odds, logistic, request_bins
+from caps_fast.policies.risk import CLOSED_FORM, load_of, odds, probability, request_bins
 from caps_fast.policy import policy, rules
 
 GOLD_FIRST_S = 1e9  # puts Gold before the rest in a queue ordered by arrival
@@ -80,7 +80,7 @@ def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: 
     if expected.hold_s >= s.tiers[tier]["ttft_s"] or expected.hold_s >= s.tiers[tier]["e2e_s"]:
         violation = 1.0
     elif policy.learned.edges.shape[0] > 0:
-        violation = logistic(log_odds(policy.learned, tier, s.queues[q]["role"], bins, request["input_tokens"], load_of(q, s)))
+        violation = probability(odds(policy.learned, tier, s.queues[q]["role"], bins, request["input_tokens"], load_of(q, s)))
     elif policy.predicts:
         violation = risk(policy, expected, s.tiers[tier])
     else:

@@ -5,7 +5,6 @@ All of it is asked at arrival, for every pool that the request may enter.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,22 +64,22 @@ def guide_to(edges: Array) -> Array:
 
 @inlined
 def request_bins(risk: Risk, input_tokens: int, predicted_tokens: float) -> tuple[int, int]:
-    """What `log_odds` needs of a request, the same for all pools."""
+    """What `odds` needs of a request, the same for all pools."""
     return bin_of(risk.edges, risk.guide, 0, input_tokens), bin_of(risk.edges, risk.guide, 1, predicted_tokens)
 
 
 @inlined
-def log_odds(risk: Risk, tier: int, role: int, bins: tuple[int, int], input_tokens: int, load: Load) -> float:
-    """Log odds that a request of that tier and those bins of input and predicted output misses its SLO in a pool of that role under that load."""
+def odds(risk: Risk, tier: int, role: int, bins: tuple[int, int], input_tokens: int, load: Load) -> float:
+    """Odds that a request of that tier and those bins of input and predicted output misses its SLO in a pool of that role under that load."""
     context = tier * 3 + role
     loaded = context * 3 + load.gate
     residents = bin_of(risk.edges, risk.guide, 2, load.residents)
     waiting = bin_of(risk.edges, risk.guide, 3, load.waiting)
     ahead = bin_of(risk.edges, risk.guide, 4, input_tokens + load.prompt_tokens)
-    return risk.request[context, bins[0], bins[1]] + risk.queue[loaded, residents, waiting] + risk.prompts[loaded, residents, ahead]
+    return risk.request[context, bins[0], bins[1]] * risk.queue[loaded, residents, waiting] * risk.prompts[loaded, residents, ahead]
 
 
 @inlined
-def logistic(log_odds: float) -> float:
-    """Probability from log odds."""
-    return 1.0 / (1.0 + math.exp(-log_odds))
+def probability(odds: float) -> float:
+    """Probability from odds."""
+    return 1.0 - 1.0 / (1.0 + odds)

@@ -31,7 +31,7 @@ class RiskModel:
         """The tables that the kernel reads."""
         edges = self.forest.edges
         tier, role, gate = (np.searchsorted(edges[feature], np.arange(count)) for feature, count in ((TIER, TIERS), (ROLE, ROLES), (GATE, GATES)))
-        request, queue, prompts = self.forest.tables
+        request, queue, prompts = (np.exp(table) for table in self.forest.tables)
         in_context = np.ix_(tier, role, gate)
         by_feature = padded([edges[feature] for feature in (INPUT, OUTPUT, RESIDENTS, WAITING, AHEAD)])
         return Risk(
