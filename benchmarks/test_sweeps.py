@@ -20,7 +20,7 @@ from caps_fast.sweep.axes import axis
 from .measure import Work
 from .scenarios import paper
 
-SEEDS = 10  # enough runs for whole units, all policies on one drawing, as in any sweep worth two workers
+SEEDS = 20  # enough runs for whole units, all policies on one drawing, as in any sweep worth two workers
 
 
 def plan(days: float, seeds: int, policies: Sequence[str]) -> Plan:

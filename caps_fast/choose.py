@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import numba
+from numba._dispatcher import compute_fingerprint
 
 from caps_fast import _jit, scenario
 from caps_fast.arrays import State
@@ -27,6 +28,7 @@ HINTS = {
     "NRT required": "a rule may not make lists, dictionaries or arrays",
 }
 _compiling = Lock()
+_compiled: set[tuple[type, bytes]] = set()
 
 
 def make_policy(config: scenario.Scenario) -> Any:
@@ -81,16 +83,17 @@ def compile_for(policy: Any, state: State) -> None:
     """
     if numba.config.DISABLE_JIT:
         return
-    types = (numba.typeof(state), numba.typeof(policy), numba.float64, numba.boolean)
+    kind = type(policy), compute_fingerprint((state, policy))  # Numba's own shorthand for types, which take it a millisecond to find
     with _compiling:
-        if types in advance.overloads:
+        if kind in _compiled:
             return
         source = Path(inspect.getfile(type(policy)))
         _jit.use_cache(advance, source, type(policy).__name__)
         try:
-            advance.compile(types)
+            advance.compile((numba.typeof(state), numba.typeof(policy), numba.float64, numba.boolean))
         except Exception as error:  # Numba lets pass what a rule's own names raise
             raise InputError(f"{source.name}: policy {type(policy).__qualname__} does not compile: {_reason(policy, state) or error}") from None
+        _compiled.add(kind)
 
 
 def _reason(policy: Any, state: State) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Generator, Iterable, Iterator
@@ -19,6 +20,7 @@ from caps_fast.scenario import Scenario
 from caps_fast.sweep.work import Outcome, work
 
 CLUSTER = 32  # threads that a cluster is taken to have
+TURN_S = 0.001  # a thread back from a kernel, which takes a few ms, waits so long at the most for Python's lock
 Backend = Literal["threading", "loky", "dask"]
 
 
@@ -69,7 +71,9 @@ class Workers:
     def _backend(self) -> AbstractContextManager[Any]:
         if self.backend == "dask":
             return _cluster(str(self.address))
-        return parallel_config(self.backend) if self.count > 1 else nullcontext()
+        if self.count == 1:
+            return nullcontext()
+        return _threads() if self.backend == "threading" else parallel_config(self.backend)
 
 
 def _lost(backend: Backend) -> tuple[type[Exception], ...]:
@@ -80,6 +84,17 @@ def _lost(backend: Backend) -> tuple[type[Exception], ...]:
     from distributed.comm.core import CommClosedError  # noqa: PLC0415
 
     return (KilledWorker, CommClosedError, CancelledError)
+
+
+@contextmanager
+def _threads() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(TURN_S)
+    try:
+        with parallel_config("threading"):
+            yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextmanager
