@@ -61,7 +61,7 @@ LIVE = _struct(  # one request in the system: two cache lines, the first of whic
     ("carbon_g", "f8"),
     ("prompt_counted", "i4"),  # prompt_left at the last admission
     ("decode_left", "i4"),  # output tokens not yet produced, kept while not decoding
-    ("flexible_prev", "i4"),  # neighbours in the pool's list of non-Gold residents
+    ("flexible_prev", "i4"),  # neighbours among the non-Gold residents of a low-latency pool
     ("flexible_next", "i4"),
     ("gpu", "i4"),
     ("giving_way", "i1"),

@@ -248,6 +248,7 @@ def test_bad_files_are_told_in_one_line(tmp_path: Path, text: str, told: str) ->
     with pytest.raises(InputError, match=told) as caught:
         check(read(path))
     assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_presets_are_an_axis(tmp_path: Path) -> None:

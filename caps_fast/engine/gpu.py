@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from caps_fast._jit import inlined, prefetch
-from caps_fast.arrays import GOLD, J_PER_KWH, NONE, State
+from caps_fast.arrays import GOLD, J_PER_KWH, LP, NONE, State
 from caps_fast.containers import agenda, decoders, flexible, tournament
 from caps_fast.engine import ledger
 from caps_fast.physics import intensity_integral, iterations_until, leap_s
@@ -89,6 +90,12 @@ def touch(s: State, g: int) -> None:
 
 
 @inlined
+def _may_give_way(s: State, q: int, r: int) -> Any:
+    """May request `r`, a resident of queue `q`, have to give its place to Gold?"""
+    return s.setup[0]["preempts"] and s.queues[q]["role"] == LP and s.live[r]["tier"] != GOLD
+
+
+@inlined
 def admit(s: State, g: int, r: int) -> None:
     """Make request `r`, for which there is room, a resident of GPU `g`; it joins at the next start of an iteration."""
     gpu = s.gpus[g]
@@ -113,7 +120,7 @@ def admit(s: State, g: int, r: int) -> None:
     else:
         live[gpu["joiner_tail"]]["next"] = r
     gpu["joiner_tail"] = r
-    if s.setup[0]["preempts"] and live[r]["tier"] != GOLD:
+    if _may_give_way(s, gpu["queue"], r):
         flexible.append(s, gpu["queue"], r)
     live[r]["prompt_counted"] = live[r]["prompt_left"]
     s.queues[gpu["queue"]]["prompt_tokens"] += live[r]["prompt_counted"]
@@ -298,7 +305,7 @@ def _leave_finished(s: State, g: int, r: int) -> None:
     live = s.live
     live[r]["energy_j"] += gpu["energy_per_member_j"]
     live[r]["carbon_g"] += gpu["carbon_per_member_g"]
-    if s.setup[0]["preempts"] and live[r]["tier"] != GOLD:
+    if _may_give_way(s, gpu["queue"], r):
         if live[r]["giving_way"]:
             live[r]["giving_way"] = 0
         else:

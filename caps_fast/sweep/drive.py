@@ -60,6 +60,13 @@ def sweep(
 
 def check(plan: Plan) -> list[Scenario]:
     """Build what the plan's scenarios name - policies, carbon traces, forecasts - once each; the scenarios that were tried. Raises InputError."""
+    try:
+        return _check(plan)
+    except InputError as error:
+        raise InputError(f"{plan.origin}: {error}" if plan.origin else str(error)) from None
+
+
+def _check(plan: Plan) -> list[Scenario]:
     tried = plan.check()
     check_options({str((config.policy.name, config.policy.options)): config for config in tried}.values())
     for config in {str((config.carbon, config.monitor, config.days)): config for config in tried}.values():

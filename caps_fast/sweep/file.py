@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ KEYS = ("title", "preset", "scenario", "groups", *AXES)
 def read(path: str | Path) -> Plan:
     """The plan that a sweep file describes. Raises InputError naming the file and the key."""
     data = read_toml(path, "a sweep")
+    try:
+        return replace(_plan(data, Path(path)), origin=str(path))
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}") from None
+
+
+def _plan(data: Mapping[str, Any], path: Path) -> Plan:
     origin = str(path)
     _expect_keys(data, KEYS, origin)
     base = data.get("scenario")
@@ -30,7 +38,7 @@ def read(path: str | Path) -> Plan:
         where = f"{origin}: groups.{name}"
         _expect_keys(group, AXES, where)
         grids.append(_grid(name, shared, _part(group, where)))
-    return assemble(Path(path).stem, grids, data.get("preset"), Path(path).parent / base if base else None, str(data.get("title", "")))
+    return assemble(path.stem, grids, data.get("preset"), path.parent / base if base else None, str(data.get("title", "")))
 
 
 def assemble(name: str, grids: Sequence[Grid], preset: str | None = None, file: str | Path | None = None, title: str = "") -> Plan:

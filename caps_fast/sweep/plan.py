@@ -102,12 +102,14 @@ class Plan:
     name        of the sweep: its file's, or `grid`
     bases       scenarios by the value of the field `preset`; the first is taken where no axis sets it
     grids       each a part of the sweep; their runs follow one another in the order of the results
+    origin      the file that it comes from, for errors
     """
 
     name: str
     bases: Mapping[str, Scenario]
     grids: tuple[Grid, ...]
     title: str = ""
+    origin: str = ""
 
     def __len__(self) -> int:
         return sum(len(grid) for grid in self.grids)
