@@ -12,13 +12,14 @@ import numpy as np
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import Array, State
+from caps_fast.containers.tournament import width_of
 
 _1 = np.uint64(1)
 
 
 def plan(gpus: int) -> tuple[Array, Array]:
     """An agenda of so many idle GPUs: `leap_end_s`, float64 (width,), and `first_to_end`, uint32 (2 width,)."""
-    width = 1 << max(gpus - 1, 0).bit_length()
+    width = width_of(gpus)
     first_to_end = np.zeros(2 * width, np.uint32)
     for level in range(width.bit_length()):
         first_to_end[1 << level : 2 << level] = np.arange(0, width, width >> level)

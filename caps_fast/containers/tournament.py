@@ -19,9 +19,14 @@ NOBODY = np.iinfo(np.int64).max
 _1 = np.uint64(1)
 
 
+def width_of(leaves: int) -> int:
+    """Leaves of a tree that has room for so many: the next power of two."""
+    return 1 << max(leaves - 1, 0).bit_length()
+
+
 def plant(leaves: Sequence[Array]) -> tuple[Array, Array]:
     """Trees with these leaves, one after the other: int64 (total,), and their places, int64 (n_trees, 2)."""
-    widths = [1 << max(len(keys) - 1, 0).bit_length() for keys in leaves]
+    widths = [width_of(len(keys)) for keys in leaves]
     places = np.array([np.cumsum([0, *widths[:-1]]) * 2, widths], np.int64).T.copy()
     tree = np.full(2 * sum(widths), NOBODY)
     for keys, (at, width) in zip(leaves, places.tolist(), strict=True):

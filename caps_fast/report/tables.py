@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from caps_fast.report.style import NAMES
+from caps_fast.sweep.frames import counted
 
 METRIC_HEADS = {
     "slo_attainment": "SLO att. %",
@@ -53,10 +54,9 @@ def comparison_table(table1: pl.DataFrame) -> dict[str, Any]:
             cells += [_metric(metric, row[metric]), _metric(metric, row[f"paper_{metric}"])]
         rows.append(cells)
     heads = ["preset", "policy", *(part for head in METRIC_HEADS.values() for part in (head, "paper's"))]
-    seeds = f"{table1['seeds'][0]} seed{'s' if table1['seeds'][0] > 1 else ''}"
     text = (
-        f"{seeds}, {table1['days'][0]:g} days at 10 requests a second. Carbon is a ratio to Round Robin's; P95 is of the time "
-        "to the first token after release. The paper's figures stand to the right of ours."
+        f"{counted(table1['seeds'][0], 'seed')}, {table1['days'][0]:g} days at 10 requests a second. Carbon is a ratio to Round Robin's; "
+        "P95 is of the time to the first token after release. The paper's figures stand to the right of ours."
     )
     return {"name": "table1", "heading": "Table 1, ours beside the paper's", "text": text, "heads": heads, "words": 2, "rows": rows}
 

@@ -7,6 +7,7 @@ import polars as pl
 from caps_fast.errors import InputError
 from caps_fast.reproduce.published import RATE_RPS, TABLE1
 from caps_fast.reproduce.statistics import estimate
+from caps_fast.sweep.frames import counted
 
 METRICS = ("slo_attainment", "carbon_g_per_1k_tokens", "ttft_after_release_p95_s", "carbon_g_per_1k_good_tokens")
 HEADS = ("SLO att. %", "carbon/RR", "P95 ms", "good/RR")
@@ -20,8 +21,7 @@ def table1(runs: pl.DataFrame) -> str:
     chosen = comparison(runs)
     lines = []
     for (preset,), block in chosen.group_by("preset", maintain_order=True):
-        seeds = f"{block['seeds'][0]} seed{'s' if block['seeds'][0] > 1 else ''}"
-        lines.append(f"{preset}: {seeds}, {block['days'][0]:g} days at {RATE_RPS:g} req/s; ours, then the paper's")
+        lines.append(f"{preset}: {counted(block['seeds'][0], 'seed')}, {block['days'][0]:g} days at {RATE_RPS:g} req/s; ours, then the paper's")
         lines.append(f"  {'policy':14}" + "".join(f"{head:>20}" for head in HEADS))
         for row in block.iter_rows(named=True):
             cells = [f"{_shown(metric, row[metric]):>11}{_shown(metric, row[f'paper_{metric}']):>9}" for metric in METRICS]

@@ -14,7 +14,7 @@ import polars as pl
 from caps_fast.carbon.monitor import monitor
 from caps_fast.carbon.trace import carbon_trace
 from caps_fast.choose import check_options
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, naming
 from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario, file_hash
 from caps_fast.sweep.fanout import Workers, WorkersLost, ended_by_sigterm
@@ -60,17 +60,11 @@ def sweep(
 
 def check(plan: Plan) -> list[Scenario]:
     """Build what the plan's scenarios name - policies, carbon traces, forecasts - once each; the scenarios that were tried. Raises InputError."""
-    try:
-        return _check(plan)
-    except InputError as error:
-        raise InputError(f"{plan.origin}: {error}" if plan.origin else str(error)) from None
-
-
-def _check(plan: Plan) -> list[Scenario]:
-    tried = plan.check()
-    check_options({str((config.policy.name, config.policy.options)): config for config in tried}.values())
-    for config in {str((config.carbon, config.monitor, config.days)): config for config in tried}.values():
-        monitor(config.monitor, carbon_trace(config.carbon, config.horizon_s), config.horizon_s + config.drain_h * 3600, config.seed)
+    with naming(plan.origin):
+        tried = plan.check()
+        check_options({str((config.policy.name, config.policy.options)): config for config in tried}.values())
+        for config in {str((config.carbon, config.monitor, config.days)): config for config in tried}.values():
+            monitor(config.monitor, carbon_trace(config.carbon, config.horizon_s), config.horizon_s + config.drain_h * 3600, config.seed)
     return tried
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from caps_fast import scenario
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, naming
 from caps_fast.files import read_toml
 from caps_fast.sweep.axes import Axis, Changes, axis, field_of, flatten, named, zipped
 from caps_fast.sweep.plan import Grid, Plan
@@ -21,10 +21,8 @@ KEYS = ("title", "preset", "scenario", "groups", *AXES)
 def read(path: str | Path) -> Plan:
     """The plan that a sweep file describes. Raises InputError naming the file and the key."""
     data = read_toml(path, "a sweep")
-    try:
+    with naming(str(path)):
         return replace(_plan(data, Path(path)), origin=str(path))
-    except InputError as error:
-        raise InputError(str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}") from None
 
 
 def _plan(data: Mapping[str, Any], path: Path) -> Plan:

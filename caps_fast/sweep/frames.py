@@ -85,6 +85,11 @@ def there(runs: pl.DataFrame, name: str) -> str:
     return ", ".join(map(shown, runs[name].unique(maintain_order=True).to_list()[:20]))
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of something, for people: `1 seed`, `2 seeds`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def shown(value: Any) -> str:
     """A value for people."""
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
