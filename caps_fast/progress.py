@@ -8,7 +8,7 @@ from typing import TextIO
 
 LIVE_S = 0.2
 SPARSE_S = 30.0
-TOLD_SHARE = 0.05  # until so much is done, or a run, the time left is not told: compiling and learning would be taken for slow work
+TOLD_SHARE = 0.05  # so much tells a speed
 
 
 class Progress:
@@ -24,7 +24,7 @@ class Progress:
         self.runs_skipped, self.requests_skipped = 0, 0.0
         self.failed = 0
         self._stream = stream or sys.stderr
-        self._lead_s = 0.0  # compiling and learning, before the first requests
+        self._lead_s, self._lead_share = 0.0, 0.0  # when something was done first, after compiling and learning, and how much
         self._live = self._stream.isatty()
         self._start_s = self._told_s = time.monotonic()
         if self._live:
@@ -32,11 +32,12 @@ class Progress:
 
     def add(self, runs: int, requests: float, failed: int = 0) -> None:
         """So many more are done, so many of them failed."""
-        if not runs and not self.requests_done:
-            self._lead_s = time.monotonic() - self._start_s
+        is_first = not (self.runs_done or self.requests_done)
         self.runs_done += runs
         self.requests_done += requests
         self.failed += failed
+        if is_first:
+            self._lead_s, self._lead_share = time.monotonic() - self._start_s, self._share()
         self.tell()
 
     def skip(self, requests: float, runs: int = 1) -> None:
@@ -60,8 +61,8 @@ class Progress:
 
     def line(self, elapsed_s: float) -> str:
         """The line to show after so many seconds."""
-        runs, requests = self.runs - self.runs_skipped, self.requests - self.requests_skipped
-        share = self.requests_done / requests if requests > 0 else self.runs_done / max(runs, 1)
+        runs, requests = self._to_do()
+        share = self._share()
         parts = [f"{self.runs_done:,} of {runs:,} runs"]
         if requests > 0:
             speed = self.requests_done / elapsed_s if elapsed_s > 0 else 0.0
@@ -70,10 +71,26 @@ class Progress:
             parts.append(f"{self.runs_skipped:,} were there")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
-        told = 0 < share < 1 and (self.runs_done or share >= TOLD_SHARE)
-        left = f"{duration(max(elapsed_s - self._lead_s, 0.0) * (1 - share) / share)} left" if told else ""
-        parts.append(left or duration(elapsed_s))
+        left_s = self._left_s(share, elapsed_s)
+        parts.append(duration(elapsed_s) if left_s is None else f"{duration(left_s)} left")
         return f"{min(share, 1):4.0%}  " + "; ".join(parts)
+
+    def _to_do(self) -> tuple[int, float]:
+        return self.runs - self.runs_skipped, self.requests - self.requests_skipped
+
+    def _share(self) -> float:
+        runs, requests = self._to_do()
+        return self.requests_done / requests if requests > 0 else self.runs_done / max(runs, 1)
+
+    def _left_s(self, share: float, elapsed_s: float) -> float | None:
+        """The time left, from the speed since something was done first, since compiling and learning would be taken for slow work; None while that
+        cannot be told."""
+        if not 0 < share < 1:
+            return None
+        since_s, since = elapsed_s - self._lead_s, share - self._lead_share
+        if since > 0 and (since >= TOLD_SHARE or since_s >= self._lead_s):
+            return max(since_s, 0.0) * (1 - share) / since
+        return elapsed_s * (1 - share) / share if share >= TOLD_SHARE else None
 
 
 def quantity(value: float) -> str:

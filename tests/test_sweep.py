@@ -261,4 +261,10 @@ def test_progress_tells_runs_requests_and_the_time_left() -> None:
     compiling._lead_s = 25.0
     compiling.add(0, 490.0)
     assert compiling.line(30.0) == " 50%  0 of 5 runs; 500 of 1k requests, 17/s; 5 s left"
+    sweep = Progress(100, 0.0)
+    sweep.add(2, 0.0)
+    assert sweep.line(60.0) == "  2%  2 of 100 runs; 60 s", "mostly compiling and learning"
+    sweep._lead_s = 60.0
+    sweep.add(10, 0.0)
+    assert sweep.line(90.0) == " 12%  12 of 100 runs; 4 min left"
     assert Progress(4, 0.0).line(0.0) == "  0%  0 of 4 runs; 0 s"

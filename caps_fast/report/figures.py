@@ -22,6 +22,7 @@ def plane(runs: pl.DataFrame, title: str = "") -> Figure:
     with styled():
         figure = new_figure(6.4, 4.4)
         axes = figure.subplots()
+        points = []
         for policy in policies:
             own = runs.filter(pl.col("policy") == policy)
             x, y = own["carbon_g_per_1k_tokens"].to_numpy(), own["slo_attainment"].to_numpy()
@@ -30,12 +31,12 @@ def plane(runs: pl.DataFrame, title: str = "") -> Figure:
             style["markersize"] = 13 if policy == "caps" else 8
             if policy in HOLLOW:
                 style |= {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": style["color"]}
-            axes.errorbar(x.mean(), y.mean(), **spread, **style, linestyle="none", label=name_of(policy))
+            points.append(axes.errorbar(x.mean(), y.mean(), **spread, **style, linestyle="none", label=name_of(policy)).lines[0])
         axes.set(xlabel="attributed carbon (g per 1K tokens)", ylabel="SLO attainment (%)", title=title.replace("$", r"\$"))
         axes.margins(0.12)
         axes.text(0.01, 0.99, "\N{NORTH WEST ARROW} better", transform=axes.transAxes, color=FAINT, va="top")
         percent("y", axes)
-        figure.legend(loc="outside right upper")
+        figure.legend(points, list(map(name_of, policies)), loc="outside right upper")
     return figure
 
 

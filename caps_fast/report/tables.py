@@ -10,6 +10,7 @@ import polars as pl
 
 from caps_fast.report.style import NAMES
 from caps_fast.sweep.frames import counted
+from caps_fast.sweep.summary import heading
 
 METRIC_HEADS = {
     "slo_attainment": "SLO att. %",
@@ -122,7 +123,7 @@ def summary_table(runs: pl.DataFrame, chosen: str = "") -> dict[str, Any]:
         for row in means.iter_rows(named=True)
     ]
     text = "Means over seeds, of the runs that the curves show." + (f" {shown(chosen)}" if chosen else "")
-    return {"name": "summary", "heading": "Runs", "text": text, "heads": [*keys, "seeds", *metrics], "words": 2, "rows": rows}
+    return {"name": "summary", "heading": "Runs", "text": text, "heads": [*map(heading, (*keys, "seeds", *metrics))], "words": 2, "rows": rows}
 
 
 def shown(chosen: str) -> str:

@@ -18,7 +18,7 @@ SHOWN = (
 HEADINGS = {
     **{"slo_attainment": "SLO met", "slo_attainment_gold": "gold", "slo_attainment_silver": "silver", "slo_attainment_bronze": "bronze"},
     **{"carbon_g_per_1k_tokens": "g/1k tokens", "total_carbon_g_per_1k_tokens": "with idle", "carbon_g_per_1k_good_tokens": "g/1k good"},
-    **{"ttft_after_release_p95_s": "TTFT p95 s", "deferral_mean_s": "deferred s", "rate_rps": "req/s"},
+    **{"ttft_after_release_p95_s": "TTFT p95 s", "deferral_mean_s": "deferred s", "held_share": "held", "rate_rps": "req/s"},
 }
 
 
@@ -44,7 +44,7 @@ def summary(runs: pl.DataFrame) -> pl.DataFrame:
 
 def text_table(frame: pl.DataFrame, rows: int = 40) -> str:
     """A frame as text: headings for people, shares in per cent, four digits."""
-    cells = [[_heading(name) for name in frame.columns]]
+    cells = [[heading(name) for name in frame.columns]]
     cells += [[_shown(name, value) for name, value in zip(frame.columns, row, strict=True)] for row in frame.head(rows).iter_rows()]
     numeric = [dtype.is_numeric() for dtype in frame.dtypes]
     lines = _aligned(cells, numeric)
@@ -53,7 +53,8 @@ def text_table(frame: pl.DataFrame, rows: int = 40) -> str:
     return "\n".join(lines)
 
 
-def _heading(name: str) -> str:
+def heading(name: str) -> str:
+    """A column's name for people."""
     before, held_out, metric = name.rpartition("held-out ")
     return before + held_out + HEADINGS.get(metric, metric)
 
