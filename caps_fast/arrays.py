@@ -157,7 +157,8 @@ CLOCK = _struct(  # where the simulation stands, and what the controller saw at 
     ("cursor", "i8"),  # next request of the block
     ("seq", "i8"),
     ("live", "i8"),
-    ("free", "i8"),
+    ("used", "i8"),  # entries of `live` that have ever been
+    ("free", "i8"),  # of these, those that may be used again
     ("touched", "i8"),
     ("dirty", "i8"),
     ("claims", "i8"),  # places claimed, not yet taken
@@ -259,8 +260,8 @@ class State(NamedTuple):
     queues: Array  # QUEUE (n_queues,)
     gpus: Array  # GPU (n_gpus,)
     pools: Array  # POOL (n_pools,)
-    live: Array  # LIVE (capacity,)
-    free: Array  # uint32 (capacity,): unused entries of `live`, a stack of clock.free
+    live: Array  # LIVE (capacity,): requests in the system, among the first clock.used
+    free: Array  # uint32 (capacity,): entries of `live` to be used again, a stack of clock.free
     power_w: Array  # float64 (max_batch + 1,): Eq. 2 by members
     share_w: Array  # float64: from a queue's `share_at` on, what one more request would draw there by those present, P(u) / batch
     finish_at: Array  # uint64 (n_gpus, max_batch): heap of the decode iterations at which sequences end, with whose they are

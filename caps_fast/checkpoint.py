@@ -14,6 +14,7 @@ from caps_fast import __version__, _jit
 from caps_fast.arrays import Array, State
 from caps_fast.errors import InputError
 from caps_fast.files import whole
+from caps_fast.pack import resized
 from caps_fast.predictor.features import Known
 
 EVERY_S = 60.0
@@ -48,7 +49,9 @@ class Keeper:
         """Save now. Raises InputError where the file cannot be written."""
         found = {"held": group.held, "meta": np.frombuffer(json.dumps(_identity(group) | {"source": group.source.state()}).encode(), np.uint8)}
         for index, run in enumerate(group.runs):
-            found |= {f"run{index}.{name}": getattr(run.state, name) for name in MUTABLE}
+            clock = run.state.clock[0]
+            state = run.state._replace(live=run.state.live[: int(clock["used"])], free=run.state.free[: int(clock["free"])])
+            found |= {f"run{index}.{name}": getattr(state, name) for name in MUTABLE}
             if run.done is not None:
                 found[f"run{index}.done"] = np.concatenate([*run.done, np.zeros(0, run.state.done.dtype)])
         for key, view in group.views.items():
@@ -81,7 +84,8 @@ class Keeper:
         group.held = _like(group.held, found["held"])
         for index, run in enumerate(group.runs):
             state: State = run.state
-            run.state = state._replace(**{name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING) for name in MUTABLE})
+            state = state._replace(**{name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING) for name in MUTABLE})
+            run.state = resized(state, len(state.live))
             if run.done is not None:
                 run.done[:] = [_like(state.done, found[f"run{index}.done"])]
         for key, view in group.views.items():

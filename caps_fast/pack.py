@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
         dirty=np.zeros(len(ranges), np.uint32),
         carbon_s=monitor.trace.times_s,
         carbon_g_per_kwh=monitor.trace.g_per_kwh,
-        carbon_integral=np.concatenate([[0.0], np.cumsum(np.diff(monitor.trace.times_s) * monitor.trace.g_per_kwh[:-1])]),
+        carbon_integral=monitor.trace.integral_at_samples,
         threshold_s=monitor.threshold_s,
         threshold_g_per_kwh=monitor.threshold_g_per_kwh,
         issued_s=monitor.forecast.issued_s,
@@ -75,23 +76,24 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
 
 def with_room(state: State, incoming: int) -> State:
     """The same simulation with room for `incoming` more live requests, and for many more: memory is taken up only where it is written to."""
-    free, before = int(state.clock[0]["free"]), len(state.live)
-    if free >= incoming:
-        return state
-    more = max(incoming - free, 3 * before, FIRST_ROOM)
-    live = _aligned(before + more, arrays.LIVE)
-    live[:before].view(np.uint8)[:] = state.live.view(np.uint8)  # field by field is slow
-    stack = np.zeros(before + more, np.uint32)
-    stack[:more] = np.arange(before + more - 1, before - 1, -1)
-    stack[more : more + free] = state.free[:free]
-    state.clock[0]["free"] = free + more
+    clock, room = state.clock[0], len(state.live)
+    missing = incoming - int(clock["free"] + room - clock["used"])
+    return state if missing <= 0 else resized(state, room + max(missing, 3 * room, FIRST_ROOM))
+
+
+def resized(state: State, room: int) -> State:
+    """The same simulation with room for so many live requests, not fewer than have been used."""
+    used, free = int(state.clock[0]["used"]), int(state.clock[0]["free"])
+    live, stack = _aligned(room, arrays.LIVE, np.empty), np.empty(room, np.uint32)
+    live[:used].view(np.uint8)[:] = state.live[:used].view(np.uint8)  # field by field is slow
+    stack[:free] = state.free[:free]
     return state._replace(live=live, free=stack)
 
 
-def _aligned(count: int, kind: DTypeLike) -> Array:
-    """Zeros, the first at the beginning of a cache line."""
+def _aligned(count: int, kind: DTypeLike, make: Callable[..., Array] = np.zeros) -> Array:
+    """Zeros, or what `make` makes, the first at the beginning of a cache line."""
     size = count * np.dtype(kind).itemsize
-    raw = np.zeros(size + CACHE_LINE, np.uint8)
+    raw = make(size + CACHE_LINE, np.uint8)
     first = -raw.ctypes.data % CACHE_LINE
     return raw[first : first + size].view(kind)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -196,7 +196,8 @@ def collect(config: scenario.Scenario, state: State, monitor: Monitor, end_s: fl
 
 def unfinished_rows(state: State) -> Array:
     """DONE rows of the requests that are still in the system after `settle`: nan for what has not happened, no GPU and no pool while not placed."""
-    live = state.live[np.isfinite(state.live["arrival_s"])]
+    live = state.live[: int(state.clock[0]["used"])]
+    live = live[np.isfinite(live["arrival_s"])]
     rows = np.zeros(len(live), arrays.DONE)
     for name in set(arrays.DONE.names or ()) & set(arrays.LIVE.names or ()):
         rows[name] = live[name]
@@ -208,15 +209,18 @@ def unfinished_rows(state: State) -> Array:
     if not state.setup[0]["gated"]:
         rows["released_s"] = live["arrival_s"]
     rows["finished_s"] = np.nan
-    rows["pool"] = np.where(waiting, NONE, state.gpus["pool"][live["gpu"]])
     rows["gpu"][waiting] = NONE
+    rows["pool"] = np.where(waiting, NONE, state.gpus["pool"][rows["gpu"]])
     return rows
 
 
+@cache
 def bin_edges_s() -> Array:
-    """Lower edges of the histogram bins and the last upper edge: float64 (HISTOGRAM_BINS + 1,)."""
+    """Lower edges of the histogram bins and the last upper edge: float64 (HISTOGRAM_BINS + 1,), read-only."""
     at = np.arange(arrays.HISTOGRAM_BINS + 1)
-    return np.asarray(np.ldexp(1 + at % arrays.SUB_BINS / arrays.SUB_BINS, at // arrays.SUB_BINS + arrays.FIRST_EXPONENT))
+    edges: Array = np.ldexp(1 + at % arrays.SUB_BINS / arrays.SUB_BINS, at // arrays.SUB_BINS + arrays.FIRST_EXPONENT)
+    edges.setflags(write=False)
+    return edges
 
 
 def histogram_quantile(counts: Array, q: float) -> float:

@@ -12,8 +12,7 @@ import numpy as np
 
 from caps_fast import arrays, scenario
 from caps_fast.arrays import Array, State
-from caps_fast.carbon.monitor import Monitor, monitor
-from caps_fast.carbon.trace import carbon_trace
+from caps_fast.carbon.monitor import Monitor, monitor_of
 from caps_fast.checkpoint import Keeper
 from caps_fast.choose import compile_for, layout_of, make_policy
 from caps_fast.engine.loop import advance, settle
@@ -86,7 +85,8 @@ class Group:
             raise ValueError("scenarios of a group must share their workload")
         self.source = workload_of(configs[0])
         means = Means(self.source.mean_input_tokens, self.source.mean_output_tokens)
-        self.runs = [Run.start(config, means, record) for config in configs]
+        monitors: dict[Any, Monitor] = {}
+        self.runs = [Run.start(config, means, record, monitors) for config in configs]
         predicting = {run.lengths.key: (run.lengths, run.config) for run in self.runs if run.lengths}
         self.views = {key: Lengths(model, past_of(config)) for key, (model, config) in predicting.items()}
         self.held = np.zeros(0, arrays.REQUEST)
@@ -133,10 +133,12 @@ class Run:
     lengths: LengthModel | None = field(default=None)  # predicts n_out_hat; None = the workload's own estimate
 
     @classmethod
-    def start(cls, config: scenario.Scenario, means: Means, record: Recording = NOTHING) -> Run:
+    def start(cls, config: scenario.Scenario, means: Means, record: Recording = NOTHING, monitors: dict[Any, Monitor] | None = None) -> Run:
+        """Begin; `monitors` are those of runs that share a workload, and this one's is taken from them or added."""
         chosen = make_policy(config)
-        trace = carbon_trace(config.carbon, config.horizon_s)
-        view = monitor(config.monitor, trace, config.horizon_s + config.drain_h * 3600, config.seed)
+        monitors = {} if monitors is None else monitors
+        seen = (config.carbon, config.monitor, config.drain_h)
+        view = monitors[seen] = monitors.get(seen) or monitor_of(config)
         policy, lengths = informed(chosen, config)
         state = pack(config, policy, layout_of(policy, config), view, means)
         state.setup["record"] = record.requests

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from caps_fast.carbon.forecast import forecast_grid
 from caps_fast.carbon.grid import ForecastGrid
+from caps_fast.carbon.trace import carbon_trace
 
 if TYPE_CHECKING:
     from caps_fast.carbon.trace import CarbonTrace
     from caps_fast.scenario import Monitor as MonitorConfig
+    from caps_fast.scenario import Scenario
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +56,11 @@ class Monitor:
         """The forecast in force, g/kWh by lead, counted from its issue time `forecast.issued_s[forecast.row(t_s)]`."""
         row: Floats = self.forecast.g_per_kwh[self.forecast.row(t_s)]
         return row
+
+
+def monitor_of(config: Scenario) -> Monitor:
+    """The monitor of a scenario. Raises InputError for a carbon trace or forecasts that cannot be used."""
+    return monitor(config.monitor, carbon_trace(config.carbon, config.horizon_s), config.horizon_s + config.drain_h * 3600, config.seed)
 
 
 def monitor(config: MonitorConfig, trace: CarbonTrace, end_s: float, seed: int) -> Monitor:

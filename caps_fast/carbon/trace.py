@@ -94,12 +94,13 @@ class CarbonTrace:
         return within
 
     @cached_property
-    def _integral_at_samples(self) -> Floats:
+    def integral_at_samples(self) -> Floats:
+        """Integral of the intensity from the first sample up to each, float64 (n,), g/kWh * s."""
         return np.concatenate(([0.0], np.cumsum(self.g_per_kwh[:-1] * np.diff(self.times_s))))
 
     def _integral_to(self, t_s: Floats) -> Floats:
         index = self._index(t_s)
-        total: Floats = self._integral_at_samples[index] + self.g_per_kwh[index] * (t_s - self.times_s[index])
+        total: Floats = self.integral_at_samples[index] + self.g_per_kwh[index] * (t_s - self.times_s[index])
         return total
 
     def _index(self, t_s: Floats) -> NDArray[np.int64]:

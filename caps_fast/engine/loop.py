@@ -84,10 +84,7 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
     """Take the last request before the cursor in: route it, then start it, claim a place for it, or queue it. Is it `alone` at this instant?"""
     clock = s.clock[0]
     new = s.block[clock["cursor"] - 1]
-    clock["free"] -= 1
-    r = s.free[clock["free"]]
-    clock["live"] += 1
-    prefetch(s.live, s.free[max(clock["free"] - 1, 0)])
+    r = _entry(s)
     request = s.live[r]
     request["arrival_s"] = new["arrival_s"]
     request["predicted_tokens"] = new["predicted_tokens"]
@@ -130,6 +127,20 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
 
 
 @inlined
+def _entry(s: State) -> int:
+    """A place among the live requests: the one that came free last, or else a new one."""
+    clock = s.clock[0]
+    clock["live"] += 1
+    if clock["free"] == 0:
+        clock["used"] += 1
+        return int(clock["used"] - 1)
+    clock["free"] -= 1
+    r: Any = s.free[clock["free"]]
+    prefetch(s.live, s.free[max(clock["free"] - 1, 0)])
+    return r
+
+
+@inlined
 def _refuse(s: State, q: int) -> None:
     """Note that the policy's answer for the last request, bound for queue `q`, cannot be followed."""
     clock = s.clock[0]
@@ -166,7 +177,7 @@ def settle(s: State, end_s: float) -> None:
     for i in range(clock["free"]):
         s.live[s.free[i]]["admitted"] = 0
         s.live[s.free[i]]["arrival_s"] = math.inf
-    for r in range(s.live.shape[0]):
+    for r in range(clock["used"]):
         if s.live[r]["admitted"] and s.live[r]["joined"]:
             g = s.live[r]["gpu"]
             s.live[r]["energy_j"] += s.gpus[g]["energy_per_member_j"]

@@ -11,8 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from caps_fast.carbon.monitor import monitor
-from caps_fast.carbon.trace import carbon_trace
+from caps_fast.carbon.monitor import monitor_of
 from caps_fast.choose import check_options
 from caps_fast.errors import InputError, naming
 from caps_fast.progress import Progress
@@ -64,7 +63,7 @@ def check(plan: Plan) -> list[Scenario]:
         tried = plan.check()
         check_options({str((config.policy.name, config.policy.options)): config for config in tried}.values())
         for config in {str((config.carbon, config.monitor, config.days)): config for config in tried}.values():
-            monitor(config.monitor, carbon_trace(config.carbon, config.horizon_s), config.horizon_s + config.drain_h * 3600, config.seed)
+            monitor_of(config)
     return tried
 
 

@@ -149,11 +149,12 @@ def _score_table(who: Tenants) -> tuple[float, float, Array]:
     weights = (shares[:, None] * mix).ravel()
     reach = TRAIT_WEIGHTS[2] * POSITION_REACH
     grid = np.linspace(centres.min() - reach, centres.max() + reach, GRID + 1)
-    below = np.zeros(GRID + 1)
-    for weight, centre in zip(weights, centres, strict=True):
-        below += weight * np.clip((grid - centre + reach) / (2 * reach), 0.0, 1.0)
-    normal = NormalDist()
-    return float(grid[0]), GRID / float(grid[-1] - grid[0]), np.array([normal.inv_cdf(min(max(p, 1e-7), 1 - 1e-7)) for p in below])
+    ends = np.concatenate([centres - reach, centres + reach])  # between a centre's ends its distribution function rises evenly
+    order = np.argsort(ends)
+    slope = np.cumsum(np.concatenate([weights, -weights])[order])[:-1] / (2 * reach)
+    below = np.interp(grid, ends[order], np.cumsum(np.concatenate([[0.0], slope * np.diff(ends[order])])))
+    to_normal = np.fromiter(map(NormalDist().inv_cdf, np.clip(below, 1e-7, 1 - 1e-7).tolist()), np.float64, GRID + 1)
+    return float(grid[0]), GRID / float(grid[-1] - grid[0]), to_normal
 
 
 @compiled
