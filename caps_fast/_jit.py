@@ -58,8 +58,19 @@ class KeptCode(FunctionCache):  # type: ignore[misc]
 
 
 def inlined(function: Function) -> Function:
-    """Compile as part of every kernel that calls it. Without reference counting: such code must not allocate."""
-    return numba.njit(**INLINE_FLAGS)(function)  # type: ignore[no-any-return]
+    """Compile as part of every kernel that calls it. Without reference counting: such code must not allocate.
+
+    Whole numbers are taken as int64 (or uint64), so that it is compiled once, not for every width that a caller has at hand, nor for every constant.
+    """
+    dispatcher: Any = numba.njit(**INLINE_FLAGS)(function)
+    as_given = dispatcher.get_call_template
+    dispatcher.get_call_template = lambda args, kws: as_given([_wide(kind) for kind in args], {name: _wide(kind) for name, kind in kws.items()})
+    return dispatcher  # type: ignore[no-any-return]
+
+
+def _wide(kind: Any) -> Any:
+    kind = types.unliteral(kind)
+    return types.int64 if isinstance(kind, types.Integer) and kind.bitwidth < 64 else kind
 
 
 def kernel(function: Callable[..., Any]) -> Any:
