@@ -63,6 +63,8 @@ def inlined(function: Function) -> Function:
     Whole numbers are taken as int64 (or uint64), so that it is compiled once, not for every width that a caller has at hand, nor for every constant.
     """
     dispatcher: Any = numba.njit(**INLINE_FLAGS)(function)
+    if numba.config.DISABLE_JIT:
+        return function
     as_given = dispatcher.get_call_template
     dispatcher.get_call_template = lambda args, kws: as_given([_wide(kind) for kind in args], {name: _wide(kind) for name, kind in kws.items()})
     return dispatcher  # type: ignore[no-any-return]
@@ -81,6 +83,23 @@ def kernel(function: Callable[..., Any]) -> Any:
 def compiled(function: Function) -> Function:
     """Compile a small array function, cached, reference counting allowed."""
     return use_cache(numba.njit(nogil=True, error_model="numpy")(function))  # type: ignore[no-any-return]
+
+
+def on_one_stack(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)`, with all Python frames within, unless very many, on one piece of memory.
+
+    Python takes memory for frames in pieces of 16 KiB and gives a piece back as soon as it is empty: calls across such an edge cost two system calls
+    each, and Numba makes 200,000 of them while it compiles a kernel. A frame that needs over half a mebibyte is given a whole one, and those within
+    it share what is left.
+    """
+    return _with_large_frame(function, *arguments)
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+_with_large_frame = FunctionType(_call.__code__.replace(co_stacksize=(1 << 16) + 512), globals())
 
 
 def overloaded(stub: Callable[..., Any]) -> Callable[[Callable[..., Any]], None]:

@@ -90,7 +90,7 @@ def compile_for(policy: Any, state: State) -> None:
         source = Path(inspect.getfile(type(policy)))
         _jit.use_cache(advance, source, type(policy).__name__)
         try:
-            advance.compile((numba.typeof(state), numba.typeof(policy), numba.float64, numba.boolean))
+            _jit.on_one_stack(advance.compile, (numba.typeof(state), numba.typeof(policy), numba.float64, numba.boolean))
         except Exception as error:  # Numba lets pass what a rule's own names raise
             raise InputError(f"{source.name}: policy {type(policy).__qualname__} does not compile: {_reason(policy, state) or error}") from None
         _compiled.add(kind)
