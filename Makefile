@@ -40,7 +40,7 @@ bench: .venv/ready-dev ## benchmarks, beside other simulators
 	$(BIN)/python -m benchmarks $(ARGS)
 
 cov: .venv/ready-dev ## coverage of the quick tests, with compiled code run as Python so that its lines count
-	NUMBA_DISABLE_JIT=1 $(PYTEST) -m "not slow" --cov --cov-report term --cov-report html $(ARGS)
+	NUMBA_DISABLE_JIT=1 $(PYTEST) -m "not slow" -W ignore::RuntimeWarning --cov --cov-report term --cov-report html $(ARGS)
 
 lock: ## pin anew, to the newest packages (the only target that needs uv)
 	$(LOCK) --upgrade --all-extras -o constraints-dev.txt

@@ -48,7 +48,7 @@ def test_horizon(timing, sizes, quick, policy):
     shortest_h = 24 if policy == LEARNED else 0  # hours differ under CAPS
     configs = {_span(hours): paper(policy, hours / 24) for hours in sizes.horizons_h if hours >= shortest_h}
     works = _works(configs, simulating)
-    cost = timing.net_of_start(works, _works(configs, starting), 2)
+    cost = timing.net_of_start(works, _works(configs, starting), min(sizes.rounds, 3))
     requests = [work.units for work in works.values()]
     growth = exponent(requests, [cost[label] * work.units for label, work in works.items()])
     first, *_, last = configs

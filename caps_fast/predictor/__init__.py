@@ -27,7 +27,7 @@ __all__ = ["LengthModel", "Lengths", "Model", "informed", "load", "past_of", "pr
 
 Talk = Callable[[str], None]
 
-BLOCK = 65_536
+BLOCK = 16_384
 PAST_REQUESTS = 100_000  # of the time before t = 0 that a run's histories are made of
 _training = Lock()
 _at_hand: dict[str, Model] = {}
