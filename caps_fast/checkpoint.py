@@ -84,8 +84,10 @@ class Keeper:
         group.held = _like(group.held, found["held"])
         for index, run in enumerate(group.runs):
             state: State = run.state
-            state = state._replace(**{name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING) for name in MUTABLE})
-            run.state = resized(state, len(state.live))
+            saved = {name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING) for name in MUTABLE}
+            for name in saved.keys() - GROWING:
+                getattr(state, name)[...] = saved[name]
+            run.state = resized(state._replace(**{name: saved[name] for name in GROWING}), len(saved["live"]))
             if run.done is not None:
                 run.done[:] = [_like(state.done, found[f"run{index}.done"])]
         for key, view in group.views.items():

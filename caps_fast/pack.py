@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from caps_fast import arrays, scenario
-from caps_fast._jit import CACHE_LINE
 from caps_fast.arrays import NONE, Array, State
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.containers import agenda, tournament
+from caps_fast.memory import aligned, on_own_lines
 from caps_fast.policy import TRAITS, is_gated
 
 FIRST_ROOM = 65_536  # live requests
+SMALL = ("clock", "queues", "pools", "leap_end_s", "first_to_end", "tree", "room_tree", "touched", "dirty", "cells")  # and written to all the time
 
 
 class Means(NamedTuple):
@@ -40,7 +39,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
     queues = _queues(ranges, config.cluster.max_batch)
     share_w = [_share_table(config, end - first) for first, end, _ in ranges] if layout == "pools" else []
     queues["share_at"] = np.cumsum([0, *map(len, share_w[:-1])]) if share_w else 0
-    return State(
+    state = State(
         clock=np.zeros(1, arrays.CLOCK),
         setup=setup,
         tiers=_tiers(config),
@@ -51,7 +50,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
         free=np.zeros(0, np.uint32),
         power_w=_power_table(config, np.arange(config.cluster.max_batch + 1)),
         share_w=np.concatenate([*share_w, np.zeros(0)]),
-        finish_at=_aligned(gpus * config.cluster.max_batch, np.uint64).reshape(gpus, -1),
+        finish_at=aligned(gpus * config.cluster.max_batch, np.uint64).reshape(gpus, -1),
         leap_end_s=leap_end_s,
         first_to_end=first_to_end,
         tree=tree,
@@ -72,6 +71,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
         histograms=np.zeros((3, len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64),
         series=np.zeros((0, len(config.cluster.pools)), arrays.SAMPLE),
     )
+    return state._replace(**{name: on_own_lines(getattr(state, name)) for name in SMALL})
 
 
 def with_room(state: State, incoming: int) -> State:
@@ -84,18 +84,10 @@ def with_room(state: State, incoming: int) -> State:
 def resized(state: State, room: int) -> State:
     """The same simulation with room for so many live requests, not fewer than have been used."""
     used, free = int(state.clock[0]["used"]), int(state.clock[0]["free"])
-    live, stack = _aligned(room, arrays.LIVE, np.empty), np.empty(room, np.uint32)
+    live, stack = aligned(room, arrays.LIVE, np.empty), np.empty(room, np.uint32)
     live[:used].view(np.uint8)[:] = state.live[:used].view(np.uint8)  # field by field is slow
     stack[:free] = state.free[:free]
     return state._replace(live=live, free=stack)
-
-
-def _aligned(count: int, kind: DTypeLike, make: Callable[..., Array] = np.zeros) -> Array:
-    """Zeros, or what `make` makes, the first at the beginning of a cache line."""
-    size = count * np.dtype(kind).itemsize
-    raw = make(size + CACHE_LINE, np.uint8)
-    first = -raw.ctypes.data % CACHE_LINE
-    return raw[first : first + size].view(kind)
 
 
 def queue_ranges(config: scenario.Scenario, layout: str) -> list[tuple[int, int, int]]:
@@ -171,7 +163,7 @@ def _queues(ranges: list[tuple[int, int, int]], max_batch: int) -> Array:
 
 
 def _gpus(config: scenario.Scenario, ranges: list[tuple[int, int, int]]) -> Array:
-    gpus = _aligned(config.cluster.gpus, arrays.GPU)
+    gpus = aligned(config.cluster.gpus, arrays.GPU)
     gpus["pool"] = np.repeat(np.arange(len(config.cluster.pools)), config.cluster.pools)
     gpus["queue"] = np.repeat(np.arange(len(ranges)), [end - first for first, end, _ in ranges])
     for name in ("prompt_head", "prompt_tail", "joiner_head", "joiner_tail", "claim_head", "claim_tail"):

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "caps_fast"
 LAYERS = """
     errors _jit progress
     arrays files
-    containers physics outlook
+    containers physics outlook memory
     policy
     policies engine
     profiles presets traces

@@ -14,6 +14,7 @@ import numpy as np
 
 from caps_fast._jit import compiled, inlined
 from caps_fast.arrays import Array
+from caps_fast.memory import aligned, on_own_lines
 from caps_fast.workload.synthetic import TASKS
 
 LENGTH_FEATURES = ("input_tokens", "turns", "task", "history_mean", "history_sd", "history_count")
@@ -41,7 +42,7 @@ class Histories:
 
     def __init__(self, lag_s: float) -> None:
         by_task = np.zeros((0, len(TASKS)), HISTORY)
-        self.known = Known(lag_s, by_task, np.zeros(0, HISTORY), np.zeros(1, HISTORY), np.zeros(1024, ANSWER), np.zeros(2, np.int64))
+        self.known = Known(lag_s, by_task, np.zeros(0, HISTORY), aligned(1, HISTORY), aligned(1024, ANSWER), aligned(2, np.int64))
 
     def rows(self, block: Array) -> Array:
         """Features of every request of the block in turn, float64 (n, len(LENGTH_FEATURES)), taking its answers in."""
@@ -59,12 +60,13 @@ class Histories:
         if tenants > len(known.by_tenant):
             more = max(tenants, 2 * len(known.by_tenant)) - len(known.by_tenant)
             by_task = np.concatenate([known.by_task, np.zeros((more, len(TASKS)), HISTORY)])
-            known = known._replace(by_task=by_task, by_tenant=np.concatenate([known.by_tenant, np.zeros(more, HISTORY)]))
+            by_tenant = np.concatenate([known.by_tenant, np.zeros(more, HISTORY)])
+            known = known._replace(by_task=on_own_lines(by_task), by_tenant=on_own_lines(by_tenant))
         first, count = known.ring.tolist()
         if count + len(block) > len(known.pending):
             pending = np.zeros(2 * (count + len(block)), ANSWER)
             pending[:count] = known.pending[(first + np.arange(count)) % len(known.pending)]
-            known = known._replace(pending=pending, ring=np.array([0, count]))
+            known = known._replace(pending=pending, ring=on_own_lines(np.array([0, count])))
         self.known = known
 
 
