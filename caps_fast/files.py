@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,17 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def expect_apart(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path]) -> None:
+    """Raise InputError where an output (by its option) would take the place of an input, or of another output."""
+    taken = {os.path.realpath(path): "that is read" for path in inputs}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if use := taken.get(os.path.realpath(path)):
+            raise InputError(f"{option} {path}: a file {use}; expected another one to write to")
+        taken[os.path.realpath(path)] = f"that {option} writes"
 
 
 def _reason(error: Exception) -> str | None:

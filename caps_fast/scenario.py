@@ -32,12 +32,23 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Limit = Positive | None  # None = no such limit
+MOST_TOKENS = 2**31 - 1  # of a request, prompt and answer each, and of a GPU's memory
+Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+LONGEST_DAYS = 3660
 
 
 class Section(BaseModel):
     """Frozen, no unknown fields, filled by name or by TOML alias."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, populate_by_name=True, serialize_by_alias=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: Any) -> Any:
+        """No field is one, but Pydantic would take them as 1 and 0."""
+        if isinstance(value, bool):
+            raise ValueError(f"{str(value).lower()}: expected a number or text")
+        return value
 
 
 class Cluster(Section):
@@ -49,7 +60,7 @@ class Cluster(Section):
     max_batch: int = Field(32, ge=1, le=4096, description="residents a GPU at most")
     prefill: Literal["chunked", "unchunked"] = "chunked"
     chunk_tokens: int = Field(512, ge=1, description="token budget of a chunked iteration")
-    kv_capacity_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="reserved tokens a GPU at most; none = no limit")
+    kv_capacity_tokens: Tokens | None = Field(None, description="reserved tokens a GPU at most; none = no limit")
 
     @cached_property
     def pools(self) -> tuple[int, ...]:
@@ -140,12 +151,12 @@ class Workload(Section):
     trace_time_unit: str | None = Field(None, description="unit of the time column with trace_columns: s, ms, us, ns or datetime")
     trace_fit: Literal["loop", "stretch", "once"] = Field("loop", description="how a trace fills the horizon")
     category_shares: tuple[Share, Share, Share] = Field((0.5, 0.35, 0.15), description="short, long, agentic")
-    input_token_edges: tuple[int, int, int, int] = Field(
+    input_token_edges: tuple[Tokens, Tokens, Tokens, Tokens] = Field(
         (8, 256, 2048, 8192), description="short in [e0, e1), long in [e1, e2), agentic in [e2, e3); log-uniform"
     )
     output_log_mean: float = Field(4.8, ge=0, le=12, description="mu of log output tokens")
     output_log_sd: float = Field(1.1, ge=0, le=3, description="sigma of log output tokens")
-    max_output_tokens: int = Field(32768, ge=1)
+    max_output_tokens: Tokens = 32768
     tenants: int = Field(60, ge=3, le=100_000, description="tenants in all, spread over the tiers by their shares")
     predictability: Share = Field(
         0.9665,
@@ -239,9 +250,9 @@ class Scenario(Section):
 
     preset: str = Field("paper", description="the preset that the scenario started from")
     seed: int = Field(0, ge=0, le=2**32 - 1)
-    days: Positive = Field(7.0, le=3660)
-    drain_h: NonNegative = Field(48.0, description="hours after the last arrival in which work may still finish")
-    control_step_s: Positive = 1.0
+    days: Positive = Field(7.0, le=LONGEST_DAYS)
+    drain_h: NonNegative = Field(48.0, le=24 * LONGEST_DAYS, description="hours after the last arrival in which work may still finish")
+    control_step_s: Positive = Field(1.0, ge=0.001)
     cluster: Cluster
     gpu: Gpu
     slo: Tiers

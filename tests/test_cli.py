@@ -81,6 +81,15 @@ BAD = [
     (("run", "--carbon", "nowhere.csv"), r"nowhere\.csv"),
     (("run", "--requests-out", "/nowhere/at/all.parquet"), r"does not exist"),
     (("run", "--policies", "main", "--requests-out", "x.parquet"), r"one policy"),
+    (("run", "--requests-out", "x.parquet", "--series-out", "./x.parquet"), r"--series-out x\.parquet: a file that --requests-out writes"),
+    (("run", "--set", "days=true"), r"days true: expected a number"),
+    (("run", "--set", "control_step_s=1e-9"), r"control_step_s 1e-09"),
+    (("run", "--set", "drain_h=1e300"), r"drain_h 1e\+300"),
+    (("run", "--set", "workload.max_output_tokens=10000000000"), r"max_output_tokens 10000000000"),
+    (("run", "--set", "workload.input_token_edges=[8,256,2048,100000000000]"), r"input_token_edges\.3 100000000000"),
+    (("grid", "--rates", "2", "--trace", "nowhere.csv", "--dry-run"), r"nowhere\.csv: cannot be read"),
+    (("grid", "--rates", "2", "--out", ""), r"out '': expected a folder"),
+    (("grid", "--rates", "2", "--seeds", "999999999", "--dry-run"), r"999999999; expected .* fewer than 10,000,000"),
     (("run", "--nonsense"), r"No such option: --nonsense"),
     (("nonsense",), r"nonsense"),
 ]
@@ -110,6 +119,20 @@ def test_a_broken_carbon_file_names_the_row(monkeypatch: pytest.MonkeyPatch, cap
     path.write_text("time,carbon_intensity\n2024-08-05T00:00:00Z,200\n2024-08-05T01:00:00Z,many\n")
     assert run(monkeypatch, "run", "--carbon", path, "--set", "carbon.unit=g/kWh", *QUICK) == 2
     assert re.search(r"grid\.csv.*row 3.*many", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("command", "option"), [("run", "--requests-out"), ("run", "--series-out"), ("run", "--checkpoint"), ("train", "--out")])
+def test_no_output_takes_the_place_of_an_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, option: str
+) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival_s,input_tokens,output_tokens\n0,10,5\n1,20,5\n")
+    before = trace.read_bytes()
+    link = tmp_path / "link.csv"
+    link.symlink_to(trace)
+    assert run(monkeypatch, command, "--trace", trace, option, link) == 2
+    assert f"{option} {link}: a file that is read" in capsys.readouterr().err
+    assert trace.read_bytes() == before
 
 
 @pytest.mark.parametrize("command", ["policies", "presets", "profiles"])

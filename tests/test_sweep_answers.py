@@ -229,6 +229,14 @@ def test_tuning_is_the_same_whatever_the_workers_and_wherever_it_was_killed(tune
     assert again == type(again)(**{**vars(tuned), "front": again.front, "as_given": again.as_given})
 
 
+@pytest.mark.parametrize("cut", [1, 25])
+def test_a_study_goes_on_whose_last_line_is_cut_off(tuned: Any, tmp_path: Path, cut: int) -> None:
+    study = tmp_path / "study.log"
+    tune(search(), study, 9, Workers(1))
+    study.write_bytes(study.read_bytes()[:-cut])
+    assert tune(search(), study, 18, Workers(1)).front.equals(tuned.front)
+
+
 def test_studies_that_cannot_be(tmp_path: Path, tuned: Any) -> None:
     study = tmp_path / "study.log"
     with pytest.raises(InputError, match="expected one of requests"):
@@ -237,13 +245,17 @@ def test_studies_that_cannot_be(tmp_path: Path, tuned: Any) -> None:
     tune(search(), study, 1, Workers(1))
     with pytest.raises(InputError, match="another objectives"):
         tune(search(objectives=("ttft_p95_s", SLO)), study, 1, Workers(1))
-    (tmp_path / "other.log").write_text("no study\n")
-    with pytest.raises(InputError, match="not a study"):
-        tune(search(), tmp_path / "other.log", 1, Workers(1))
+    for text in ("no study\n", "no study", "{}\n", "1\n", 'preset = "paper"\n'):
+        (tmp_path / "other.log").write_text(text)
+        with pytest.raises(InputError, match="line 1: not a study"):
+            tune(search(), tmp_path / "other.log", 1, Workers(1))
+        assert (tmp_path / "other.log").read_text() == text
     with pytest.raises(InputError, match="among the seeds"):
         search(held_out=(1,))
     with pytest.raises(InputError, match="two different metrics"):
         search(objectives=(SLO,))
+    with pytest.raises(InputError, match="beta stands twice"):
+        search(dimensions=(dimension("beta=0..1"), dimension("beta=1..2")))
     with pytest.raises(InputError, match="no such field"):
         search(dimensions=(dimension("no.such=0..1"),))
     with pytest.raises(InputError, match="greater than or equal to 0"):

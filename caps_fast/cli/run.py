@@ -61,6 +61,7 @@ def run(
 ) -> None:
     """Simulate a scenario and print a table."""
     from caps_fast.choose import check_options
+    from caps_fast.files import expect_apart
     from caps_fast.progress import Progress
     from caps_fast.simulation import Recording, simulate_group
 
@@ -82,9 +83,11 @@ def run(
     names = _names(policies, config)
     if len(names) > 1 and (requests_out or series_out):
         raise InputError(f"--policies {policies}: --requests-out and --series-out take one policy; expected a single name")
-    for path in (requests_out, series_out, checkpoint):
-        _check_writable(path)
     configs = [config.replace({"policy.name": name}) for name in names]
+    outputs = {"--requests-out": requests_out, "--series-out": series_out, "--checkpoint": checkpoint}
+    expect_apart(outputs, {scenario, *(path for one in configs for path in one.input_files)})
+    for path in outputs.values():
+        _check_writable(path)
     check_options(configs)
     expected = (config.workload.rate_rps or 0) * config.horizon_s * len(configs)
     progress = Progress(len(configs), expected)

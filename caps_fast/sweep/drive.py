@@ -21,6 +21,7 @@ from caps_fast.sweep.plan import GROUP, Plan
 from caps_fast.sweep.rows import code_hash
 from caps_fast.sweep.store import KEY, Store
 from caps_fast.sweep.work import Failure, Outcome
+from caps_fast.workload import workload_of
 
 BATCH_S = 10.0  # finished runs are written this often at the least ...
 BATCH_SHARE = 0.02  # ... or, in long sweeps, this share of the time so far: a kill loses little, and files stay few
@@ -58,17 +59,21 @@ def sweep(
 
 
 def check(plan: Plan) -> list[Scenario]:
-    """Build what the plan's scenarios name - policies, carbon traces, forecasts - once each; the scenarios that were tried. Raises InputError."""
+    """Build what the plan's scenarios name - policies, traces, forecasts - once each; the scenarios that were tried. Raises InputError."""
     with naming(plan.origin):
         tried = plan.check()
         check_options({str((config.policy.name, config.policy.options)): config for config in tried}.values())
         for config in {str((config.carbon, config.monitor, config.days)): config for config in tried}.values():
             monitor_of(config)
+        for config in {config.workload.trace: config for config in tried if config.workload.trace}.values():
+            workload_of(config)
     return tried
 
 
 def local_folder(out: str | Path) -> Path:
     """Where a sweep keeps its state: `out` itself unless it is a URL."""
+    if not str(out):
+        raise InputError("out '': expected a folder")
     scheme, separator, rest = str(out).partition("://")
     return Path("results", "remote", scheme, *rest.strip("/").split("/")) if separator else Path(out)
 

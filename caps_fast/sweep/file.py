@@ -12,7 +12,7 @@ from caps_fast.errors import InputError, naming
 from caps_fast.files import read_toml
 from caps_fast.sweep.axes import Axis, Changes, axis, field_of, flatten, named, zipped
 from caps_fast.sweep.plan import Grid, Plan
-from caps_fast.sweep.values import values
+from caps_fast.sweep.values import MOST, values
 
 AXES = ("set", "axes", "zip", "named", "seeds", "fresh_seeds")
 KEYS = ("title", "preset", "scenario", "groups", *AXES)
@@ -29,6 +29,9 @@ def _plan(data: Mapping[str, Any], path: Path) -> Plan:
     origin = str(path)
     _expect_keys(data, KEYS, origin)
     base = data.get("scenario")
+    for key in ("preset", "scenario", "title"):
+        if not isinstance(data.get(key, ""), str):
+            raise InputError(f"{origin}: {key} {data[key]!r}: expected text")
     shared = _part(data, origin)
     groups = _table(data, "groups", origin, nested=True)
     grids = [_grid("", shared, {})] if not groups else []
@@ -60,8 +63,8 @@ def seed_axis(raw: Any, origin: str) -> Axis:
     if isinstance(raw, str) and raw.strip().isdigit():
         raw = int(raw)
     if isinstance(raw, int) and not isinstance(raw, bool):
-        if raw < 1:
-            raise InputError(f"{origin}: {raw}; expected one seed at the least")
+        if not 1 <= raw < MOST:
+            raise InputError(f"{origin}: {raw}; expected one seed at the least, and fewer than {MOST:,}")
         return Axis("seed", ("seed",), [(seed,) for seed in range(raw)])
     found = values(raw, origin)
     wrong = [seed for seed in found if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0]

@@ -40,6 +40,8 @@ def pareto(
     Raises InputError for unknown columns.
     """
     expect_metrics(runs, objectives)
+    if len(set(objectives)) < len(objectives):
+        raise InputError(f"objectives {', '.join(objectives)}: expected two different metrics at the least")
     keys = settings(runs)
     names = [name for name in ("rate_rps",) if name in keys] if group is None else list(group)
     expect_columns(runs, names)
@@ -48,6 +50,8 @@ def pareto(
         raise InputError(f"{', '.join(objectives)}: no setting has finite values; expected some")
     if reference is not None and len(reference) != len(objectives):
         raise InputError(f"reference {list(reference)}: expected {len(objectives)} numbers, one an objective")
+    if reference is not None and not np.isfinite(reference).all():
+        raise InputError(f"reference {list(reference)}: expected finite numbers")
     loads = [name for name in names if name == "rate_rps"]
     worst = [pl.col(name).min() if larger_is_better(name) else pl.col(name).max() for name in objectives]
     points = points.with_columns(

@@ -48,7 +48,11 @@ class Store:
         Raises InputError where it cannot be written, another process has it, or another version or sweep filled it.
         """
         with writing(self.folder):
-            self.parts.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if not fresh:
+            self._expect_ours(manifest(self.folder), plan["name"])
+        with writing(self.folder):
+            self.parts.mkdir(exist_ok=True)
             self.spare.mkdir(exist_ok=True)
         self._lock.take(self.folder)
         with writing(self.folder):

@@ -59,6 +59,9 @@ class Search:
             raise InputError(f"held-out seed {min(common)}: among the seeds of the search; expected others")
         if len(self.objectives) < 2 or len(set(self.objectives)) < len(self.objectives):
             raise InputError(f"objectives {', '.join(self.objectives)}: expected two different metrics at the least")
+        fields = [one.field for one in self.dimensions]
+        if twice := [field for field in fields if fields.count(field) > 1]:
+            raise InputError(f"search: {twice[0]} stands twice; expected every field once")
         if not self.dimensions:
             raise InputError("search: nothing to search over; expected a field at the least")
         for one in self.dimensions:
@@ -97,9 +100,11 @@ def tune(search: Search, study_file: Path, trials: int, workers: Workers | None 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with writing(study_file):
         study_file.parent.mkdir(parents=True, exist_ok=True)
+    _whole_bytes(study_file)
     lock = Lock(study_file.with_name(f"{study_file.name}.lock"))
     lock.take(study_file)
     try:
+        _mend(study_file)
         with ended_by_sigterm(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             own = _own(search, workers)
@@ -120,6 +125,36 @@ def _own(search: Search, workers: Workers) -> list[dict[str, float]]:
             raise InputError(f"the scenario as given fails: {one}")
         found.append(one)
     return found
+
+
+def _whole_bytes(path: Path) -> int:
+    """How many bytes of a study's file are whole lines: all, but for a last one that was being written when the process ended; 0 without a file.
+
+    Raises InputError where it is another file.
+    """
+    if not path.exists():
+        return 0
+    with writing(path):
+        lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            if "op_code" not in json.loads(line):
+                raise TypeError
+        except (ValueError, TypeError):
+            if number == len(lines) > 1 and not line.endswith(b"\n"):
+                return sum(map(len, lines[:-1]))
+            raise InputError(f"{path}: line {number}: not a study of caps-fast; expected one, or a new file") from None
+    return sum(map(len, lines))
+
+
+def _mend(path: Path) -> None:
+    """Drop a last line that is cut off, and end the last whole one."""
+    if whole := _whole_bytes(path):
+        with writing(path), path.open("r+b") as stream:
+            stream.truncate(whole)
+            stream.seek(whole - 1)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
 
 
 def _open(search: Search, path: Path) -> optuna.Study:

@@ -48,7 +48,7 @@ class Table:
 
     def value(self, row: int, column: str) -> Any:
         """The raw value of a column in a row (from 0)."""
-        return self.scan.select(column).slice(row, 1).collect().item()
+        return self.scan.select(column).collect(engine="streaming").item(row, 0)  # `slice` counts blank lines of JSONL
 
     def _refuse(self, error: BaseException) -> NoReturn:
         fault = {"csv": _csv_fault, "jsonl": _jsonl_fault}.get(self.kind, lambda _: None)(self.content)
@@ -134,11 +134,19 @@ def _lines(content: str) -> Iterator[tuple[int, str]]:
 def _json_object(line: str) -> dict[str, Any]:
     shown = line.strip()[:60]
     try:
-        found = json.loads(line, parse_constant=_finite, parse_float=_finite, parse_int=_finite)
+        found = json.loads(line, parse_constant=_finite, parse_float=_finite, parse_int=_finite, object_pairs_hook=_each_once)
     except (json.JSONDecodeError, RecursionError):
         raise ValueError(f"{shown!r} is not JSON or cut off: expected one JSON object a line") from None
     if not isinstance(found, dict):
         raise ValueError(f"{shown!r} is no JSON object: expected one JSON object a line")
+    return found
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice: expected it once")
     return found
 
 
