@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from glob import escape
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,8 +96,10 @@ class Keeper:
             view.histories.known = known._replace(**{name: _like(getattr(known, name), found[f"view.{key}.{name}"]) for name in HISTORY})
 
     def remove(self) -> None:
-        """The run is over: no checkpoint is needed."""
+        """The run is over: no checkpoint is needed, nor what a killed process had begun to write."""
         self.path.unlink(missing_ok=True)
+        for left in self.path.parent.glob(f".{escape(self.path.name)}.*.part"):
+            left.unlink(missing_ok=True)
 
 
 def _identity(group: InProgress) -> dict[str, Any]:

@@ -229,7 +229,7 @@ def histogram_quantile(counts: Array, q: float) -> float:
     if total == 0:
         return float("nan")
     below = np.cumsum(counts)
-    index = int(np.searchsorted(below, q * total))
+    index = max(int(np.searchsorted(below, q * total)), int(np.argmax(counts > 0)))
     edges = bin_edges_s()
     within = (q * total - (below[index] - counts[index])) / counts[index]
     return float(edges[index] + within * (edges[index + 1] - edges[index]))

@@ -32,6 +32,10 @@ class Recording:
     requests: bool = False  # one row a finished request
     sample_every_s: float | None = None  # a series of every pool
 
+    def __post_init__(self) -> None:
+        if self.sample_every_s is not None and not 0 < self.sample_every_s < math.inf:
+            raise InputError(f"sample_every_s {self.sample_every_s:g}: expected a finite number above 0")
+
 
 NOTHING = Recording()
 
@@ -56,8 +60,10 @@ def simulate_group(
     minute, taken up from there if the file exists, and removed at the end; `on_restore` is told how many requests had been simulated by then. Raises
     InputError for bad inputs.
     """
+    if block < 1:
+        raise InputError(f"block {block}: expected one request at the least")
     group = Group(configs, record)
-    keeper = Keeper(checkpoint) if checkpoint else None
+    keeper = Keeper(Path(checkpoint)) if checkpoint else None
     if keeper:
         keeper.restore(group)
         simulated = sum(int(run.state.clock[0]["seq"]) for run in group.runs)
@@ -82,7 +88,7 @@ class Group:
 
     def __init__(self, configs: Sequence[scenario.Scenario], record: Recording = NOTHING) -> None:
         if len({workload_key(config) for config in configs}) != 1:
-            raise ValueError("scenarios of a group must share their workload")
+            raise InputError(f"a group of {len(configs)} scenarios: expected some that share their workload")
         self.source = workload_of(configs[0])
         means = Means(self.source.mean_input_tokens, self.source.mean_output_tokens)
         monitors: dict[Any, Monitor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import lightgbm as lgb
@@ -16,7 +17,7 @@ from caps_fast.arrays import REQUEST, Array, Risk
 from caps_fast.errors import InputError
 from caps_fast.policies.risk import Load, bin_of, guide_to, odds, request_bins
 from caps_fast.predictor import Lengths, forest, past_of, train
-from caps_fast.predictor.explore import RISK_FEATURES
+from caps_fast.predictor.explore import BLOCK, RISK_FEATURES, blocks_of
 from caps_fast.predictor.features import LENGTH_FEATURES, Histories
 from caps_fast.predictor.forest import fit, look_up, padded, tabulate
 from caps_fast.predictor.length import LengthModel
@@ -303,3 +304,18 @@ def test_no_requests_is_no_trouble(lengths: LengthModel) -> None:
     nothing = np.zeros(0, REQUEST)
     assert len(Lengths(lengths)(nothing)) == 0
     assert Histories(1.0).rows(nothing).shape == (0, len(LENGTH_FEATURES))
+
+
+@given(sizes=st.lists(st.sampled_from([1, 2, 7, 500, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3]), max_size=12), spread=st.booleans())
+def test_exploring_keeps_those_that_arrive_together_in_one_block(sizes: list[int], spread: bool) -> None:
+    """Bursts of all sizes; `spread` puts single arrivals between them."""
+    sizes = [size for one in sizes for size in ((1, one) if spread else (one,))]
+    requests = np.zeros(sum(sizes), REQUEST)
+    requests["arrival_s"] = np.repeat(np.arange(len(sizes)), sizes)
+    requests["tenant"] = np.arange(len(requests))
+    found = list(blocks_of(requests))
+    assert [tenant for block, _ in found for tenant in block["tenant"].tolist()] == requests["tenant"].tolist()
+    for (block, until_s), (after, _) in itertools.pairwise(found):
+        assert block["arrival_s"][-1] < until_s == after["arrival_s"][0]
+        assert len(block) <= BLOCK or len(set(block["arrival_s"])) == 1
+    assert not found or found[-1][1] == math.inf

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from caps_fast import arrays, scenario
 from caps_fast._jit import kernel
 from caps_fast.arrays import SLACK, Array
+from caps_fast.carbon.monitor import monitor_of
 from caps_fast.engine.ledger import bin_of
+from caps_fast.errors import InputError
 from caps_fast.results import Result, bin_edges_s, histogram_quantile
-from caps_fast.simulation import Recording, simulate
+from caps_fast.simulation import Recording, simulate, simulate_group
 from plain import FIXED, rows_of
 
 STATED_ERROR = 0.004
@@ -267,6 +269,37 @@ def test_series_tells_mean_power_and_counts() -> None:
     drained_j = (result.end_s - config.horizon_s) * 24 * 400
     total_j = result.pools["energy_j"].sum() + result.idle_energy_j
     assert total_j - drained_j - 1 <= energy_j <= total_j * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("queueing", ["cyclic", "central"])
+def test_series_counts_the_waiting_and_tells_the_gates_whatever_the_queues(queueing: str) -> None:
+    config = run_of("carbon-aware").scenario.replace({"policy.queueing": queueing, "days": 0.5})
+    result = simulate(config, Recording(requests=True, sample_every_s=600.0))
+    arrived_s, admitted_s = (result.request_table[name].fill_null(math.inf).to_numpy() for name in ("arrival_s", "admitted_s"))
+    watched = monitor_of(config)
+    closed = 0
+    for (t_s,), pools in result.series.group_by("t_s", maintain_order=True):
+        assert pools["waiting"].sum() == np.count_nonzero((arrived_s < t_s) & (admitted_s >= t_s))
+        is_open = watched.intensity(t_s) <= watched.threshold(t_s)
+        assert pools["open"].to_list() == [is_open] * 3
+        closed += not is_open
+    assert closed > 0
+
+
+def test_the_least_latency_is_the_quantile_0() -> None:
+    result = run_of("caps")
+    assert 0 < result.quantile("ttft", 0.0) <= result.quantile("ttft", 1e-9) < result.quantile("ttft", 0.5)
+
+
+def test_what_a_run_cannot_be_told() -> None:
+    config = run_of("round-robin").scenario.replace({"days": 0.001})
+    for wrong in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(InputError, match="sample_every_s"):
+            Recording(sample_every_s=wrong)
+    with pytest.raises(InputError, match="block 0"):
+        simulate(config, block=0)
+    with pytest.raises(InputError, match="a group of 0 scenarios"):
+        simulate_group([])
 
 
 def test_no_table_unless_recorded() -> None:

@@ -68,12 +68,11 @@ def _sample(s: State) -> None:
         row[p]["gamma"] = s.clock[0]["gamma"]
         row[p]["energy_j"] = s.pools[p]["energy_j"]
         row[p]["busy_s"] = s.pools[p]["busy_s"]
-        row[p]["open"] = 1
-    if s.queues.shape[0] <= row.shape[0]:
-        for q in range(s.queues.shape[0]):
-            p = s.gpus[s.queues[q]["first_gpu"]]["pool"]
-            row[p]["waiting"] += s.queues[q]["waiting"]
-            row[p]["open"] = s.queues[q]["open"]
+    for q in range(s.queues.shape[0]):
+        first = s.gpus[s.queues[q]["first_gpu"]]["pool"]
+        row[first]["waiting"] += s.queues[q]["waiting"]
+        for p in range(first, s.gpus[s.queues[q]["end_gpu"] - 1]["pool"] + 1):
+            row[p]["open"] |= s.queues[q]["open"]
     for g in range(s.gpus.shape[0]):
         gpu = s.gpus[g]
         row[gpu["pool"]]["residents"] += gpu["residents"]

@@ -7,6 +7,7 @@ What the risk model may know is noted at every arrival, before the request count
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -170,6 +171,19 @@ def capacity_rps(config: scenario.Scenario, means: Means) -> float:
     return cluster.gpus * cluster.max_batch / (gpu.prefill_s_per_token * means.input_tokens * cluster.max_batch + step_s * means.output_tokens)
 
 
+def blocks_of(requests: Array) -> Iterator[tuple[Array, float]]:
+    """The requests in blocks, those that arrive together in one, and the next block's first arrival; inf after the last."""
+    arrival_s = requests["arrival_s"]
+    at = 0
+    while at < len(requests):
+        end = at + BLOCK
+        if end < len(requests):
+            first_of_end = int(np.searchsorted(arrival_s, arrival_s[end], side="left"))
+            end = first_of_end if first_of_end > at else int(np.searchsorted(arrival_s, arrival_s[end], side="right"))
+        yield requests[at:end], float(arrival_s[end]) if end < len(requests) else math.inf
+        at = end
+
+
 def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Explorer) -> tuple[Array, Array]:
     """Simulate all requests to their end: DONE in input order, and the limits (TIER) they are judged by."""
     flat = CarbonTrace(times_s=np.zeros(1), g_per_kwh=np.ones(1), kind="average", scope="lifecycle", zone="", source="exploration")
@@ -178,13 +192,10 @@ def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Ex
     state.setup["record"] = 1
     compile_for(explorer, state)
     done = []
-    for at in range(0, len(requests), BLOCK):
-        last = at + BLOCK >= len(requests)
-        until_s = math.inf if last else requests["arrival_s"][at + BLOCK]
-        block = requests[at : at + BLOCK]
+    for block, until_s in blocks_of(requests):
         state.clock["cursor"], state.clock["done"] = 0, 0
         state = with_room(state._replace(block=block, done=np.zeros(len(block) + int(state.clock[0]["live"]), arrays.DONE)), len(block))
-        advance(state, explorer, until_s, last)
+        advance(state, explorer, until_s, until_s == math.inf)
         done.append(state.done[: int(state.clock[0]["done"])])
     finished = np.concatenate(done)
     return finished[np.argsort(finished["seq"])], state.tiers
