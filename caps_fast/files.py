@@ -38,7 +38,7 @@ def whole(path: Path) -> Iterator[Path]:
             beside.unlink(missing_ok=True)
 
 
-def expect_apart(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path]) -> None:
+def expect_apart(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path]) -> None:
     """Raise InputError where an output (by its option) would take the place of an input, or of another output."""
     taken = {os.path.realpath(path): "that is read" for path in inputs}
     for option, path in outputs.items():
