@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from glob import escape
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +13,7 @@ import numpy as np
 from caps_fast import __version__, _jit
 from caps_fast.arrays import Array, State
 from caps_fast.errors import InputError
-from caps_fast.files import whole
+from caps_fast.files import remove, whole
 from caps_fast.pack import resized
 from caps_fast.predictor.features import Known
 
@@ -97,9 +96,7 @@ class Keeper:
 
     def remove(self) -> None:
         """The run is over: no checkpoint is needed, nor what a killed process had begun to write."""
-        self.path.unlink(missing_ok=True)
-        for left in self.path.parent.glob(f".{escape(self.path.name)}.*.part"):
-            left.unlink(missing_ok=True)
+        remove(self.path)
 
 
 def _identity(group: InProgress) -> dict[str, Any]:

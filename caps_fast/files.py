@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that `whole` wrote, if it is there, and what killed processes had begun to write to it."""
+    for one in (path, *path.parent.glob(f".{escape(path.name)}.*.part")):
+        one.unlink(missing_ok=True)
 
 
 def expect_apart(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path]) -> None:

@@ -91,8 +91,8 @@ class Group:
             raise InputError(f"a group of {len(configs)} scenarios: expected some that share their workload")
         self.source = workload_of(configs[0])
         means = Means(self.source.mean_input_tokens, self.source.mean_output_tokens)
-        monitors: dict[Any, Monitor] = {}
-        self.runs = [Run.start(config, means, record, monitors) for config in configs]
+        monitors = {key: monitor_of(config) for key, config in {_monitor_key(config): config for config in configs}.items()}
+        self.runs = [Run.start(config, means, monitors[_monitor_key(config)], record) for config in configs]
         predicting = {run.lengths.key: (run.lengths, run.config) for run in self.runs if run.lengths}
         self.views = {key: Lengths(model, past_of(config)) for key, (model, config) in predicting.items()}
         self.held = np.zeros(0, arrays.REQUEST)
@@ -127,6 +127,11 @@ def workload_key(config: scenario.Scenario) -> str:
     return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained}"
 
 
+def _monitor_key(config: scenario.Scenario) -> Any:
+    """Equal for scenarios of a group that have the same monitor."""
+    return config.carbon, config.monitor, config.drain_h
+
+
 @dataclass
 class Run:
     """One scenario's simulation in progress."""
@@ -139,13 +144,8 @@ class Run:
     lengths: LengthModel | None = field(default=None)  # predicts n_out_hat; None = the workload's own estimate
 
     @classmethod
-    def start(cls, config: scenario.Scenario, means: Means, record: Recording = NOTHING, monitors: dict[Any, Monitor] | None = None) -> Run:
-        """Begin; `monitors` are those of runs that share a workload, and this one's is taken from them or added."""
-        chosen = make_policy(config)
-        monitors = {} if monitors is None else monitors
-        seen = (config.carbon, config.monitor, config.drain_h)
-        view = monitors[seen] = monitors.get(seen) or monitor_of(config)
-        policy, lengths = informed(chosen, config)
+    def start(cls, config: scenario.Scenario, means: Means, view: Monitor, record: Recording = NOTHING) -> Run:
+        policy, lengths = informed(make_policy(config), config)
         state = pack(config, policy, layout_of(policy, config), view, means)
         state.setup["record"] = record.requests
         if record.sample_every_s is not None:

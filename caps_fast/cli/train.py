@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from caps_fast.errors import InputError
-
 if TYPE_CHECKING:
     from caps_fast.predictor import Model
     from caps_fast.scenario import Scenario
@@ -35,15 +33,14 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="print the scores as JSON")] = False,
 ) -> None:
     """Train the length and risk models and judge them on the part that they have not seen."""
-    from caps_fast.cli.run import _settings
+    from caps_fast.cli.run import _check_writable, _settings
     from caps_fast.files import expect_apart
     from caps_fast.predictor import save, train_model
 
     config = _with_trace(_scenario(scenario), trace).replace(_settings(set_ or []))
     other = None if evaluate is None else _other(config, evaluate)
     expect_apart({"--out": out}, {scenario, *config.input_files, *(other.input_files if other else ()), *([evaluate] if evaluate else [])})
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"{out}: the folder {out.parent} does not exist; expected one to write to")
+    _check_writable(out)
     model = train_model(config, _talk)
     scores: dict[str, Any] = dict(model.scores)
     if other is not None:

@@ -49,6 +49,12 @@ def expect_metrics(runs: pl.DataFrame, names: Sequence[str]) -> None:
             raise InputError(f"metric {name!r}: expected one of {', '.join(known)}")
 
 
+def expect_different(objectives: Sequence[str], least: int = 1) -> None:
+    """Raises InputError for an objective that stands twice, or for fewer than `least`."""
+    if len(set(objectives)) < max(len(objectives), least):
+        raise InputError(f"objectives {', '.join(objectives)}: expected two different metrics at the least")
+
+
 def expect_columns(runs: pl.DataFrame, names: Sequence[str]) -> None:
     """Raises InputError for a name that is no column."""
     for name in names:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from caps_fast.errors import InputError
-from caps_fast.sweep.frames import expect_columns, expect_metrics, larger_is_better, means, settings
+from caps_fast.sweep.frames import expect_columns, expect_different, expect_metrics, larger_is_better, means, settings
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ def pareto(
     Raises InputError for unknown columns.
     """
     expect_metrics(runs, objectives)
-    if len(set(objectives)) < len(objectives):
-        raise InputError(f"objectives {', '.join(objectives)}: expected two different metrics at the least")
+    expect_different(objectives)
     keys = settings(runs)
     names = [name for name in ("rate_rps",) if name in keys] if group is None else list(group)
     expect_columns(runs, names)

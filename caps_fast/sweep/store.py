@@ -49,7 +49,7 @@ class Store:
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        if not fresh:
+        if not fresh:  # nothing is made in a folder that is not ours; it is asked again once nobody else can write there
             self._expect_ours(manifest(self.folder), plan["name"])
         with writing(self.folder):
             self.parts.mkdir(exist_ok=True)

@@ -23,7 +23,7 @@ from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.disk import writing
 from caps_fast.sweep.fanout import Workers, ended_by_sigterm
-from caps_fast.sweep.frames import expect_metrics, larger_is_better
+from caps_fast.sweep.frames import expect_different, expect_metrics, larger_is_better
 from caps_fast.sweep.lock import Lock
 from caps_fast.sweep.pareto import hypervolume, nondominated
 from caps_fast.sweep.plan import GROUP
@@ -57,8 +57,7 @@ class Search:
         common = set(self.seeds) & set(self.held_out)
         if common:
             raise InputError(f"held-out seed {min(common)}: among the seeds of the search; expected others")
-        if len(self.objectives) < 2 or len(set(self.objectives)) < len(self.objectives):
-            raise InputError(f"objectives {', '.join(self.objectives)}: expected two different metrics at the least")
+        expect_different(self.objectives, least=2)
         fields = [one.field for one in self.dimensions]
         if twice := [field for field in fields if fields.count(field) > 1]:
             raise InputError(f"search: {twice[0]} stands twice; expected every field once")
@@ -100,7 +99,7 @@ def tune(search: Search, study_file: Path, trials: int, workers: Workers | None 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with writing(study_file):
         study_file.parent.mkdir(parents=True, exist_ok=True)
-    _whole_bytes(study_file)
+    _whole_bytes(study_file)  # another file is refused before anything is made beside it
     lock = Lock(study_file.with_name(f"{study_file.name}.lock"))
     lock.take(study_file)
     try:
