@@ -16,13 +16,15 @@ PEAK_MEMORY = """
 with open("/proc/self/status") as status:
     print(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")))
 """
+TURN_S = 2.0  # a turn is filled up to that at the most: short ones would slip through between other programs, and long ones cannot
 
 
 class Work(NamedTuple):
-    """Something to time, and how many units (requests, predictions, runs) it handles."""
+    """Something to time, how many units (requests, predictions, runs) it handles, and whether it is done `once` a turn, however short it is."""
 
     run: Callable[[], object]
     units: float = 1.0
+    once: bool = False
 
 
 class Timing:
@@ -34,22 +36,26 @@ class Timing:
         self.found.update(seconds={}, ratios={}, figures={}, notes=[], spread=0.0)
 
     def by_turns(
-        self, works: Mapping[str, Work], rounds: int | None = None, timer: Callable[[], float] = time.process_time, unit: str = "request"
+        self,
+        works: Mapping[str, Work],
+        rounds: int | None = None,
+        timer: Callable[[], float] = time.process_time,
+        unit: str = "request",
+        turn_s: float = TURN_S,
     ) -> dict[str, float]:
-        """Seconds a unit of every work: the least of the rounds (the first of which is the warm-up). pytest-benchmark times the last one."""
-        *others, (subject, measured) = works.items()
-        times: dict[str, list[float]] = {label: [] for label in works}
+        """Seconds a unit of every work: the least of the rounds, after one to warm up. pytest-benchmark times the last work."""
+        turns = turns_of(works, timer, turn_s)
+        *others, (subject, measured) = turns.items()
+        times: dict[str, list[float]] = {label: [] for label in turns}
 
         def before_each_round() -> None:
-            for label, work in others:
-                started_s = timer()
-                work.run()
-                times[label].append(timer() - started_s)
+            for label, turn in others:
+                times[label].append(seconds_of(turn.run, timer))
 
         self.benchmark._timer = timer
         self.benchmark.pedantic(measured.run, setup=before_each_round, rounds=rounds or self.rounds, iterations=1)
         times[subject] = list(self.benchmark.stats.stats.data)
-        least = {label: min(times[label]) / work.units for label, work in works.items()}
+        least = {label: min(times[label]) / turn.units for label, turn in turns.items()}
         self.found.update(unit=unit, seconds=least, spread=max(_spread(values) for values in times.values()))
         return least
 
@@ -90,6 +96,29 @@ def in_child(code: str, *arguments: str, **environment: str) -> str:
 def peak_memory_in_child(code: str, *arguments: str) -> int:
     """Peak memory in bytes of a fresh Python process that runs `code` (Linux; its own, where `getrusage` would count its parent's)."""
     return int(in_child(f"{code}\n{PEAK_MEMORY}", *arguments))
+
+
+def turns_of(works: Mapping[str, Work], timer: Callable[[], float], turn_s: float = TURN_S) -> dict[str, Work]:
+    """The works, each so many times that its turn lasts about as long as the longest, or `turn_s`.
+
+    Runs all of them, which warms up; one alone is left as it is.
+    """
+    if len(works) == 1:
+        return dict(works)
+    seconds = {label: seconds_of(work.run, timer) for label, work in works.items()}
+    full_s = min(max(seconds.values()), turn_s)
+    return {label: work if work.once else _again(work, max(round(full_s / seconds[label]), 1)) for label, work in works.items()}
+
+
+def _again(work: Work, times: int) -> Work:
+    return Work(lambda: [work.run() for _ in range(times)], work.units * times)
+
+
+def seconds_of(run: Callable[[], object], timer: Callable[[], float]) -> float:
+    """What one run takes."""
+    started_s = timer()
+    run()
+    return timer() - started_s
 
 
 def _spread(values: Sequence[float]) -> float:

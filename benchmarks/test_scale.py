@@ -15,7 +15,6 @@ from .scenarios import DECLARED, LEARNED, capacity_rps, fleet, paper, simulating
 OPEN = "caps-no-carbon"  # CAPS with its gates open, so that what is compared does not depend on the hour of the day
 FLEETS = (24, 240, 2_400, 20_000, 10_000)
 MEMORY_LIMIT_MB = 600.0
-WEEK = 7 * 864_000  # requests, at the rate of the paper's scenario
 SIMULATE = """
 import sys
 from benchmarks.scenarios import fleet, paper
@@ -48,14 +47,9 @@ def test_horizon(timing, sizes, quick, policy):
         pytest.skip("not in a quick run")
     shortest_h = 24 if policy == LEARNED else 0  # hours differ under CAPS
     configs = {_span(hours): paper(policy, hours / 24) for hours in sizes.horizons_h if hours >= shortest_h}
-    runs = _works(configs, simulating)
-    requests = {label: work.units for label, work in runs.items()}
-    most = min(WEEK, max(requests.values()))  # a short run, alone, would slip through between other programs
-    times = {label: max(round(most / units), 1) for label, units in requests.items()}
-    works = {label: Work(_again(work.run, times[label]), work.units * times[label]) for label, work in runs.items()}
-    starts = {label: Work(_again(work.run, times[label])) for label, work in _works(configs, starting).items()}
-    cost = timing.net_of_start(works, starts, min(sizes.rounds, 3))
-    growth = exponent(list(requests.values()), [cost[label] * units for label, units in requests.items()])
+    works = _works(configs, simulating)
+    cost = timing.net_of_start(works, _works(configs, starting), min(sizes.rounds, 3))
+    growth = exponent([work.units for work in works.values()], [cost[label] * work.units for label, work in works.items()])
     first, *_, last = configs
     timing.ratio(f"{policy}: exponent of cost over requests, {first} to {last}", growth, target=1.02)
 
@@ -109,10 +103,6 @@ def test_kv_limit(timing, sizes):
         works[f"{gpus:,} GPUs"] = simulating(config)
     cost = timing.by_turns(works, rounds=min(sizes.rounds, 3))
     timing.ratio("edf: 1,200 GPUs / 24 GPUs where KV memory binds", cost["1,200 GPUs"] / cost["24 GPUs"])
-
-
-def _again(run: Callable[[], object], times: int) -> Callable[[], object]:
-    return lambda: [run() for _ in range(times)]
 
 
 def _works(configs: dict[str, Scenario], work: Callable[[Scenario], Work]) -> dict[str, Work]:

@@ -59,14 +59,10 @@ class Result:
             "idle_energy_kwh": self.idle_energy_j / J_PER_KWH,
             "carbon_kg": carbon_g / 1000,
             "idle_carbon_kg": self.idle_carbon_g / 1000,
-            "ttft_p50_s": self.quantile("ttft", 0.5),
-            "ttft_p95_s": self.quantile("ttft", 0.95),
-            "ttft_after_release_p50_s": self.quantile("ttft_after_release", 0.5),
-            "ttft_after_release_p95_s": self.quantile("ttft_after_release", 0.95),
-            "tpot_p50_s": self.quantile("tpot", 0.5),
-            "tpot_p95_s": self.quantile("tpot", 0.95),
-            "e2e_p50_s": self.quantile("e2e", 0.5),
-            "e2e_p95_s": self.quantile("e2e", 0.95),
+        }
+        for index, latency in enumerate(arrays.HISTOGRAMS):
+            row[f"{latency}_p50_s"], row[f"{latency}_p95_s"] = histogram_quantiles(self.histograms[:, index].sum(axis=0), 0.5, 0.95)
+        row |= {
             "deferral_mean_s": float(cells["deferral_s"].sum()) / finished,
             "held_share": _ratio(held_tokens, tokens),
             "held_not_bronze_share": _ratio(held_tokens - by_tier["held_tokens"][:, :, arrays.BRONZE].sum(), held_tokens) if held_tokens else 0.0,
@@ -97,7 +93,7 @@ class Result:
             raise InputError(f"quantile {q:g}: expected 0..1")
         counts = self.histograms[:, arrays.HISTOGRAMS.index(latency)]
         counts = counts.sum(axis=0) if tier is None else counts[scenario.TIERS.index(tier)]
-        return histogram_quantile(counts, q)
+        return histogram_quantiles(counts, q)[0]
 
     @cached_property
     def cells(self) -> pl.DataFrame:
@@ -223,16 +219,18 @@ def bin_edges_s() -> Array:
     return edges
 
 
-def histogram_quantile(counts: Array, q: float) -> float:
-    """Quantile of a histogram, linear within its bin; nan if it is empty."""
-    total = counts.sum()
-    if total == 0:
-        return float("nan")
+def histogram_quantiles(counts: Array, *q: float) -> list[float]:
+    """Quantiles of a histogram, each linear within its bin; nan if it is empty."""
+    filled = np.flatnonzero(counts)
+    if not len(filled):
+        return [float("nan")] * len(q)
+    counts, edges = counts[filled], bin_edges_s()
     below = np.cumsum(counts)
-    index = max(int(np.searchsorted(below, q * total)), int(np.argmax(counts > 0)))
-    edges = bin_edges_s()
-    within = (q * total - (below[index] - counts[index])) / counts[index]
-    return float(edges[index] + within * (edges[index + 1] - edges[index]))
+    wanted = np.array(q) * below[-1]
+    index = np.searchsorted(below, wanted)
+    lower, upper = edges[filled[index]], edges[filled[index] + 1]
+    found: list[float] = (lower + (wanted - (below[index] - counts[index])) / counts[index] * (upper - lower)).tolist()
+    return found
 
 
 def _ratio(part: Any, whole: Any) -> float:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
 from copy import deepcopy
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -343,10 +344,17 @@ def file_hash(path: str) -> str:
     if path.startswith("package:"):
         return hashlib.sha256(path.encode()).hexdigest()[:16]
     try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+        found = os.stat(path)
+        return _content_hash(path, found.st_ino, found.st_size, found.st_mtime_ns)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+@cache
+def _content_hash(path: str, *state: int) -> str:
+    """The hash of a file's content, which is read once while the file's `state` stays the same."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def _preset_data(name: str) -> dict[str, Any]:

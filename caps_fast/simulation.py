@@ -91,8 +91,7 @@ class Group:
             raise InputError(f"a group of {len(configs)} scenarios: expected some that share their workload")
         self.source = workload_of(configs[0])
         means = Means(self.source.mean_input_tokens, self.source.mean_output_tokens)
-        monitors = {key: monitor_of(config) for key, config in {_monitor_key(config): config for config in configs}.items()}
-        self.runs = [Run.start(config, means, monitors[_monitor_key(config)], record) for config in configs]
+        self.runs = [Run.start(config, means, monitor_of(config), record) for config in configs]
         predicting = {run.lengths.key: (run.lengths, run.config) for run in self.runs if run.lengths}
         self.views = {key: Lengths(model, past_of(config)) for key, (model, config) in predicting.items()}
         self.held = np.zeros(0, arrays.REQUEST)
@@ -125,11 +124,6 @@ def workload_key(config: scenario.Scenario) -> str:
     tiers = [tier.share for tier in config.slo.all]
     trained = config.predictor.model_dump_json() if config.workload.trace else ""
     return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained}"
-
-
-def _monitor_key(config: scenario.Scenario) -> Any:
-    """Equal for scenarios of a group that have the same monitor."""
-    return config.carbon, config.monitor, config.drain_h
 
 
 @dataclass

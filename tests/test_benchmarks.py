@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("pytest_benchmark", reason="benchmarks are not installed")
 
 from benchmarks import outcome, page, peers, scenarios
-from benchmarks.measure import exponent
+from benchmarks.measure import TURN_S, Work, exponent, turns_of
 from benchmarks.outcome import Benchmark, Outcome, Ratio
 
 LESS = Ratio(2.0, 4.0, more_is_better=False)
@@ -102,6 +102,25 @@ def test_common_queue_is_the_same_in_every_simulator() -> None:
     busy = peers.our_queue(0, 2000).pools["busy_s"].sum() / 2000
     assert busy == pytest.approx(peers.SERVICE_S, rel=0.1)
     assert peers.expected_wait_s() == pytest.approx(0.4531, abs=1e-4)
+
+
+def test_turns_last_about_as_long_as_each_other() -> None:
+    now_s = [0.0]
+
+    def lasting(seconds: float) -> Work:
+        return Work(lambda: now_s.append(now_s[-1] + seconds), 5.0)
+
+    def timer() -> float:
+        return now_s[-1]
+
+    works = {"long": lasting(1.5 * TURN_S), "short": lasting(TURN_S / 8), "full": lasting(TURN_S), "brief": lasting(0.01)._replace(once=True)}
+    turns = turns_of(works, timer)
+    assert {label: turn.units for label, turn in turns.items()} == {"long": 5.0, "short": 40.0, "full": 5.0, "brief": 5.0}
+    before_s = timer()
+    turns["short"].run()
+    assert timer() - before_s == pytest.approx(TURN_S)
+    alone = {"short": works["short"]}
+    assert turns_of(alone, timer) == alone
 
 
 def _outcome() -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 from caps_fast.carbon.forecast import forecast_grid
 from caps_fast.carbon.grid import ForecastGrid
 from caps_fast.carbon.trace import carbon_trace
+from caps_fast.scenario import file_hash
 
 if TYPE_CHECKING:
     from caps_fast.carbon.trace import CarbonTrace
+    from caps_fast.scenario import Carbon, Scenario
     from caps_fast.scenario import Monitor as MonitorConfig
-    from caps_fast.scenario import Scenario
 
 Floats = NDArray[np.float64]
+KEPT = 16  # monitors, for the next run that has the same
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,18 @@ class Monitor:
 
 
 def monitor_of(config: Scenario) -> Monitor:
-    """The monitor of a scenario. Raises InputError for a carbon trace or forecasts that cannot be used."""
-    return monitor(config.monitor, carbon_trace(config.carbon, config.horizon_s), config.horizon_s + config.drain_h * 3600, config.seed)
+    """The monitor of a scenario, one object for all runs that see the same.
+
+    Raises InputError for a carbon trace or forecasts that cannot be used.
+    """
+    contents = tuple(file_hash(path) for path in (config.carbon.file, config.monitor.forecast_file) if path)
+    seed = config.seed if config.monitor.forecast == "noisy" else 0
+    return _monitor_of(config.carbon, config.monitor, config.horizon_s, config.drain_h, seed, contents)
+
+
+@lru_cache(KEPT)
+def _monitor_of(carbon: Carbon, config: MonitorConfig, horizon_s: float, drain_h: float, seed: int, contents: tuple[str, ...]) -> Monitor:
+    return monitor(config, carbon_trace(carbon, horizon_s), horizon_s + drain_h * 3600, seed)
 
 
 def monitor(config: MonitorConfig, trace: CarbonTrace, end_s: float, seed: int) -> Monitor:

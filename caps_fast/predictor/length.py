@@ -20,7 +20,7 @@ from caps_fast.predictor.features import LENGTH_FEATURES, Histories, Known, hist
 from caps_fast.predictor.forest import Tables, look_up, padded
 
 INPUT, TURNS, TASK, MEAN, SD, COUNT = range(len(LENGTH_FEATURES))
-GROUPS = ((INPUT, TASK, MEAN), (MEAN, SD), (TASK, COUNT), (INPUT, TURNS))
+GROUPS = ((TASK, MEAN, INPUT), (MEAN, SD), (TASK, COUNT), (INPUT, TURNS))
 BINS = (255, 15, 8, 127, 15, 15)  # categories of input lengths may begin anywhere; means differ finely
 STRETCH = 256  # requests that pass through the model's loops together
 QUANTILES = (0.1, 0.9)  # of the interval around the median
@@ -34,7 +34,7 @@ class Lookup(NamedTuple):
     task_bin: Array  # uint16, by task
     edges: Array  # float64 (3, n): history's mean, sd, count, padded with inf
     guide: Array  # uint16 (3, cells): where a search for a bin begins
-    by_input: Array  # float64 (input, task, mean)
+    by_input: Array  # float64 (task, mean, input): a tenant's own row is short
     by_spread: Array  # float64 (mean, sd)
     by_count: Array  # float64 (task, count)
     by_turns: Array  # float64 (input, turns)
@@ -115,7 +115,7 @@ def _predict(block: Array, answers: Array, known: Known, tables: Lookup, scratch
             mean = bin_of(tables.edges, tables.guide, 0, rows[i, 0])
             by_spread = tables.by_spread[mean, bin_of(tables.edges, tables.guide, 1, rows[i, 1])]
             by_count = tables.by_count[task, bin_of(tables.edges, tables.guide, 2, rows[i, 2])]
-            log_tokens[first + i] = tables.by_input[tokens, task, mean] + tables.by_turns[tokens, turns] + by_spread + by_count
+            log_tokens[first + i] = tables.by_input[task, mean, tokens] + tables.by_turns[tokens, turns] + by_spread + by_count
         first += rows.shape[0]
 
 

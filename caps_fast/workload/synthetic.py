@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any
 
@@ -30,9 +31,10 @@ TASK_TRAITS = np.array([-1.225, 1.225, 0.0])  # standardised over equally freque
 GRID = 4096  # cells of the score table
 GUIDE = 1024  # cells of the guide into the tenants' cumulative shares
 POSITION_REACH = math.sqrt(3.0)  # a uniform position, standardised, lies within +- this
+KEPT = 64  # populations of tenants, for the next run that has the same
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tenants:
     """Who sends requests: tenant i has a share of traffic, a tier, a main task and a trait (how long its outputs are)."""
 
@@ -47,12 +49,16 @@ def tenants(config: scenario.Scenario) -> Tenants:
 
     Tenants of the same rank in different tiers are alike: tiers differ in what they are promised, not in what they send.
     """
-    count = config.workload.tenants
-    tier_shares = np.array([tier.share for tier in config.slo.all])
+    return _tenants(config.workload.tenants, tuple(tier.share for tier in config.slo.all), config.seed)
+
+
+@lru_cache(KEPT)
+def _tenants(count: int, shares_of_tiers: tuple[float, ...], seed: int) -> Tenants:
+    tier_shares = np.array(shares_of_tiers)
     present = tier_shares > 0
     sizes = np.where(present, np.maximum(1, np.floor(tier_shares * count)), 0).astype(int)
     sizes[np.argmax(tier_shares)] += count - sizes.sum()
-    rng = stream(config.seed, "tenant_traits")
+    rng = stream(seed, "tenant_traits")
     share, tier = [], []
     for index, size in enumerate(sizes):
         weights = 1.0 / np.arange(1, size + 1)
@@ -140,6 +146,7 @@ class SyntheticWorkload:
         return block
 
 
+@lru_cache(KEPT)
 def _score_table(who: Tenants) -> tuple[float, float, Array]:
     """The map from the features' score to a standard normal: first score, cells a unit of score, and float64 (GRID + 1,) values."""
     shares = np.diff(who.cumulative_share, prepend=0.0)
