@@ -59,9 +59,9 @@ class Timing:
         self.found.update(unit=unit, seconds=least, spread=max(_spread(values) for values in times.values()))
         return least
 
-    def net_of_start(self, works: Mapping[str, Work], starts: Mapping[str, Work], rounds: int) -> dict[str, float]:
+    def net_of_start(self, works: Mapping[str, Work], starts: Mapping[str, Work], rounds: int, turn_s: float = TURN_S) -> dict[str, float]:
         """Seconds a unit of every work less what starting it costs, for labels that both have; what the last start costs is a figure apart."""
-        cost = self.by_turns({f"start: {label}": work for label, work in starts.items()} | dict(works), rounds)
+        cost = self.by_turns({f"start: {label}": work for label, work in starts.items()} | dict(works), rounds, turn_s=turn_s)
         net = {label: cost[label] - cost[f"start: {label}"] / work.units for label, work in works.items()}
         self.found["seconds"] = net
         for label in list(starts)[-1:]:

@@ -40,6 +40,16 @@ def test_json_echoes_the_scenario(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert 0 <= row["slo_attainment"] <= 1
 
 
+def test_json_has_no_nan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    assert run(monkeypatch, "run", "--json", "--rate", "0.001", *QUICK) == 0
+    (row,) = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert row["requests"] < 3
+    assert row["slo_attainment_gold"] is None or row["slo_attainment_bronze"] is None
+
+
 def test_requests_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     out = tmp_path / "requests.parquet"
     assert run(monkeypatch, "run", "--requests-out", out, *QUICK) == 0

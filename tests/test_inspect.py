@@ -177,6 +177,13 @@ def test_a_full_disk_is_told_alike_whoever_finds_it(tmp_path):
             raise error
 
 
+def test_a_damaged_row_of_a_trace_is_told_as_such(tmp_path):
+    rows = ['{"timestamp": 0.5, "input_length": 1, "output_length": 2}', '{"timestamp": 0.6, "input_le', '{"timestamp": 0.7}']
+    (tmp_path / "trace.jsonl").write_text("\n".join(rows))
+    with pytest.raises(InputError, match=r"trace\.jsonl: row 2: '\{\"timestamp\": 0\.6, \"input_le' is not JSON or cut off"):
+        run(tmp_path / "trace.jsonl")
+
+
 def test_the_program_exits_with_2_and_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "f.csv").write_text("arrival_s,input_tokens,output_tokens\n0,1,-1\n")
     monkeypatch.setattr(cli, "MODULES", ("inspect", "profiles"))

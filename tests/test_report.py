@@ -267,6 +267,25 @@ def test_what_is_no_result_is_refused_in_one_line(tmp_path: Path) -> None:
         read_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "column", "value", "wanted"),
+    [
+        ("runs", "policy", 1.0, "text"),
+        ("runs", "rate_rps", "ten", "numbers"),
+        ("runs", "slo_attainment", None, "numbers"),
+        ("claims", "low", "little", "numbers"),
+        ("series", "open", 1.0, "true or false"),
+        ("histograms", "tier", 2, "text"),
+    ],
+)
+def test_columns_of_other_types_are_refused(file: str, column: str, value: object, wanted: str, tmp_path: Path) -> None:
+    for name, frame in {"runs": runs_of(), **tables_of()}.items():
+        changed = frame.with_columns(pl.lit(value).alias(column)) if name == file else frame
+        changed.write_parquet(tmp_path / f"{name}.parquet")
+    with pytest.raises(InputError, match=rf"{file}\.parquet: column {column} is of type .*: expected {wanted}"):
+        read_folder(tmp_path)
+
+
 class Tags(HTMLParser):
     """What a browser would take for tags."""
 

@@ -119,13 +119,16 @@ def test_dates_tell_when_the_trace_starts(tmp_path):
 
 
 def test_offsets_may_change_along_the_trace(tmp_path):
-    lines = ["2024-03-31 00:59:59+00:00,1,1", "2024-03-31 02:00:00.5+01:00,1,1", "2024-03-31 02:00:01.25+0100,1,1"]
+    lines = ["2024-03-31 00:59:59+00:00,1,1", "2024-03-31 02:00:00.5+01:00,1,1", "2024-03-31 02:00:01.25+0100,1,1", "2024-03-31 02:00:02+01,1,1"]
     trace = read_text(tmp_path, "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(lines))
-    assert trace.frame["arrival_s"].to_list() == [0.0, 1.5, 2.25]
+    assert trace.frame["arrival_s"].to_list() == [0.0, 1.5, 2.25, 3.0]
 
 
 @lenient
-@given(st.lists(st.datetimes(datetime(1970, 1, 1), datetime(1979, 12, 31)), min_size=1, max_size=10), st.sampled_from(["", "Z", "+00:00", "-07:30"]))
+@given(
+    st.lists(st.datetimes(datetime(1970, 1, 1), datetime(1979, 12, 31)), min_size=1, max_size=10),
+    st.sampled_from(["", "Z", "+00:00", "+00", "-07:30", "-07"]),
+)
 def test_quick_dates_are_exact(tmp_path, times, zone):
     times.sort()
     text = csv_text("TIMESTAMP,ContextTokens,GeneratedTokens", [(f"{time}{zone}", 1, 1) for time in times])

@@ -1,6 +1,6 @@
 """The command line: parse, call, exit code. Results go to standard output or files, talk to standard error.
 
-Every module of this package holds a few commands and a function `register(app)`; heavy imports stay inside the commands, so that `--help` is quick.
+Every module in `MODULES` holds a few commands and a function `register(app)`; heavy imports stay inside the commands, so that `--help` is quick.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from caps_fast.cli.json_text import json_text
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def pareto(
     found = fronts(frames.where(read(folder), where or []), [x, y], None if group is None else group.split(","), point)
     if as_json:
         print(
-            json.dumps([{**front.group, "hypervolume": front.hypervolume, "of": front.of, "settings": front.settings.to_dicts()} for front in found])
+            json_text([{**front.group, "hypervolume": front.hypervolume, "of": front.of, "settings": front.settings.to_dicts()} for front in found])
         )
         return
     for front in found:
@@ -139,7 +139,7 @@ def _tell_tuned(found: Tuned, as_json: bool) -> None:
     from caps_fast.sweep.summary import text_table
 
     if as_json:
-        print(json.dumps({name: value if isinstance(value, int | float) else value.to_dicts() for name, value in asdict(found).items()}))
+        print(json_text({name: value if isinstance(value, int | float) else value.to_dicts() for name, value in asdict(found).items()}))
         return
     failed = f" ({found.failed} failed)" if found.failed else ""
     print(f"{found.front.height} settings that none of {found.trials} trials{failed} beats; {found.still_front} stand on the held-out seeds")

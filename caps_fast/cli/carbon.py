@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from caps_fast.cli.json_text import json_text
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,8 +71,6 @@ def forecast_errors(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Mean absolute percentage error of every forecaster on a carbon file, by lead day, beside CarbonCast's published figures."""
-    import json
-
     from caps_fast.carbon.skill import CARBONCAST, error_table
     from caps_fast.carbon.trace import carbon_trace
     from caps_fast.scenario import preset
@@ -90,7 +89,7 @@ def forecast_errors(
             {"forecaster": f"CarbonCast {name}", **{f"day_{day}": value for day, value in enumerate(row, 1)}} for name, row in CARBONCAST.items()
         ]
         print(
-            json.dumps(
+            json_text(
                 {"file": file, "zone": trace.zone, "kind": trace.kind, "scope": trace.scope, "measured": table.to_dicts(), "published": published}
             )
         )

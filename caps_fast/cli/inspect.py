@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from caps_fast.cli.json_text import json_text
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _inspect_requests(file: str, format: str | None, columns: str | None, time_u
 
     trace = read_requests(file, format, parse_columns(columns), time_unit)
     told = describe(trace)
-    print(json.dumps(told, indent=1) if as_json else "\n".join(_request_lines(told)))
+    print(json_text(told, indent=1) if as_json else "\n".join(_request_lines(told)))
     if picture is not None:
         _save(_request_figure(trace), picture)
 
@@ -92,7 +92,7 @@ def _inspect_carbon(file: str, options: tuple[str | None, ...], guessed: bool, p
             f"{file}: no request trace by its columns ({names}; or give --columns and --time-unit), and as a carbon file: {reason}"
         ) from None
     told = describe(file, frame)
-    print(json.dumps(told, indent=1) if as_json else "\n".join(_carbon_lines(told)))
+    print(json_text(told, indent=1) if as_json else "\n".join(_carbon_lines(told)))
     if picture is not None:
         _save(_carbon_figure(file, frame), picture)
 

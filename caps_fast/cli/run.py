@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from caps_fast.cli.json_text import json_text
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def run(
     if series_out:
         _write(results[0].series, series_out)
     if as_json:
-        print(json.dumps([result.row() | {"scenario": result.scenario.model_dump(mode="json")} for result in results], indent=1))
+        print(json_text([result.row() | {"scenario": result.scenario.model_dump(mode="json")} for result in results], indent=1))
     else:
         _print_table(results)
 

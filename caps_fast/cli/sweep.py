@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from caps_fast.cli.json_text import json_text
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _tell_estimate(plan: Plan, jobs: int, as_json: bool) -> None:
 
     found = estimate(plan, jobs)
     if as_json:
-        print(json.dumps(asdict(found)))
+        print(json_text(asdict(found)))
         return
     speed = f"at {quantity(REQUESTS_PER_CORE_S)} requests a second and core"
     requests = f"{quantity(found.requests)} requests, " if found.requests else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import tempfile
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from caps_fast.cli.json_text import json_text
 
 if TYPE_CHECKING:
     from caps_fast.predictor import Model
@@ -48,7 +49,7 @@ def train(
     if out is not None:
         save(model, out)
         _talk(f"wrote {out}")
-    print(json.dumps(scores, indent=1) if as_json else "\n".join(_report(scores)))
+    print(json_text(scores, indent=1) if as_json else "\n".join(_report(scores)))
 
 
 def _scenario(name: str) -> Scenario:

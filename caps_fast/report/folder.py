@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from caps_fast.errors import InputError
+from caps_fast.sweep.rows import PARAMETERS, metric_names
 
 NEEDED = ("policy", "rate_rps", "seed", "slo_attainment", "carbon_g_per_1k_tokens", "ttft_after_release_p95_s")
 TABLES = {
@@ -19,6 +21,9 @@ TABLES = {
     "predictor": ("preset", "figure", "unit", "paper", "ours"),
     "series": ("preset", "policy", "seed", "t_s", "gamma_g_per_kwh", "pool", "role", "power_w", "residents", "waiting", "open"),
     "histograms": ("preset", "policy", "seed", "latency", "tier", "from_s", "to_s", "requests"),
+}
+TEXT = {name for name, kind in PARAMETERS.items() if kind == pl.String} | {
+    *("text", "unit", "test", "verdict", "why", "level", "category", "tier", "part", "name", "figure", "latency", "role"),
 }
 
 
@@ -34,7 +39,7 @@ class Results:
 def read_folder(folder: str | Path) -> Results:
     """Read `runs.parquet` (or else every Parquet file with the columns of runs) and the tables of `reproduce` that are there.
 
-    Raises InputError where there are no runs, or a file cannot be read or lacks columns.
+    Raises InputError where there are no runs, or a file cannot be read, lacks columns or has other types in them.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -42,7 +47,12 @@ def read_folder(folder: str | Path) -> Results:
     files = (
         [root / "runs.parquet"] if (root / "runs.parquet").is_file() else sorted(path for path in root.rglob("*.parquet") if path.stem not in TABLES)
     )
-    frames = [frame for frame in map(_read, files) if set(NEEDED) <= set(frame.columns)]
+    frames = []
+    for path in files:
+        frame = _read(path)
+        if set(NEEDED) <= set(frame.columns):
+            _expect_types(path, frame, [name for name in frame.columns if name in {*NEEDED, *PARAMETERS, *metric_names()}])
+            frames.append(frame)
     if not frames:
         raise InputError(f"{root}: no runs; expected runs.parquet with the columns {', '.join(NEEDED)}")
     runs = pl.concat(frames, how="diagonal_relaxed")
@@ -57,6 +67,7 @@ def read_folder(folder: str | Path) -> Results:
             tables[name] = _read(path)
             if lacking := [column for column in columns if column not in tables[name].columns]:
                 raise InputError(f"{path}: column {lacking[0]} is missing; expected a table of reproduce")
+            _expect_types(path, tables[name], columns)
     return Results(root.resolve().name, runs, tables)
 
 
@@ -65,3 +76,17 @@ def _read(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})") from None
+
+
+def _expect_types(path: Path, frame: pl.DataFrame, columns: Iterable[str]) -> None:
+    """Raise InputError where a column is not of the type that it has in our files."""
+    for name in columns:
+        kind = frame.schema[name]
+        if name in TEXT:
+            wanted, fits = "text", kind == pl.String
+        elif name == "open":
+            wanted, fits = "true or false", kind == pl.Boolean
+        else:
+            wanted, fits = "numbers", kind.is_numeric()
+        if not fits:
+            raise InputError(f"{path}: column {name} is of type {kind}: expected {wanted}")

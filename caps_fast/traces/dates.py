@@ -7,8 +7,8 @@ import re
 import polars as pl
 
 EXAMPLE = "2023-11-16 18:17:03.97"
-_SHAPE = re.compile(r"\d{4}-\d\d-\d\d([ T])\d\d:\d\d:\d\d(?:\.\d{1,9})?(Z|[+-]\d\d:?\d\d)?")
-_IN_UTC = (None, "Z", "+00:00")
+_SHAPE = re.compile(r"\d{4}-\d\d-\d\d([ T])\d\d:\d\d:\d\d(?:\.\d{1,9})?(Z|[+-]\d\d(?::?\d\d)?)?")
+_IN_UTC = (None, "Z", "+00:00", "+00")
 _SECONDS_LENGTH = len("2023-11-16 18:17:03")
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NoReturn
@@ -70,6 +71,15 @@ def open_table(path: str, content: str, kind: Container) -> Table:
         return Table(path, content, kind, scan, dict(scan.collect_schema()))
     except (PolarsError, PanicException, OSError, Damaged) as error:
         raise InputError(f"{path}: not readable as {kind}: {first_line(error)}") from None
+
+
+def keys_before_fault(content: str) -> list[str]:
+    """The keys of the first rows of JSONL, up to one that is damaged."""
+    keys: dict[str, None] = {}
+    with suppress(ValueError):
+        for _, line in islice(_lines(content), _KEYS_FROM_ROWS):
+            keys |= dict.fromkeys(_json_object(line))
+    return list(keys)
 
 
 def _jsonl_keys(path: str, content: str) -> list[str]:
