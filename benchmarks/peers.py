@@ -13,7 +13,6 @@ import simpy
 
 from caps_fast import arrays
 from caps_fast.arrays import Array
-from caps_fast.carbon.monitor import monitor_of
 from caps_fast.pack import Means
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import Recording, Run
@@ -71,8 +70,7 @@ def our_waits_s(seed: int, customers: int) -> Array:
 def our_queue(seed: int, customers: int, record: bool = False) -> Any:
     """The result of the same queue in the kernel."""
     rng = np.random.default_rng(seed)
-    config = _one_at_a_time(customers)
-    run = Run.start(config, Means(1.0, SERVICE_S / TOKEN_S), monitor_of(config), Recording(requests=record))
+    run = Run.start(_one_at_a_time(customers), Means(1.0, SERVICE_S / TOKEN_S), Recording(requests=record))
     now_s, left = 0.0, customers
     block = _customers(rng, now_s, min(BLOCK, left))
     while len(block):

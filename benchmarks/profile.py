@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from caps_fast import arrays
-from caps_fast.carbon.monitor import monitor_of
 from caps_fast.choose import make_policy
 from caps_fast.pack import Means
 from caps_fast.predictor import Lengths, informed, past_of
@@ -133,7 +132,7 @@ def _memory(config: Scenario) -> list[str]:
 
 def _after_a_block(config: Scenario) -> Run:
     source = workload_of(config)
-    run = Run.start(config, Means(source.mean_input_tokens, source.mean_output_tokens), monitor_of(config))
+    run = Run.start(config, Means(source.mean_input_tokens, source.mean_output_tokens))
     first, second = (block for _, block in zip(range(2), source.blocks(BLOCK), strict=False))
     run.feed(first, float(second["arrival_s"][0]))
     return run

@@ -91,7 +91,7 @@ class Group:
             raise InputError(f"a group of {len(configs)} scenarios: expected some that share their workload")
         self.source = workload_of(configs[0])
         means = Means(self.source.mean_input_tokens, self.source.mean_output_tokens)
-        self.runs = [Run.start(config, means, monitor_of(config), record) for config in configs]
+        self.runs = [Run.start(config, means, record) for config in configs]
         predicting = {run.lengths.key: (run.lengths, run.config) for run in self.runs if run.lengths}
         self.views = {key: Lengths(model, past_of(config)) for key, (model, config) in predicting.items()}
         self.held = np.zeros(0, arrays.REQUEST)
@@ -138,15 +138,16 @@ class Run:
     lengths: LengthModel | None = field(default=None)  # predicts n_out_hat; None = the workload's own estimate
 
     @classmethod
-    def start(cls, config: scenario.Scenario, means: Means, view: Monitor, record: Recording = NOTHING) -> Run:
+    def start(cls, config: scenario.Scenario, means: Means, record: Recording = NOTHING) -> Run:
         policy, lengths = informed(make_policy(config), config)
-        state = pack(config, policy, layout_of(policy, config), view, means)
+        monitor = monitor_of(config)
+        state = pack(config, policy, layout_of(policy, config), monitor, means)
         state.setup["record"] = record.requests
         if record.sample_every_s is not None:
             state.setup["sample_step_s"] = record.sample_every_s
             state = state._replace(series=np.zeros((math.ceil(config.horizon_s / record.sample_every_s) + 1, len(state.pools)), arrays.SAMPLE))
         compile_for(policy, state)
-        return cls(config, policy, view, state, [] if record.requests else None, lengths)
+        return cls(config, policy, monitor, state, [] if record.requests else None, lengths)
 
     def feed(self, requests: Array, until_s: float) -> None:
         """Let these requests arrive and advance to `until_s`, the next block's first arrival. Raises InputError where one can never fit."""

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from caps_fast import arrays, scenario
 from caps_fast._jit import CACHE_LINE
 from caps_fast.arrays import Array
-from caps_fast.carbon.monitor import monitor_of
 from caps_fast.memory import aligned, on_own_lines
 from caps_fast.pack import SMALL, Means
 from caps_fast.simulation import Run
@@ -49,6 +48,6 @@ def test_a_copy_is_the_same(rows: int, columns: int) -> None:
 
 def test_runs_side_by_side_share_no_line_that_they_write_to() -> None:
     config = scenario.preset("paper")
-    runs = [Run.start(config, Means(500.0, 150.0), monitor_of(config)) for _ in range(8)]
+    runs = [Run.start(config, Means(500.0, 150.0)) for _ in range(8)]
     written = [getattr(run.state, name) for run in runs for name in (*SMALL, "gpus", "finish_at") if getattr(run.state, name).size]
     assert len(set.union(*map(lines, written))) == sum(len(lines(values)) for values in written)

@@ -47,11 +47,12 @@ def read_folder(folder: str | Path) -> Results:
     files = (
         [root / "runs.parquet"] if (root / "runs.parquet").is_file() else sorted(path for path in root.rglob("*.parquet") if path.stem not in TABLES)
     )
+    known = {*PARAMETERS, *metric_names()}
     frames = []
     for path in files:
         frame = _read(path)
         if set(NEEDED) <= set(frame.columns):
-            _expect_types(path, frame, [name for name in frame.columns if name in {*NEEDED, *PARAMETERS, *metric_names()}])
+            _expect_types(path, frame, [name for name in frame.columns if name in known])
             frames.append(frame)
     if not frames:
         raise InputError(f"{root}: no runs; expected runs.parquet with the columns {', '.join(NEEDED)}")

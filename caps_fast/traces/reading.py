@@ -14,7 +14,7 @@ from caps_fast.traces import sharegpt
 from caps_fast.traces.dates import EXAMPLE, date_expressions
 from caps_fast.traces.formats import FORMATS, OPTIONAL, SHAREGPT, Format, choose, listed, same
 from caps_fast.traces.opening import container, plain
-from caps_fast.traces.tables import Table, keys_before_fault, open_table
+from caps_fast.traces.tables import Table, jsonl_keys, open_table
 
 MAX_TOKENS = 10_000_000
 MAX_TURNS = 32_767
@@ -81,7 +81,7 @@ def recognise(path: str | Path) -> str | None:
             kind = container(str(path), content)
             if kind == "json":
                 return SHAREGPT.name if sharegpt.recognises(content) else None
-            header = keys_before_fault(content) if kind == "jsonl" else list(open_table(str(path), content, kind).schema)
+            header = jsonl_keys(content)[0] if kind == "jsonl" else list(open_table(str(path), content, kind).schema)
         except InputError:
             return None
     return next((form.name for form in FORMATS if form.recognises(header)), None)

@@ -6,7 +6,6 @@ import csv
 import json
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NoReturn
@@ -67,29 +66,24 @@ def open_table(path: str, content: str, kind: Container) -> Table:
         elif kind == "csv":
             scan = pl.scan_csv(content, infer_schema=False)
         else:
-            scan = pl.scan_ndjson(content, schema=dict.fromkeys(_jsonl_keys(path, content), pl.String()))
+            keys, fault = jsonl_keys(content)
+            if fault:
+                raise InputError(f"{path}: {fault}")
+            scan = pl.scan_ndjson(content, schema=dict.fromkeys(keys, pl.String()))
         return Table(path, content, kind, scan, dict(scan.collect_schema()))
     except (PolarsError, PanicException, OSError, Damaged) as error:
         raise InputError(f"{path}: not readable as {kind}: {first_line(error)}") from None
 
 
-def keys_before_fault(content: str) -> list[str]:
-    """The keys of the first rows of JSONL, up to one that is damaged."""
-    keys: dict[str, None] = {}
-    with suppress(ValueError):
-        for _, line in islice(_lines(content), _KEYS_FROM_ROWS):
-            keys |= dict.fromkeys(_json_object(line))
-    return list(keys)
-
-
-def _jsonl_keys(path: str, content: str) -> list[str]:
+def jsonl_keys(content: str) -> tuple[list[str], str | None]:
+    """The keys of the first rows of JSONL, up to one that is damaged, and what is wrong with that."""
     keys: dict[str, None] = {}
     for number, line in islice(_lines(content), _KEYS_FROM_ROWS):
         try:
             keys |= dict.fromkeys(_json_object(line))
         except ValueError as error:
-            raise InputError(f"{path}: row {number}: {error}") from None
-    return list(keys)
+            return list(keys), f"row {number}: {error}"
+    return list(keys), None
 
 
 def _csv_fault(content: str) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from statistics import NormalDist
 from typing import Any
 
@@ -34,7 +34,7 @@ POSITION_REACH = math.sqrt(3.0)  # a uniform position, standardised, lies within
 KEPT = 64  # populations of tenants, for the next run that has the same
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Tenants:
     """Who sends requests: tenant i has a share of traffic, a tier, a main task and a trait (how long its outputs are)."""
 
@@ -42,6 +42,28 @@ class Tenants:
     tier: Array  # int8 (n,)
     task: Array  # int8 (n,)
     trait: Array  # float64 (n,)
+
+    @cached_property
+    def guide(self) -> Array:
+        """Where a search in `cumulative_share` begins, by cells of 0..1: int32 (GUIDE,)."""
+        return np.searchsorted(self.cumulative_share, np.arange(GUIDE) / GUIDE, side="right").astype(np.int32)
+
+    @cached_property
+    def score_table(self) -> tuple[float, float, Array]:
+        """The map from the features' score to a standard normal: first score, cells a unit of score, and float64 (GRID + 1,) values."""
+        shares = np.diff(self.cumulative_share, prepend=0.0)
+        mix = np.full((len(shares), DRAWN_TASKS), (1 - MAIN_TASK_SHARE) / (DRAWN_TASKS - 1))
+        mix[np.arange(len(shares)), self.task] = MAIN_TASK_SHARE
+        centres = (TRAIT_WEIGHTS[0] * self.trait[:, None] + TRAIT_WEIGHTS[1] * TASK_TRAITS).ravel()
+        weights = (shares[:, None] * mix).ravel()
+        reach = TRAIT_WEIGHTS[2] * POSITION_REACH
+        grid = np.linspace(centres.min() - reach, centres.max() + reach, GRID + 1)
+        ends = np.concatenate([centres - reach, centres + reach])  # between a centre's ends its distribution function rises evenly
+        order = np.argsort(ends)
+        slope = np.cumsum(np.concatenate([weights, -weights])[order])[:-1] / (2 * reach)
+        below = np.interp(grid, ends[order], np.cumsum(np.concatenate([[0.0], slope * np.diff(ends[order])])))
+        to_normal = np.fromiter(map(NormalDist().inv_cdf, np.clip(below, 1e-7, 1 - 1e-7).tolist()), np.float64, GRID + 1)
+        return float(grid[0]), GRID / float(grid[-1] - grid[0]), to_normal
 
 
 def tenants(config: scenario.Scenario) -> Tenants:
@@ -88,8 +110,6 @@ class SyntheticWorkload:
         self.tenants = tenants(config)
         seed = config.seed if start_s >= 0.0 else config.seed + 2**32  # days before t = 0 are other days
         self._streams = {name: stream(seed, name) for name in ("arrivals", "categories", "inputs", "outputs", "tenants", "tasks", "turns")}
-        self._score = _score_table(self.tenants)
-        self._guide = np.searchsorted(self.tenants.cumulative_share, np.arange(GUIDE) / GUIDE, side="right").astype(np.int32)
         self._category_edges = np.cumsum(self.config.category_shares)
         self._category_edges[-1] = 1.0
         self._log_edges = np.log(np.array(self.config.input_token_edges, np.float64))
@@ -138,30 +158,12 @@ class SyntheticWorkload:
             arrivals_s,
             tuple(draw[name].random(size) for name in ("categories", "inputs", "tenants", "tasks", "turns")),
             draw["outputs"].standard_normal(size),
-            (self._category_edges, self._log_edges, self._guide, self.tenants.cumulative_share),
+            (self._category_edges, self._log_edges, self.tenants.guide, self.tenants.cumulative_share),
             (self.tenants.tier, self.tenants.task, self.tenants.trait),
-            self._score,
+            self.tenants.score_table,
             (self.config.output_log_mean, self.config.output_log_sd, self.config.predictability, self.config.max_output_tokens),
         )
         return block
-
-
-@lru_cache(KEPT)
-def _score_table(who: Tenants) -> tuple[float, float, Array]:
-    """The map from the features' score to a standard normal: first score, cells a unit of score, and float64 (GRID + 1,) values."""
-    shares = np.diff(who.cumulative_share, prepend=0.0)
-    mix = np.full((len(shares), DRAWN_TASKS), (1 - MAIN_TASK_SHARE) / (DRAWN_TASKS - 1))
-    mix[np.arange(len(shares)), who.task] = MAIN_TASK_SHARE
-    centres = (TRAIT_WEIGHTS[0] * who.trait[:, None] + TRAIT_WEIGHTS[1] * TASK_TRAITS).ravel()
-    weights = (shares[:, None] * mix).ravel()
-    reach = TRAIT_WEIGHTS[2] * POSITION_REACH
-    grid = np.linspace(centres.min() - reach, centres.max() + reach, GRID + 1)
-    ends = np.concatenate([centres - reach, centres + reach])  # between a centre's ends its distribution function rises evenly
-    order = np.argsort(ends)
-    slope = np.cumsum(np.concatenate([weights, -weights])[order])[:-1] / (2 * reach)
-    below = np.interp(grid, ends[order], np.cumsum(np.concatenate([[0.0], slope * np.diff(ends[order])])))
-    to_normal = np.fromiter(map(NormalDist().inv_cdf, np.clip(below, 1e-7, 1 - 1e-7).tolist()), np.float64, GRID + 1)
-    return float(grid[0]), GRID / float(grid[-1] - grid[0]), to_normal
 
 
 @compiled
