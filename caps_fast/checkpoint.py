@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,8 +39,13 @@ class Keeper:
     """Saves and restores a group of simulations at `path`."""
 
     def __init__(self, path: Path) -> None:
+        """Read what is saved at `path`, if anything is. Raises InputError for a damaged file, before a group is made at length."""
         self.path = path
         self._saved_at_s = time.monotonic()
+        self._found: dict[str, Array] = {}
+        if path.exists():
+            with self._expecting_a_whole_one(), path.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
+                self._found = {name: saved[name] for name in saved.files}
 
     def save_if_due(self, group: InProgress) -> None:
         """Save if the last time is a minute ago."""
@@ -63,36 +70,37 @@ class Keeper:
         self._saved_at_s = time.monotonic()
 
     def restore(self, group: InProgress) -> None:
-        """Take up what is saved, if anything is. Raises InputError for a file that is damaged or of another run."""
-        if not self.path.exists():
+        """Take up what was saved, if anything was. Raises InputError for a file that is damaged or of another run."""
+        found, self._found = self._found, {}
+        if not found:
             return
+        with self._expecting_a_whole_one():
+            meta = json.loads(found["meta"].tobytes())
+            for name, value in _identity(group).items():
+                if meta[name] != value:
+                    raise InputError(f"{self.path}: a checkpoint of another {name} ({meta[name]}); expected {value}")
+            group.source.restore(meta["source"])
+            group.held = _like(group.held, found["held"])
+            for index, run in enumerate(group.runs):
+                state: State = run.state
+                saved = {name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING) for name in MUTABLE}
+                for name in saved.keys() - GROWING:
+                    getattr(state, name)[...] = saved[name]
+                run.state = resized(state._replace(**{name: saved[name] for name in GROWING}), len(saved["live"]))
+                if run.done is not None:
+                    run.done[:] = [_like(state.done, found[f"run{index}.done"])]
+            for key, view in group.views.items():
+                known = view.histories.known
+                view.histories.known = known._replace(**{name: _like(getattr(known, name), found[f"view.{key}.{name}"]) for name in HISTORY})
+
+    @contextmanager
+    def _expecting_a_whole_one(self) -> Iterator[None]:
         try:
-            self._restore(group)
+            yield
         except InputError:
             raise
         except Exception as error:  # reading damaged bytes may end in anything
             raise InputError(f"{self.path}: not a whole checkpoint ({type(error).__name__}); expected one written by caps-fast run") from None
-
-    def _restore(self, group: InProgress) -> None:
-        with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
-            found = {name: saved[name] for name in saved.files}
-        meta = json.loads(found["meta"].tobytes())
-        for name, value in _identity(group).items():
-            if meta[name] != value:
-                raise InputError(f"{self.path}: a checkpoint of another {name} ({meta[name]}); expected {value}")
-        group.source.restore(meta["source"])
-        group.held = _like(group.held, found["held"])
-        for index, run in enumerate(group.runs):
-            state: State = run.state
-            saved = {name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING) for name in MUTABLE}
-            for name in saved.keys() - GROWING:
-                getattr(state, name)[...] = saved[name]
-            run.state = resized(state._replace(**{name: saved[name] for name in GROWING}), len(saved["live"]))
-            if run.done is not None:
-                run.done[:] = [_like(state.done, found[f"run{index}.done"])]
-        for key, view in group.views.items():
-            known = view.histories.known
-            view.histories.known = known._replace(**{name: _like(getattr(known, name), found[f"view.{key}.{name}"]) for name in HISTORY})
 
     def remove(self) -> None:
         """The run is over: no checkpoint is needed, nor what a killed process had begun to write."""

@@ -22,8 +22,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     Raises InputError where it cannot be written, and at once where something else than a regular file stands there.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise InputError(f"{path}: not a regular file; expected a file to write")
+    _expect_regular(path)
     target = Path(os.path.realpath(path)) if os.path.islink(path) else path
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -45,15 +44,29 @@ def remove(path: Path) -> None:
         one.unlink(missing_ok=True)
 
 
-def expect_apart(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path]) -> None:
-    """Raise InputError where an output (by its option) would take the place of an input, or of another output."""
+def expect_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path]) -> None:
+    """Find out before the work what would fail after it.
+
+    Raises InputError where an output (by its option) has no folder or cannot be written, or would take the place of an input or of another output.
+    """
     taken = {os.path.realpath(path): "that is read" for path in inputs}
     for option, path in outputs.items():
         if path is None:
             continue
+        _expect_regular(path)
+        folder = os.path.dirname(os.path.realpath(path))
+        if not os.path.isdir(folder):
+            raise InputError(f"{option} {path}: the folder {folder} does not exist; expected one to write to")
+        if not os.access(folder, os.W_OK):
+            raise InputError(f"{option} {path}: the folder {folder} cannot be written to; expected one that can")
         if use := taken.get(os.path.realpath(path)):
             raise InputError(f"{option} {path}: a file {use}; expected another one to write to")
         taken[os.path.realpath(path)] = f"that {option} writes"
+
+
+def _expect_regular(path: str | Path) -> None:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f"{path}: not a regular file; expected a file to write")
 
 
 def _reason(error: Exception) -> str | None:

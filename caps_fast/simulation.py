@@ -62,8 +62,8 @@ def simulate_group(
     """
     if block < 1:
         raise InputError(f"block {block}: expected one request at the least")
-    group = Group(configs, record)
     keeper = Keeper(Path(checkpoint)) if checkpoint else None
+    group = Group(configs, record)
     if keeper:
         keeper.restore(group)
         simulated = sum(int(run.state.clock[0]["seq"]) for run in group.runs)
@@ -139,8 +139,8 @@ class Run:
 
     @classmethod
     def start(cls, config: scenario.Scenario, means: Means, record: Recording = NOTHING) -> Run:
-        policy, lengths = informed(make_policy(config), config)
-        monitor = monitor_of(config)
+        policy, monitor = make_policy(config), monitor_of(config)
+        policy, lengths = informed(policy, config)  # after all that may be wrong with the inputs, for it may train a model
         state = pack(config, policy, layout_of(policy, config), monitor, means)
         state.setup["record"] = record.requests
         if record.sample_every_s is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from caps_fast import predictor
 from caps_fast.cli import main
 
 QUICK = ("--days", "0.01", "--set", "predictor.source=declared")
@@ -90,6 +91,11 @@ BAD = [
     (("run", "--trace", "nowhere.csv"), r"nowhere\.csv"),
     (("run", "--carbon", "nowhere.csv"), r"nowhere\.csv"),
     (("run", "--requests-out", "/nowhere/at/all.parquet"), r"does not exist"),
+    (("run", "--requests-out", "."), r"\.: not a regular file; expected a file to write"),
+    (("run", "--series-out", "nowhere/at/all.parquet"), r"the folder .*nowhere/at does not exist"),
+    (("run", "--checkpoint", "."), r"not a regular file"),
+    (("run", "--checkpoint", __file__), r"test_cli\.py: not a whole checkpoint"),
+    (("train", "--out", "."), r"not a regular file"),
     (("run", "--policies", "main", "--requests-out", "x.parquet"), r"one policy"),
     (("run", "--requests-out", "x.parquet", "--series-out", "./x.parquet"), r"--series-out x\.parquet: a file that --requests-out writes"),
     (("run", "--set", "days=true"), r"days true: expected a number"),
@@ -109,6 +115,11 @@ BAD = [
 def test_bad_input_is_one_line_and_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:
+    def too_late(*_: object) -> None:
+        pytest.fail("a predictor was asked for, and may be trained for seconds, before the bad input was told")
+
+    for name in ("predictor_of", "train_model"):
+        monkeypatch.setattr(predictor, name, too_late)
     assert run(monkeypatch, *words) == 2
     said = capsys.readouterr()
     assert said.out == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from caps_fast.predictor import Model, key_of, load, predictor_of, save, train
 from caps_fast.predictor.explore import RISK_FEATURES, explore, missed
 from caps_fast.predictor.real import requests_of
 from caps_fast.predictor.risk import GATE, RESIDENTS
+from caps_fast.predictor.shift import errors_elsewhere
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate, simulate_group
 from caps_fast.workload.synthetic import TASKS
@@ -110,9 +112,24 @@ def test_exploration_is_repeatable_and_other_rules_give_other_outcomes(lessons: 
 def test_exploration_leaves_out_what_can_never_fit(lessons: train.Lessons) -> None:
     config = SMALL.replace({"cluster.kv_capacity_tokens": 3000})
     found = explore(config, lessons.requests, lessons.means, tiered=True)
-    assert 0 < len(found.rows) < len(lessons.requests)
-    with pytest.raises(InputError, match="kv_capacity_tokens 2: smaller than every request"):
+    fitting = lessons.requests["input_tokens"] + lessons.requests["output_tokens"] <= 3000
+    assert len(found.rows) == len(found.missed) == fitting.sum() < len(lessons.requests)
+
+
+def test_the_risk_is_learnt_and_judged_on_what_fits(lessons: train.Lessons, model: Model) -> None:
+    config = SMALL.replace({"cluster.kv_capacity_tokens": 3000})
+    learnt, scores = train.train_risk(config, model.length, lessons, tiered=True)
+    assert 0.5 < scores["auroc"] <= 1
+    assert scores["requests"] < 0.1 * len(lessons.requests)
+    judged = errors_elsewhere({"it": replace(model, risks={"tiers": learnt})}, config)["it"]
+    assert judged["auroc"] == scores["auroc"]
+
+
+def test_a_capacity_that_leaves_too_little_to_learn_from(lessons: train.Lessons) -> None:
+    with pytest.raises(InputError, match=r"kv_capacity_tokens 2: 0 of [\d,]+ requests .*; expected a capacity of at least (\d+)") as told:
         explore(SMALL.replace({"cluster.kv_capacity_tokens": 2}), lessons.requests, lessons.means, tiered=True)
+    enough = int(str(told.value).split()[-1])
+    assert len(explore(SMALL.replace({"cluster.kv_capacity_tokens": enough}), lessons.requests, lessons.means, tiered=True).rows) >= 500
 
 
 def test_missed_by_hand() -> None:

@@ -227,7 +227,7 @@ def test_fit_profile_borrows_from_profiles(tmp_path):
     for options, wanted in (
         (("--prefill-from", "h100-llama2-70b-tp4", "--prefill-s-per-token", 1), "expected one of them"),
         (("--prefill-s-per-token", 1e-4, "--power-from", "h100-llama2-70b-tp4", "--picture", tmp_path / "p.gif"), "expected a name ending in .png"),
-        (("--prefill-s-per-token", 1e-4, "--power-from", "h100-llama2-70b-tp4", "--out", tmp_path / "no" / "p.toml"), "cannot be written"),
+        (("--prefill-s-per-token", 1e-4, "--power-from", "h100-llama2-70b-tp4", "--out", tmp_path / "no" / "p.toml"), "does not exist"),
     ):
         with pytest.raises(InputError, match=wanted):
             run("fit-profile", tmp_path / "m.csv", *options)

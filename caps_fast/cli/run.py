@@ -62,7 +62,7 @@ def run(
 ) -> None:
     """Simulate a scenario and print a table."""
     from caps_fast.choose import check_options
-    from caps_fast.files import expect_apart
+    from caps_fast.files import expect_outputs
     from caps_fast.progress import Progress
     from caps_fast.simulation import Recording, simulate_group
 
@@ -86,9 +86,7 @@ def run(
         raise InputError(f"--policies {policies}: --requests-out and --series-out take one policy; expected a single name")
     configs = [config.replace({"policy.name": name}) for name in names]
     outputs = {"--requests-out": requests_out, "--series-out": series_out, "--checkpoint": checkpoint}
-    expect_apart(outputs, {scenario, *(path for one in configs for path in one.input_files)})
-    for path in outputs.values():
-        _check_writable(path)
+    expect_outputs(outputs, {scenario, *(path for one in configs for path in one.input_files)})
     check_options(configs)
     expected = (config.workload.rate_rps or 0) * config.horizon_s * len(configs)
     progress = Progress(len(configs), expected)
@@ -156,12 +154,6 @@ def _names(policies: str | None, config: Scenario) -> list[str]:
     from caps_fast.sweep.axes import policies as spelled_out
 
     return [config.policy.name] if policies is None else spelled_out([name.strip() for name in policies.split(",")])
-
-
-def _check_writable(path: Path | None) -> None:
-    """Fail before the run, not after it."""
-    if path is not None and not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; expected one to write to")
 
 
 def _write(frame: Any, path: Path) -> None:

@@ -34,14 +34,13 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="print the scores as JSON")] = False,
 ) -> None:
     """Train the length and risk models and judge them on the part that they have not seen."""
-    from caps_fast.cli.run import _check_writable, _settings
-    from caps_fast.files import expect_apart
+    from caps_fast.cli.run import _settings
+    from caps_fast.files import expect_outputs
     from caps_fast.predictor import save, train_model
 
     config = _with_trace(_scenario(scenario), trace).replace(_settings(set_ or []))
     other = None if evaluate is None else _other(config, evaluate)
-    expect_apart({"--out": out}, {scenario, *config.input_files, *(other.input_files if other else ()), *([evaluate] if evaluate else [])})
-    _check_writable(out)
+    expect_outputs({"--out": out}, {scenario, *config.input_files, *(other.input_files if other else ()), *([evaluate] if evaluate else [])})
     model = train_model(config, _talk)
     scores: dict[str, Any] = dict(model.scores)
     if other is not None:

@@ -29,6 +29,7 @@ from caps_fast.policy import policy, rules
 from caps_fast.workload.streams import stream
 
 RISK_FEATURES = ("tier", "role", "gate", "input_tokens", "predicted_tokens", "residents", "waiting", "ahead_tokens")
+FEWEST = 500  # requests that are worth learning from
 STRETCHES = 200
 SHORTEST, LONGEST = 500, 5000  # requests in a stretch
 REFILLS = 3  # times that a stretch could fill the cluster's slots, so that its load sets in
@@ -112,7 +113,7 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
     """Send the requests (REQUEST, with predicted lengths) through the scenario's cluster at random, again and again until all loads have been met.
 
     Their own arrival times set only the gaps' shape. `tiered`: tiers are judged by their own limits and Gold goes first, as in CAPS; else all by the
-    mean limits. There are about as many outcomes as requests. Raises InputError where no request fits the cluster.
+    mean limits. There is an outcome for every request that fits a GPU. Raises InputError where too few do to learn from.
     """
     rng = stream(0, "exploration")
     requests = _fitting(requests, config.cluster.kv_capacity_tokens)
@@ -140,10 +141,14 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
 
 def _fitting(requests: Array, kv_capacity_tokens: int | None) -> Array:
     """The requests that a GPU has room for."""
+    if kv_capacity_tokens is None:
+        return requests
     tokens = requests["input_tokens"].astype(np.int64) + requests["output_tokens"]
-    fitting = requests if kv_capacity_tokens is None else requests[tokens <= kv_capacity_tokens]
-    if len(fitting) == 0:
-        raise InputError(f"cluster.kv_capacity_tokens {kv_capacity_tokens}: smaller than every request; expected at least {tokens.min()}")
+    fitting: Array = requests[tokens <= kv_capacity_tokens]
+    if len(fitting) < FEWEST:
+        enough = np.sort(tokens)[min(FEWEST, len(tokens)) - 1]
+        few = f"{len(fitting):,} of {len(tokens):,} requests to learn the SLO risk from fit a GPU"
+        raise InputError(f"cluster.kv_capacity_tokens {kv_capacity_tokens}: {few}; expected a capacity of at least {enough}")
     return fitting
 
 

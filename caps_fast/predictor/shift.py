@@ -31,6 +31,6 @@ def _auroc(model: Model, config: scenario.Scenario, lessons: train.Lessons) -> f
     requests = lessons.requests.copy()
     requests["predicted_tokens"] = model.length.predict(lessons.rows)
     outcomes = explore(config, requests, lessons.means, tiered=True)
-    last = np.flatnonzero(train.split(len(requests)) == 2)
+    last = np.flatnonzero(train.split(len(outcomes.missed)) == 2)
     risk: Any = model.risks["tiers"]
     return auroc(risk.predict(outcomes.rows[last]), outcomes.missed[last])

@@ -17,7 +17,7 @@ from caps_fast.arrays import SECONDS_PER_DAY, Array
 from caps_fast.errors import InputError
 from caps_fast.pack import Means
 from caps_fast.predictor import length, risk
-from caps_fast.predictor.explore import RISK_FEATURES, explore
+from caps_fast.predictor.explore import FEWEST, RISK_FEATURES, explore
 from caps_fast.predictor.features import LENGTH_FEATURES, Histories
 from caps_fast.predictor.forest import fit, tabulate
 from caps_fast.predictor.length import LengthModel
@@ -30,7 +30,6 @@ FIRST_WORLD = 4_000_000_000  # their seeds, out of the way of runs' seeds
 EVERY = 5  # of a synthetic world's requests every fifth is learnt from; all are history
 BLOCK = 65_536
 RISK_LEARNING_RATE = 0.2  # odds near 0 and 1 take longer to reach than lengths
-FEWEST = 500  # requests that are worth learning from
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def train_risk(config: scenario.Scenario, model: LengthModel, lessons: Lessons, 
     requests = lessons.requests.copy()
     requests["predicted_tokens"] = model.predict(lessons.rows)
     found = explore(config, requests, lessons.means, tiered)
-    part = split(len(requests))
+    part = split(len(found.missed))
     rows, missed = found.rows[part == 0], found.missed[part == 0]
     forest = fit(rows, missed, RISK_FEATURES, risk.GROUPS, risk.BINS, "binary", learning_rate=RISK_LEARNING_RATE)
     trained = RiskModel(tabulate(forest, risk.GROUPS))
