@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from caps_fast import scenario
+from caps_fast.pack import Means
+from caps_fast.predictor import explore
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import BLOCK, simulate
 from caps_fast.workload import workload_of
@@ -36,10 +38,8 @@ def fleet(policy: str, gpus: int, requests: float, pools: int = 3, **changes: An
 
 def capacity_rps(config: Scenario) -> float:
     """Requests a second that the GPUs can finish with full batches, about: prompts and decoding take turns."""
-    workload, gpu, cluster = workload_of(config), config.gpu, config.cluster
-    step_s = gpu.decode_base_s + gpu.decode_s_per_seq * cluster.max_batch
-    a_request_s = workload.mean_input_tokens * gpu.prefill_s_per_token + workload.mean_output_tokens * step_s / cluster.max_batch
-    return cluster.gpus / a_request_s
+    workload = workload_of(config)
+    return explore.capacity_rps(config, Means(workload.mean_input_tokens, workload.mean_output_tokens))
 
 
 def drawing(config: Scenario) -> Work:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from caps_fast.errors import InputError
 from caps_fast.files import remove, whole
 from caps_fast.pack import resized
 from caps_fast.predictor.features import Known
+from caps_fast.scenario import Scenario
 
 EVERY_S = 60.0
 TREES = ("finish_at", "leap_end_s", "first_to_end", "tree", "room_tree")
@@ -43,9 +44,11 @@ class Keeper:
         self.path = path
         self._saved_at_s = time.monotonic()
         self._found: dict[str, Array] = {}
+        self._meta: dict[str, Any] = {}
         if path.exists():
             with self._expecting_a_whole_one(), path.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
                 self._found = {name: saved[name] for name in saved.files}
+                self._meta = json.loads(self._found["meta"].tobytes())
 
     def save_if_due(self, group: InProgress) -> None:
         """Save if the last time is a minute ago."""
@@ -54,7 +57,9 @@ class Keeper:
 
     def save(self, group: InProgress) -> None:
         """Save now. Raises InputError where the file cannot be written."""
-        found = {"held": group.held, "meta": np.frombuffer(json.dumps(_identity(group) | {"source": group.source.state()}).encode(), np.uint8)}
+        meta = {"program": _program(), "scenario": [run.config.hash for run in group.runs], "recording": _recording(group)}
+        meta["source"] = group.source.state()
+        found = {"held": group.held, "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for index, run in enumerate(group.runs):
             clock = run.state.clock[0]
             state = run.state._replace(live=run.state.live[: int(clock["used"])], free=run.state.free[: int(clock["free"])])
@@ -69,17 +74,18 @@ class Keeper:
             os.fsync(stream.fileno())
         self._saved_at_s = time.monotonic()
 
+    def expect_of(self, configs: Sequence[Scenario]) -> None:
+        """Raise InputError where what was saved is of another program or of other scenarios."""
+        self._expect({"program": _program(), "scenario": [config.hash for config in configs]})
+
     def restore(self, group: InProgress) -> None:
-        """Take up what was saved, if anything was. Raises InputError for a file that is damaged or of another run."""
+        """Take up what was saved, if anything was. Raises InputError for a file that is damaged or of another recording."""
+        self._expect({"recording": _recording(group)})
         found, self._found = self._found, {}
         if not found:
             return
         with self._expecting_a_whole_one():
-            meta = json.loads(found["meta"].tobytes())
-            for name, value in _identity(group).items():
-                if meta[name] != value:
-                    raise InputError(f"{self.path}: a checkpoint of another {name} ({meta[name]}); expected {value}")
-            group.source.restore(meta["source"])
+            group.source.restore(self._meta["source"])
             group.held = _like(group.held, found["held"])
             for index, run in enumerate(group.runs):
                 state: State = run.state
@@ -92,6 +98,14 @@ class Keeper:
             for key, view in group.views.items():
                 known = view.histories.known
                 view.histories.known = known._replace(**{name: _like(getattr(known, name), found[f"view.{key}.{name}"]) for name in HISTORY})
+
+    def _expect(self, identity: dict[str, Any]) -> None:
+        if not self._found:
+            return
+        with self._expecting_a_whole_one():
+            for name, value in identity.items():
+                if self._meta[name] != value:
+                    raise InputError(f"{self.path}: a checkpoint of another {name} ({self._meta[name]}); expected {value}")
 
     @contextmanager
     def _expecting_a_whole_one(self) -> Iterator[None]:
@@ -107,10 +121,13 @@ class Keeper:
         remove(self.path)
 
 
-def _identity(group: InProgress) -> dict[str, Any]:
-    """What a checkpoint must agree on."""
-    recording = [f"{'' if run.done is None else 'requests, '}{len(run.state.series)} samples" for run in group.runs]
-    return {"program": f"{__version__} {_jit.source_hash()}", "scenario": [run.config.hash for run in group.runs], "recording": recording}
+def _program() -> str:
+    return f"{__version__} {_jit.source_hash()}"
+
+
+def _recording(group: InProgress) -> list[str]:
+    """What is recorded of each run."""
+    return [f"{'' if run.done is None else 'requests, '}{len(run.state.series)} samples" for run in group.runs]
 
 
 def _like(fresh: Array, saved: Array, whole_shape: bool = False) -> Array:

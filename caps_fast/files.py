@@ -54,7 +54,7 @@ def expect_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[st
         if path is None:
             continue
         _expect_regular(path)
-        folder = os.path.dirname(os.path.realpath(path))
+        folder = os.path.dirname(os.path.realpath(path) if os.path.islink(path) else path) or "."
         if not os.path.isdir(folder):
             raise InputError(f"{option} {path}: the folder {folder} does not exist; expected one to write to")
         if not os.access(folder, os.W_OK):

@@ -48,7 +48,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
         pools=np.zeros(len(config.cluster.pools), arrays.POOL),
         live=np.zeros(0, arrays.LIVE),
         free=np.zeros(0, np.uint32),
-        power_w=_power_table(config, np.arange(config.cluster.max_batch + 1)),
+        power_w=replica_power_w(config, np.arange(config.cluster.max_batch + 1)),
         share_w=np.concatenate([*share_w, np.zeros(0)]),
         finish_at=aligned(gpus * config.cluster.max_batch, np.uint64).reshape(gpus, -1),
         leap_end_s=leap_end_s,
@@ -111,7 +111,7 @@ def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Mean
     fields["low_g_per_kwh"], fields["high_g_per_kwh"] = np.quantile(trace.g_per_kwh[within], [1 / 3, 2 / 3])
     fields["mean_gamma"] = _mean_before_start(monitor)
     fields["service_s"] = _average_request_s(gpu, means, cluster.max_batch)
-    fields["average_request"] = fields["mean_gamma"] * float(_power_table(config, np.ones(1))[0]) * _average_request_s(gpu, means, 1)
+    fields["average_request"] = fields["mean_gamma"] * float(replica_power_w(config, np.ones(1))[0]) * _average_request_s(gpu, means, 1)
     fields |= {"kv_capacity_tokens": cluster.kv_capacity_tokens or 0, "max_batch": cluster.max_batch}
     fields["chunk_tokens"] = cluster.chunk_tokens if cluster.prefill == "chunked" else 0
     fields |= {"preempts": TRAITS[type(policy)].preempts(policy), "gated": is_gated(type(policy))}
@@ -171,8 +171,8 @@ def _gpus(config: scenario.Scenario, ranges: list[tuple[int, int, int]]) -> Arra
     return gpus
 
 
-def _power_table(config: scenario.Scenario, members: Array) -> Array:
-    """Eq. 2 by members, a whole replica."""
+def replica_power_w(config: scenario.Scenario, members: Array) -> Array:
+    """What a replica draws by its members (Eq. 2), in watts."""
     gpu = config.gpu
     load = members / config.cluster.max_batch
     return np.asarray(gpu.gpus_per_replica * (gpu.idle_w + (gpu.peak_w - gpu.idle_w) * load**gpu.power_exponent))
@@ -181,4 +181,4 @@ def _power_table(config: scenario.Scenario, members: Array) -> Array:
 def _share_table(config: scenario.Scenario, gpus: int) -> Array:
     """What one more request would draw in a pool, by those present: float64 (slots + 1,)."""
     batch = np.minimum(1 + np.arange(gpus * config.cluster.max_batch + 1) / gpus, config.cluster.max_batch)
-    return _power_table(config, batch) / batch
+    return replica_power_w(config, batch) / batch

@@ -60,7 +60,7 @@ class Cluster(Section):
     roles: str = Field("LP/CP/BP", description="role of each pool: LP low latency, CP low carbon, BP batch")
     max_batch: int = Field(32, ge=1, le=4096, description="residents a GPU at most")
     prefill: Literal["chunked", "unchunked"] = "chunked"
-    chunk_tokens: int = Field(512, ge=1, description="token budget of a chunked iteration")
+    chunk_tokens: Tokens = Field(512, description="token budget of a chunked iteration")
     kv_capacity_tokens: Tokens | None = Field(None, description="reserved tokens a GPU at most; none = no limit")
 
     @cached_property
@@ -74,7 +74,7 @@ class Cluster(Section):
     @model_validator(mode="after")
     def _split_fits(self) -> Self:
         parts = self.split.split("/")
-        if not all(part.isascii() and part.isdigit() for part in parts):
+        if not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
             raise ValueError(f"split {self.split!r}: expected whole numbers like 8/8/8")
         if sum(self.pools) != self.gpus or 0 in self.pools:
             raise ValueError(
@@ -96,7 +96,7 @@ class Gpu(Section):
     idle_w: NonNegative = Field(100.0, description="P_idle of Eq. 2, one GPU")
     peak_w: Positive = Field(400.0, description="P_peak of Eq. 2, one GPU")
     power_exponent: Positive = Field(0.7, description="eta of Eq. 2")
-    gpus_per_replica: int = Field(1, ge=1, description="tensor-parallel GPUs in a replica; multiplies power")
+    gpus_per_replica: int = Field(1, ge=1, le=100_000, description="tensor-parallel GPUs in a replica; multiplies power")
 
     @model_validator(mode="after")
     def _peak_above_idle(self) -> Self:
@@ -202,7 +202,7 @@ class Carbon(Section):
 class Monitor(Section):
     """The carbon and energy monitor: what the scheduler sees of the grid."""
 
-    window_h: Positive = Field(168.0, description="rolling window of intensity behind the quantile")
+    window_h: Positive = Field(168.0, le=1e6, description="rolling window of intensity behind the quantile")
     gate_quantile: Share = Field(0.5, description="gate threshold as a quantile of the rolling window")
     gate_g_per_kwh: NonNegative | None = Field(None, description="gate threshold as a value; overrides the quantile")
     forecast: str = Field("perfect", description="perfect, persistence, yesterday, last-week, noisy, learned, or file")
@@ -240,7 +240,7 @@ class Predictor(Section):
         "learned", description="learned: LightGBM; declared: the workload's own estimate and the closed-form risk"
     )
     train_days: Positive = Field(3.0, description="days before t = 0 that the models are trained on")
-    train_requests: int = Field(200_000, ge=1000, description="requests of those days that are learnt from, about")
+    train_requests: int = Field(200_000, ge=1000, le=100_000_000, description="requests of those days that are learnt from, about")
     train_share: Share = Field(0.3, description="replayed trace: the first part of its requests, which the models are trained on")
     history_lag_s: NonNegative = Field(600.0, description="an answer enters its tenant's history so long after its request arrived")
     model: str | None = Field(None, description="model file to use instead of training")
@@ -283,8 +283,8 @@ class Scenario(Section):
         if self.gpu.profile:
             filled = _profile(data)
             data["gpu"] = {key: value for key, value in data["gpu"].items() if filled.get(key) != value}
-        for path, value in changes.items():
-            _set(data, path, value)
+        for path in sorted(changes, key=lambda path: path != "gpu.profile"):  # first, for it clears what others may set
+            _set(data, path, changes[path])
         return build(data, "scenario")
 
     @cached_property

@@ -63,6 +63,8 @@ def simulate_group(
     if block < 1:
         raise InputError(f"block {block}: expected one request at the least")
     keeper = Keeper(Path(checkpoint)) if checkpoint else None
+    if keeper:
+        keeper.expect_of(configs)
     group = Group(configs, record)
     if keeper:
         keeper.restore(group)
@@ -120,9 +122,9 @@ class Group:
 
 
 def workload_key(config: scenario.Scenario) -> str:
-    """Equal for scenarios that see the same requests."""
+    """Equal for scenarios that see the same requests, and before them the same past."""
     tiers = [tier.share for tier in config.slo.all]
-    trained = config.predictor.model_dump_json() if config.workload.trace else ""
+    trained = config.predictor.model_dump_json() if config.workload.trace else config.predictor.train_days
     return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained}"
 
 

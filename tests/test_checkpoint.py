@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caps_fast import checkpoint
+from caps_fast import checkpoint, simulation
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario, preset
 from caps_fast.simulation import Group, Recording, simulate_group
@@ -58,9 +58,10 @@ def test_same_bits_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         np.testing.assert_array_equal(one.requests, other.requests)
 
 
-def test_checkpoint_of_another_scenario(tmp_path: Path) -> None:
+def test_checkpoint_of_another_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.npz"
     checkpoint.Keeper(path).save(Group(scenarios()))
+    monkeypatch.setattr(simulation, "Group", lambda *_: pytest.fail("a group is made, and may train a predictor, before the refusal"))
     with pytest.raises(InputError, match="another scenario"):
         simulate_group(scenarios(seed=1), checkpoint=path)
 

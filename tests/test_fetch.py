@@ -224,8 +224,8 @@ def test_keys_are_written_nowhere(tmp_path: Path, server: Server, caplog: pytest
         (("--provider", "watttime", "--scope", "lifecycle"), "--scope 'lifecycle': watttime has direct"),
         (("--step", "daily"), "--step 'daily': electricitymaps has hourly"),
         (("--out", "out.xlsx"), "expected a name that ends in .csv or .parquet"),
-        (("--out", "nowhere/out.csv"), "--out nowhere/out.csv: cannot be written"),
-        (("--out", "nowhere/out.parquet"), "--out nowhere/out.parquet: cannot be written"),
+        (("--out", "nowhere/out.csv"), "--out nowhere/out.csv: the folder nowhere does not exist"),
+        (("--from", "0001-01-01T00:00+05:00"), "--from '0001-01-01T00:00+05:00': expected a date"),
     ],
 )
 def test_bad_options_are_one_line(tmp_path: Path, server: Server, options: tuple[str, ...], message: str) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from caps_fast.carbon.forecast import ForecastGrid, degrade, forecast_error, forecast_grid
-from caps_fast.carbon.forecasters import NAMES, ORACLES, forecaster
+from caps_fast.carbon.forecasters import NAMES, forecaster
 from caps_fast.carbon.monitor import monitor, monitor_of, rolling_quantile
 from caps_fast.carbon.skill import CARBONCAST, error_table
 from caps_fast.carbon.trace import CarbonTrace, carbon_trace
@@ -29,7 +29,7 @@ CAISO, CARBONCAST_FILE = DATA / "US-CAL-CISO_2024_hourly.csv", DATA / "CISO_carb
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the shared data are not at hand")
 
 DAY_S = 86400.0
-HONEST = [name for name in NAMES if name not in ORACLES]
+HONEST = [name for name in NAMES if name not in ("perfect", "noisy")]
 Floats = NDArray[np.float64]
 
 
@@ -265,6 +265,19 @@ def test_learned_forecasts_beat_the_simple_ones_on_real_data() -> None:
         simple = min(table[name][day] for name in ("persistence", "yesterday", "last-week"))
         assert table["perfect"][day] == pytest.approx(0, abs=1e-6)
         assert table["learned"][day] < simple
+
+
+def test_forecast_error_command_takes_the_unit_of_a_plain_file(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    register(app)
+    file = tmp_path / "plain.csv"
+    hours = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(24 * 30)]
+    file.write_text("time,value\n" + "".join(f"{at:%Y-%m-%dT%H:%MZ},{300 + at.hour}\n" for at in hours))
+    told = CliRunner().invoke(app, ["forecast-error", str(file), "--unit", "g/kWh", "--history-days", "20", "--hours", "24", "--json"])
+    assert told.exit_code == 0, told.exception
+    assert {row["forecaster"]: row["day_1"] for row in json.loads(told.stdout)["measured"]}["yesterday"] == pytest.approx(0, abs=1e-9)
+    assert isinstance(CliRunner().invoke(app, ["forecast-error", str(file)]).exception, InputError)
 
 
 @needs_data

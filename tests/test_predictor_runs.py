@@ -27,6 +27,7 @@ from caps_fast.predictor.risk import GATE, RESIDENTS
 from caps_fast.predictor.shift import errors_elsewhere
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate, simulate_group
+from caps_fast.workload import workload_of
 from caps_fast.workload.synthetic import TASKS
 
 SMALL = scenario.preset("measured").replace(
@@ -171,6 +172,7 @@ def test_what_a_model_depends_on() -> None:
         {"gpu.decode_base_s": 0.05},
         {"workload.tenants": 13},
         {"predictor.train_days": 2},
+        {"control_step_s": 60},
     ]
     key = key_of(SMALL, "tiers")
     assert all(key_of(SMALL.replace(change), "tiers") == key for change in same)
@@ -215,6 +217,14 @@ def test_group_is_bit_identical_to_single_runs(model: Model) -> None:
     configs = [SMALL.replace({"policy.name": name}) for name in ("caps", "round-robin", "caps-no-carbon", "caps-no-tiers")]
     for config, result in zip(configs, simulate_group(configs), strict=True):
         assert simulate(config, block=999).metrics == result.metrics
+
+
+def test_runs_with_other_pasts_are_no_group(model: Model, model_file: Path) -> None:
+    """Tenants' histories begin in the days before t = 0, whatever model is used."""
+    short, long = (SMALL.replace({"predictor.model": str(model_file), "predictor.train_days": days}) for days in (1e-3, 1.0))
+    assert simulate(short).metrics != simulate(long).metrics
+    with pytest.raises(InputError, match="expected some that share their workload"):
+        simulate_group([short, long])
 
 
 def test_policies_that_predict_nothing_need_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +275,24 @@ def test_a_trace_with_text_and_tenants(tmp_path: Path) -> None:
     assert len(lessons.rows) == 1500
     assert lessons.requests["arrival_s"].max() <= requests["arrival_s"][1499]
     assert train.train_length(lessons)[1]["model"]["mape"] < 0.05
+
+
+def test_a_model_of_a_trace_is_the_same_for_every_seed(tmp_path: Path) -> None:
+    """Its cache knows no seed, so what is drawn for it may not either: tiers, and gaps of files without times."""
+    config = trace_of(tmp_path / "trace.csv", "in,out,conv")
+    first, other = (requests_of(config.replace({"seed": seed})) for seed in (0, 1))
+    assert (first[0] == other[0]).all()
+    assert key_of(config) == key_of(config.replace({"seed": 1}))
+    assert len(np.unique(first[0]["tier"])) == 3
+    assert not first[1]
+
+
+def test_the_task_is_told_in_replay_as_in_training(tmp_path: Path) -> None:
+    config = trace_of(tmp_path / "trace.csv", "at,in,out,prompt")
+    learnt, _ = requests_of(config)
+    replayed = next(workload_of(config.replace({"predictor.source": "declared"})).blocks(3000))
+    assert (replayed["task"] == learnt["task"]).all()
+    assert len(np.unique(learnt["task"])) == 3
 
 
 def test_a_trace_without_text_still_works(tmp_path: Path) -> None:

@@ -66,6 +66,9 @@ def test_foreign_models(model_file: Path, tmp_path: Path) -> None:
     np.savez(pickled, header=np.array([{"format": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="not a model"):
         load(pickled)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(InputError, match=r"array\.npy: not a model"):
+        load(tmp_path / "array.npy")
     text = tmp_path / "lightgbm.txt"
     text.write_text("tree\nversion=v4\n")
     with pytest.raises(InputError, match="not a model"):
@@ -83,6 +86,7 @@ def test_foreign_models(model_file: Path, tmp_path: Path) -> None:
         (lambda header: header.update(format="xgboost"), "xgboost version 1: expected"),
         (lambda header: header["features"].update(length=["input_tokens"]), "length model of features input_tokens: expected input_tokens, turns"),
         (lambda header: header["features"].pop("risk"), "risk model of features none: expected tier, role"),
+        (lambda header: header.pop("features"), "'features' is missing or damaged"),
         (lambda header: header.pop("lag_s"), "'lag_s' is missing or damaged"),
         (lambda header: header.update(risks=["tiers", "others"]), "risk.others"),
     ],

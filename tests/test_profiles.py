@@ -16,7 +16,7 @@ from caps_fast.errors import InputError
 from caps_fast.profiles import peak_at, profile_fields, profiles
 from caps_fast.profiles.fit import Given, fit
 from caps_fast.profiles.measurements import Measurements, read_measurements
-from caps_fast.scenario import Gpu
+from caps_fast.scenario import Gpu, preset
 
 GPU_DATA = Path(__file__).parents[2] / "shared" / "data" / "gpu"
 SPLITWISE, ML_ENERGY = GPU_DATA / "splitwise_perf_model.csv", GPU_DATA / "ml_energy_chat.csv"
@@ -207,6 +207,13 @@ def test_fit_profile_writes_a_profile_and_a_picture(tmp_path):
     gpu = Gpu(**profile_fields(str(out)))
     assert (gpu.gpus_per_replica, gpu.idle_w, gpu.peak_w) == (2, 60, pytest.approx(400, rel=1e-3))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv", "p.png", "p.toml"]
+
+
+def test_a_profile_leaves_what_is_set_beside_it_in_either_order():
+    changes = {"gpu.idle_w": 5.0, "gpu.profile": "h100-llama3.1-8b"}
+    one, other = (preset("paper").replace(dict(order)) for order in (changes.items(), reversed(changes.items())))
+    assert one == other
+    assert (one.gpu.idle_w, one.gpu.profile) == (5.0, "h100-llama3.1-8b")
 
 
 def test_fit_profile_borrows_from_profiles(tmp_path):

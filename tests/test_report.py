@@ -286,6 +286,14 @@ def test_columns_of_other_types_are_refused(file: str, column: str, value: objec
         read_folder(tmp_path)
 
 
+def test_a_run_without_a_policy_is_told(tmp_path: Path) -> None:
+    runs = runs_of()
+    second = pl.when(pl.int_range(pl.len()) == 1).then(None).otherwise("policy")
+    runs.with_columns(policy=second).write_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(InputError, match=r"runs\.parquet: row 2: column policy is empty"):
+        read_folder(tmp_path)
+
+
 class Tags(HTMLParser):
     """What a browser would take for tags."""
 

@@ -237,12 +237,14 @@ def test_a_study_goes_on_whose_last_line_is_cut_off(tuned: Any, tmp_path: Path, 
     assert tune(search(), study, 18, Workers(1)).front.equals(tuned.front)
 
 
-def test_studies_that_cannot_be(tmp_path: Path, tuned: Any) -> None:
+def test_studies_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = tmp_path / "study.log"
     with pytest.raises(InputError, match="expected one of requests"):
-        tune(search(objectives=(CARBON, "nope")), study, 1, Workers(1))
-    assert not study.exists()
+        search(objectives=(CARBON, "nope"))
+    with pytest.raises(InputError, match=r"policy\.options\.typo: no such field"):
+        search(dimensions=(dimension("policy.options.typo=0..1"),))
     tune(search(), study, 1, Workers(1))
+    monkeypatch.setattr("caps_fast.sweep.tune._evaluate", lambda *_: pytest.fail("runs before another study is refused"))
     with pytest.raises(InputError, match="another objectives"):
         tune(search(objectives=("ttft_p95_s", SLO)), study, 1, Workers(1))
     for text in ("no study\n", "no study", "{}\n", "1\n", 'preset = "paper"\n'):
@@ -260,6 +262,19 @@ def test_studies_that_cannot_be(tmp_path: Path, tuned: Any) -> None:
         search(dimensions=(dimension("no.such=0..1"),))
     with pytest.raises(InputError, match="greater than or equal to 0"):
         search(dimensions=(dimension("beta=-1..1"),))
+
+
+def test_whole_numbers_are_searched_among_whole_numbers(tmp_path: Path) -> None:
+    found = tune(search(dimensions=(dimension("cluster.max_batch=8..64:log"),)), tmp_path / "study.log", 4, Workers(1))
+    assert (found.trials, found.failed) == (4, 0)
+    assert found.front["cluster.max_batch"].dtype.is_integer()
+    with pytest.raises(InputError, match="expected whole numbers as bounds"):
+        dimension("cluster.max_batch=8.5..64")
+
+
+def test_why_no_trial_has_a_result(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no trial has a result.*the first: .* is undefined"):
+        tune(search(dimensions=(dimension("workload.rate_rps=1e-9..1e-8:log"),)), tmp_path / "study.log", 2, Workers(1))
 
 
 def test_a_genetic_search(tmp_path: Path) -> None:

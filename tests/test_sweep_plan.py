@@ -80,6 +80,8 @@ def test_values(text: object, expected: list[object]) -> None:
         ([2, 2.0], "twice"),
         ([], "no values"),
         ("[1,2", "JSON"),
+        ("1e99999999999999999999..2", "between 1e-300 and 1e300"),
+        ("1..2:1e-999999999999999999", "between 1e-300 and 1e300"),
     ],
 )
 def test_bad_values_are_told_in_one_line(text: object, told: str) -> None:

@@ -32,7 +32,6 @@ from trace_samples import (
     read_text,
     refusal,
     rows,
-    vidur,
 )
 
 # --- every format ---------------------------------------------------------------------------------------------------------------------------------
@@ -143,13 +142,6 @@ def test_vidur_lengths_have_no_times(tmp_path):
     assert trace.frame.columns == ["input_tokens", "output_tokens"]
 
 
-def test_blocks_cover_the_trace_in_order(tmp_path):
-    trace = read_text(tmp_path, vidur())
-    blocks = list(trace.blocks(2))
-    assert [len(block) for block in blocks] == [2, 2, 1]
-    assert pl.concat(blocks).equals(trace.frame)
-
-
 # --- column maps ----------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -210,7 +202,7 @@ def test_sharegpt_gives_lengths_of_answered_prompts(tmp_path, indent):
     assert trace.format == "sharegpt"
     assert recognise(tmp_path / "trace.dat") == "sharegpt"
     assert not trace.timed
-    assert trace.frame.rows() == [(10, 11, 1, "a_0"), (1, 2, 2, "a_0"), (1, 1, 1, "d_0")]
+    assert trace.frame.rows() == [(10, 11, 1, "a_0", "x" * 46), (1, 2, 2, "a_0", "x" * 46), (1, 1, 1, "d_0", "hi")]
     assert trace.notes == ("tokens estimated as characters / 4.6", "4 conversations, 2 of them without an answered prompt")
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from caps_fast.calibrate.targets import Target, Task
-from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group, workload_key
 
@@ -53,13 +52,7 @@ def _config(base: Scenario, target: Target, policy: str, seed: int) -> Scenario:
 
 
 def _figure(base: Scenario, target: Target, seed: int, found: Mapping[str, Metrics]) -> float:
-    ours, *others = (_metric(found[_config(base, target, policy, seed).hash], target) for policy in target.policies)
+    ours, *others = (float(found[_config(base, target, policy, seed).hash][target.metric]) for policy in target.policies)
     if target.relative_to:
         return ours / others[0] if others[0] else math.nan
     return ours - others[0] if target.minus else ours
-
-
-def _metric(metrics: Metrics, target: Target) -> float:
-    if target.metric not in metrics:
-        raise InputError(f"target {target.name}: metric {target.metric!r}: expected one of {', '.join(metrics)}")
-    return float(metrics[target.metric])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages.journal import JournalFileBackend
 
 from caps_fast.calibrate.loss import Simulate, loss, measure
 from caps_fast.calibrate.targets import NO_VALUE, Bound, Task
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group
+from caps_fast.sweep.journal import held, open_study
 
 PRESENT = " is set"
 """Suffix of the search parameter that says whether an optional field has a value."""
@@ -43,9 +42,14 @@ class Found:
 def search(task: Task, trials: int, out: str | Path, on_trial: Callable[[int, float], None] | None = None, run: Simulate = simulate_group) -> Found:
     """Search until `out`/study.log holds `trials` trials, counting those of earlier calls.
 
-    `on_trial` gets the number of finished trials and the best loss so far. Raises InputError if the folder belongs to another task.
+    `on_trial` gets the number of finished trials and the best loss so far. Raises InputError if the folder belongs to another task or process.
     """
-    study = _study(task, Path(out))
+    with held(Path(out) / "study.log"):
+        return _search(task, trials, Path(out) / "study.log", on_trial, run)
+
+
+def _search(task: Task, trials: int, path: Path, on_trial: Callable[[int, float], None] | None, run: Simulate) -> Found:
+    study = _study(task, path)
     finished = [trial for trial in study.trials if trial.state.is_finished()]
     if not study.trials:
         study.enqueue_trial(_start(task))
@@ -93,7 +97,7 @@ def field_of(config: Scenario, path: str) -> Any:
     """The value of a dotted field."""
     node: Any = config.model_dump(mode="json")
     for part in path.split("."):
-        node = node[part]
+        node = node.get(part)  # None: an option that is at its policy's own default
     return node
 
 
@@ -109,14 +113,16 @@ def _suggest(field: str, bound: Bound, trial: optuna.Trial) -> Any:
 
 
 def _start(task: Task) -> dict[str, Any]:
-    """Search parameters of the starting point, as far as they lie within bounds."""
+    """Search parameters of the starting point, moved into their ranges; what is not among a field's choices is left out."""
     start: dict[str, Any] = {}
     for field, bound in task.bounds.items():
         value = field_of(task.base, field) if bound.start is None else None if bound.start == NO_VALUE else bound.start
         if bound.optional:
             start[field + PRESENT] = value is not None
-        if value is not None:
-            start[field] = value if bound.range is None else min(max(value, bound.range[0]), bound.range[1])
+        if value is not None and bound.range is not None:
+            start[field] = min(max(value, bound.range[0]), bound.range[1])
+        elif value in bound.choices:
+            start[field] = value
     return start
 
 
@@ -147,19 +153,12 @@ def _sampler(done: int) -> optuna.samplers.TPESampler:
         return optuna.samplers.TPESampler(seed=done, multivariate=True, group=True, n_startup_trials=SCOUTS)
 
 
-def _study(task: Task, out: Path) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        backend = JournalFileBackend(os.fspath(out / "study.log"))
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
-    storage = optuna.storages.JournalStorage(backend)
-    study = optuna.create_study(storage=storage, study_name="calibration", direction="minimize", load_if_exists=True, sampler=_sampler(0))
+def _study(task: Task, path: Path) -> optuna.Study:
+    study = open_study(path, "calibration", [optuna.study.StudyDirection.MINIMIZE], _sampler(0))
     identity = _identity(task)
     before = study.user_attrs.get("task")
     if before is not None and before != identity:
-        raise InputError(f"{out}: holds the search of another task ({before}): expected an empty folder, or the task that it was begun with")
+        raise InputError(f"{path.parent}: holds the search of another task ({before}): expected an empty folder, or the task that it was begun with")
     study.set_user_attr("task", identity)
     return study
 
@@ -172,5 +171,5 @@ def _identity(task: Task) -> str:
         node = fixed
         for part in parents:
             node = node[part]
-        node.pop(leaf)
+        node.pop(leaf, None)
     return hashlib.sha256(f"{task.model_dump_json()} {json.dumps(fixed)}".encode()).hexdigest()[:16]

@@ -9,9 +9,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from caps_fast import scenario
+from caps_fast.choose import check_options
 from caps_fast.errors import InputError
 from caps_fast.files import read_toml
+from caps_fast.sweep.rows import expect_metric
 
+OPTIONS = "policy.options."
 NO_VALUE = "none"
 """How a file writes the absence of a value, which TOML lacks."""
 
@@ -114,7 +117,7 @@ def read_task(path: str | Path) -> Task:
 
 
 def build_task(data: Mapping[str, Any], origin: str) -> Task:
-    """Validate a task given as nested plain data; every bounded field and metric must exist. Raises InputError."""
+    """Validate a task given as nested plain data; every bounded field, policy and metric must exist. Raises InputError."""
     try:
         task = Task.model_validate(data)
     except ValidationError as error:
@@ -125,8 +128,12 @@ def build_task(data: Mapping[str, Any], origin: str) -> Task:
         base = task.base
         for field, bound in task.bounds.items():
             _expect_possible(base, field, bound)
+        configs = []
         for target in task.targets:
-            base.replace(target.where)
+            expect_metric(target.metric)
+            configs += [base.replace(target.where | {"policy.name": name}) for name in target.policies]
+        options = [base.replace({field: (bound.range or bound.choices)[0]}) for field, bound in task.bounds.items() if field.startswith(OPTIONS)]
+        check_options([*configs, *options])
     except InputError as error:
         raise InputError(f"{origin}: {error}") from None
     return task

@@ -22,6 +22,7 @@ import polars as pl
 from caps_fast.carbon.formats import Declared
 from caps_fast.carbon.formats_json import JSON_READERS
 from caps_fast.errors import InputError
+from caps_fast.files import whole
 
 SETTLED = timedelta(days=7)
 """Providers still correct younger values; only older chunks are cached."""
@@ -113,13 +114,9 @@ def _cached(chunk: Query, cache: Path, now: datetime) -> list[Any]:
             path.unlink(missing_ok=True)
     documents = PROVIDERS[chunk.provider].ask(chunk)
     if chunk.end + SETTLED <= now:
-        try:
+        with whole(path) as beside:
             cache.mkdir(parents=True, exist_ok=True)
-            fresh = path.with_suffix(f".{os.getpid()}")
-            fresh.write_text(json.dumps(documents), encoding="utf-8")
-            fresh.replace(path)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); expected a cache folder that can be") from None
+            beside.write_text(json.dumps(documents), encoding="utf-8")
     return documents
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 NAMES = ("perfect", "persistence", "yesterday", "last-week", "noisy", "learned")
-ORACLES = ("perfect", "noisy")
 
 
 class Forecaster(Protocol):

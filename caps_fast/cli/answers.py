@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from caps_fast.cli.json_text import json_text
+from caps_fast.cli.scenarios import scenario_of, settings
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -106,26 +107,18 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Search for the settings that no other beats, and show them again on seeds that the search never saw."""
-    from caps_fast.scenario import load, preset, presets
     from caps_fast.sweep import Workers
-    from caps_fast.sweep.axes import field_of
     from caps_fast.sweep.file import seed_axis
     from caps_fast.sweep.space import DEFAULT, dimension
     from caps_fast.sweep.tune import Search
     from caps_fast.sweep.tune import tune as run
-    from caps_fast.sweep.values import scalar
+    from caps_fast.sweep.values import COUNT
 
-    base = preset(scenario) if scenario in presets() else load(scenario)
-    fixed = {} if days is None else {"days": days}
-    for text in set_ or []:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--set {text!r}: expected field=value")
-        fixed[field_of(name.strip())] = scalar(value)
+    base = scenario_of(scenario).replace(({} if days is None else {"days": days}) | settings(set_))
     own = [point[0] for point in seed_axis(seeds, "--seeds").points]
-    other = [point[0] + (1000 if held_out.strip().isdigit() else 0) for point in seed_axis(held_out, "--held-out").points]
+    other = [point[0] + (1000 if COUNT.fullmatch(held_out.strip()) else 0) for point in seed_axis(held_out, "--held-out").points]
     dimensions = tuple(dimension(text) for text in search or DEFAULT)
-    wanted = Search(base.replace(fixed), dimensions, tuple(objectives.split(",")), tuple(own), tuple(other), sampler)
+    wanted = Search(base, dimensions, tuple(objectives.split(",")), tuple(own), tuple(other), sampler)
     try:
         _tell_tuned(run(wanted, study, trials, Workers(jobs)), as_json)
     except KeyboardInterrupt:

@@ -12,8 +12,6 @@ from caps_fast.cli.json_text import json_text
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from caps_fast.carbon.fetch import Query
 
 
@@ -37,17 +35,24 @@ def fetch_carbon(
     """Fetch observed carbon intensity (key from ELECTRICITYMAPS_API_KEY, or WATTTIME_USER and WATTTIME_PASSWORD)."""
     from datetime import UTC, datetime
 
+    from caps_fast._jit import cache_root
     from caps_fast.carbon.fetch import PROVIDERS, Query, fetch
     from caps_fast.carbon.frame import find_gaps
     from caps_fast.carbon.trace import parse_utc
+    from caps_fast.files import expect_outputs, whole
 
     if out.suffix not in (".csv", ".parquet"):
         raise InputError(f"--out {out}: expected a name that ends in .csv or .parquet")
+    expect_outputs({"--out": out}, ())
     chosen = PROVIDERS.get(provider)
     defaults = (chosen.kinds[0], chosen.scopes[0], chosen.steps[0]) if chosen else ("", "", "")
     query = Query(provider, zone, parse_utc(start, "--from"), parse_utc(end, "--to"), kind or defaults[0], scope or defaults[1], step or defaults[2])
-    frame = fetch(query, cache or _cache_folder(), datetime.now(UTC), _progress)
-    _write(frame, out)
+    frame = fetch(query, cache or cache_root().parent, datetime.now(UTC), _progress)
+    with whole(out) as beside:
+        if out.suffix == ".csv":
+            frame.write_csv(beside, datetime_format="%Y-%m-%dT%H:%M:%SZ")
+        else:
+            frame.write_parquet(beside)
     times = frame["valid_at"]
     gaps = find_gaps(times)
     typer.echo(
@@ -71,6 +76,7 @@ def forecast_errors(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Mean absolute percentage error of every forecaster on a carbon file, by lead day, beside CarbonCast's published figures."""
+    from caps_fast.carbon.formats import read_carbon
     from caps_fast.carbon.skill import CARBONCAST, error_table
     from caps_fast.carbon.trace import carbon_trace
     from caps_fast.scenario import preset
@@ -79,7 +85,7 @@ def forecast_errors(
     fields = {f"carbon.{name}": value for name, value in given.items()} | {"monitor.forecast_hours": hours}
     scenario = preset("measured").replace(fields)
     trace = carbon_trace(scenario.carbon, 0.0)
-    if _has_forecasts(file, format):
+    if read_carbon(file, format, unit=unit)["issued_at"].is_not_null().any():
         scenario = scenario.replace({"monitor.forecast": "file", "monitor.forecast_file": file})
     for warning in trace.warnings:
         typer.echo(warning, err=True)
@@ -107,37 +113,8 @@ def _print_rows(columns: list[str] | tuple[str, ...], rows: list[tuple[str, tupl
         print(f"{name:12}" + "".join(f"{value:8.1f}" if value is not None else f"{'-':>8}" for value in values))
 
 
-def _has_forecasts(file: str, format: str | None) -> bool:
-    from caps_fast.carbon.formats import read_carbon
-
-    return bool(read_carbon(file, format)["issued_at"].is_not_null().any())
-
-
-def _cache_folder() -> Path:
-    import os
-
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "caps-fast"
-
-
 def _progress(queries: list[Query]) -> Iterator[Query]:
     import sys
 
     with typer.progressbar(queries, label="fetching", file=sys.stderr, hidden=len(queries) < 2) as shown:
         yield from shown
-
-
-def _write(frame: pl.DataFrame, out: Path) -> None:
-    """Write beside, then move into place. Raises InputError where that cannot be done."""
-    import os
-
-    fresh = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        if out.suffix == ".csv":
-            frame.write_csv(fresh, datetime_format="%Y-%m-%dT%H:%M:%SZ")
-        else:
-            frame.write_parquet(fresh)
-        fresh.replace(out)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise InputError(f"--out {out}: cannot be written ({error.strerror or error}); expected a place that can be") from None

@@ -96,8 +96,6 @@ def _gaps(gaps: pl.DataFrame) -> dict[str, Any]:
 
 def _oddities(part: pl.DataFrame, forecast: bool) -> list[str]:
     odd = []
-    if negative := int((part["g_per_kwh"] < 0).sum()):
-        odd.append(f"{negative:,} samples are negative")
     if not forecast:
         runs = part.select(pl.col("g_per_kwh").rle()).unnest("g_per_kwh")
         if (longest := int(runs["len"].max() or 0)) >= FLAT_STEPS:  # type: ignore[arg-type]

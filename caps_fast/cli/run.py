@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from caps_fast.cli.json_text import json_text
+from caps_fast.cli.scenarios import scenario_of, settings
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def run(
     from caps_fast.files import expect_outputs
     from caps_fast.progress import Progress
     from caps_fast.simulation import Recording, simulate_group
+    from caps_fast.sweep.values import COUNT
 
     given: dict[str, Any] = {
         "workload.rate_rps": rate,
@@ -79,8 +80,8 @@ def run(
     if trace is not None and rate is None:
         changes["workload.rate_rps"] = None
     if split is not None:
-        changes["cluster.gpus"] = sum(int(part) for part in split.split("/") if part.isdigit()) or 1
-    config = _scenario(scenario).replace(changes | _settings(set_ or []))
+        changes["cluster.gpus"] = sum(int(part) for part in split.split("/") if COUNT.fullmatch(part)) or 1
+    config = scenario_of(scenario).replace(changes | settings(set_))
     names = _names(policies, config)
     if len(names) > 1 and (requests_out or series_out):
         raise InputError(f"--policies {policies}: --requests-out and --series-out take one policy; expected a single name")
@@ -126,28 +127,6 @@ def list_presets() -> None:
     for name in presets():
         config = preset(name)
         print(f"{name:12} {config.cluster.gpus} GPUs in {config.cluster.split}, {config.workload.rate_rps:g} req/s, policy {config.policy.name}")
-
-
-def _scenario(name: str) -> Scenario:
-    from caps_fast.scenario import load, preset, presets
-
-    return preset(name) if name in presets() else load(name)
-
-
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    from caps_fast.sweep.axes import field_of
-    from caps_fast.sweep.values import scalar
-
-    found = {}
-    for pair in pairs:
-        field, sign, value = pair.partition("=")
-        if not sign:
-            raise InputError(f"--set {pair!r}: expected field=value")
-        try:
-            found[field_of(field.strip())] = json.loads(value) if value.strip().startswith("[") else scalar(value)
-        except json.JSONDecodeError:
-            raise InputError(f"--set {pair!r}: expected a list like [1, 2]") from None
-    return found
 
 
 def _names(policies: str | None, config: Scenario) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from caps_fast.cli.json_text import json_text
+from caps_fast.cli.scenarios import scenario_of, settings
 
 if TYPE_CHECKING:
     from caps_fast.predictor import Model
@@ -34,11 +35,10 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="print the scores as JSON")] = False,
 ) -> None:
     """Train the length and risk models and judge them on the part that they have not seen."""
-    from caps_fast.cli.run import _settings
     from caps_fast.files import expect_outputs
     from caps_fast.predictor import save, train_model
 
-    config = _with_trace(_scenario(scenario), trace).replace(_settings(set_ or []))
+    config = _with_trace(scenario_of(scenario), trace).replace(settings(set_))
     other = None if evaluate is None else _other(config, evaluate)
     expect_outputs({"--out": out}, {scenario, *config.input_files, *(other.input_files if other else ()), *([evaluate] if evaluate else [])})
     model = train_model(config, _talk)
@@ -51,25 +51,18 @@ def train(
     print(json_text(scores, indent=1) if as_json else "\n".join(_report(scores)))
 
 
-def _scenario(name: str) -> Scenario:
-    from caps_fast.scenario import load, preset, presets
-
-    return preset(name) if name in presets() else load(name)
-
-
 def _with_trace(config: Scenario, trace: str | None) -> Scenario:
     return config if trace is None else config.replace({"workload.trace": trace})
 
 
 def _other(config: Scenario, other: str) -> Scenario:
     """The scenario to evaluate on: a preset, a TOML file, fields to change, or a trace."""
-    from caps_fast.cli.run import _settings
     from caps_fast.scenario import presets
 
     if other in presets() or other.endswith(".toml"):
-        return _scenario(other)
+        return scenario_of(other)
     if "=" in other:
-        return config.replace(_settings(re.split(r",(?![^\[]*\])", other)))  # commas inside a list stay
+        return config.replace(settings(re.split(r",(?![^\[]*\])", other)))  # commas inside a list stay
     return _with_trace(config, other)
 
 

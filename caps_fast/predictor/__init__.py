@@ -132,7 +132,8 @@ def _shape(config: scenario.Scenario) -> dict[str, Any]:
 def _service(config: scenario.Scenario) -> dict[str, Any]:
     """What a request's fate in a pool depends on besides."""
     gpu = config.gpu.model_dump(mode="json", exclude={"idle_w", "peak_w", "power_exponent", "gpus_per_replica", "profile"})
-    return {"cluster": config.cluster.model_dump(mode="json"), "gpu": gpu, "slo": config.slo.model_dump(mode="json")}
+    parts = {"cluster": config.cluster.model_dump(mode="json"), "gpu": gpu, "slo": config.slo.model_dump(mode="json")}
+    return {**parts, "control_step_s": config.control_step_s}
 
 
 def _cached(key: str, make: Callable[[], Model]) -> Model:

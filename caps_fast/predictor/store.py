@@ -59,7 +59,7 @@ def load(path: str | Path) -> Model:
     try:
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError, AttributeError, MemoryError, SyntaxError):
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError, AttributeError, MemoryError, SyntaxError, TypeError):
         raise InputError(f"{path}: not a model, or cut off: {EXPECTED}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}): {EXPECTED}") from None
@@ -97,18 +97,20 @@ def _unpacked(content: Mapping[str, Array], path: str) -> Model:
     if found != (FORMAT, VERSION):
         raise InputError(f"{path}: {found[0]} version {found[1]}: expected {FORMAT} version {VERSION}; train it anew with caps-fast train")
     wanted = {"length": (LENGTH_FEATURES, length.GROUPS), "risk": (RISK_FEATURES, risk.GROUPS)}
-    for part, (features, groups) in wanted.items():
-        if header["features"].get(part) != list(features) or header["groups"].get(part) != [list(group) for group in groups]:
-            shown = ", ".join(map(str, header["features"].get(part) or ())) or "none"
-            raise InputError(f"{path}: {part} model of features {shown}: expected {', '.join(features)}; train it anew with caps-fast train")
     try:
+        for part, (features, groups) in wanted.items():
+            if header["features"].get(part) != list(features) or header["groups"].get(part) != [list(group) for group in groups]:
+                shown = ", ".join(map(str, header["features"].get(part) or ())) or "none"
+                raise InputError(f"{path}: {part} model of features {shown}: expected {', '.join(features)}; train it anew with caps-fast train")
         median, low, high = (_forest(content, f"length.{name}", len(LENGTH_FEATURES), length.GROUPS) for name in FORESTS)
         risks = {name: RiskModel(_forest(content, f"risk.{name}", len(RISK_FEATURES), risk.GROUPS)) for name in header["risks"]}
         below, above = header["widen"]
         fitted = LengthModel(median, low, high, (float(below), float(above)), float(header["lag_s"]))
-    except (KeyError, TypeError, ValueError) as error:
+        return Model(fitted, risks, header["scores"], header["trained_on"])
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())} is missing or damaged: {EXPECTED}") from None
-    return Model(fitted, risks, header["scores"], header["trained_on"])
 
 
 def _forest(content: Mapping[str, Array], name: str, features: int, groups: Groups) -> Tables:

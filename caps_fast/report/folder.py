@@ -91,3 +91,5 @@ def _expect_types(path: Path, frame: pl.DataFrame, columns: Iterable[str]) -> No
             wanted, fits = "numbers", kind.is_numeric()
         if not fits:
             raise InputError(f"{path}: column {name} is of type {kind}: expected {wanted}")
+        if name == "policy" and (empty := frame[name].is_null()).any():
+            raise InputError(f"{path}: row {empty.arg_max() + 1}: column policy is empty: expected a policy's name")  # type: ignore[operator]

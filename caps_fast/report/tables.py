@@ -118,7 +118,7 @@ def summary_table(runs: pl.DataFrame, chosen: str = "") -> dict[str, Any]:
             NAMES.get(row["policy"], row["policy"]),
             NO_NUMBER if row["rate_rps"] is None else f"{row['rate_rps']:g}",
             str(row["seeds"]),
-            *(f"{row[name]:.4g}" for name in metrics),
+            *(NO_NUMBER if row[name] is None else f"{row[name]:.4g}" for name in metrics),
         ]
         for row in means.iter_rows(named=True)
     ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from caps_fast.arrays import J_PER_KWH
 from caps_fast.carbon.trace import CarbonTrace, carbon_trace
+from caps_fast.pack import replica_power_w
 from caps_fast.scenario import Scenario
 from caps_fast.workload.synthetic import SyntheticWorkload
 
@@ -45,9 +46,9 @@ def bound(config: Scenario) -> Bound:
     work = SyntheticWorkload(config)
     gpu, batch = config.gpu, config.cluster.max_batch
     members = np.arange(1, batch + 1)
-    power_w = gpu.gpus_per_replica * (gpu.idle_w + (gpu.peak_w - gpu.idle_w) * (members / batch) ** gpu.power_exponent)
-    token_j = float((power_w * (gpu.decode_base_s / members + gpu.decode_s_per_seq)).min())
-    request_j = float(power_w[0]) * gpu.prefill_s_per_token * work.mean_input_tokens + token_j * (work.mean_output_tokens - 1)
+    watts = replica_power_w(config, members)
+    token_j = float((watts * (gpu.decode_base_s / members + gpu.decode_s_per_seq)).min())
+    request_j = float(watts[0]) * gpu.prefill_s_per_token * work.mean_input_tokens + token_j * (work.mean_output_tokens - 1)
     trace = carbon_trace(config.carbon, config.horizon_s)
     arrivals_s = np.arange(0.0, config.horizon_s, GRID_S)
     now = float(trace.integral(0.0, config.horizon_s)) / config.horizon_s
@@ -58,7 +59,7 @@ def bound(config: Scenario) -> Bound:
     by_tier = sum(tier.share * (now if tier.ttft_s else waiting(tier.e2e_s or DAY_S)) for tier in config.slo.all)
     within = trace.g_per_kwh[(trace.times_s >= 0) & (trace.times_s < config.horizon_s)]
     tokens_per_s = (config.workload.rate_rps or math.nan) * work.mean_output_tokens
-    ceiling = config.cluster.gpus * float(power_w[-1]) / tokens_per_s * 1000 * float(within.max()) / J_PER_KWH
+    ceiling = config.cluster.gpus * float(watts[-1]) / tokens_per_s * 1000 * float(within.max()) / J_PER_KWH
     return Bound(request_j / work.mean_output_tokens * 1000, now, by_tier, waiting(DAY_S), ceiling)
 
 

@@ -35,7 +35,6 @@ SAVING = 0.268
 """Carbon per 1K tokens, CAPS under Round Robin (section Main Results)."""
 TRAILS_CARBON_AWARE = 0.029
 P95_BELOW_CARBON_AWARE = 0.373
-SLO_ABOVE_SLO_AWARE = 0.014
 
 NO_PREDICTOR_SLO = 0.782
 NO_CARBON_SLO = 0.851

@@ -12,7 +12,7 @@ from caps_fast.errors import InputError, naming
 from caps_fast.files import read_toml
 from caps_fast.sweep.axes import Axis, Changes, axis, field_of, flatten, named, zipped
 from caps_fast.sweep.plan import Grid, Plan
-from caps_fast.sweep.values import MOST, values
+from caps_fast.sweep.values import COUNT, MOST, values
 
 AXES = ("set", "axes", "zip", "named", "seeds", "fresh_seeds")
 KEYS = ("title", "preset", "scenario", "groups", *AXES)
@@ -60,7 +60,7 @@ def assemble(name: str, grids: Sequence[Grid], preset: str | None = None, file: 
 
 def seed_axis(raw: Any, origin: str) -> Axis:
     """The axis of seeds: a count (from 0), or values and ranges as for any axis. Raises InputError."""
-    if isinstance(raw, str) and raw.strip().isdigit():
+    if isinstance(raw, str) and COUNT.fullmatch(raw.strip()):
         raw = int(raw)
     if isinstance(raw, int) and not isinstance(raw, bool):
         if not 1 <= raw < MOST:

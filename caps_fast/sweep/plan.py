@@ -119,8 +119,6 @@ class Plan:
         changes = grid.changes(index)
         name = changes.pop("preset", None)
         base = self.bases[name or next(iter(self.bases))]
-        if "gpu.profile" in changes:  # it clears what other fields of the section may set
-            changes = {"gpu.profile": changes["gpu.profile"]} | changes
         return base.replace(changes) if changes else base
 
     def groups(self, size: int = GROUP) -> Iterator[tuple[Grid, int, list[int]]]:

@@ -14,6 +14,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from caps_fast import arrays
+from caps_fast.errors import InputError
 from caps_fast.results import Result, parameters
 from caps_fast.scenario import TIERS, Scenario, file_hash, preset
 
@@ -77,6 +78,12 @@ def metric_names() -> tuple[str, ...]:
     histograms = np.zeros((len(TIERS), len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64)
     samples = np.zeros((0, len(pools)), arrays.SAMPLE)
     return tuple(Result(config, 0.0, 0, 0, 0, accounts, pools, histograms, 0.0, 0.0, samples, None, ()).metrics)
+
+
+def expect_metric(name: str) -> None:
+    """Raises InputError for a name that is no metric column."""
+    if name not in metric_names():
+        raise InputError(f"metric {name!r}: expected one of {', '.join(metric_names())}")
 
 
 @cache

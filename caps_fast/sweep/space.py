@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from caps_fast.errors import InputError
 from caps_fast.scenario import Cluster, Scenario
 from caps_fast.sweep.axes import Changes, field_of
+from caps_fast.sweep.rows import field_types
 from caps_fast.sweep.values import RANGE, values
 
 if TYPE_CHECKING:
@@ -26,16 +29,20 @@ class Dimension:
     field       dotted field
     bounds      least and greatest value; None for choices and for splits
     log         whether to search evenly in the logarithm
+    whole       whether among whole numbers only
     choices     values to choose from
     """
 
     field: str
     bounds: tuple[float, float] | None = None
     log: bool = False
+    whole: bool = False
     choices: Sequence[Any] = ()
 
     def suggest(self, trial: Trial, base: Scenario) -> Any:
         """A value for the trial."""
+        if self.bounds is not None and self.whole:
+            return trial.suggest_int(self.field, *map(int, self.bounds), log=self.log)
         if self.bounds is not None:
             return trial.suggest_float(self.field, *self.bounds, log=self.log)
         if self.choices:
@@ -66,7 +73,10 @@ def dimension(text: str) -> Dimension:
         return Dimension(field, choices=tuple(values(raw, f"search {name}")))
     if not match[1] or not match[2] or match[3] not in (None, "log") or float(match[1]) >= float(match[2]) or (match[3] and float(match[1]) <= 0):
         raise InputError(f"search {text!r}: expected field=low..high with low < high, or field=low..high:log with low above 0 too")
-    return Dimension(field, (float(match[1]), float(match[2])), match[3] == "log")
+    bounds, whole = (float(match[1]), float(match[2])), field_types().get(field) == pl.Int64
+    if whole and not all(bound.is_integer() for bound in bounds):
+        raise InputError(f"search {text!r}: expected whole numbers as bounds of {field}")
+    return Dimension(field, bounds, match[3] == "log", whole)
 
 
 def changes(dimensions: Sequence[Dimension], trial: Trial, base: Scenario) -> Changes:

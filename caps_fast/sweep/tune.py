@@ -13,21 +13,20 @@ from typing import Any, Literal
 
 import optuna
 import polars as pl
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from caps_fast.choose import check_options
 from caps_fast.errors import InputError
 from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.disk import writing
 from caps_fast.sweep.fanout import Workers, ended_by_sigterm
-from caps_fast.sweep.frames import expect_different, expect_metrics, larger_is_better
-from caps_fast.sweep.lock import Lock
+from caps_fast.sweep.frames import expect_different, larger_is_better
+from caps_fast.sweep.journal import held, open_study
 from caps_fast.sweep.pareto import hypervolume, nondominated
 from caps_fast.sweep.plan import GROUP
-from caps_fast.sweep.rows import code_hash, table
+from caps_fast.sweep.rows import code_hash, expect_metric
 from caps_fast.sweep.space import Dimension, changes
 from caps_fast.sweep.store import KEY
 
@@ -63,9 +62,10 @@ class Search:
             raise InputError(f"search: {twice[0]} stands twice; expected every field once")
         if not self.dimensions:
             raise InputError("search: nothing to search over; expected a field at the least")
-        for one in self.dimensions:
-            for value in one.bounds or one.choices:
-                self.base.replace({one.field: value})
+        for name in self.objectives:
+            expect_metric(name)
+        limits = [(one, value) for one in self.dimensions for value in one.bounds or one.choices]
+        check_options([self.base, *(self.base.replace({one.field: int(value) if one.whole else value}) for one, value in limits)])
 
 
 @dataclass(frozen=True)
@@ -92,27 +92,19 @@ class Tuned:
 def tune(search: Search, study_file: Path, trials: int, workers: Workers | None = None) -> Tuned:
     """Run the study in `study_file` up to `trials` trials in all, going on where it stopped; then try its front on the held-out seeds.
 
-    The same search gives the same trials, whatever the workers, interrupted or not. Raises InputError where the scenario cannot be run, an objective
-    is no metric, or the file is another study's.
+    The same search gives the same trials, whatever the workers, interrupted or not. Raises InputError where the scenario cannot be run or the file
+    is another study's.
     """
     workers = workers or Workers()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with writing(study_file):
-        study_file.parent.mkdir(parents=True, exist_ok=True)
-    _whole_bytes(study_file)  # another file is refused before anything is made beside it
-    lock = Lock(study_file.with_name(f"{study_file.name}.lock"))
-    lock.take(study_file)
-    try:
-        _mend(study_file)
-        with ended_by_sigterm(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            own = _own(search, workers)
-            study = _open(search, study_file)
-            with writing(study_file):
-                _run(search, study, trials, workers)
-            return _outcome(search, study, own, workers)
-    finally:
-        lock.free()
+    with held(study_file), ended_by_sigterm(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if study_file.exists():
+            _open(search, study_file)  # another search's is refused before any run
+        own = _own(search, workers)
+        study = _open(search, study_file)
+        with writing(study_file):
+            _run(search, study, trials, workers)
+        return _outcome(search, study, own, workers)
 
 
 def _own(search: Search, workers: Workers) -> list[dict[str, float]]:
@@ -126,46 +118,11 @@ def _own(search: Search, workers: Workers) -> list[dict[str, float]]:
     return found
 
 
-def _whole_bytes(path: Path) -> int:
-    """How many bytes of a study's file are whole lines: all, but for a last one that was being written when the process ended; 0 without a file.
-
-    Raises InputError where it is another file.
-    """
-    if not path.exists():
-        return 0
-    with writing(path):
-        lines = path.read_bytes().splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
-        try:
-            if "op_code" not in json.loads(line):
-                raise TypeError
-        except (ValueError, TypeError):
-            if number == len(lines) > 1 and not line.endswith(b"\n"):
-                return sum(map(len, lines[:-1]))
-            raise InputError(f"{path}: line {number}: not a study of caps-fast; expected one, or a new file") from None
-    return sum(map(len, lines))
-
-
-def _mend(path: Path) -> None:
-    """Drop a last line that is cut off, and end the last whole one."""
-    if whole := _whole_bytes(path):
-        with writing(path), path.open("r+b") as stream:
-            stream.truncate(whole)
-            stream.seek(whole - 1)
-            if stream.read(1) != b"\n":
-                stream.write(b"\n")
-
-
 def _open(search: Search, path: Path) -> optuna.Study:
     about: dict[str, Any] = {"scenario": search.base.hash, "code": code_hash(), "search": [str(one) for one in search.dimensions]}
     about |= {"objectives": list(search.objectives), "seeds": list(search.seeds), "sampler": search.sampler}
     directions = [StudyDirection.MAXIMIZE if larger_is_better(name) else StudyDirection.MINIMIZE for name in search.objectives]
-    try:
-        with writing(path):
-            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Held()))  # type: ignore[arg-type]
-            study = optuna.create_study(storage=storage, study_name="caps-fast", directions=directions, load_if_exists=True)
-    except (ValueError, KeyError, AssertionError, optuna.exceptions.OptunaError):
-        raise InputError(f"{path}: not a study of caps-fast; expected one, or a new file") from None
+    study = open_study(path, "caps-fast", directions)
     before = study.user_attrs.get("about")
     if before is None:
         study.enqueue_trial({name: value for one in search.dimensions for name, value in one.known(search.base).items()})
@@ -239,7 +196,6 @@ def _objectives(
         if isinstance(config, str) or config.hash in errors:
             return config if isinstance(config, str) else errors[config.hash]
         found.append(rows[config.hash])
-    expect_metrics(table(found), objectives)
     means = {name: math.fsum(row[name] for row in found) / len(found) for name in objectives}
     undefined = [name for name, value in means.items() if not math.isfinite(value)]
     return f"{undefined[0]} is undefined" if undefined else means
@@ -249,7 +205,8 @@ def _outcome(search: Search, study: optuna.Study, own: Sequence[dict[str, float]
     """The front on the seeds of the search, and what becomes of it on the held-out ones."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not done:
-        raise InputError("tune: no trial has a result; expected some that can be run")
+        errors = [one.user_attrs["error"] for one in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)) if "error" in one.user_attrs]
+        raise InputError(f"tune: no trial has a result; expected some that can be run{f' (the first: {errors[0]})' if errors else ''}")
     objectives, held = list(search.objectives), [f"held-out {name}" for name in search.objectives]
     points = pl.DataFrame([json.loads(one.user_attrs["changes"]) | dict(zip(objectives, one.values, strict=True)) for one in done])
     front = nondominated(points.unique([one.field for one in search.dimensions], keep="first", maintain_order=True), objectives)
@@ -272,13 +229,3 @@ def _outcome(search: Search, study: optuna.Study, own: Sequence[dict[str, float]
         trials=len(study.get_trials(deepcopy=False)),
         failed=len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,))),
     )
-
-
-class _Held:
-    """The study's file is locked as a whole, for as long as `tune` runs."""
-
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        pass

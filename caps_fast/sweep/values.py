@@ -14,7 +14,9 @@ from caps_fast.errors import InputError
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER}|)\.\.({NUMBER}|)(?::(.*))?")
 EXPECTED = "expected a..b, a..b:step or a..b:logN (N values, evenly spaced in the logarithm)"
+COUNT = re.compile(r"[0-9]{1,9}")
 MOST = 10_000_000  # values of one axis
+MAGNITUDES = 300  # of ten, up or down, that a range's numbers may have
 
 
 def values(raw: Any, origin: str) -> Sequence[Any]:
@@ -47,14 +49,14 @@ def span(text: str, origin: str) -> Sequence[int | float]:
     match = RANGE.fullmatch(text.strip())
     if not match or not match[1] or not match[2]:
         raise InputError(f"{origin}: {text!r}: {EXPECTED}")
-    first, last, step = Decimal(match[1]), Decimal(match[2]), match[3]
+    first, last, step = _decimal(match[1], origin), _decimal(match[2], origin), match[3]
     if first > last:
         raise InputError(f"{origin}: {text!r} runs backwards: {EXPECTED}, with a <= b")
     if step is not None and step.startswith("log"):
         return _log_span(float(first), float(last), step[3:], text, origin)
     if step is not None and not re.fullmatch(NUMBER, step):
         raise InputError(f"{origin}: {text!r}: step {step!r} is no number; {EXPECTED}")
-    by = Decimal(step) if step is not None else Decimal(1)
+    by = _decimal(step, origin) if step is not None else Decimal(1)
     if by <= 0:
         raise InputError(f"{origin}: {text!r}: step {by} does not lead upwards; expected a step above 0")
     if (last - first) / by >= MOST:
@@ -72,7 +74,7 @@ def scalar(text: str) -> Any:
         return text.lower() == "true"
     if text.lower() == "none":
         return None
-    if re.fullmatch(r"[-+]?\d+", text):
+    if re.fullmatch(rf"[-+]?\d{{1,{MAGNITUDES}}}", text):
         return int(text)
     return float(text) if re.fullmatch(NUMBER, text) else text
 
@@ -89,8 +91,18 @@ def _split(text: str, origin: str) -> list[Any]:
     return [part if RANGE.fullmatch(part) else scalar(part) for part in parts]
 
 
+def _decimal(text: str, origin: str) -> Decimal:
+    try:
+        number = Decimal(text)
+        if abs(number.adjusted()) <= MAGNITUDES:
+            return number
+    except ArithmeticError:
+        pass
+    raise InputError(f"{origin}: {text}: expected a number between 1e-{MAGNITUDES} and 1e{MAGNITUDES}")
+
+
 def _log_span(first: float, last: float, count: str, text: str, origin: str) -> list[float]:
-    if not count.isascii() or not count.isdigit() or not 2 <= int(count) <= MOST or first <= 0:
+    if not COUNT.fullmatch(count) or not 2 <= int(count) <= MOST or first <= 0:
         raise InputError(f"{origin}: {text!r}: {EXPECTED}, with a > 0 and N from 2")
     ratio = math.log(last / first) / (int(count) - 1)
     inner = [float(f"{first * math.exp(ratio * index):.12g}") for index in range(1, int(count) - 1)]

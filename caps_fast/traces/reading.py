@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,8 +29,9 @@ class TraceFile:
 
     `frame` (Polars, one row a request, in order of arrival): `arrival_s` float64, seconds from the first request, never falling (absent where the
     file has no times), `input_tokens` and `output_tokens` int32 from 1 and, where the file has them, `tenant`, `session`, `system_prompt` (text, ""
-    where a row has none), `tier` (gold, silver or bronze) and `turns` int16. Lengths and times take 16 bytes a request, so ten million need 160 MB.
-    `starts_at` is the first request's date where the file has dates (UTC if it names no zone); `notes` say what was dropped or assumed.
+    where a row has none), `opening` (how the conversation begins), `tier` (gold, silver or bronze) and `turns` int16. Lengths and times take 16 bytes
+    a request, so ten million need 160 MB. `starts_at` is the first request's date where the file has dates (UTC if it names no zone); `notes` say
+    what was dropped or assumed.
     """
 
     path: str
@@ -43,10 +44,6 @@ class TraceFile:
     def timed(self) -> bool:
         """Whether requests have arrival times; else the file gives lengths only."""
         return "arrival_s" in self.frame.columns
-
-    def blocks(self, rows: int = 1_000_000) -> Iterator[pl.DataFrame]:
-        """The frame in blocks of at most `rows` requests, in order and without copying."""
-        yield from self.frame.iter_slices(rows)
 
 
 def read_requests(path: str | Path, format: str | None = None, columns: Mapping[str, str] | None = None, time_unit: str | None = None) -> TraceFile:

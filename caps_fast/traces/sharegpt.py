@@ -20,7 +20,8 @@ _PIECE_CHARACTERS = 1 << 21
 _CONVERSATION_CHARACTERS = 1 << 26
 _BLANKS = re.compile(r"\s*")
 _ASKS, _ANSWERS = ("human", "user"), ("gpt", "assistant", "chatgpt")
-_SCHEMA = {"input_tokens": pl.Int32, "output_tokens": pl.Int32, "turns": pl.Int16, "session": pl.String}
+_SCHEMA = {"input_tokens": pl.Int32, "output_tokens": pl.Int32, "turns": pl.Int16, "session": pl.String, "opening": pl.String}
+_OPENING_CHARACTERS = 600
 
 
 def package_file() -> str:
@@ -41,13 +42,14 @@ def recognises(content: str) -> bool:
 
 
 def read(path: str, content: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Lengths of every prompt that was answered, in file order: `input_tokens`, `output_tokens`, `turns` (from 1) and `session` (the id).
+    """Lengths of every prompt that was answered, in file order: `input_tokens`, `output_tokens`, `turns` (from 1), `session` (the id) and `opening`
+    (how the session's first prompt begins).
 
     A prompt is the human message alone, as if the turns before it were cached. Tokens are estimated from characters. A list that is cut off in its
     last conversation (as the file of the package is) is read up to there. Also returns notes. Raises InputError naming the conversation.
     """
     notes = [f"tokens estimated as characters / {CHARACTERS_PER_TOKEN}"]
-    rows: list[tuple[int, int, int, str]] = []
+    rows: list[tuple[int, int, int, str, str]] = []
     conversations = unanswered = 0
     for conversations, item in enumerate(_items(path, content, notes), start=1):
         found = list(_pairs(path, conversations, item))
@@ -59,19 +61,20 @@ def read(path: str, content: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row"), tuple(notes)
 
 
-def _pairs(path: str, number: int, item: Any) -> Iterator[tuple[int, int, int, str]]:
+def _pairs(path: str, number: int, item: Any) -> Iterator[tuple[int, int, int, str, str]]:
     messages = item.get("conversations") if isinstance(item, dict) else None
     if not isinstance(messages, list):
         raise InputError(f"{path}: conversation {number}: no list 'conversations': expected {{id, conversations: [{{from, value}}]}}")
-    turn, asked = 0, ""
+    turn, asked, opening = 0, "", ""
     for message in messages:
         speaker, text = (message.get("from"), message.get("value")) if isinstance(message, dict) else (None, None)
         if not isinstance(speaker, str) or not isinstance(text, str):
             raise InputError(f"{path}: conversation {number}: message {str(message)[:60]!r}: expected texts 'from' and 'value'")
         if speaker in _ANSWERS and asked and text:
             turn += 1
-            yield _tokens(asked), _tokens(text), min(turn, 32_767), str(item.get("id", number))
+            yield _tokens(asked), _tokens(text), min(turn, 32_767), str(item.get("id", number)), opening
         asked = text if speaker in _ASKS else ""
+        opening = opening or asked[:_OPENING_CHARACTERS]
 
 
 def _tokens(text: str) -> int:

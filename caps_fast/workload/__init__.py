@@ -31,12 +31,12 @@ class Workload(Protocol):
         ...
 
 
-def workload_of(config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> Workload:
-    """The workload of a scenario over [start_s, end_s), by default from 0 to its horizon. Raises InputError for a bad trace."""
+def workload_of(config: scenario.Scenario) -> Workload:
+    """The workload of a scenario over its horizon. Raises InputError for a bad trace."""
     if config.workload.trace is not None:
         from caps_fast.workload.replay import ReplayedWorkload  # noqa: PLC0415 - brings Polars
 
-        return ReplayedWorkload(config, start_s, end_s)
+        return ReplayedWorkload(config)
     from caps_fast.workload.synthetic import SyntheticWorkload  # noqa: PLC0415 - brings Numba
 
-    return SyntheticWorkload(config, start_s, end_s)
+    return SyntheticWorkload(config)

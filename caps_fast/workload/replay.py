@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from caps_fast import arrays, scenario
 from caps_fast.arrays import Array
 from caps_fast.errors import InputError
-from caps_fast.traces import TraceFile, read_requests
+from caps_fast.workload.columns import columns_of, trace_of
 from caps_fast.workload.streams import set_states, states, stream
-from caps_fast.workload.synthetic import CONTINUES, MAX_TURNS, TASKS, tenants
-
-UNKNOWN_TASK = TASKS.index("unknown")
+from caps_fast.workload.synthetic import CONTINUES, MAX_TURNS, tenants
 
 
 class ReplayedWorkload:
-    """The requests of a trace over [start_s, end_s) of a run.
+    """The requests of a trace over a run's horizon.
 
     A looped trace whose first `predictor.train_share` trains the predictor is replayed from there on: CAPS is not judged on what it learned from.
 
@@ -29,17 +27,15 @@ class ReplayedWorkload:
     the variance of log output tokens.
     """
 
-    def __init__(self, config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> None:
+    def __init__(self, config: scenario.Scenario) -> None:
         self.config = config
-        self.start_s = start_s
-        self.end_s = config.horizon_s if end_s is None else end_s
-        self._at, self._now_s = 0, start_s
-        self.trace = _read(config.workload)
-        self.columns = _columns(config, self.trace)
+        self.end_s = config.horizon_s
+        self._at, self._now_s = 0, 0.0
+        self.trace = trace_of(config.workload)
+        self.columns = columns_of(self.trace.frame, config, config.seed)
         if config.predictor.source == "learned" and config.predictor.model is None and config.workload.trace_fit == "loop":
             self.columns = _after(config.predictor.train_share, self.columns)
-        seed = config.seed if start_s >= 0.0 else config.seed + 2**32
-        self._streams = {name: stream(seed, name) for name in ("arrivals", "tenants", "turns", "outputs")}
+        self._streams = {name: stream(config.seed, name) for name in ("arrivals", "tenants", "turns", "outputs")}
         self._tenants = tenants(config)
         rate_rps = config.workload.rate_rps
         if self.trace.timed:
@@ -53,8 +49,6 @@ class ReplayedWorkload:
             if config.workload.trace_fit == "stretch":
                 self.period_s = config.horizon_s
             self._arrivals_s = self.columns["arrival_s"] * (self.period_s / span_s)
-            if config.workload.trace_fit != "once":
-                self._at = math.floor(start_s / self.period_s) * len(self._arrivals_s)
         elif rate_rps is None:
             raise InputError(f"{self.trace.path}: the file has no arrival times: expected workload.rate_rps (--rate), at which arrivals are drawn")
 
@@ -69,8 +63,7 @@ class ReplayedWorkload:
     def blocks(self, size: int) -> Iterator[Array]:
         """REQUEST arrays of at most `size` requests, in order of arrival; the same requests whatever the size."""
         for rows, arrivals_s in self._timed(size) if self.trace.timed else self._drawn(size):
-            inside = (arrivals_s >= self.start_s) & (arrivals_s < self.end_s)
-            block = self._fill(rows, arrivals_s)[inside]
+            block = self._fill(rows, arrivals_s)[arrivals_s < self.end_s]
             if len(block):
                 yield block
 
@@ -124,10 +117,14 @@ class ReplayedWorkload:
     def _estimate(self, output_tokens: Array) -> Array:
         """An estimate whose regression on the truth has the declared share of explained variance."""
         share = self.config.workload.predictability
-        logs = np.log(self.columns["output_tokens"])
-        mean, sd = logs.mean(), logs.std()
+        mean, sd = self._log_mean_sd
         noise = math.sqrt(share * (1 - share)) * sd * self._streams["outputs"].standard_normal(len(output_tokens))
         return np.asarray(np.maximum(np.exp(mean + share * (np.log(output_tokens) - mean) + noise), 1.0))
+
+    @cached_property
+    def _log_mean_sd(self) -> tuple[float, float]:
+        logs = np.log(self.columns["output_tokens"])
+        return float(logs.mean()), float(logs.std())
 
     def _mean_gap_s(self) -> float:
         arrivals_s = self.columns["arrival_s"]
@@ -140,29 +137,3 @@ def _after(share: float, columns: dict[str, Array]) -> dict[str, Array]:
     if "arrival_s" in rest:
         rest["arrival_s"] = rest["arrival_s"] - rest["arrival_s"][0]
     return rest
-
-
-def _read(workload: scenario.Workload) -> TraceFile:
-    return read_requests(workload.trace or "", workload.trace_format, workload.trace_columns or None, workload.trace_time_unit)
-
-
-def _columns(config: scenario.Scenario, trace: TraceFile) -> dict[str, Array]:
-    """The trace's columns as arrays, with what can be derived from them."""
-    frame = trace.frame
-    columns: dict[str, Array] = {
-        name: frame[name].to_numpy() for name in ("arrival_s", "input_tokens", "output_tokens", "turns") if name in frame.columns
-    }
-    edges = config.workload.input_token_edges
-    columns["category"] = np.searchsorted(np.array(edges[1:3]), columns["input_tokens"], side="right").astype(np.int8)
-    columns["task"] = np.full(len(frame), UNKNOWN_TASK, np.int8)
-    if "turns" not in columns and "session" in frame.columns:
-        columns["turns"] = frame.select(turns=pl.int_range(1, pl.len() + 1).over("session").clip(1, MAX_TURNS))["turns"].to_numpy()
-    if "tenant" in frame.columns:
-        columns["tenant"] = (frame["tenant"].rank("dense") - 1).to_numpy()
-    if "tier" in frame.columns:
-        columns["tier"] = frame["tier"].replace_strict({tier: index for index, tier in enumerate(scenario.TIERS)}, return_dtype=pl.Int8).to_numpy()
-    elif "tenant" in columns:
-        shares = [tier.share for tier in config.slo.all]
-        tier_of = stream(config.seed, "tenant_traits").choice(3, int(columns["tenant"].max()) + 1, p=shares)
-        columns["tier"] = tier_of[columns["tenant"]].astype(np.int8)
-    return columns

@@ -15,7 +15,7 @@ import numpy as np
 from caps_fast.arrays import Array
 from caps_fast.workload.synthetic import TASKS
 
-LOOK_AT = 600
+LOOK_AT = 600  # as far as `traces.sharegpt` keeps an opening
 KEYWORDS = {
     "code": """
         algorithm, api, apis, arraylist, async, aws, bash, bug, c#, c++, code, codes, coding, compil*, css, dataframe, debug*, developer,

@@ -1,0 +1,93 @@
+"""A study's file: Optuna's journal, in the hands of one process at a time, and mended where an interruption cut its last line off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+
+from caps_fast.errors import InputError
+from caps_fast.sweep.disk import writing
+from caps_fast.sweep.lock import Lock
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the file, there or yet to be made, against other processes, and mend it.
+
+    Raises InputError where another process holds it, it is no study, or its place cannot be written.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    _whole_bytes(path)  # another file is refused before anything is made beside it
+    lock = Lock(path.with_name(f"{path.name}.lock"))
+    lock.take(path)
+    try:
+        _mend(path)
+        yield
+    finally:
+        lock.free()
+
+
+def open_study(path: Path, name: str, directions: Sequence[StudyDirection], sampler: BaseSampler | None = None) -> optuna.Study:
+    """The study of that name in a file that is `held`; a new one where there is none. Raises InputError where the file is another's."""
+    try:
+        with writing(path):
+            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Held()))  # type: ignore[arg-type]
+            return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True, sampler=sampler)
+    except InputError:
+        raise
+    except (ValueError, KeyError, AssertionError, optuna.exceptions.OptunaError):
+        raise _no_study(str(path)) from None
+
+
+def _whole_bytes(path: Path) -> int:
+    """How many bytes of a study's file are whole lines: all, but for a last one that was being written when the process ended; 0 without a file.
+
+    Raises InputError where it is another file.
+    """
+    if not path.exists():
+        return 0
+    with writing(path):
+        lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            if "op_code" not in json.loads(line):
+                raise TypeError
+        except (ValueError, TypeError):
+            if number == len(lines) > 1 and not line.endswith(b"\n"):
+                return sum(map(len, lines[:-1]))
+            raise _no_study(f"{path}: line {number}") from None
+    return sum(map(len, lines))
+
+
+def _mend(path: Path) -> None:
+    """Drop a last line that is cut off, and end the last whole one."""
+    if whole := _whole_bytes(path):
+        with writing(path), path.open("r+b") as stream:
+            stream.truncate(whole)
+            stream.seek(whole - 1)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+
+
+def _no_study(where: str) -> InputError:
+    return InputError(f"{where}: not a study of caps-fast; expected one, or a new file")
+
+
+class _Held:
+    """No lock of a write's own: the file is held as a whole."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass

@@ -1,0 +1,44 @@
+"""A request trace as arrays: what the file has, and what follows from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from caps_fast import scenario
+from caps_fast.arrays import Array
+from caps_fast.traces import TraceFile, read_requests
+from caps_fast.workload.streams import stream
+from caps_fast.workload.synthetic import MAX_TURNS, TASKS
+from caps_fast.workload.tasks import tasks_of_prompts
+
+
+def trace_of(workload: scenario.Workload) -> TraceFile:
+    """The workload's trace. Raises InputError for a bad one."""
+    return read_requests(workload.trace or "", workload.trace_format, workload.trace_columns or None, workload.trace_time_unit)
+
+
+def columns_of(frame: pl.DataFrame, config: scenario.Scenario, seed: int) -> dict[str, Array]:
+    """The fields of REQUEST that a trace's frame (`TraceFile`) tells, each (n,).
+
+    Category and task always: the task by keywords (`tasks`) on the system prompt or a conversation's opening, `unknown` without either. Turns are the
+    file's, or counted in its sessions. A tenant without a tier is given one by the tiers' shares, drawn from `seed`.
+    """
+    columns: dict[str, Array] = {
+        name: frame[name].to_numpy() for name in ("arrival_s", "input_tokens", "output_tokens", "turns") if name in frame.columns
+    }
+    edges = config.workload.input_token_edges
+    columns["category"] = np.searchsorted(np.array(edges[1:3]), columns["input_tokens"], side="right").astype(np.int8)
+    text = next((name for name in ("system_prompt", "opening") if name in frame.columns), None)
+    columns["task"] = tasks_of_prompts(frame[text]) if text else np.full(len(frame), TASKS.index("unknown"), np.int8)
+    if "turns" not in columns and "session" in frame.columns:
+        columns["turns"] = frame.select(turns=pl.int_range(1, pl.len() + 1).over("session").clip(1, MAX_TURNS))["turns"].to_numpy()
+    if "tenant" in frame.columns:
+        columns["tenant"] = (frame["tenant"].rank("dense") - 1).to_numpy()
+    if "tier" in frame.columns:
+        columns["tier"] = frame["tier"].replace_strict({tier: index for index, tier in enumerate(scenario.TIERS)}, return_dtype=pl.Int8).to_numpy()
+    elif "tenant" in columns:
+        shares = [tier.share for tier in config.slo.all]
+        tier_of = stream(seed, "tenant_traits").choice(3, int(columns["tenant"].max()) + 1, p=shares)
+        columns["tier"] = tier_of[columns["tenant"]].astype(np.int8)
+    return columns
