@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,8 @@ class Group:
         """Play to the end and close the books."""
         if len(self.held):
             self._feed(math.nextafter(float(self.held["arrival_s"][-1]), math.inf), on_progress)
-        return [run.finish() for run in self.runs]
+        results = [run.finish() for run in self.runs]
+        return [replace(result, notes=(*self.source.notes, *result.notes)) for result in results]
 
     def _feed(self, until_s: float, on_progress: Callable[[int], object] | None) -> None:
         foreseen = {key: view(self.held) for key, view in self.views.items()}

@@ -106,6 +106,8 @@ def test_the_plan_holds_every_experiment() -> None:
     assert [len(group) for group in detailed("paper", Size())] == [5, 2, 2, 2, 2]
     with pytest.raises(InputError, match="at least one seed"):
         Size(seeds=0)
+    with pytest.raises(InputError, match=r"curve days 1: expected no more than the 0\.5 days"):
+        Size(days=0.5)
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=12))

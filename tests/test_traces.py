@@ -163,8 +163,9 @@ def test_a_column_map_needs_a_unit_unless_the_type_tells(tmp_path):
     assert "no time unit" in refusal(tmp_path, guidellm_csv(), columns=columns)
     table = pl.DataFrame({"when": [START, START + timedelta(seconds=2)], "p": [1, 2], "g": [3, 4]})
     table.write_parquet(tmp_path / "t.parquet")
-    trace = read_requests(tmp_path / "t.parquet", columns={"time": "when", "input_tokens": "p", "output_tokens": "g"}, time_unit="datetime")
+    trace = read_requests(tmp_path / "t.parquet", columns={"time": "when", "input_tokens": "p", "output_tokens": "g"})
     assert trace.frame["arrival_s"].to_list() == [0.0, 2.0]
+    assert trace.starts_at == START
 
 
 def test_a_column_map_overrides_a_named_format(tmp_path):

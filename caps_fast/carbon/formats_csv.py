@@ -163,7 +163,8 @@ def _unit(column: str, path: str, declared: str | None) -> str:
     stated = next((unit for unit, pattern in UNIT_PATTERNS.items() if re.search(pattern, column.lower())), None)
     unit = declared or stated
     if unit is None:
-        raise InputError(f"{path}: the unit of column {column!r} is not stated; expected the option unit to be one of {', '.join(G_PER_KWH)}")
+        units = ", ".join(G_PER_KWH)
+        raise InputError(f"{path}: the unit of column {column!r} is not stated; expected --unit, or --set carbon.unit=, with one of {units}")
     if stated is not None and G_PER_KWH[stated] != G_PER_KWH[unit]:
         raise InputError(f"unit {unit!r}: column {column!r} of {path} is in {stated}; expected that unit, or none given")
     return unit

@@ -34,7 +34,9 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="folder for the results")],
     preset: Annotated[Preset, typer.Option(help="which preset to compare")] = Preset.BOTH,
     days: Annotated[float, typer.Option(help="simulated days of the comparisons at 10 req/s")] = 7.0,
-    curve_days: Annotated[float, typer.Option(help="simulated days of the curves over rates, and of the other splits")] = 1.0,
+    curve_days: Annotated[
+        float | None, typer.Option(help="simulated days of the curves over rates, and of the other splits [default: 1, or --days where less]")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="seeds, from 0")] = 5,
     jobs: Annotated[int, typer.Option(min=0, help="runs at a time; 0 = one a core")] = 0,
     page: Annotated[bool, typer.Option(help="also draw the figures and the page")] = True,
@@ -46,7 +48,7 @@ def reproduce(
     from caps_fast.sweep import Workers
 
     names = PRESETS if preset is Preset.BOTH else (preset.value,)
-    frames = run(names, Size(days, curve_days, seeds), out, Workers(jobs))
+    frames = run(names, Size(days, min(days, 1.0) if curve_days is None else curve_days, seeds), out, Workers(jobs))
     print(table1(frames["runs"]))
     print()
     print("\n".join(_claim_lines(frames["claims"])))

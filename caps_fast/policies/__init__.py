@@ -22,7 +22,7 @@ BUILT_IN: dict[str, Any] = {
 }
 ABOUT = {
     "round-robin": "every request to the next GPU",
-    "edf": "earliest deadline first, over all GPUs",
+    "edf": "earliest deadline first, in one queue or one a GPU (policy.queueing)",
     "slo-aware": "a pool a tier: Gold to LP, Silver to CP, Bronze to BP",
     "carbon-aware": "starts work only in low-carbon hours, blind to SLOs",
     "caps": "the best score of goodput, carbon and SLO risk (Eq. 4) over the pools, with gates and pre-emption",

@@ -10,10 +10,11 @@ import altair as alt
 import polars as pl
 
 from caps_fast.report.rates import LOG_BEYOND, PANELS
-from caps_fast.report.style import NAMES, POOL_COLOURS, TIER_COLOURS, colour_of
+from caps_fast.report.style import HOLLOW, NAMES, POOL_COLOURS, TIER_COLOURS, colour_of
 
 Spec = dict[str, Any]
 WIDTH = 300
+AN_OCTAVE, LEAST_SHARE = 16, 1e-3  # bins of latencies, and the foot of their axis
 ENDS = ("", "_low", "_high")
 LATENCIES = {"ttft": "to first token", "ttft_after_release": "to first token, after release", "tpot": "between tokens", "e2e": "to last token"}
 
@@ -41,12 +42,18 @@ def rates_and_plane(runs: pl.DataFrame) -> Spec:
         line = base.mark_line(point={"size": 45}).encode(x=x, y=y, color=colour, opacity=shown, tooltip=tips)
         bars = base.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y(f"{name}_low:Q"), y2=f"{name}_high:Q", color=colour, opacity=shown)
         panels.append(((line.add_params(picked) if not panels else line) + bars).properties(width=WIDTH, height=220))
+    inside = alt.Scale(zero=False, padding=14)
     axes = {
-        "x": alt.X("carbon_g_per_1k_tokens:Q", title="attributed carbon (g per 1K tokens)", scale=alt.Scale(zero=False)),
-        "y": alt.Y("slo_attainment:Q", title="SLO attainment", scale=alt.Scale(zero=False), axis=_format("slo_attainment")),
+        "x": alt.X("carbon_g_per_1k_tokens:Q", title="attributed carbon (g per 1K tokens)", scale=inside),
+        "y": alt.Y("slo_attainment:Q", title="SLO attainment", scale=inside, axis=_format("slo_attainment")),
     }
-    size = alt.condition(at_rate, alt.value(260), alt.value(55))
-    plane = base.mark_point(filled=True).encode(**axes, color=colour, opacity=shown, size=size, tooltip=tips).add_params(at_rate)
+    hollow = alt.FieldOneOfPredicate("policy", [NAMES[name] for name in HOLLOW])
+    size = alt.when(at_rate).then(alt.value(260)).when(hollow).then(alt.value(150)).otherwise(alt.value(55))
+    fill = {
+        "fill": alt.Fill("policy:N", sort=None, scale=_scale(policies), legend=None),
+        "fillOpacity": alt.condition(hollow, alt.value(0), alt.value(1)),
+    }
+    plane = base.mark_point(strokeWidth=1.5).encode(**axes, **fill, color=colour, opacity=shown, size=size, tooltip=tips).add_params(at_rate)
     panels.append(plane.properties(width=WIDTH + 60, height=220, title="every rate; click one to enlarge it for all policies"))
     return _spec(alt.vconcat(alt.hconcat(*panels[:2]), alt.hconcat(*panels[2:])))
 
@@ -55,14 +62,15 @@ def timeline(series: pl.DataFrame) -> Spec:
     """A run's timeline: intensity, power, waiting and residents by pool, on one time axis that can be zoomed."""
     frame = series.with_columns((pl.col("t_s") / 86400).alias("day"), (pl.col("power_w") / 1000).alias("power_kw"))
     frame = frame.with_columns(pl.format("pool {}, {}", pl.col("pool") + 1, pl.col("role")).alias("name"))
-    frame = frame.filter(pl.col("power_kw").is_finite())
+    until = pl.col("day").shift(-1, fill_value=frame["day"].max()).over("pool", order_by="day")
+    frame = frame.with_columns(until=until, power_kw=pl.when(pl.col("power_kw").is_finite()).then("power_kw"))
     pools = frame["name"].unique(maintain_order=True).to_list()
     zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
     x = alt.X("day:Q", title=None, axis=alt.Axis(format="g"), scale=alt.Scale(nice=False))
     colour = alt.Color(
         "name:N", sort=pools, scale=alt.Scale(domain=pools, range=list(POOL_COLOURS[: len(pools)])), legend=alt.Legend(title=None, orient="top")
     )
-    base = alt.Chart(_data(frame.select("day", "name", "gamma_g_per_kwh", "power_kw", "waiting", "residents", "open")))
+    base = alt.Chart(_data(frame.select("day", "name", "gamma_g_per_kwh", "until", "power_kw", "waiting", "residents", "open")))
     first = base.transform_filter(alt.datum.name == pools[0]) if pools else base
     band = first.mark_area(interpolate="step-after", color="#cccccc").encode(x=x, y=alt.Y("gamma_g_per_kwh:Q", title="g/kWh"))
     rows = [band.properties(width=820, height=70, title="carbon intensity (drag and scroll here to move and zoom all)").add_params(zoom)]
@@ -71,10 +79,16 @@ def timeline(series: pl.DataFrame) -> Spec:
         ("waiting", "requests waiting; faint: the pool's gate is open"),
         ("residents", "requests in service"),
     ):
-        marks = base.mark_line(interpolate="step-after", strokeWidth=1.4).encode(x=x, y=alt.Y(f"{name}:Q", title=None), color=colour)
+        steps: Any = "step-before" if name == "power_kw" else "step-after"  # a mean of the time before, or what was seen at the time
+        marks = base.mark_line(interpolate=steps, strokeWidth=1.4).encode(x=x, y=alt.Y(f"{name}:Q", title=None), color=colour)
         if name == "waiting":
-            marks = base.mark_bar(width=2).encode(
-                x=x, y=alt.Y(f"{name}:Q", title=None, stack=None), color=colour, opacity=alt.condition("datum.open", alt.value(0.3), alt.value(0.9))
+            marks = base.mark_rect().encode(
+                x=x,
+                x2="until:Q",
+                y=alt.Y(f"{name}:Q", title=None),
+                y2=alt.Y2Datum(0),
+                color=colour,
+                opacity=alt.condition("datum.open", alt.value(0.2), alt.value(0.65)),
             )
         rows.append(marks.properties(width=820, height=110, title=title))
     return _spec(alt.vconcat(*rows).resolve_scale(x="shared"))
@@ -82,18 +96,21 @@ def timeline(series: pl.DataFrame) -> Spec:
 
 def latencies(histograms: pl.DataFrame) -> Spec:
     """Share of requests that took longer than so long, by tier: histograms made coarser, for the page's sake."""
-    coarse = histograms.filter(pl.col("latency").is_in(list(LATENCIES))).with_columns((pl.col("to_s").log(2) * 8).ceil().alias("bin"))
+    coarse = histograms.filter(pl.col("latency").is_in(list(LATENCIES))).with_columns((pl.col("to_s").log(2) * AN_OCTAVE).ceil().alias("bin"))
     coarse = coarse.group_by("latency", "tier", "bin").agg(pl.col("requests").sum()).sort("bin")
     over = ["latency", "tier"]
     longer = 1 - pl.col("requests").cum_sum().over(over, order_by="bin") / pl.col("requests").sum().over(over)
-    coarse = coarse.with_columns((2 ** (pl.col("bin") / 8)).alias("seconds"), longer.alias("share"), pl.col("latency").replace(LATENCIES))
-    coarse = coarse.filter(pl.col("share") > 1e-4)
+    coarse = coarse.with_columns(
+        (2 ** (pl.col("bin") / AN_OCTAVE)).alias("seconds"), longer.clip(LEAST_SHARE).alias("share"), pl.col("latency").replace(LATENCIES)
+    )
     tiers = list(TIER_COLOURS)
     colour = alt.Color(
         "tier:N", sort=tiers, scale=alt.Scale(domain=tiers, range=list(TIER_COLOURS.values())), legend=alt.Legend(title=None, orient="top")
     )
-    y = alt.Y("share:Q", title="share that took longer", scale=alt.Scale(type="log"), axis=alt.Axis(format="~%", tickCount=5))
-    chart = alt.Chart(_data(coarse.select("latency", "tier", "seconds", "share"))).mark_line(interpolate="step-before")
+    y = alt.Y(
+        "share:Q", title="share that took longer", scale=alt.Scale(type="log", domain=[LEAST_SHARE, 1]), axis=alt.Axis(format="~%", tickCount=5)
+    )
+    chart = alt.Chart(_data(coarse.select("latency", "tier", "seconds", "share"))).mark_line(interpolate="step-after")
     chart = chart.encode(
         x=alt.X("seconds:Q", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=4)),
         y=y,

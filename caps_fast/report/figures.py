@@ -32,11 +32,12 @@ def plane(runs: pl.DataFrame, title: str = "") -> Figure:
             if policy in HOLLOW:
                 style |= {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": style["color"]}
             points.append(axes.errorbar(x.mean(), y.mean(), **spread, **style, linestyle="none", label=name_of(policy)).lines[0])
-        axes.set(xlabel="attributed carbon (g per 1K tokens)", ylabel="SLO attainment (%)", title=title.replace("$", r"\$"))
+        axes.set(xlabel="attributed carbon (g per 1K tokens)", ylabel="SLO attainment (%)")
         axes.margins(0.12)
         axes.text(0.01, 0.99, "\N{NORTH WEST ARROW} better", transform=axes.transAxes, color=FAINT, va="top")
         percent("y", axes)
-        figure.legend(points, list(map(name_of, policies)), loc="outside right upper")
+        figure.legend(points, list(map(name_of, policies)), loc="outside right center")
+        figure.suptitle(title.replace("$", r"\$"), fontsize=9, x=0.01, ha="left")
     return figure
 
 
@@ -105,7 +106,7 @@ def timeline(series: pl.DataFrame, title: str = "") -> Figure:
                 "linewidth": 1.2,
                 "label": f"pool {index + 1}, {pool['role'][0]}",
             }
-            power.plot(_days(pool), pool["power_w"] / 1000, **style)
+            power.step(_days(pool), pool["power_w"] / 1000, where="pre", **style)  # means of the time before
             queue.plot(_days(pool), pool["waiting"], **style)
             residents.plot(_days(pool), pool["residents"], **style)
             if not pool["open"].all():
@@ -152,19 +153,12 @@ def latencies(histograms: pl.DataFrame, title: str = "") -> Figure:
 
 
 def _closed(axes: Axes, pool: pl.DataFrame, height: tuple[float, float], colour: str) -> None:
-    """Bars along the foot while the pool's gate is closed."""
+    """Bars along the foot from each sample that saw the pool's gate closed to the next that saw it open."""
     low, high = height
-    axes.fill_between(
-        _days(pool),
-        low,
-        high,
-        where=~pool["open"].to_numpy(),
-        step="post",
-        transform=axes.get_xaxis_transform(),
-        color=colour,
-        alpha=0.6,
-        linewidth=0,
-    )
+    turns = np.flatnonzero(np.diff(~pool["open"].to_numpy(), prepend=False, append=False))
+    at = np.append(_days(pool), _days(pool)[-1])[turns].reshape(-1, 2)
+    bars = [(start, end - start) for start, end in at.tolist()]
+    axes.broken_barh(bars, (low, high - low), transform=axes.get_xaxis_transform(), color=colour, alpha=0.6, linewidth=0)
 
 
 def _days(frame: pl.DataFrame) -> Any:

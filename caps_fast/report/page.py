@@ -74,7 +74,7 @@ def _rates(runs: pl.DataFrame, chosen: str) -> dict[str, Any]:
 def _timelines(found: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     shown = [_chart(label, charts.timeline(block)) for label, block in _runs_of(found.get("series"))]
     text = "Held work waits in a pool's queue while its gate is closed. Power includes idle GPUs."
-    return {"name": "timeline", "heading": "A week, pool by pool", "text": text, "charts": shown}
+    return {"name": "timeline", "heading": "Pool by pool over time", "text": text, "charts": shown}
 
 
 def _latencies(found: Mapping[str, pl.DataFrame]) -> dict[str, Any]:

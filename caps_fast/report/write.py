@@ -71,7 +71,7 @@ def all_figures(results: Results) -> dict[str, tuple[str, Figure]]:
                 chosen = _caps_or_first(mine[table])
                 policy = chosen["policy"][0]
                 found[f"{kind}-{name}"] = (
-                    f"{'A week' if kind == 'timeline' else 'Latencies by tier'} of {name_of(policy)}, preset {preset}",
+                    f"{'Timeline' if kind == 'timeline' else 'Latencies by tier'} of {name_of(policy)}, preset {preset}",
                     draw(chosen),
                 )
     return found

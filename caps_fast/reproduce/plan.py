@@ -34,6 +34,8 @@ class Size:
     def __post_init__(self) -> None:
         if self.days <= 0 or self.curve_days <= 0 or self.seeds < 1:
             raise InputError(f"days {self.days:g}, {self.curve_days:g} and {self.seeds} seeds: expected days above 0 and at least one seed")
+        if self.curve_days > self.days:
+            raise InputError(f"curve days {self.curve_days:g}: expected no more than the {self.days:g} days of the comparisons")
 
 
 def plan(presets: Sequence[str], size: Size) -> Plan:

@@ -18,7 +18,7 @@ SHOWN = (
 HEADINGS = {
     **{"slo_attainment": "SLO met", "slo_attainment_gold": "gold", "slo_attainment_silver": "silver", "slo_attainment_bronze": "bronze"},
     **{"carbon_g_per_1k_tokens": "g/1k tokens", "total_carbon_g_per_1k_tokens": "with idle", "carbon_g_per_1k_good_tokens": "g/1k good"},
-    **{"ttft_after_release_p95_s": "TTFT p95 s", "deferral_mean_s": "deferred s", "held_share": "held", "rate_rps": "req/s"},
+    **{"ttft_after_release_p95_s": "released p95 s", "deferral_mean_s": "deferred s", "held_share": "held", "rate_rps": "req/s"},
 }
 
 

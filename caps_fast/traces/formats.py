@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
+import polars as pl
+
 from caps_fast.errors import InputError
 
 TimeUnit = Literal["s", "ms", "us", "ns", "datetime"]
@@ -91,8 +93,8 @@ def formats() -> dict[str, str]:
     return {form.name: form.about for form in (*FORMATS, SHAREGPT)}
 
 
-def choose(path: str, header: Sequence[str], name: str | None, columns: Mapping[str, str] | None, time_unit: str | None) -> Format:
-    """The format of a table with these column names: the named one, the column map's, or the first that recognises it.
+def choose(path: str, schema: Mapping[str, pl.DataType], name: str | None, columns: Mapping[str, str] | None, time_unit: str | None) -> Format:
+    """The format of a table with these columns and types: the named one, the column map's, or the first that recognises it.
 
     Raises InputError where none fits or the column map is not complete.
     """
@@ -103,8 +105,9 @@ def choose(path: str, header: Sequence[str], name: str | None, columns: Mapping[
     elif columns:
         form = Format("columns", "a column map", {}, None, optional_time="time" not in columns)
     else:
-        form = _detected(path, header)
-    return _adapted(path, form, columns or {}, time_unit)
+        form = _detected(path, list(schema))
+    dated = [column for column, kind in schema.items() if isinstance(kind, pl.Datetime)]
+    return _adapted(path, form, columns or {}, time_unit, dated)
 
 
 def same(header: Sequence[str], name: str) -> list[str]:
@@ -136,7 +139,7 @@ def _detected(path: str, header: Sequence[str]) -> Format:
     )
 
 
-def _adapted(path: str, form: Format, columns: Mapping[str, str], time_unit: str | None) -> Format:
+def _adapted(path: str, form: Format, columns: Mapping[str, str], time_unit: str | None, dated: Sequence[str]) -> Format:
     unknown = sorted(set(columns) - {*REQUIRED, *OPTIONAL})
     if unknown:
         raise InputError(f"{path}: column map names {unknown[0]!r}: expected some of {', '.join((*REQUIRED, *OPTIONAL))}")
@@ -145,6 +148,8 @@ def _adapted(path: str, form: Format, columns: Mapping[str, str], time_unit: str
     if missing:
         raise InputError(f"{path}: column map lacks {missing[0]}: expected input_tokens=NAME and output_tokens=NAME")
     unit = cast(TimeUnit | None, time_unit) or form.time_unit
+    if unit is None and same(dated, merged.get("time", "")):
+        unit = "datetime"
     if "time" in merged and unit is None:
         raise InputError(f"{path}: column {merged['time']} has no time unit: expected one of {', '.join(TIME_UNITS)}")
     return replace(form, columns=merged, time_unit=unit, optional_time=form.optional_time and "time" not in columns)

@@ -86,9 +86,9 @@ def _copy_gzip(path: str, source: BinaryIO, target: BinaryIO) -> None:
             while chunk := stream.read(_CHUNK_BYTES):
                 target.write(chunk)
     except EOFError:
-        raise InputError(f"{path}: gzip data is cut off after {target.tell()} bytes of content: expected a whole file") from None
+        raise InputError(f"{path}: gzip data is cut off: expected a whole file") from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: broken gzip data after {target.tell()} bytes of content ({error}): expected a whole file") from None
+        raise InputError(f"{path}: broken gzip data ({error}): expected a whole file") from None
 
 
 def _copy_zstd(path: str, source: BinaryIO, target: BinaryIO) -> None:

@@ -64,7 +64,7 @@ def read_requests(path: str | Path, format: str | None = None, columns: Mapping[
             frame, notes = sharegpt.read(name, content)
             return TraceFile(name, SHAREGPT.name, frame, None, notes)
         table = open_table(name, content, kind)
-        form = choose(name, list(table.schema), format, columns, time_unit)
+        form = choose(name, table.schema, format, columns, time_unit)
         return _Reader(table, form, frozenset(columns or ())).read()
 
 

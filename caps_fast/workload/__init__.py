@@ -12,6 +12,8 @@ from caps_fast.arrays import Array
 class Workload(Protocol):
     """A source of requests."""
 
+    notes: tuple[str, ...]  # what the user should know of them
+
     @property
     def mean_input_tokens(self) -> float: ...
 

@@ -33,8 +33,12 @@ class ReplayedWorkload:
         self._at, self._now_s = 0, 0.0
         self.trace = trace_of(config.workload)
         self.columns = columns_of(self.trace.frame, config, config.seed)
+        self.notes: tuple[str, ...] = ()
         if config.predictor.source == "learned" and config.predictor.model is None and config.workload.trace_fit == "loop":
+            count = len(self.trace.frame)
             self.columns = _after(config.predictor.train_share, self.columns)
+            first = count - len(self.columns["input_tokens"]) + 1
+            self.notes = (f"{self.trace.path}: replayed from request {first:,} of {count:,} on, for CAPS learns from those before it",)
         self._streams = {name: stream(config.seed, name) for name in ("arrivals", "tenants", "turns", "outputs")}
         self._tenants = tenants(config)
         rate_rps = config.workload.rate_rps

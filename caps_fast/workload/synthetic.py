@@ -101,6 +101,8 @@ def _tenants(count: int, shares_of_tiers: tuple[float, ...], seed: int) -> Tenan
 class SyntheticWorkload:
     """Draws the requests of a scenario, block by block, from t = 0 up to its horizon, or from `start_s` < 0 for training."""
 
+    notes: tuple[str, ...] = ()
+
     def __init__(self, config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> None:
         self.config = config.workload
         self.rate_rps = config.workload.rate_rps or 1.0
