@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import pickle
 import platform
 import sys
 from collections.abc import Callable
@@ -22,8 +23,9 @@ import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
 from numba import types
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.cgutils import get_or_insert_function
+from numba.core.serialize import dumps
 from numba.extending import intrinsic, overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -41,8 +43,33 @@ if platform.machine() in ("x86_64", "AMD64") and llvm.llvm_version_info[0] <= KN
     llvm.set_option("caps-fast", "-x86-cmov-converter=false")
 
 
+class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
+    """Numba's files, with a digest of the code: machine code that lacks a bit would run, wrongly."""
+
+    def save(self, key: Any, data: Any) -> None:
+        code = dumps(data)
+        super().save(key, (_digest(key, code), code))
+
+    def load(self, key: Any) -> Any:
+        found = super().load(key)
+        if found is None:
+            return None
+        digest, code = found
+        if digest != _digest(key, code):
+            raise ValueError("damaged code")
+        return pickle.loads(code)
+
+
+def _digest(key: Any, code: bytes) -> bytes:
+    return hashlib.blake2b(f"{key}".encode() + code).digest()
+
+
 class KeptCode(FunctionCache):  # type: ignore[misc]
     """Numba's cache of compiled code, but a damaged file counts as none, and what the disk does not take is not kept."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:

@@ -152,6 +152,23 @@ def test_damaged_code_in_the_cache_is_compiled_anew(tmp_path: Path, monkeypatch:
     assert not compiled_anew(), "and kept again"
 
 
+@settings(max_examples=20)
+@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_code_with_a_flipped_bit_is_never_run(tmp_path_factory: pytest.TempPathFactory, at: float, bit: int) -> None:
+    """Machine code that lacks a bit may run, and compute something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("code")
+        patch.setattr(_jit, "cache_root", lambda: folder)
+        assert _jit.use_cache(_jit.kernel(twice))(21.0) == 42.0
+        (path,) = folder.rglob("*.nbc")
+        code = bytearray(path.read_bytes())
+        code[int(at * len(code))] ^= 1 << bit
+        path.write_bytes(code)
+        kernel = _jit.use_cache(_jit.kernel(twice))
+        assert kernel(21.0) == 42.0
+        assert sum(kernel.stats.cache_misses.values()) == 1
+
+
 def twice(x):
     return 2.0 * x
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
 from caps_fast.errors import InputError
+from caps_fast.interrupt import leave, raising
 
 ABOUT = "Which LLM request to which GPU pool, and when, so that carbon falls and no SLO breaks: a fast batch simulator."
 MODULES = ("run", "sweep", "answers", "train", "report", "inspect", "profiles", "carbon")
@@ -33,20 +35,25 @@ def _app() -> typer.Typer:
 def main() -> None:
     """Entry point of `caps-fast`: one line and exit code 2 for bad input, 130 for Ctrl-C, 1 for a fault of ours (CAPS_FAST_DEBUG=1 shows it)."""
     gc.set_threshold(*SELDOM)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who called us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, raising(KeyboardInterrupt))
     try:
-        sys.exit(_app()(sys.argv[1:] or ["--help"], standalone_mode=False))
+        leave(_app()(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
     except InputError as error:
         fail(str(error))
     except USAGE_ERROR as error:
         fail(f"{error.format_message()}{_given(error)} (see caps-fast --help)")
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        leave(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+        fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     except MemoryError as error:
         fail(f"not enough memory: {error}", code=1)
     except Exception as error:
@@ -68,7 +75,7 @@ def _given(error: Any) -> str:
     return ""
 
 
-def fail(message: str, code: int = 2) -> None:
+def fail(message: str, code: int = 2) -> NoReturn:
     """Print one line to standard error and exit."""
     print(f"caps-fast: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
+    leave(code)

@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Literal
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from caps_fast.errors import InputError
+from caps_fast.interrupt import raising
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.work import Outcome, work
 
@@ -117,11 +117,7 @@ def ended_by_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, raising(Terminated))
     try:
         yield
     finally:

@@ -1,0 +1,46 @@
+"""Interrupts that wait for LLVM: it swallows what is raised in its callbacks, and ends the process if Python ends while a thread compiles."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+AGAIN_S = 0.02
+COMPILERS = ("llvmlite", "numba")
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+def raising(error: type[BaseException]) -> Handler:
+    """A handler of a signal that raises the error, or where LLVM is at work in this thread, sends the signal again a moment later."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not _within(frame, COMPILERS[:1]):
+            raise error
+        again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    return handle
+
+
+def leave(code: int) -> NoReturn:
+    """End the process; at once, without Python's own tidying up, if another thread is compiling."""
+    frames = sys._current_frames()
+    if any(_within(frame, COMPILERS) for thread, frame in frames.items() if thread != threading.get_ident()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _within(frame: FrameType | None, packages: tuple[str, ...]) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in packages:
+            return True
+        frame = frame.f_back
+    return False
