@@ -13,6 +13,7 @@ from typing import Any
 
 from caps_fast.errors import InputError
 
+PICTURES = (".png", ".svg", ".pdf")
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # how compressed files begin
 
 
@@ -22,7 +23,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     Raises InputError where it cannot be written, and at once where something else than a regular file stands there.
     """
-    _expect_regular(path)
+    expect_regular(path)
     target = Path(os.path.realpath(path)) if os.path.islink(path) else path
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -53,7 +54,7 @@ def expect_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[st
     for option, path in outputs.items():
         if path is None:
             continue
-        _expect_regular(path)
+        expect_regular(path)
         folder = os.path.dirname(os.path.realpath(path) if os.path.islink(path) else path) or "."
         if not os.path.isdir(folder):
             raise InputError(f"{option} {path}: the folder {folder} does not exist; expected one to write to")
@@ -64,7 +65,14 @@ def expect_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[st
         taken[os.path.realpath(path)] = f"that {option} writes"
 
 
-def _expect_regular(path: str | Path) -> None:
+def expect_picture(path: str | Path) -> None:
+    """Raise InputError where the name does not end as a picture's does."""
+    if Path(path).suffix.lower() not in PICTURES:
+        raise InputError(f"{path}: picture: expected a name ending in {', '.join(PICTURES)}")
+
+
+def expect_regular(path: str | Path) -> None:
+    """Raise InputError where something else than a regular file stands."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"{path}: not a regular file; expected a file to write")
 

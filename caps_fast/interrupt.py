@@ -1,4 +1,7 @@
-"""Interrupts that wait for LLVM: it swallows what is raised in its callbacks, and ends the process if Python ends while a thread compiles."""
+"""Interrupts that wait for native libraries.
+
+LLVM swallows what is raised in its callbacks, and ends the process if Python ends while a thread compiles; LightGBM frees what it has not made yet.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,16 @@ from types import FrameType
 from typing import NoReturn
 
 AGAIN_S = 0.02
-COMPILERS = ("llvmlite", "numba")
+NATIVE = ("llvmlite", "lightgbm")
 
 Handler = Callable[[int, FrameType | None], None]
 
 
 def raising(error: type[BaseException]) -> Handler:
-    """A handler of a signal that raises the error, or where LLVM is at work in this thread, sends the signal again a moment later."""
+    """A handler of a signal that raises the error, or where a native library is at work in this thread, sends the signal again a moment later."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if not _within(frame, COMPILERS[:1]):
+        if not _within(frame, NATIVE):
             raise error
         again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), number))
         again.daemon = True
@@ -29,9 +32,9 @@ def raising(error: type[BaseException]) -> Handler:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process; at once, without Python's own tidying up, if another thread is compiling."""
+    """End the process; at once, without Python's own tidying up, if another thread is in a native library, or compiling."""
     frames = sys._current_frames()
-    if any(_within(frame, COMPILERS) for thread, frame in frames.items() if thread != threading.get_ident()):
+    if any(_within(frame, (*NATIVE, "numba")) for thread, frame in frames.items() if thread != threading.get_ident()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

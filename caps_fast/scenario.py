@@ -36,6 +36,7 @@ Limit = Positive | None  # None = no such limit
 MOST_TOKENS = 2**31 - 1  # of a request, prompt and answer each, and of a GPU's memory
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 LONGEST_DAYS = 3660
+SLOWEST_S = 100.0  # a token or an iteration
 
 
 class Section(BaseModel):
@@ -89,10 +90,10 @@ class Gpu(Section):
     """Speed and power of one serving replica. A `profile` fills what is not given."""
 
     profile: str | None = Field(None, description="a built-in profile by name, or a profile file")
-    prefill_s_per_token: Positive = Field(description="a_p of Eq. 1")
-    decode_base_s: Positive = Field(description="d0: seconds an iteration takes at the least")
-    decode_s_per_seq: NonNegative = Field(description="d1: seconds more a decoding sequence")
-    decode_s_per_context_token: NonNegative = Field(0.0, description="d2: seconds more a token of context")
+    prefill_s_per_token: Positive = Field(le=SLOWEST_S, description="a_p of Eq. 1")
+    decode_base_s: Positive = Field(le=SLOWEST_S, description="d0: seconds an iteration takes at the least")
+    decode_s_per_seq: NonNegative = Field(le=SLOWEST_S, description="d1: seconds more a decoding sequence")
+    decode_s_per_context_token: NonNegative = Field(0.0, le=0.01, description="d2: seconds more a token of context")
     idle_w: NonNegative = Field(100.0, description="P_idle of Eq. 2, one GPU")
     peak_w: Positive = Field(400.0, description="P_peak of Eq. 2, one GPU")
     power_exponent: Positive = Field(0.7, description="eta of Eq. 2")
@@ -145,7 +146,7 @@ class Tiers(Section):
 class Workload(Section):
     """Requests: drawn, or replayed from a trace with tiers, tenants and tasks drawn where it has none."""
 
-    rate_rps: Positive | None = Field(10.0, description="mean arrivals a second; none = the trace's own rate")
+    rate_rps: Positive | None = Field(10.0, le=1e9, description="mean arrivals a second; none = the trace's own rate")
     trace: str | None = Field(None, description="request trace file; none = synthetic")
     trace_format: str | None = Field(None, description="name of the trace's format; none = detect from content")
     trace_columns: dict[str, str] = Field(default_factory=dict, description="our names to the file's, for other layouts (docs/traces.md)")
@@ -239,7 +240,7 @@ class Predictor(Section):
     source: Literal["learned", "declared"] = Field(
         "learned", description="learned: LightGBM; declared: the workload's own estimate and the closed-form risk"
     )
-    train_days: Positive = Field(3.0, description="days before t = 0 that the models are trained on")
+    train_days: Positive = Field(3.0, le=LONGEST_DAYS, description="days before t = 0 that the models are trained on")
     train_requests: int = Field(200_000, ge=1000, le=100_000_000, description="requests of those days that are learnt from, about")
     train_share: Share = Field(0.3, description="replayed trace: the first part of its requests, which the models are trained on")
     history_lag_s: NonNegative = Field(600.0, description="an answer enters its tenant's history so long after its request arrived")

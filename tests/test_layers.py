@@ -24,7 +24,7 @@ LAYERS = """
     carbon workload
     pack choose
     predictor results
-    checkpoint
+    checkpoint inputs
     simulation
     sweep
     compare pareto tune calibrate

@@ -104,7 +104,7 @@ def test_the_plan_holds_every_experiment() -> None:
     assert {run.get("monitor.forecast") for run in runs} == {None, "noisy", "yesterday", "persistence"}
     assert all({run["preset"] for run in runs if run["seed"] == seed} == {"paper", "measured"} for seed in range(5))
     assert [len(group) for group in detailed("paper", Size())] == [5, 2, 2, 2, 2]
-    with pytest.raises(InputError, match="at least one seed"):
+    with pytest.raises(InputError, match="1 to 10,000 seeds"):
         Size(seeds=0)
     with pytest.raises(InputError, match=r"curve days 1: expected no more than the 0\.5 days"):
         Size(days=0.5)

@@ -20,7 +20,9 @@ from caps_fast.calibrate.loss import Simulate, loss, measure, misses
 from caps_fast.calibrate.moves import moves
 from caps_fast.calibrate.search import Found, search
 from caps_fast.calibrate.targets import Task, read_task
-from caps_fast.files import whole
+from caps_fast.errors import naming
+from caps_fast.files import expect_regular, whole
+from caps_fast.inputs import expect_inputs
 from caps_fast.progress import Progress
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario, preset
@@ -53,6 +55,10 @@ def calibrate(path: str | Path, trials: int, out: Path, jobs: int = 0) -> Fitted
     Raises InputError for a bad task, or a folder that cannot be written or belongs to another task.
     """
     task = read_task(path)
+    with naming(str(path)):
+        expect_inputs(task.scenarios())
+    for name in ("best.toml", *(f"{table}.parquet" for table in ("trials", "fit", "sensitivity"))):
+        expect_regular(out / name)
     run = on_threads(jobs or len(os.sched_getaffinity(0)))
     found = _search(task, trials, out, run)
     with whole(out / "best.toml") as beside:

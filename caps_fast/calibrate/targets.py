@@ -106,6 +106,11 @@ class Task(Part):
         """The scenario of a training run before any bounded field moves."""
         return scenario.preset(self.preset).replace(self.training)
 
+    def scenarios(self) -> list[scenario.Scenario]:
+        """A run of every target and policy, of the fit and of the report, before any bounded field moves. Raises InputError."""
+        bases = [self.base, scenario.preset(self.preset).replace(self.report)]
+        return [base.replace(target.where | {"policy.name": name}) for base in bases for target in self.targets for name in target.policies]
+
 
 def read_task(path: str | Path) -> Task:
     """Read a calibration task.
@@ -128,12 +133,10 @@ def build_task(data: Mapping[str, Any], origin: str) -> Task:
         base = task.base
         for field, bound in task.bounds.items():
             _expect_possible(base, field, bound)
-        configs = []
         for target in task.targets:
             expect_metric(target.metric)
-            configs += [base.replace(target.where | {"policy.name": name}) for name in target.policies]
         options = [base.replace({field: (bound.range or bound.choices)[0]}) for field, bound in task.bounds.items() if field.startswith(OPTIONS)]
-        check_options([*configs, *options])
+        check_options([*task.scenarios(), *options])
     except InputError as error:
         raise InputError(f"{origin}: {error}") from None
     return task

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from caps_fast.sweep.tune import Tuned
 
 Folder = Annotated[Path, typer.Argument(help="a sweep's folder, or a Parquet file of results")]
-Jobs = Annotated[int, typer.Option(min=0, help="runs at a time; 0 = one a core")]
+Jobs = Annotated[int, typer.Option(min=0, max=4096, help="runs at a time; 0 = one a core")]
 Where = Annotated[list[str] | None, typer.Option(help="only these runs, as rate_rps=10 or policy=caps,edf; may be repeated")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 CARBON, SLO = "carbon_g_per_1k_tokens", "slo_attainment"

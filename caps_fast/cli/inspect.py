@@ -42,6 +42,11 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Say what a request trace or a carbon file is: span, rate, lengths and shares; or range, profile of the day, gaps, scope and kind."""
+    from caps_fast.files import expect_outputs, expect_picture
+
+    if picture is not None:
+        expect_picture(picture)
+        expect_outputs({"--picture": picture}, [file])
     size_bytes = Path(file).stat().st_size if Path(file).is_file() else 0
     if size_bytes > LARGE_BYTES:
         print(f"reading {file} ({size_bytes / 1e6:,.0f} MB)", file=sys.stderr)

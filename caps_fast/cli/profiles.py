@@ -57,12 +57,14 @@ def fit_profile(
     source: Annotated[str | None, typer.Option(help="where the measurements are from, for the profile's file")] = None,
 ) -> None:
     """Fit a GPU profile to measurements and report the error at every point."""
-    from caps_fast.files import expect_outputs
+    from caps_fast.files import expect_outputs, expect_picture
     from caps_fast.profiles.fit import Given, fit
     from caps_fast.profiles.measurements import read_measurements
     from caps_fast.profiles.write import profile_of, save_figure, toml_text, write_file
 
     wanted = {"model": model, "hardware": hardware, "tensor_parallel": tensor_parallel, "precision": precision}
+    if picture is not None:
+        expect_picture(picture)
     expect_outputs({"--out": out, "--picture": picture}, [file])
     measured = read_measurements(file, wanted)
     if prefill_from is not None and prefill_s_per_token is not None:

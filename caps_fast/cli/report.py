@@ -38,7 +38,7 @@ def reproduce(
         float | None, typer.Option(help="simulated days of the curves over rates, and of the other splits [default: 1, or --days where less]")
     ] = None,
     seeds: Annotated[int, typer.Option(help="seeds, from 0")] = 5,
-    jobs: Annotated[int, typer.Option(min=0, help="runs at a time; 0 = one a core")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, max=4096, help="runs at a time; 0 = one a core")] = 0,
     page: Annotated[bool, typer.Option(help="also draw the figures and the page")] = True,
 ) -> None:
     """Put every table, figure and claim of the paper beside ours."""
@@ -68,7 +68,7 @@ def calibrate(
     targets: Annotated[Path, typer.Argument(help="targets, bounds and seeds in TOML; sweeps/calibration.toml is one")],
     out: Annotated[Path, typer.Option(help="folder for the search and its result; an earlier search there goes on")],
     trials: Annotated[int, typer.Option(min=1, help="trials in all, earlier ones counted")] = 200,
-    jobs: Annotated[int, typer.Option(min=0, help="threads; 0 = one a core")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, max=4096, help="threads; 0 = one a core")] = 0,
 ) -> None:
     """Find parameters of a scenario that give the figures in TARGETS, and judge them on other seeds."""
     from caps_fast.calibrate.outcome import calibrate as fit

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Out = Annotated[str, typer.Option(help="folder for the results, or an object store's URL")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say how many runs, how long and how large, and stop")]
-Jobs = Annotated[int, typer.Option(min=0, help="runs at a time; 0 = one a core")]
+Jobs = Annotated[int, typer.Option(min=0, max=4096, help="runs at a time; 0 = one a core")]
 Backend = Annotated[Literal["threading", "loky", "dask"], typer.Option(help="threads, processes, or a dask.distributed cluster")]
 Address = Annotated[str | None, typer.Option(help="the cluster's scheduler, host:port")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="try again the runs that failed before")]

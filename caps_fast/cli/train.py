@@ -36,11 +36,13 @@ def train(
 ) -> None:
     """Train the length and risk models and judge them on the part that they have not seen."""
     from caps_fast.files import expect_outputs
+    from caps_fast.inputs import expect_inputs
     from caps_fast.predictor import save, train_model
 
     config = _with_trace(scenario_of(scenario), trace).replace(settings(set_))
     other = None if evaluate is None else _other(config, evaluate)
     expect_outputs({"--out": out}, {scenario, *config.input_files, *(other.input_files if other else ()), *([evaluate] if evaluate else [])})
+    expect_inputs([config, *([other] if other else [])])
     model = train_model(config, _talk)
     scores: dict[str, Any] = dict(model.scores)
     if other is not None:

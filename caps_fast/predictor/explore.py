@@ -34,6 +34,7 @@ STRETCHES = 200
 SHORTEST, LONGEST = 500, 5000  # requests in a stretch
 REFILLS = 3  # times that a stretch could fill the cluster's slots, so that its load sets in
 BLOCK = 16_384
+CHANGES = 0.001  # of the shortest stretch, in which a gate that is to change does
 LOADS = (0.02, 1.5)  # of what the cluster can serve, log-uniform
 CLOSED_SHARE = 0.3  # of stretches, for the gates of pools that may close
 
@@ -135,6 +136,8 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
     requests = np.tile(requests, every)
     gaps_s = np.maximum(np.diff(requests["arrival_s"], prepend=requests["arrival_s"][:1]), 0.0)  # days follow days of other worlds
     requests["arrival_s"] = np.cumsum(gaps_s / max(float(gaps_s.mean()), 1e-12) / rates_rps[np.arange(total) // stretch])
+    gates_s = CHANGES * stretch / float(rates_rps.max())  # gates change from stretch to stretch only: a slow cluster need not be asked by the second
+    config = config.replace({"control_step_s": max(config.control_step_s, gates_s)})
     done, tiers = _play(config, requests, means, explorer)
     return Outcomes(explorer.notes, missed(done[::every], explorer.notes, tiers))
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caps_fast.errors import InputError
-from caps_fast.files import whole
+from caps_fast.files import expect_picture, whole
 from caps_fast.profiles.fit import Fit
 
 if TYPE_CHECKING:
@@ -32,11 +31,9 @@ def toml_text(profile: Mapping[str, Any]) -> str:
 
 def save_figure(figure: Figure, path: str) -> None:
     """Write a figure in the form that the path's ending names. Raises InputError where that cannot be done."""
-    form = Path(path).suffix.removeprefix(".").lower()
-    if form not in ("png", "pdf", "svg"):
-        raise InputError(f"{path}: picture: expected a name ending in .png, .pdf or .svg")
+    expect_picture(path)
     content = io.BytesIO()
-    figure.savefig(content, format=form, dpi=120)
+    figure.savefig(content, format=Path(path).suffix[1:].lower(), dpi=120)
     write_file(path, content.getvalue())
 
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from caps_fast.errors import InputError
-from caps_fast.files import whole
+from caps_fast.files import expect_picture, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +41,6 @@ RC: dict[Any, Any] = {
     **{"axes.axisbelow": True, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "svg.fonttype": "path", "svg.hashsalt": "caps-fast"},
 }
 LONGEST = 28  # letters of a name in a legend
-FORMS = (".png", ".svg", ".pdf")
 
 
 def colour_of(policy: str, policies: Sequence[str]) -> str:
@@ -77,11 +75,10 @@ def save(figure: Figure, path: str | Path, forms: Sequence[str] = ()) -> list[Pa
     target = Path(path)
     files = [target.with_suffix(form) for form in forms] or [target]
     for file in files:
-        if file.suffix not in FORMS:
-            raise InputError(f"{file}: picture: expected a name ending in {', '.join(FORMS)}")
+        expect_picture(file)
         with styled(), whole(file) as beside:
-            dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[file.suffix]
-            figure.savefig(os.fspath(beside), format=file.suffix[1:], dpi=180, metadata=dates)
+            dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[file.suffix.lower()]
+            figure.savefig(os.fspath(beside), format=file.suffix[1:].lower(), dpi=180, metadata=dates)
     return files
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from caps_fast.files import whole
+from caps_fast.files import expect_regular, whole
 from caps_fast.reproduce.bill import headline
 from caps_fast.reproduce.claims import claims
 from caps_fast.reproduce.decompose import decomposition
@@ -21,6 +21,7 @@ from caps_fast.reproduce.table import comparison
 from caps_fast.sweep import Workers, sweep
 
 Frames = dict[str, pl.DataFrame]
+TABLES = ("cells", "histograms", "series", "claims", "table1", "savings", "decomposition", "headline", "predictor")
 
 
 def reproduce(presets: Sequence[str], size: Size, out: Path, workers: Workers) -> Frames:
@@ -38,6 +39,8 @@ def reproduce(presets: Sequence[str], size: Size, out: Path, workers: Workers) -
 
     Raises InputError where the folder cannot be written.
     """
+    for name in TABLES:
+        expect_regular(out / f"{name}.parquet")
     runs = sweep(plan(presets, size), out, workers).runs
     frames = details([group for name in presets for group in detailed(name, size)], workers.count)
     evidence = [Evidence(name, runs, frames["cells"]) for name in presets]

@@ -16,6 +16,7 @@ RATE_RPS = 10.0
 RATES_RPS = (2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0)
 SPLITS = ("6/10/8", "10/6/8")
 FORECASTS = ("noisy", "yesterday", "persistence")
+MOST_SEEDS = 10_000
 ROLES = ("cluster.roles", "slo.gold.roles", "slo.silver.roles", "slo.bronze.roles")
 """What decides who may be held: the pools' roles, and the roles that each tier may enter."""
 ONLY_BRONZE = ("LP/LP/BP", "LP", "LP", "BP")
@@ -32,8 +33,8 @@ class Size:
     seeds: int = 5
 
     def __post_init__(self) -> None:
-        if self.days <= 0 or self.curve_days <= 0 or self.seeds < 1:
-            raise InputError(f"days {self.days:g}, {self.curve_days:g} and {self.seeds} seeds: expected days above 0 and at least one seed")
+        if self.days <= 0 or self.curve_days <= 0 or not 1 <= self.seeds <= MOST_SEEDS:
+            raise InputError(f"days {self.days:g}, {self.curve_days:g} and {self.seeds} seeds: expected days above 0 and 1 to {MOST_SEEDS:,} seeds")
         if self.curve_days > self.days:
             raise InputError(f"curve days {self.curve_days:g}: expected no more than the {self.days:g} days of the comparisons")
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from caps_fast.carbon.monitor import monitor_of
-from caps_fast.choose import check_options
 from caps_fast.errors import InputError, naming
+from caps_fast.inputs import expect_inputs
 from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario, file_hash
 from caps_fast.sweep.fanout import Workers, WorkersLost, ended_by_sigterm
@@ -21,10 +20,10 @@ from caps_fast.sweep.plan import GROUP, Plan
 from caps_fast.sweep.rows import code_hash
 from caps_fast.sweep.store import KEY, Store
 from caps_fast.sweep.work import Failure, Outcome
-from caps_fast.workload import workload_of
 
 BATCH_S = 10.0  # finished runs are written this often at the least ...
 BATCH_SHARE = 0.02  # ... or, in long sweeps, this share of the time so far: a kill loses little, and files stay few
+STORES = ("s3", "gs", "az", "abfs", "abfss", "hf", "file")  # what Polars writes to
 REVIVALS = 5  # times that dead worker processes are replaced
 
 
@@ -59,14 +58,10 @@ def sweep(
 
 
 def check(plan: Plan) -> list[Scenario]:
-    """Build what the plan's scenarios name - policies, traces, forecasts - once each; the scenarios that were tried. Raises InputError."""
+    """Try the plan's axes and what its scenarios name; the scenarios that were tried. Raises InputError."""
     with naming(plan.origin):
         tried = plan.check()
-        check_options({str((config.policy.name, config.policy.options)): config for config in tried}.values())
-        for config in {str((config.carbon, config.monitor, config.days)): config for config in tried}.values():
-            monitor_of(config)
-        for config in {config.workload.trace: config for config in tried if config.workload.trace}.values():
-            workload_of(config)
+        expect_inputs(tried)
     return tried
 
 
@@ -75,6 +70,8 @@ def local_folder(out: str | Path) -> Path:
     if not str(out):
         raise InputError("out '': expected a folder")
     scheme, separator, rest = str(out).partition("://")
+    if separator and (scheme not in STORES or not rest.strip("/")):
+        raise InputError(f"out {str(out)!r}: expected a folder, or a bucket and a path after one of {', '.join(f'{name}://' for name in STORES)}")
     return Path("results", "remote", scheme, *rest.strip("/").split("/")) if separator else Path(out)
 
 

@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 
 from caps_fast.errors import InputError
+from caps_fast.files import expect_regular
 from caps_fast.sweep.disk import writing
 from caps_fast.sweep.lock import Lock
 
@@ -24,7 +25,8 @@ def held(path: Path) -> Iterator[None]:
 
     Raises InputError where another process holds it, it is no study, or its place cannot be written.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would print the traceback of a trial that fails
+    expect_regular(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     _whole_bytes(path)  # another file is refused before anything is made beside it
@@ -42,6 +44,8 @@ def open_study(path: Path, name: str, directions: Sequence[StudyDirection], samp
     try:
         with writing(path):
             storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Held()))  # type: ignore[arg-type]
+            if any(study.study_name != name for study in storage.get_all_studies()):
+                raise _no_study(str(path))
             return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True, sampler=sampler)
     except InputError:
         raise

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from caps_fast.choose import check_options
 from caps_fast.errors import InputError
+from caps_fast.inputs import expect_inputs
 from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.disk import writing
@@ -64,8 +65,12 @@ class Search:
             raise InputError("search: nothing to search over; expected a field at the least")
         for name in self.objectives:
             expect_metric(name)
-        limits = [(one, value) for one in self.dimensions for value in one.bounds or one.choices]
-        check_options([self.base, *(self.base.replace({one.field: int(value) if one.whole else value}) for one, value in limits)])
+        check_options(self.ends())
+
+    def ends(self) -> list[Scenario]:
+        """The scenario as given, and with every dimension in turn at either end, or at each of its choices. Raises InputError."""
+        moves = [(one, value) for one in self.dimensions for value in one.bounds or one.choices]
+        return [self.base, *(self.base.replace({one.field: int(value) if one.whole else value}) for one, value in moves)]
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ def tune(search: Search, study_file: Path, trials: int, workers: Workers | None 
     is another study's.
     """
     workers = workers or Workers()
+    expect_inputs(search.ends())
     with held(study_file), ended_by_sigterm(), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if study_file.exists():
