@@ -44,11 +44,9 @@ class Keeper:
         self.path = path
         self._saved_at_s = time.monotonic()
         self._found: dict[str, Array] = {}
-        self._meta: dict[str, Any] = {}
         if path.exists():
             with self._expecting_a_whole_one(), path.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
                 self._found = {name: saved[name] for name in saved.files}
-                self._meta = json.loads(self._found["meta"].tobytes())
 
     def save_if_due(self, group: InProgress) -> None:
         """Save if the last time is a minute ago."""
@@ -85,7 +83,7 @@ class Keeper:
         if not found:
             return
         with self._expecting_a_whole_one():
-            group.source.restore(self._meta["source"])
+            group.source.restore(_meta(found)["source"])
             group.held = _like(group.held, found["held"])
             for index, run in enumerate(group.runs):
                 state: State = run.state
@@ -103,9 +101,10 @@ class Keeper:
         if not self._found:
             return
         with self._expecting_a_whole_one():
+            meta = _meta(self._found)
             for name, value in identity.items():
-                if self._meta[name] != value:
-                    raise InputError(f"{self.path}: a checkpoint of another {name} ({self._meta[name]}); expected {value}")
+                if meta[name] != value:
+                    raise InputError(f"{self.path}: a checkpoint of another {name} ({meta[name]}); expected {value}")
 
     @contextmanager
     def _expecting_a_whole_one(self) -> Iterator[None]:
@@ -119,6 +118,11 @@ class Keeper:
     def remove(self) -> None:
         """The run is over: no checkpoint is needed, nor what a killed process had begun to write."""
         remove(self.path)
+
+
+def _meta(found: dict[str, Array]) -> dict[str, Any]:
+    meta: dict[str, Any] = json.loads(found["meta"].tobytes())
+    return meta
 
 
 def _program() -> str:

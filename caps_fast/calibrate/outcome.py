@@ -29,6 +29,7 @@ from caps_fast.scenario import Scenario, preset
 from caps_fast.simulation import simulate_group
 
 CONFIDENCE = 0.95
+BEST, TABLES = "best.toml", ("trials.parquet", "fit.parquet", "sensitivity.parquet")
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,16 @@ def calibrate(path: str | Path, trials: int, out: Path, jobs: int = 0) -> Fitted
     task = read_task(path)
     with naming(str(path)):
         expect_inputs(task.scenarios())
-    for name in ("best.toml", *(f"{table}.parquet" for table in ("trials", "fit", "sensitivity"))):
+    for name in (BEST, *TABLES):
         expect_regular(out / name)
     run = on_threads(jobs or len(os.sched_getaffinity(0)))
     found = _search(task, trials, out, run)
-    with whole(out / "best.toml") as beside:
+    with whole(out / BEST) as beside:
         beside.write_text(scenario_toml(task, found.values), encoding="utf-8")
     fit = judge(task, found.values, run)
     sensitivity = sensitivities(task, found.values, run)
-    for name, frame in {"trials": _trials(task, found), "fit": fit, "sensitivity": sensitivity}.items():
-        with whole(out / f"{name}.parquet") as beside:
+    for name, frame in zip(TABLES, (_trials(task, found), fit, sensitivity), strict=True):
+        with whole(out / name) as beside:
             frame.write_parquet(os.fspath(beside), compression="zstd")
     return Fitted(found.values, float(found.study.best_value), fit, sensitivity)
 

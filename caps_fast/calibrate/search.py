@@ -17,8 +17,8 @@ import optuna
 from caps_fast.calibrate.loss import Simulate, loss, measure
 from caps_fast.calibrate.targets import NO_VALUE, Bound, Task
 from caps_fast.errors import InputError
-from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group
+from caps_fast.sweep.axes import value_of
 from caps_fast.sweep.journal import held, open_study
 
 PRESENT = " is set"
@@ -93,14 +93,6 @@ def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial:
     return study.best_trial
 
 
-def field_of(config: Scenario, path: str) -> Any:
-    """The value of a dotted field."""
-    node: Any = config.model_dump(mode="json")
-    for part in path.split("."):
-        node = node.get(part)  # None: an option that is at its policy's own default
-    return node
-
-
 def _suggest(field: str, bound: Bound, trial: optuna.Trial) -> Any:
     if bound.optional and not trial.suggest_categorical(field + PRESENT, [True, False]):
         return None
@@ -116,7 +108,7 @@ def _start(task: Task) -> dict[str, Any]:
     """Search parameters of the starting point, moved into their ranges; what is not among a field's choices is left out."""
     start: dict[str, Any] = {}
     for field, bound in task.bounds.items():
-        value = field_of(task.base, field) if bound.start is None else None if bound.start == NO_VALUE else bound.start
+        value = value_of(task.base, field) if bound.start is None else None if bound.start == NO_VALUE else bound.start
         if bound.optional:
             start[field + PRESENT] = value is not None
         if value is not None and bound.range is not None:

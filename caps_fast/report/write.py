@@ -54,8 +54,10 @@ def all_figures(results: Results) -> dict[str, tuple[str, Figure]]:
         curves, at_one_rate = alike(runs), alike_at_one_rate(runs)
         if curves.runs["rate_rps"].n_unique() > 1:
             found[f"rates-{name}"] = (_caption("Against the request rate", preset, curves), rate_figure(runs))
-        plane = figures.plane(at_one_rate.runs, fill(at_one_rate.choice, 85))
-        found[f"plane-{name}"] = (_caption("The SLO-carbon plane at one rate", preset, at_one_rate), plane)
+        rate_rps = at_one_rate.runs["rate_rps"][0]
+        rate = "the trace's own rate" if rate_rps is None else f"{rate_rps:g} requests a second"
+        plane = figures.plane(at_one_rate.runs, fill(", ".join(filter(None, [f"at {rate}", at_one_rate.choice])), 85))
+        found[f"plane-{name}"] = (_caption(f"The SLO-carbon plane at {rate}", preset, at_one_rate), plane)
         if "savings" in mine:
             found[f"cells-{name}"] = (
                 f"Saving of CAPS over Round Robin by carbon level, category and tier, preset {preset}",

@@ -50,7 +50,7 @@ def reproduce(presets: Sequence[str], size: Size, out: Path, workers: Workers) -
     frames["decomposition"] = pl.concat([decomposition(each) for each in evidence])
     frames["headline"] = pl.concat([headline(each) for each in evidence])
     frames["predictor"] = pl.concat([predictor_rows(name) for name in presets])
-    for name, frame in frames.items():
+    for name in TABLES:
         with whole(out / f"{name}.parquet") as beside:
-            frame.write_parquet(os.fspath(beside), compression="zstd")
+            frames[name].write_parquet(os.fspath(beside), compression="zstd")
     return {"runs": runs, **frames}

@@ -52,18 +52,15 @@ def alike(runs: pl.DataFrame) -> Alike:
 def alike_at_one_rate(runs: pl.DataFrame) -> Alike:
     """Of the runs that `alike` chooses, those at 10 req/s, or else at the middle rate; of another horizon where that has more policies there."""
     found = alike(runs)
-    rates = found.runs["rate_rps"].unique().sort()
-    rate = one_of_rates(rates)
-    at_rate = pl.col("rate_rps").eq_missing(rate)
-    which = f"rate_rps {_text(rate)} (of {_values(rates)})" if len(rates) > 1 else ""
+    at_rate = pl.col("rate_rps").eq_missing(one_of_rates(found.runs["rate_rps"].unique().sort()))
     if "days" in runs.columns:
         policies = runs.filter(at_rate).group_by("days").agg(pl.col("policy").n_unique()).sort("policy", "days", descending=True)
         own = policies.filter(pl.col("days") == found.runs["days"][0])
         if own.is_empty() or policies["policy"][0] > own["policy"][0]:
             days = policies["days"][0]
             other = alike(runs.filter(at_rate, pl.col("days") == days))
-            return Alike(other.runs, _listed(which, f"days {_text(days)} (of {_values(policies['days'])})", other.choice))
-    return Alike(found.runs.filter(at_rate), _listed(which, found.choice))
+            return Alike(other.runs, ", ".join(part for part in (f"days {_text(days)} (of {_values(policies['days'])})", other.choice) if part))
+    return Alike(found.runs.filter(at_rate), found.choice)
 
 
 def choices(runs: pl.DataFrame) -> str:
@@ -77,10 +74,6 @@ def is_preset(runs: pl.DataFrame, names: Sequence[str]) -> bool:
     preset = runs["preset"][0]
     usual = fields(scenario.preset(preset)) | {"preset": preset} if preset in names else {}
     return bool(usual) and all(runs[name].unique().to_list() == [value] for name, value in usual.items())
-
-
-def _listed(*parts: str) -> str:
-    return ", ".join(part for part in parts if part)
 
 
 def _most(runs: pl.DataFrame, name: str) -> tuple[Any, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from caps_fast.errors import InputError
-from caps_fast.scenario import TIERS, Workload
+from caps_fast.scenario import TIERS, Scenario, Workload
 from caps_fast.sweep.rows import PARAMETERS, field_types, metric_names
 from caps_fast.sweep.values import values
 
@@ -101,6 +101,14 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def value_of(config: Scenario, field: str) -> Any:
+    """The value of a dotted field, as plain data; None for an option that is at its policy's own default."""
+    node: Any = config.model_dump(mode="json")
+    for part in field.split("."):
+        node = node.get(part)
+    return node
 
 
 def field_of(name: str) -> str:

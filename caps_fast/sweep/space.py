@@ -10,7 +10,7 @@ import polars as pl
 
 from caps_fast.errors import InputError
 from caps_fast.scenario import Cluster, Scenario
-from caps_fast.sweep.axes import Changes, field_of
+from caps_fast.sweep.axes import Changes, field_of, value_of
 from caps_fast.sweep.rows import field_types
 from caps_fast.sweep.values import RANGE, values
 
@@ -53,9 +53,7 @@ class Dimension:
         """Parameters that stand for the scenario's own value, where the search can reach it."""
         if self.field == SPLIT and not self.choices:
             return {f"{SPLIT} {place}": cut for place, cut in enumerate(cuts(base.cluster))}
-        value: Any = base.model_dump(mode="json")
-        for part in self.field.split("."):
-            value = value.get(part)  # None: an option that is at its policy's own default
+        value = value_of(base, self.field)
         inside = value in self.choices if self.bounds is None else value is not None and self.bounds[0] <= value <= self.bounds[1]
         return {self.field: value} if inside else {}
 

@@ -21,7 +21,7 @@ _CONVERSATION_CHARACTERS = 1 << 26
 _BLANKS = re.compile(r"\s*")
 _ASKS, _ANSWERS = ("human", "user"), ("gpt", "assistant", "chatgpt")
 _SCHEMA = {"input_tokens": pl.Int32, "output_tokens": pl.Int32, "turns": pl.Int16, "session": pl.String, "opening": pl.String}
-_OPENING_CHARACTERS = 600
+OPENING_CHARACTERS = 600
 
 
 def package_file() -> str:
@@ -74,7 +74,7 @@ def _pairs(path: str, number: int, item: Any) -> Iterator[tuple[int, int, int, s
             turn += 1
             yield _tokens(asked), _tokens(text), min(turn, 32_767), str(item.get("id", number)), opening
         asked = text if speaker in _ASKS else ""
-        opening = opening or asked[:_OPENING_CHARACTERS]
+        opening = opening or asked[:OPENING_CHARACTERS]
 
 
 def _tokens(text: str) -> int:

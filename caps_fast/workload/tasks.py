@@ -13,9 +13,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from caps_fast.arrays import Array
+from caps_fast.traces.sharegpt import OPENING_CHARACTERS
 from caps_fast.workload.synthetic import TASKS
 
-LOOK_AT = 600  # as far as `traces.sharegpt` keeps an opening
+LOOK_AT = OPENING_CHARACTERS
 KEYWORDS = {
     "code": """
         algorithm, api, apis, arraylist, async, aws, bash, bug, c#, c++, code, codes, coding, compil*, css, dataframe, debug*, developer,
