@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from caps_fast import scenario
+from caps_fast import scenario, sections
 from caps_fast.pack import Means
 from caps_fast.predictor import explore
 from caps_fast.scenario import Scenario
@@ -30,7 +30,7 @@ def fleet(policy: str, gpus: int, requests: float, pools: int = 3, **changes: An
     """So many GPUs in so many pools of the three roles, at the paper's load per GPU unless `rate` is given; EDF has one queue."""
     rate = changes.pop("rate", gpus * RATE_A_GPU)
     sizes = [gpus // pools + (index < gpus % pools) for index in range(pools)]
-    roles = [scenario.ROLES[index * 3 // pools] for index in range(pools)]
+    roles = [sections.ROLES[index * 3 // pools] for index in range(pools)]
     layout = {"policy__queueing": "central"}
     shape = {"cluster__gpus": gpus, "cluster__split": "/".join(map(str, sizes)), "cluster__roles": "/".join(roles)}
     return paper(policy, requests / rate / 86400.0, workload__rate_rps=rate, **layout | shape | changes)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from caps_fast import arrays, scenario
+from caps_fast import arrays, scenario, sections
 from caps_fast.arrays import NONE, Array, State
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.containers import agenda, tournament
@@ -92,7 +92,7 @@ def resized(state: State, room: int) -> State:
 
 def queue_ranges(config: scenario.Scenario, layout: str) -> list[tuple[int, int, int]]:
     """First GPU, end GPU and role of every queue of a layout."""
-    roles = [scenario.ROLES.index(role) for role in config.cluster.pool_roles]
+    roles = [sections.ROLES.index(role) for role in config.cluster.pool_roles]
     ends = np.cumsum(config.cluster.pools).tolist()
     if layout == "pools":
         return list(zip([0, *ends[:-1]], ends, roles, strict=True))
@@ -120,7 +120,7 @@ def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Mean
     return setup
 
 
-def _average_request_s(gpu: scenario.Gpu, means: Means, batch: int) -> float:
+def _average_request_s(gpu: sections.Gpu, means: Means, batch: int) -> float:
     """How long an average request takes, its prompt alone and then decoding in a batch of so many (Eq. 1)."""
     return gpu.prefill_s_per_token * means.input_tokens + (gpu.decode_base_s + gpu.decode_s_per_seq * batch) * means.output_tokens
 
@@ -140,12 +140,12 @@ def _tiers(config: scenario.Scenario) -> Array:
         for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
             row[name] = getattr(tier, name) or math.inf
         row["deadline_s"] = tier.ttft_s or tier.e2e_s or math.inf
-        row["roles"] = sum(1 << scenario.ROLES.index(role) for role in tier.roles.split("/"))
+        row["roles"] = sum(1 << sections.ROLES.index(role) for role in tier.roles.split("/"))
     for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s", "deadline_s"):
         finite = tiers[name][:3][np.isfinite(tiers[name][:3])]
         tiers[name][3] = sum(finite.tolist()) / len(finite) if len(finite) else math.inf
     tiers["roles"][3] = 0b111
-    present = sum(1 << scenario.ROLES.index(role) for role in set(config.cluster.pool_roles))
+    present = sum(1 << sections.ROLES.index(role) for role in set(config.cluster.pool_roles))
     tiers["roles"] = np.where(tiers["roles"] & present, tiers["roles"], 0b111)
     return tiers
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caps_fast import __version__, arrays, scenario
+from caps_fast import __version__, arrays, scenario, sections
 from caps_fast.arrays import J_PER_KWH, NONE, Array, State
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.errors import InputError
@@ -48,7 +48,7 @@ class Result:
         by_tier = cells.reshape(3, 3, 3)
         slots_s = self.end_s * self.scenario.cluster.gpus * self.scenario.cluster.max_batch
         row: dict[str, float | int] = {"requests": requests, "output_tokens": tokens, "slo_attainment": _ratio(cells["met"].sum(), requests)}
-        for index, tier in enumerate(scenario.TIERS):
+        for index, tier in enumerate(sections.TIERS):
             row[f"slo_attainment_{tier}"] = _ratio(by_tier["met"][:, :, index].sum(), by_tier["requests"][:, :, index].sum())
         row |= {
             "goodput_tps": good / self.scenario.horizon_s,
@@ -67,7 +67,7 @@ class Result:
             "held_share": _ratio(held_tokens, tokens),
             "held_not_bronze_share": _ratio(held_tokens - by_tier["held_tokens"][:, :, arrays.BRONZE].sum(), held_tokens) if held_tokens else 0.0,
         }
-        for role in scenario.ROLES:
+        for role in sections.ROLES:
             here = np.array([name == role for name in self.scenario.cluster.pool_roles])
             row[f"share_{role.lower()}"] = _ratio(self.pools["requests"][here].sum(), finished)
         return row | {
@@ -86,13 +86,13 @@ class Result:
 
         Raises InputError for another latency or tier, and for `q` outside 0..1.
         """
-        for value, known in ((latency, arrays.HISTOGRAMS), (tier, (None, *scenario.TIERS))):
+        for value, known in ((latency, arrays.HISTOGRAMS), (tier, (None, *sections.TIERS))):
             if value not in known:
                 raise InputError(f"quantile of {value!r}: expected one of {', '.join(map(str, known))}")
         if not 0.0 <= q <= 1.0:
             raise InputError(f"quantile {q:g}: expected 0..1")
         counts = self.histograms[:, arrays.HISTOGRAMS.index(latency)]
-        counts = counts.sum(axis=0) if tier is None else counts[scenario.TIERS.index(tier)]
+        counts = counts.sum(axis=0) if tier is None else counts[sections.TIERS.index(tier)]
         return histogram_quantiles(counts, q)[0]
 
     @cached_property
@@ -101,7 +101,7 @@ class Result:
         import polars as pl  # noqa: PLC0415 - slow import
 
         level, category, tier = np.unravel_index(np.arange(27), (3, 3, 3))
-        names = {"level": np.array(LEVELS)[level], "category": np.array(scenario.CATEGORIES)[category], "tier": np.array(scenario.TIERS)[tier]}
+        names = {"level": np.array(LEVELS)[level], "category": np.array(sections.CATEGORIES)[category], "tier": np.array(sections.TIERS)[tier]}
         return pl.DataFrame(names | {name: self.accounts[name] for name in arrays.CELL.names or ()})
 
     @cached_property
@@ -136,8 +136,8 @@ class Result:
         rows = self.requests
         names = ("arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "gpu")
         table = {"request": rows["seq"]} | {name: rows[name] for name in names}
-        table["tier"] = np.array(scenario.TIERS)[rows["tier"]]
-        table["category"] = np.array(scenario.CATEGORIES)[rows["category"]]
+        table["tier"] = np.array(sections.TIERS)[rows["tier"]]
+        table["category"] = np.array(sections.CATEGORIES)[rows["category"]]
         table["pool"] = np.array(self.scenario.cluster.pool_roles)[rows["pool"]]
         times = {name: rows[name] for name in ("released_s", "admitted_s", "first_token_s", "finished_s")}
         outcome = {"met_slo": rows["met"].astype(bool), "energy_j": rows["energy_j"], "carbon_g": rows["carbon_g"]}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import naive
 import naive_policies
 import naive_world
-from caps_fast import arrays, scenario
+from caps_fast import arrays, scenario, sections
 from caps_fast.arrays import Array
 from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
@@ -47,7 +47,7 @@ def cases(draw: Any, policy: str | None = None) -> Case:
     horizon_s = float(draw(st.sampled_from([40.0, 120.0])))
     limit = st.one_of(st.none(), st.floats(0.05, 60.0))
     tiers = {}
-    for tier, share in zip(scenario.TIERS, (0.3, 0.4, 0.3), strict=True):
+    for tier, share in zip(sections.TIERS, (0.3, 0.4, 0.3), strict=True):
         allowed = draw(st.sampled_from(["LP/CP/BP", "LP/CP", "LP", "BP"]))
         tiers[tier] = {
             "share": share,
@@ -166,7 +166,7 @@ def play_slow(case: Case) -> naive_world.Outcome:
     for tier in config.slo.all:
         allowed = frozenset(tier.roles.split("/"))
         limits = [getattr(tier, name) or math.inf for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s")]
-        tiers.append(naive_world.Tier(*limits, allowed if allowed & present else frozenset(scenario.ROLES)))
+        tiers.append(naive_world.Tier(*limits, allowed if allowed & present else frozenset(sections.ROLES)))
     forecast = monitor.forecast
     setup = naive_world.Setup(
         pools=list(cluster.pools),
@@ -192,7 +192,7 @@ def play_slow(case: Case) -> naive_world.Outcome:
     return naive.play(setup, requests, _naive_policy(chosen))
 
 
-def _naive_policy(chosen: scenario.PolicyChoice) -> naive.Policy:
+def _naive_policy(chosen: sections.PolicyChoice) -> naive.Policy:
     cyclic = chosen.queueing == "cyclic"
     simple = {
         "round-robin": naive_policies.RoundRobin(),

@@ -19,7 +19,8 @@ from caps_fast.carbon.formats import read_carbon
 from caps_fast.carbon.frame import SCHEMA, fill_gaps, find_gaps
 from caps_fast.carbon.trace import HOURLY_MEANS, CarbonTrace, carbon_trace
 from caps_fast.errors import InputError
-from caps_fast.scenario import Carbon, preset
+from caps_fast.scenario import preset
+from caps_fast.sections import Carbon
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "carbon"
 CAISO, CARBONCAST = DATA / "US-CAL-CISO_2024_hourly.csv", DATA / "CISO_carboncast_lifecycle_2021H2.csv"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from caps_fast import scenario
+from caps_fast import scenario, sections
 from caps_fast.results import Result
 from caps_fast.simulation import Recording, simulate
 from cases import POLICIES, Case, cases, play_fast
@@ -77,7 +77,7 @@ def test_tiers_stay_where_they_may_go(policy: str, data: st.DataObject) -> None:
     for row in rows:
         role = roles[row["pool"]]
         if policy == "slo-aware":
-            assert role == scenario.ROLES[row["tier"]]
+            assert role == sections.ROLES[row["tier"]]
         else:
             allowed = set(case.config.slo.all[row["tier"]].roles.split("/"))
             assert role in (allowed & set(roles) or set(roles))

@@ -20,6 +20,7 @@ LAYERS = """
     policy
     policies engine
     profiles presets traces
+    sections
     scenario
     carbon workload
     pack choose

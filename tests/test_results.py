@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caps_fast import arrays, scenario
+from caps_fast import arrays, scenario, sections
 from caps_fast._jit import kernel
 from caps_fast.arrays import SLACK, Array
 from caps_fast.carbon.monitor import monitor_of
@@ -153,7 +153,7 @@ def test_metrics_follow_from_the_requests(run: tuple[str, float]) -> None:
         "unfinished": result.unfinished,
         "preemptions": result.preemptions,
     }
-    for role in scenario.ROLES:
+    for role in sections.ROLES:
         expected[f"share_{role.lower()}"] = (table["pool"] == role).mean()
     for name, value in expected.items():
         assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
@@ -185,7 +185,7 @@ def test_slo_is_met_as_defined_and_attainments_follow(policy: str) -> None:
         .otherwise((e2e_s <= 14400 * SLACK) & (released_s <= 2.0 * SLACK))
     )
     assert table.select((kept == pl.col("met_slo")).all()).item()
-    for tier in scenario.TIERS:
+    for tier in sections.TIERS:
         met = table.filter(pl.col("tier") == tier)["met_slo"]
         assert result.metrics[f"slo_attainment_{tier}"] == pytest.approx(met.mean())
         assert 0 < met.mean() < 1, "the scenario should keep some and miss some"  # type: ignore[operator]
@@ -194,8 +194,8 @@ def test_slo_is_met_as_defined_and_attainments_follow(policy: str) -> None:
 def test_a_limit_that_the_physics_meets_exactly_is_kept() -> None:
     """Every iteration takes 25 ms, and TPOT may be that; the difference of two rounded times is now more, now less."""
     step = {"gpu.decode_base_s": 0.02, "gpu.decode_s_per_seq": 0.005, "cluster.max_batch": 1, "cluster.prefill": "unchunked"}
-    tiers = {f"slo.{tier}.{limit}": None for tier in scenario.TIERS for limit in ("ttft_s", "e2e_s", "ttft_after_release_s")}
-    changes = step | tiers | {f"slo.{tier}.tpot_s": 0.025 for tier in scenario.TIERS} | {"workload.rate_rps": 0.5, "days": 0.02}
+    tiers = {f"slo.{tier}.{limit}": None for tier in sections.TIERS for limit in ("ttft_s", "e2e_s", "ttft_after_release_s")}
+    changes = step | tiers | {f"slo.{tier}.tpot_s": 0.025 for tier in sections.TIERS} | {"workload.rate_rps": 0.5, "days": 0.02}
     result = simulate(scenario.preset("paper").replace(changes | {"policy.name": "round-robin"}), Recording(requests=True))
     tpot_s = result.request_table.filter(pl.col("output_tokens") > 1).select(TPOT_S).to_series()
     assert (tpot_s > 0.025).any(), "the scenario should have ties that rounding decides"
@@ -224,9 +224,9 @@ def test_request_table_columns() -> None:
     table = run_of("caps").request_table
     assert table.columns == REQUEST_COLUMNS
     assert table["request"].is_sorted()
-    assert set(table["tier"]) == set(scenario.TIERS)
-    assert set(table["category"]) == set(scenario.CATEGORIES)
-    assert set(table["pool"]) <= set(scenario.ROLES)
+    assert set(table["tier"]) == set(sections.TIERS)
+    assert set(table["category"]) == set(sections.CATEGORIES)
+    assert set(table["pool"]) <= set(sections.ROLES)
     assert table.null_count().sum_horizontal().item() == 0
     assert table["met_slo"].dtype == pl.Boolean
 
@@ -247,8 +247,8 @@ def test_cells_frame() -> None:
     assert len(cells) == 27
     assert cells.select("level", "category", "tier").n_unique() == 27
     table = result.request_table
-    for tier in scenario.TIERS:
-        for category in scenario.CATEGORIES:
+    for tier in sections.TIERS:
+        for category in sections.CATEGORIES:
             here, there = (frame.filter((pl.col("tier") == tier) & (pl.col("category") == category)) for frame in (cells, table))
             assert here["finished"].sum() == len(there)
             assert here["met"].sum() == there["met_slo"].sum()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from caps_fast import arrays, scenario
+from caps_fast import arrays, scenario, sections
 from caps_fast._jit import kernel
 from caps_fast.arrays import Array, State
 from caps_fast.choose import layout_of, make_policy
@@ -329,6 +329,6 @@ def test_beta_zero_makes_a_run_blind_to_the_grid(policy: str, data: st.DataObjec
 @given(data=st.data())
 def test_without_weights_the_lowest_pool_gets_all(data: st.DataObject) -> None:
     case = data.draw(cases("caps"))
-    zero = {"policy.alpha": 0.0, "policy.beta": 0.0, "policy.lambda": 0.0} | {f"slo.{tier}.roles": "LP/CP/BP" for tier in scenario.TIERS}
+    zero = {"policy.alpha": 0.0, "policy.beta": 0.0, "policy.lambda": 0.0} | {f"slo.{tier}.roles": "LP/CP/BP" for tier in sections.TIERS}
     rows = rows_of(play_fast(replace(case, config=case.config.replace(zero))))
     assert (rows["pool"] == 0).all()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caps_fast.errors import InputError
-from caps_fast.scenario import Cluster
+from caps_fast.sections import Cluster
 from caps_fast.simulation import workload_key
 from caps_fast.sweep import Grid, check
 from caps_fast.sweep.axes import Axis, axis, flatten, named, zipped

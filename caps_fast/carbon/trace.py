@@ -15,7 +15,7 @@ from caps_fast.carbon.frame import fill_gaps, select_series
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
-    from caps_fast.scenario import Carbon
+    from caps_fast.sections import Carbon
 
 Floats = NDArray[np.float64]
 

@@ -46,7 +46,7 @@ class Given:
 class Fit:
     """A fitted profile.
 
-    `fields` are fields of `scenario.Gpu`; `points` (Polars) has one row a fitted point: `what` (prefill, step, power), `at` (prompt tokens or batch),
+    `fields` are fields of `sections.Gpu`; `points` (Polars) has one row a fitted point: `what` (prefill, step, power), `at` (prompt tokens or batch),
     `measured`, `fitted` (seconds or watts) and `error` (fitted / measured - 1); `max_batch` is the batch that counts as full.
     """
 

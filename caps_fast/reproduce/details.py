@@ -11,7 +11,8 @@ from joblib import Parallel, delayed
 from caps_fast import arrays
 from caps_fast.progress import Progress
 from caps_fast.results import Result, bin_edges_s
-from caps_fast.scenario import TIERS, Scenario
+from caps_fast.scenario import Scenario
+from caps_fast.sections import TIERS
 from caps_fast.simulation import Recording, simulate_group
 
 SAMPLE_S = 1800.0

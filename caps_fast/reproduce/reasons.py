@@ -12,7 +12,7 @@ from caps_fast.reproduce.evidence import Evidence
 from caps_fast.reproduce.physics import bound
 from caps_fast.reproduce.plan import SPLITS
 from caps_fast.reproduce.statistics import relative_deviation
-from caps_fast.scenario import TIERS
+from caps_fast.sections import TIERS
 
 NAMES = {
     **{"round-robin": "Round Robin", "edf": "EDF", "slo-aware": "SLO-Aware", "carbon-aware": "Carbon-Aware", "caps": "CAPS"},

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from caps_fast.errors import InputError
-from caps_fast.scenario import TIERS, Scenario, Workload
+from caps_fast.scenario import Scenario
+from caps_fast.sections import TIERS, Workload
 from caps_fast.sweep.rows import PARAMETERS, field_types, metric_names
 from caps_fast.sweep.values import values
 

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from caps_fast import arrays
 from caps_fast.errors import InputError
 from caps_fast.results import Result, parameters
-from caps_fast.scenario import TIERS, Scenario, file_hash, preset
+from caps_fast.scenario import Scenario, file_hash, preset
+from caps_fast.sections import TIERS
 
 PACKAGE = Path(__file__).parent.parent
 ABOVE = ("sweep", "calibrate", "reproduce", "report", "cli")  # parts of the program that no run's numbers depend on

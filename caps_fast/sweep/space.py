@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from caps_fast.errors import InputError
-from caps_fast.scenario import Cluster, Scenario
+from caps_fast.scenario import Scenario
+from caps_fast.sections import Cluster
 from caps_fast.sweep.axes import Changes, field_of, value_of
 from caps_fast.sweep.rows import field_types
 from caps_fast.sweep.values import RANGE, values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from caps_fast import scenario
+from caps_fast import scenario, sections
 from caps_fast.arrays import Array
 from caps_fast.traces import TraceFile, read_requests
 from caps_fast.workload.streams import stream
@@ -13,7 +13,7 @@ from caps_fast.workload.synthetic import MAX_TURNS, TASKS
 from caps_fast.workload.tasks import tasks_of_prompts
 
 
-def trace_of(workload: scenario.Workload) -> TraceFile:
+def trace_of(workload: sections.Workload) -> TraceFile:
     """The workload's trace. Raises InputError for a bad one."""
     return read_requests(workload.trace or "", workload.trace_format, workload.trace_columns or None, workload.trace_time_unit)
 
@@ -36,7 +36,7 @@ def columns_of(frame: pl.DataFrame, config: scenario.Scenario, seed: int) -> dic
     if "tenant" in frame.columns:
         columns["tenant"] = (frame["tenant"].rank("dense") - 1).to_numpy()
     if "tier" in frame.columns:
-        columns["tier"] = frame["tier"].replace_strict({tier: index for index, tier in enumerate(scenario.TIERS)}, return_dtype=pl.Int8).to_numpy()
+        columns["tier"] = frame["tier"].replace_strict({tier: index for index, tier in enumerate(sections.TIERS)}, return_dtype=pl.Int8).to_numpy()
     elif "tenant" in columns:
         shares = [tier.share for tier in config.slo.all]
         tier_of = stream(seed, "tenant_traits").choice(3, int(columns["tenant"].max()) + 1, p=shares)

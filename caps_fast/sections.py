@@ -1,0 +1,232 @@
+"""The sections of a scenario: typed, validated, frozen, in user units. Fields are documented where they stand."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Role = Literal["LP", "CP", "BP"]
+ROLES: tuple[Role, ...] = ("LP", "CP", "BP")
+TIERS = ("gold", "silver", "bronze")
+CATEGORIES = ("short", "long", "agentic")
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Limit = Positive | None  # None = no such limit
+MOST_TOKENS = 2**31 - 1  # of a request, prompt and answer each, and of a GPU's memory
+Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+LONGEST_DAYS = 3660
+SLOWEST_S = 100.0  # a token or an iteration
+
+
+class Section(BaseModel):
+    """Frozen, no unknown fields, filled by name or by TOML alias."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, populate_by_name=True, serialize_by_alias=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: Any) -> Any:
+        """No field is one, but Pydantic would take them as 1 and 0."""
+        if isinstance(value, bool):
+            raise ValueError(f"{str(value).lower()}: expected a number or text")
+        return value
+
+
+class Cluster(Section):
+    """GPUs (serving replicas), their pools and their batching."""
+
+    gpus: int = Field(24, ge=1, le=100_000, description="serving replicas in all")
+    split: str = Field("8/8/8", description="GPUs a pool, in order")
+    roles: str = Field("LP/CP/BP", description="role of each pool: LP low latency, CP low carbon, BP batch")
+    max_batch: int = Field(32, ge=1, le=4096, description="residents a GPU at most")
+    prefill: Literal["chunked", "unchunked"] = "chunked"
+    chunk_tokens: Tokens = Field(512, description="token budget of a chunked iteration")
+    kv_capacity_tokens: Tokens | None = Field(None, description="reserved tokens a GPU at most; none = no limit")
+
+    @cached_property
+    def pools(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self.split.split("/"))
+
+    @cached_property
+    def pool_roles(self) -> tuple[str, ...]:
+        return tuple(self.roles.split("/"))
+
+    @model_validator(mode="after")
+    def _split_fits(self) -> Self:
+        parts = self.split.split("/")
+        if not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+            raise ValueError(f"split {self.split!r}: expected whole numbers like 8/8/8")
+        if sum(self.pools) != self.gpus or 0 in self.pools:
+            raise ValueError(
+                f"split {self.split} sums to {sum(self.pools)}: expected pools of at least one GPU that sum to cluster.gpus = {self.gpus}"
+            )
+        if len(self.pool_roles) != len(self.pools) or not set(self.pool_roles) <= set(ROLES):
+            raise ValueError(f"roles {self.roles!r}: expected one of LP, CP, BP for each of the {len(self.pools)} pools")
+        return self
+
+
+class Gpu(Section):
+    """Speed and power of one serving replica. A `profile` fills what is not given."""
+
+    profile: str | None = Field(None, description="a built-in profile by name, or a profile file")
+    prefill_s_per_token: Positive = Field(le=SLOWEST_S, description="a_p of Eq. 1")
+    decode_base_s: Positive = Field(le=SLOWEST_S, description="d0: seconds an iteration takes at the least")
+    decode_s_per_seq: NonNegative = Field(le=SLOWEST_S, description="d1: seconds more a decoding sequence")
+    decode_s_per_context_token: NonNegative = Field(0.0, le=0.01, description="d2: seconds more a token of context")
+    idle_w: NonNegative = Field(100.0, description="P_idle of Eq. 2, one GPU")
+    peak_w: Positive = Field(400.0, description="P_peak of Eq. 2, one GPU")
+    power_exponent: Positive = Field(0.7, description="eta of Eq. 2")
+    gpus_per_replica: int = Field(1, ge=1, le=100_000, description="tensor-parallel GPUs in a replica; multiplies power")
+
+    @model_validator(mode="after")
+    def _peak_above_idle(self) -> Self:
+        if self.peak_w < self.idle_w:
+            raise ValueError(f"peak_w {self.peak_w:g}: expected at least idle_w = {self.idle_w:g}")
+        return self
+
+
+class Tier(Section):
+    """One SLO tier: its share of traffic, its limits from arrival, the roles of the pools that CAPS may send it to."""
+
+    share: Share
+    ttft_s: Limit = None
+    tpot_s: Limit = None
+    e2e_s: Limit = None
+    ttft_after_release_s: Limit = None
+    roles: str = "LP/CP/BP"
+
+    @field_validator("roles")
+    @classmethod
+    def _known_roles(cls, value: str) -> str:
+        if not set(value.split("/")) <= set(ROLES):
+            raise ValueError(f"roles {value!r}: expected some of LP/CP/BP")
+        return value
+
+
+class Tiers(Section):
+    """The tenant SLO registry."""
+
+    gold: Tier
+    silver: Tier
+    bronze: Tier
+
+    @model_validator(mode="after")
+    def _shares_sum(self) -> Self:
+        total = sum(tier.share for tier in self.all)
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"shares of gold, silver and bronze sum to {total:g}: expected 1")
+        return self
+
+    @property
+    def all(self) -> tuple[Tier, Tier, Tier]:
+        return self.gold, self.silver, self.bronze
+
+
+class Workload(Section):
+    """Requests: drawn, or replayed from a trace with tiers, tenants and tasks drawn where it has none."""
+
+    rate_rps: Positive | None = Field(10.0, le=1e9, description="mean arrivals a second; none = the trace's own rate")
+    trace: str | None = Field(None, description="request trace file; none = synthetic")
+    trace_format: str | None = Field(None, description="name of the trace's format; none = detect from content")
+    trace_columns: dict[str, str] = Field(default_factory=dict, description="our names to the file's, for other layouts (docs/traces.md)")
+    trace_time_unit: str | None = Field(None, description="unit of the time column with trace_columns: s, ms, us, ns or datetime")
+    trace_fit: Literal["loop", "stretch", "once"] = Field("loop", description="how a trace fills the horizon")
+    category_shares: tuple[Share, Share, Share] = Field((0.5, 0.35, 0.15), description="short, long, agentic")
+    input_token_edges: tuple[Tokens, Tokens, Tokens, Tokens] = Field(
+        (8, 256, 2048, 8192), description="short in [e0, e1), long in [e1, e2), agentic in [e2, e3); log-uniform"
+    )
+    output_log_mean: float = Field(4.8, ge=0, le=12, description="mu of log output tokens")
+    output_log_sd: float = Field(1.1, ge=0, le=3, description="sigma of log output tokens")
+    max_output_tokens: Tokens = 32768
+    tenants: int = Field(60, ge=3, le=100_000, description="tenants in all, spread over the tiers by their shares")
+    predictability: Share = Field(
+        0.9665,
+        description="share of the variance of log output tokens that the features explain; 0.9665: the learned model's MAPE is the paper's 18.2 %",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if abs(sum(self.category_shares) - 1) > 1e-9:
+            raise ValueError(f"category_shares sum to {sum(self.category_shares):g}: expected 1")
+        edges = self.input_token_edges
+        if not 1 <= edges[0] < edges[1] < edges[2] < edges[3]:
+            raise ValueError(f"input_token_edges {edges}: expected four rising whole numbers from 1")
+        if self.rate_rps is None and self.trace is None:
+            raise ValueError("rate_rps is missing: expected a number above 0 unless a trace is given")
+        if self.trace and self.trace_fit == "stretch" and self.rate_rps is not None:
+            raise ValueError("trace_fit 'stretch' sets the rate itself: expected no rate_rps beside it")
+        return self
+
+
+class Carbon(Section):
+    """Grid carbon intensity: built in (CAISO-shaped) or from a file."""
+
+    file: str | None = Field(None, description="carbon file; none = built in")
+    format: str | None = Field(None, description="name of the file's format; none = detect from content")
+    zone: str | None = Field(None, description="zone to take, where the file has several")
+    scope: Literal["lifecycle", "direct"] = "lifecycle"
+    kind: Literal["average", "marginal"] = "average"
+    start: str | None = Field(None, description="date or time of the file (UTC) that is t = 0; none = its first sample")
+    fill_gaps: Literal["no", "previous", "linear"] = "no"
+    unit: Literal["g/kWh", "kg/MWh", "lb/MWh"] | None = Field(None, description="unit of a plain time,value file")
+    scale_to_g_per_kwh: tuple[NonNegative, NonNegative] | None = Field(None, description="built-in trace: stretch its range to these two figures")
+    day_to_day_sd: Share = Field(0.06, description="built-in trace: standard deviation of a day's level")
+
+    @model_validator(mode="after")
+    def _scale_rises(self) -> Self:
+        if self.scale_to_g_per_kwh and self.scale_to_g_per_kwh[0] >= self.scale_to_g_per_kwh[1]:
+            raise ValueError(f"scale_to_g_per_kwh {self.scale_to_g_per_kwh}: expected low < high")
+        return self
+
+
+class Monitor(Section):
+    """The carbon and energy monitor: what the scheduler sees of the grid."""
+
+    window_h: Positive = Field(168.0, le=1e6, description="rolling window of intensity behind the quantile")
+    gate_quantile: Share = Field(0.5, description="gate threshold as a quantile of the rolling window")
+    gate_g_per_kwh: NonNegative | None = Field(None, description="gate threshold as a value; overrides the quantile")
+    forecast: str = Field("perfect", description="perfect, persistence, yesterday, last-week, noisy, learned, or file")
+    forecast_file: str | None = Field(None, description="forecasts with issue times (CarbonCast, or the common schema)")
+    forecast_hours: int = Field(96, ge=1, le=240)
+    forecast_error: tuple[NonNegative, ...] = Field(
+        (0.065, 0.147, 0.197, 0.218), description="noisy: mean absolute percentage error by lead day, 0..1"
+    )
+
+
+class PolicyChoice(Section):
+    """Which policy decides, and its weights."""
+
+    name: str = Field("caps", min_length=1, description="a built-in policy, or one of your own: FILE.py, or FILE.py:Type where it declares several")
+    alpha: NonNegative = Field(1.0, description="weight of goodput, Eq. 4")
+    beta: NonNegative = Field(0.5, description="weight of carbon, Eq. 4")
+    lambda_: NonNegative = Field(2.0, alias="lambda", description="weight of SLO violation, Eq. 4")
+    queueing: Literal["central", "cyclic"] | None = Field(None, description="EDF and Carbon-Aware: one queue, or one a GPU, dealt to in turn")
+    risk_sharpness: Positive = Field(4.0, description="k of the closed-form V")
+    plan_every_s: Positive = Field(300.0, description="BP's gate plans at most this often")
+    plan_margin: Positive = Field(1.5, description="BP: backlog drain time is multiplied by this")
+    options: dict[str, Finite] = Field(default_factory=dict, description="fields of your own policy; other policies pass over them")
+
+    @property
+    def own(self) -> tuple[str, str | None] | None:
+        """A user's own policy: its Python file, and its type where the name says which; None for a built-in one."""
+        named = re.fullmatch(r"(.+\.py)(?::(\w+))?", self.name)
+        return (named[1], named[2]) if named else None
+
+
+class Predictor(Section):
+    """Where CAPS's output-length estimate and SLO risk come from."""
+
+    source: Literal["learned", "declared"] = Field(
+        "learned", description="learned: LightGBM; declared: the workload's own estimate and the closed-form risk"
+    )
+    train_days: Positive = Field(3.0, le=LONGEST_DAYS, description="days before t = 0 that the models are trained on")
+    train_requests: int = Field(200_000, ge=1000, le=100_000_000, description="requests of those days that are learnt from, about")
+    train_share: Share = Field(0.3, description="replayed trace: the first part of its requests, which the models are trained on")
+    history_lag_s: NonNegative = Field(600.0, description="an answer enters its tenant's history so long after its request arrived")
+    model: str | None = Field(None, description="model file to use instead of training")
