@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import llvmlite.binding as llvm
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
@@ -104,7 +105,21 @@ def _wide(kind: Any) -> Any:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile as a kernel of its own; `use_cache` gives it a place on disk."""
-    return numba.njit(**KERNEL_FLAGS)(function)
+    return _as_python(function) if numba.config.DISABLE_JIT else numba.njit(**KERNEL_FLAGS)(function)
+
+
+def _as_python(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same kernel, uncompiled: rows of plain structured arrays have no attributes, those of record arrays do."""
+
+    def as_records(values: Any) -> Any:
+        if isinstance(values, np.ndarray) and values.dtype.names:
+            return values.view(np.recarray)
+        return type(values)(*map(as_records, values)) if hasattr(values, "_fields") else values
+
+    def play(*arguments: Any) -> Any:
+        return function(*map(as_records, arguments))
+
+    return play
 
 
 def compiled(function: Function) -> Function:

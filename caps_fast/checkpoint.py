@@ -87,7 +87,7 @@ class Keeper:
             group.held = _like(group.held, found["held"])
             for index, run in enumerate(group.runs):
                 state: State = run.state
-                saved = {name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING) for name in MUTABLE}
+                saved: dict[str, Any] = {name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING) for name in MUTABLE}
                 for name in saved.keys() - GROWING:
                     getattr(state, name)[...] = saved[name]
                 run.state = resized(state._replace(**{name: saved[name] for name in GROWING}), len(saved["live"]))

@@ -40,13 +40,13 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
     share_w = [_share_table(config, end - first) for first, end, _ in ranges] if layout == "pools" else []
     queues["share_at"] = np.cumsum([0, *map(len, share_w[:-1])]) if share_w else 0
     state = State(
-        clock=np.zeros(1, arrays.CLOCK),
+        clock=arrays.zeros(arrays.Clock, 1),
         setup=setup,
         tiers=_tiers(config),
         queues=queues,
         gpus=_gpus(config, ranges),
-        pools=np.zeros(len(config.cluster.pools), arrays.POOL),
-        live=np.zeros(0, arrays.LIVE),
+        pools=arrays.zeros(arrays.Pool, len(config.cluster.pools)),
+        live=arrays.zeros(arrays.Live, 0),
         free=np.zeros(0, np.uint32),
         power_w=replica_power_w(config, np.arange(config.cluster.max_batch + 1)),
         share_w=np.concatenate([*share_w, np.zeros(0)]),
@@ -65,13 +65,14 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, 
         threshold_g_per_kwh=monitor.threshold_g_per_kwh,
         issued_s=monitor.forecast.issued_s,
         forecast_g_per_kwh=monitor.forecast.g_per_kwh,
-        block=np.zeros(0, arrays.REQUEST),
-        done=np.zeros(0, arrays.DONE),
-        cells=np.zeros(27, arrays.CELL),
+        block=arrays.zeros(arrays.Request, 0),
+        done=arrays.zeros(arrays.Done, 0),
+        cells=arrays.zeros(arrays.Cell, 27),
         histograms=np.zeros((3, len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64),
-        series=np.zeros((0, len(config.cluster.pools)), arrays.SAMPLE),
+        series=arrays.zeros(arrays.Sample, 0, len(config.cluster.pools)),
     )
-    return state._replace(**{name: on_own_lines(getattr(state, name)) for name in SMALL})
+    own: dict[str, Any] = {name: on_own_lines(getattr(state, name)) for name in SMALL}
+    return state._replace(**own)
 
 
 def with_room(state: State, incoming: int) -> State:
@@ -84,7 +85,8 @@ def with_room(state: State, incoming: int) -> State:
 def resized(state: State, room: int) -> State:
     """The same simulation with room for so many live requests, not fewer than have been used."""
     used, free = int(state.clock[0]["used"]), int(state.clock[0]["free"])
-    live, stack = aligned(room, arrays.LIVE, np.empty), np.empty(room, np.uint32)
+    live: Any = aligned(room, arrays.LIVE, np.empty)
+    stack = np.empty(room, np.uint32)
     live[:used].view(np.uint8)[:] = state.live[:used].view(np.uint8)  # field by field is slow
     stack[:free] = state.free[:free]
     return state._replace(live=live, free=stack)
@@ -101,8 +103,8 @@ def queue_ranges(config: scenario.Scenario, layout: str) -> list[tuple[int, int,
     return [(gpu, gpu + 1, arrays.LP) for gpu in range(ends[-1])]
 
 
-def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Means) -> Array:
-    setup = np.zeros(1, arrays.SETUP)
+def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Means) -> Any:
+    setup = arrays.zeros(arrays.Setup, 1)
     gpu, cluster, trace = config.gpu, config.cluster, monitor.trace
     fields = {name: getattr(gpu, name) for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token")}
     fields |= {"mean_input_tokens": means.input_tokens, "mean_output_tokens": means.output_tokens}
@@ -133,9 +135,9 @@ def _mean_before_start(monitor: Monitor) -> float:
     return max(mean, 1e-9)
 
 
-def _tiers(config: scenario.Scenario) -> Array:
+def _tiers(config: scenario.Scenario) -> Any:
     """Rows gold, silver, bronze, and a fourth with the mean of the finite limits, allowed everywhere."""
-    tiers = np.zeros(4, arrays.TIER)
+    tiers = arrays.zeros(arrays.Tier, 4)
     for row, tier in zip(tiers, config.slo.all, strict=False):
         for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
             row[name] = getattr(tier, name) or math.inf
@@ -150,8 +152,8 @@ def _tiers(config: scenario.Scenario) -> Array:
     return tiers
 
 
-def _queues(ranges: list[tuple[int, int, int]], max_batch: int) -> Array:
-    queues = np.zeros(len(ranges), arrays.QUEUE)
+def _queues(ranges: list[tuple[int, int, int]], max_batch: int) -> Any:
+    queues = arrays.zeros(arrays.Queue, len(ranges))
     for queue, (first, end, role) in zip(queues, ranges, strict=True):
         queue["first_gpu"], queue["end_gpu"], queue["role"] = first, end, role
         queue["slots"], queue["per_gpu"] = (end - first) * max_batch, 1.0 / (end - first)
@@ -162,7 +164,7 @@ def _queues(ranges: list[tuple[int, int, int]], max_batch: int) -> Array:
     return queues
 
 
-def _gpus(config: scenario.Scenario, ranges: list[tuple[int, int, int]]) -> Array:
+def _gpus(config: scenario.Scenario, ranges: list[tuple[int, int, int]]) -> Any:
     gpus = aligned(config.cluster.gpus, arrays.GPU)
     gpus["pool"] = np.repeat(np.arange(len(config.cluster.pools)), config.cluster.pools)
     gpus["queue"] = np.repeat(np.arange(len(ranges)), [end - first for first, end, _ in ranges])

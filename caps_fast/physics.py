@@ -33,9 +33,9 @@ def iterations_until(elapsed_s: float, step_s: float, growth_s: float) -> int:
 @inlined
 def intensity_integral(s: State, from_s: float, to_s: float) -> float:
     """Integral of intensity over [from_s, to_s] in g/kWh s, where `to_s` lies in the sample in force at the clock."""
-    if from_s >= s.clock[0]["intensity_from_s"]:
-        return s.clock[0]["g_per_kwh"] * (to_s - from_s)
-    last = s.clock[0]["carbon_at"]
+    if from_s >= s.clock[0].intensity_from_s:
+        return s.clock[0].g_per_kwh * (to_s - from_s)
+    last = s.clock[0].carbon_at
     first = last - 1
     while first > 0 and s.carbon_s[first] > from_s:
         first -= 1

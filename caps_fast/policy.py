@@ -96,11 +96,11 @@ class Decision:
 
 
 def _in_turn(policy: Any, t_s: float, r: int, s: State) -> int:
-    return s.live[r]["seq"] % s.queues.shape[0]
+    return s.live[r].seq % s.queues.shape[0]
 
 
 def _by_arrival(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
-    return s.live[r]["arrival_s"]
+    return s.live[r].arrival_s
 
 
 def _always_open(policy: Any, t_s: float, q: int, s: State) -> bool:

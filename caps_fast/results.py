@@ -171,7 +171,7 @@ def collect(config: scenario.Scenario, state: State, monitor: Monitor, end_s: fl
     idle_intensity = gpus * trace.integral(0.0, end_s) - float(state.pools["busy_intensity"].sum())
     requests = None
     if done is not None:
-        requests = np.concatenate([*done, np.zeros(0, arrays.DONE)])
+        requests = np.concatenate([*done, arrays.zeros(arrays.Done, 0)])
         requests = requests[np.argsort(requests["seq"])]
     return Result(
         scenario=config,
@@ -194,7 +194,7 @@ def unfinished_rows(state: State) -> Array:
     """DONE rows of the requests that are still in the system after `settle`: nan for what has not happened, no GPU and no pool while not placed."""
     live = state.live[: int(state.clock[0]["used"])]
     live = live[np.isfinite(live["arrival_s"])]
-    rows = np.zeros(len(live), arrays.DONE)
+    rows = arrays.zeros(arrays.Done, len(live))
     for name in set(arrays.DONE.names or ()) & set(arrays.LIVE.names or ()):
         rows[name] = live[name]
     waiting = live["admitted"] == 0

@@ -96,7 +96,7 @@ class Group:
         self.runs = [Run.start(config, means, record) for config in configs]
         predicting = {run.lengths.key: (run.lengths, run.config) for run in self.runs if run.lengths}
         self.views = {key: Lengths(model, past_of(config)) for key, (model, config) in predicting.items()}
-        self.held = np.zeros(0, arrays.REQUEST)
+        self.held: Array = arrays.zeros(arrays.Request, 0)
 
     def take(self, requests: Array, on_progress: Callable[[int], object] | None = None) -> None:
         """Take the next block of the workload in."""
@@ -148,11 +148,11 @@ class Run:
         state.setup["record"] = record.requests
         if record.sample_every_s is not None:
             state.setup["sample_step_s"] = record.sample_every_s
-            state = state._replace(series=np.zeros((math.ceil(config.horizon_s / record.sample_every_s) + 1, len(state.pools)), arrays.SAMPLE))
+            state = state._replace(series=arrays.zeros(arrays.Sample, math.ceil(config.horizon_s / record.sample_every_s) + 1, len(state.pools)))
         compile_for(policy, state)
         return cls(config, policy, monitor, state, [] if record.requests else None, lengths)
 
-    def feed(self, requests: Array, until_s: float) -> None:
+    def feed(self, requests: Any, until_s: float) -> None:
         """Let these requests arrive and advance to `until_s`, the next block's first arrival. Raises InputError where one can never fit."""
         _check_fits(self.config, requests, int(self.state.clock[0]["seq"]))
         self.state.clock["cursor"] = 0
@@ -163,7 +163,7 @@ class Run:
         """Drain and close the books."""
         limit_s = self.config.horizon_s + self.config.drain_h * 3600
         self.state.clock["cursor"] = 0
-        self.state = self.state._replace(block=np.zeros(0, arrays.REQUEST))
+        self.state = self.state._replace(block=arrays.zeros(arrays.Request, 0))
         self._advance(math.nextafter(limit_s, math.inf), True)
         clock = self.state.clock[0]
         end_s = float(clock["last_completion_s"])
@@ -177,7 +177,7 @@ class Run:
     def _advance(self, until_s: float, draining: bool) -> None:
         if self.done is not None:
             self.state.clock["done"] = 0
-            self.state = self.state._replace(done=np.zeros(int(self.state.clock[0]["live"]) + len(self.state.block), arrays.DONE))
+            self.state = self.state._replace(done=arrays.zeros(arrays.Done, int(self.state.clock[0]["live"]) + len(self.state.block)))
         try:
             advance(self.state, self.policy, until_s, draining)
         except Exception as error:

@@ -26,16 +26,16 @@ def who(s: State, g: int, at: int) -> int:
 @inlined
 def left(s: State, g: int, at: int) -> int:
     """Iterations that the sequence at position `at` of the heap of GPU `g` has left."""
-    iterations: Any = np.int64(s.finish_at[g, at] - (np.uint64(s.gpus[g]["iterations_done"]) << _32)) >> 32
+    iterations: Any = np.int64(s.finish_at[g, at] - (np.uint64(s.gpus[g].iterations_done) << _32)) >> 32
     return iterations
 
 
 @inlined
 def push(s: State, g: int, iterations: int, r: int) -> None:
     """Let `r` end on GPU `g` after so many more iterations, 2 ** 31 - 1 at most."""
-    at = s.gpus[g]["heap_len"]
-    s.gpus[g]["heap_len"] += 1
-    entry = (np.uint64(s.gpus[g]["iterations_done"] + iterations) << _32) + np.uint64(r)
+    at = s.gpus[g].heap_len
+    s.gpus[g].heap_len += 1
+    entry = (np.uint64(s.gpus[g].iterations_done + iterations) << _32) + np.uint64(r)
     _sift_up(s.finish_at[g], at, entry)
 
 
@@ -43,8 +43,8 @@ def push(s: State, g: int, iterations: int, r: int) -> None:
 def remove(s: State, g: int, at: int) -> None:
     """Take the entry at position `at` out of the heap of GPU `g`."""
     heap = s.finish_at[g]
-    size = s.gpus[g]["heap_len"] - 1
-    s.gpus[g]["heap_len"] = size
+    size = s.gpus[g].heap_len - 1
+    s.gpus[g].heap_len = size
     if at == size:
         return
     entry = heap[size]

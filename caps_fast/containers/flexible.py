@@ -9,22 +9,22 @@ from caps_fast.arrays import NONE, State
 @inlined
 def append(s: State, q: int, r: int) -> None:
     """Append `r` to the flexible residents of queue `q`, in order of admission."""
-    tail = s.queues[q]["flexible_tail"]
-    s.live[r]["flexible_prev"] = tail
-    s.live[r]["flexible_next"] = NONE
+    tail = s.queues[q].flexible_tail
+    s.live[r].flexible_prev = tail
+    s.live[r].flexible_next = NONE
     if tail != NONE:
-        s.live[tail]["flexible_next"] = r
-    s.queues[q]["flexible_tail"] = r
+        s.live[tail].flexible_next = r
+    s.queues[q].flexible_tail = r
 
 
 @inlined
 def remove(s: State, q: int, r: int) -> None:
     """Take `r` out of the flexible residents of queue `q`."""
-    before = s.live[r]["flexible_prev"]
-    after = s.live[r]["flexible_next"]
+    before = s.live[r].flexible_prev
+    after = s.live[r].flexible_next
     if before != NONE:
-        s.live[before]["flexible_next"] = after
+        s.live[before].flexible_next = after
     if after != NONE:
-        s.live[after]["flexible_prev"] = before
+        s.live[after].flexible_prev = before
     else:
-        s.queues[q]["flexible_tail"] = before
+        s.queues[q].flexible_tail = before

@@ -9,7 +9,7 @@ from caps_fast.arrays import NONE, Array, State
 @inlined
 def before(live: Array, a: int, b: int) -> bool:
     """Does request `a` go before request `b`?"""
-    return live[a]["key"] < live[b]["key"] or (live[a]["key"] == live[b]["key"] and live[a]["seq"] < live[b]["seq"])
+    return live[a].key < live[b].key or (live[a].key == live[b].key and live[a].seq < live[b].seq)
 
 
 @inlined
@@ -21,8 +21,8 @@ def meld(live: Array, a: int, b: int) -> int:
         return a
     if before(live, b, a):
         a, b = b, a
-    live[b]["next"] = live[a]["child"]
-    live[a]["child"] = b
+    live[b].next = live[a].child
+    live[a].child = b
     return a
 
 
@@ -30,17 +30,17 @@ def meld(live: Array, a: int, b: int) -> int:
 def pop_root(live: Array, root: int) -> int:
     """The heap without its root: melds the children in pairs, then the pairs."""
     pairs = NONE
-    rest = live[root]["child"]
+    rest = live[root].child
     while rest != NONE:
         a = rest
-        b = live[a]["next"]
-        rest = live[b]["next"] if b != NONE else NONE
+        b = live[a].next
+        rest = live[b].next if b != NONE else NONE
         a = meld(live, a, b)
-        live[a]["next"] = pairs
+        live[a].next = pairs
         pairs = a
     merged = NONE
     while pairs != NONE:
-        after = live[pairs]["next"]
+        after = live[pairs].next
         merged = meld(live, merged, pairs)
         pairs = after
     return merged
@@ -51,27 +51,27 @@ def push(s: State, q: int, r: int) -> None:
     """Put request `r`, whose key is set, into queue `q`."""
     queue = s.queues[q]
     live = s.live
-    live[r]["next"] = NONE
-    tail = queue["tail"]
+    live[r].next = NONE
+    tail = queue.tail
     if tail == NONE:
-        queue["head"] = r
-        queue["tail"] = r
+        queue.head = r
+        queue.tail = r
     elif not before(live, r, tail):
-        live[tail]["next"] = r
-        queue["tail"] = r
+        live[tail].next = r
+        queue.tail = r
     else:
-        live[r]["child"] = NONE
-        queue["root"] = meld(live, queue["root"], r)
-    queue["waiting"] += 1
-    queue["waiting_prompt_tokens"] += live[r]["prompt_left"]
-    queue["waiting_predicted_tokens"] += live[r]["predicted_tokens"]
+        live[r].child = NONE
+        queue.root = meld(live, queue.root, r)
+    queue.waiting += 1
+    queue.waiting_prompt_tokens += live[r].prompt_left
+    queue.waiting_predicted_tokens += live[r].predicted_tokens
 
 
 @inlined
 def peek(s: State, q: int) -> int:
     """The request that goes first; the queue must not be empty."""
-    head = s.queues[q]["head"]
-    root = s.queues[q]["root"]
+    head = s.queues[q].head
+    root = s.queues[q].root
     if head == NONE or (root != NONE and before(s.live, root, head)):
         return root
     return head
@@ -82,14 +82,14 @@ def pop(s: State, q: int, r: int) -> None:
     """Take out request `r`, which `peek` has found."""
     queue = s.queues[q]
     live = s.live
-    if r == queue["root"]:
-        queue["root"] = pop_root(live, r)
+    if r == queue.root:
+        queue.root = pop_root(live, r)
     else:
-        queue["head"] = live[r]["next"]
-        if queue["head"] == NONE:
-            queue["tail"] = NONE
+        queue.head = live[r].next
+        if queue.head == NONE:
+            queue.tail = NONE
         else:
-            prefetch(live, queue["head"])
-    queue["waiting"] -= 1
-    queue["waiting_prompt_tokens"] -= live[r]["prompt_left"]
-    queue["waiting_predicted_tokens"] = queue["waiting_predicted_tokens"] - live[r]["predicted_tokens"] if queue["waiting"] > 0 else 0.0
+            prefetch(live, queue.head)
+    queue.waiting -= 1
+    queue.waiting_prompt_tokens -= live[r].prompt_left
+    queue.waiting_predicted_tokens = queue.waiting_predicted_tokens - live[r].predicted_tokens if queue.waiting > 0 else 0.0

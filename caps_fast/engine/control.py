@@ -23,61 +23,61 @@ def in_force(times_s: Array, at: int, now_s: float) -> int:
 def read_intensity(s: State) -> None:
     """Put the carbon sample in force at the clock's time on the clock."""
     clock = s.clock[0]
-    at = in_force(s.carbon_s, clock["carbon_at"], clock["now_s"])
-    clock["carbon_at"] = at
-    clock["g_per_kwh"] = s.carbon_g_per_kwh[at]
-    clock["intensity_from_s"] = s.carbon_s[at] if at > 0 else -math.inf
-    clock["intensity_until_s"] = s.carbon_s[at + 1] if at + 1 < s.carbon_s.shape[0] else math.inf
+    at = in_force(s.carbon_s, clock.carbon_at, clock.now_s)
+    clock.carbon_at = at
+    clock.g_per_kwh = s.carbon_g_per_kwh[at]
+    clock.intensity_from_s = s.carbon_s[at] if at > 0 else -math.inf
+    clock.intensity_until_s = s.carbon_s[at + 1] if at + 1 < s.carbon_s.shape[0] else math.inf
 
 
 @inlined
 def step(s: State, policy: Any) -> None:
     """One control step at the clock's time."""
     clock = s.clock[0]
-    now_s = clock["now_s"]
-    clock["threshold_at"] = in_force(s.threshold_s, clock["threshold_at"], now_s)
-    clock["issue_at"] = in_force(s.issued_s, clock["issue_at"], now_s)
-    clock["gamma"] = clock["g_per_kwh"]
-    clock["threshold"] = s.threshold_g_per_kwh[clock["threshold_at"]]
-    if s.setup[0]["gated"]:
+    now_s = clock.now_s
+    clock.threshold_at = in_force(s.threshold_s, clock.threshold_at, now_s)
+    clock.issue_at = in_force(s.issued_s, clock.issue_at, now_s)
+    clock.gamma = clock.g_per_kwh
+    clock.threshold = s.threshold_g_per_kwh[clock.threshold_at]
+    if s.setup[0].gated:
         for q in range(s.queues.shape[0]):
             _ask_gate(s, policy, q)
-    if now_s >= clock["samples"] * s.setup[0]["sample_step_s"] and clock["samples"] < s.series.shape[0]:
+    if now_s >= clock.samples * s.setup[0].sample_step_s and clock.samples < s.series.shape[0]:
         _sample(s)
-    clock["controls"] += 1
-    clock["next_control_s"] = clock["controls"] * s.setup[0]["control_step_s"]
+    clock.controls += 1
+    clock.next_control_s = clock.controls * s.setup[0].control_step_s
 
 
 @inlined
 def _ask_gate(s: State, policy: Any, q: int) -> None:
     queue = s.queues[q]
-    now_open = bool(gate(policy, s.clock[0]["now_s"], q, s))
-    if now_open and not queue["open"]:
-        queue["reopened_s"] = s.clock[0]["now_s"]
-        queue["backlog"] = queue["waiting"] > 0
+    now_open = bool(gate(policy, s.clock[0].now_s, q, s))
+    if now_open and not queue.open:
+        queue.reopened_s = s.clock[0].now_s
+        queue.backlog = queue.waiting > 0
         mark_dirty(s, q)
-    queue["open"] = now_open
+    queue.open = now_open
 
 
 @inlined
 def _sample(s: State) -> None:
     """Record every pool."""
-    row = s.series[s.clock[0]["samples"]]
+    row = s.series[s.clock[0].samples]
     for p in range(row.shape[0]):
-        row[p]["t_s"] = s.clock[0]["now_s"]
-        row[p]["gamma"] = s.clock[0]["gamma"]
-        row[p]["energy_j"] = s.pools[p]["energy_j"]
-        row[p]["busy_s"] = s.pools[p]["busy_s"]
+        row[p].t_s = s.clock[0].now_s
+        row[p].gamma = s.clock[0].gamma
+        row[p].energy_j = s.pools[p].energy_j
+        row[p].busy_s = s.pools[p].busy_s
     for q in range(s.queues.shape[0]):
-        first = s.gpus[s.queues[q]["first_gpu"]]["pool"]
-        row[first]["waiting"] += s.queues[q]["waiting"]
-        for p in range(first, s.gpus[s.queues[q]["end_gpu"] - 1]["pool"] + 1):
-            row[p]["open"] |= s.queues[q]["open"]
+        first = s.gpus[s.queues[q].first_gpu].pool
+        row[first].waiting += s.queues[q].waiting
+        for p in range(first, s.gpus[s.queues[q].end_gpu - 1].pool + 1):
+            row[p].open |= s.queues[q].open
     for g in range(s.gpus.shape[0]):
         gpu = s.gpus[g]
-        row[gpu["pool"]]["residents"] += gpu["residents"]
-        if gpu["running"]:
-            elapsed_s = s.clock[0]["now_s"] - gpu["leap_start_s"]
-            row[gpu["pool"]]["energy_j"] += s.power_w[gpu["members"]] * elapsed_s
-            row[gpu["pool"]]["busy_s"] += elapsed_s
-    s.clock[0]["samples"] += 1
+        row[gpu.pool].residents += gpu.residents
+        if gpu.running:
+            elapsed_s = s.clock[0].now_s - gpu.leap_start_s
+            row[gpu.pool].energy_j += s.power_w[gpu.members] * elapsed_s
+            row[gpu.pool].busy_s += elapsed_s
+    s.clock[0].samples += 1

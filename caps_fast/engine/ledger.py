@@ -21,7 +21,7 @@ def bin_of(value_s: float) -> int:
 @inlined
 def cell_of(request: Any) -> int:
     """Index of a live request's account."""
-    return request["level"] * 9 + request["category"] * 3 + request["tier"]
+    return request.level * 9 + request.category * 3 + request.tier
 
 
 @inlined
@@ -29,61 +29,61 @@ def finish(s: State, g: int, r: int) -> None:
     """Close the account of request `r`, which ends on GPU `g` now, and free its entry."""
     clock = s.clock[0]
     request = s.live[r]
-    now_s = clock["now_s"]
-    tier = s.tiers[request["tier"]]
-    output_tokens = request["output_tokens"]
-    ttft_s = request["first_token_s"] - request["arrival_s"]
-    after_release_s = request["first_token_s"] - request["released_s"]
-    e2e_s = now_s - request["arrival_s"]
-    met = ttft_s <= tier["ttft_s"] * SLACK and e2e_s <= tier["e2e_s"] * SLACK and after_release_s <= tier["ttft_after_release_s"] * SLACK
-    histogram = s.histograms[request["tier"]]
+    now_s = clock.now_s
+    tier = s.tiers[request.tier]
+    output_tokens = request.output_tokens
+    ttft_s = request.first_token_s - request.arrival_s
+    after_release_s = request.first_token_s - request.released_s
+    e2e_s = now_s - request.arrival_s
+    met = ttft_s <= tier.ttft_s * SLACK and e2e_s <= tier.e2e_s * SLACK and after_release_s <= tier.ttft_after_release_s * SLACK
+    histogram = s.histograms[request.tier]
     if output_tokens > 1:
-        tpot_s = (now_s - request["first_token_s"]) / (output_tokens - 1)
-        met = met and tpot_s <= tier["tpot_s"] * SLACK
+        tpot_s = (now_s - request.first_token_s) / (output_tokens - 1)
+        met = met and tpot_s <= tier.tpot_s * SLACK
         histogram[TPOT, bin_of(tpot_s)] += 1
     histogram[TTFT, bin_of(ttft_s)] += 1
     histogram[TTFT_AFTER_RELEASE, bin_of(after_release_s)] += 1
     histogram[E2E, bin_of(e2e_s)] += 1
     cell = s.cells[cell_of(request)]
-    cell["finished"] += 1
-    cell["output_tokens"] += output_tokens
-    cell["energy_j"] += request["energy_j"]
-    cell["carbon_g"] += request["carbon_g"]
+    cell.finished += 1
+    cell.output_tokens += output_tokens
+    cell.energy_j += request.energy_j
+    cell.carbon_g += request.carbon_g
     if met:
-        cell["met"] += 1
-        cell["good_tokens"] += output_tokens
-    if request["held"]:
-        cell["held"] += 1
-        cell["held_tokens"] += output_tokens
-        cell["deferral_s"] += request["released_s"] - request["arrival_s"]
-    s.pools[s.gpus[g]["pool"]]["requests"] += 1
-    clock["last_completion_s"] = now_s
-    if s.setup[0]["record"]:
+        cell.met += 1
+        cell.good_tokens += output_tokens
+    if request.held:
+        cell.held += 1
+        cell.held_tokens += output_tokens
+        cell.deferral_s += request.released_s - request.arrival_s
+    s.pools[s.gpus[g].pool].requests += 1
+    clock.last_completion_s = now_s
+    if s.setup[0].record:
         _record(s, r, met)
-    s.free[clock["free"]] = r
-    clock["free"] += 1
-    clock["live"] -= 1
+    s.free[clock.free] = r
+    clock.free += 1
+    clock.live -= 1
 
 
 @inlined
 def _record(s: State, r: int, met: bool) -> None:
     """Append request `r` to the finished ones."""
     request = s.live[r]
-    done = s.done[s.clock[0]["done"]]
-    done["seq"] = request["seq"]
-    done["arrival_s"] = request["arrival_s"]
-    done["released_s"] = request["released_s"]
-    done["admitted_s"] = request["admitted_s"]
-    done["first_token_s"] = request["first_token_s"]
-    done["finished_s"] = s.clock[0]["now_s"]
-    done["energy_j"] = request["energy_j"]
-    done["carbon_g"] = request["carbon_g"]
-    done["input_tokens"] = request["input_tokens"]
-    done["output_tokens"] = request["output_tokens"]
-    done["tenant"] = request["tenant"]
-    done["gpu"] = request["gpu"]
-    done["pool"] = s.gpus[request["gpu"]]["pool"]
-    done["tier"] = request["tier"]
-    done["category"] = request["category"]
-    done["met"] = met
-    s.clock[0]["done"] += 1
+    done = s.done[s.clock[0].done]
+    done.seq = request.seq
+    done.arrival_s = request.arrival_s
+    done.released_s = request.released_s
+    done.admitted_s = request.admitted_s
+    done.first_token_s = request.first_token_s
+    done.finished_s = s.clock[0].now_s
+    done.energy_j = request.energy_j
+    done.carbon_g = request.carbon_g
+    done.input_tokens = request.input_tokens
+    done.output_tokens = request.output_tokens
+    done.tenant = request.tenant
+    done.gpu = request.gpu
+    done.pool = s.gpus[request.gpu].pool
+    done.tier = request.tier
+    done.category = request.category
+    done.met = met
+    s.clock[0].done += 1

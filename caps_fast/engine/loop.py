@@ -23,34 +23,34 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
     clock = s.clock[0]
     arrival_s = _next_arrival_s(s)
     while True:
-        if draining and clock["live"] == 0 and arrival_s == math.inf:
+        if draining and clock.live == 0 and arrival_s == math.inf:
             return
         leap_end_s = agenda.first_end_s(s)
-        now_s = min(min(arrival_s, leap_end_s), clock["next_control_s"])
+        now_s = min(min(arrival_s, leap_end_s), clock.next_control_s)
         if now_s >= until_s:
             return
-        clock["now_s"] = now_s
-        if now_s >= clock["intensity_until_s"]:
+        clock.now_s = now_s
+        if now_s >= clock.intensity_until_s:
             control.read_intensity(s)
-        if now_s == clock["next_control_s"]:
+        if now_s == clock.next_control_s:
             control.step(s, policy)
         alone = NONE
         if leap_end_s == now_s:
             alone = _end_leaps(s, now_s < arrival_s)
         while arrival_s == now_s:
-            clock["cursor"] += 1
+            clock.cursor += 1
             arrival_s = _next_arrival_s(s)
             _arrive(s, policy, arrival_s > now_s)
-        while clock["dirty"] > 0:
-            clock["dirty"] -= 1
-            _dispatch(s, s.dirty[clock["dirty"]])
-        while alone != NONE or clock["touched"] > 0:
+        while clock.dirty > 0:
+            clock.dirty -= 1
+            _dispatch(s, s.dirty[clock.dirty])
+        while alone != NONE or clock.touched > 0:
             if alone != NONE:
                 g = alone
                 alone = NONE
             else:
-                clock["touched"] -= 1
-                g = s.touched[clock["touched"]]
+                clock.touched -= 1
+                g = s.touched[clock.touched]
             gpu.begin(s, g)
 
 
@@ -58,15 +58,15 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
 def _end_leaps(s: State, none_arrives: bool) -> int:
     """End the leaps that end now. Where nobody arrives or waits, the first GPU is returned at once: no other has a say in what it does next."""
     clock = s.clock[0]
-    while agenda.first_end_s(s) == clock["now_s"]:
-        clock["events"] += 1
+    while agenda.first_end_s(s) == clock.now_s:
+        clock.events += 1
         g = agenda.first(s)
         gpu.end(s, g)
-        if none_arrives and clock["dirty"] == 0 and clock["claims"] == 0:
+        if none_arrives and clock.dirty == 0 and clock.claims == 0:
             return g
         gpu.touch(s, g)
         agenda.put(s, g, math.inf)
-        if s.gpus[g]["claim_head"] != NONE:
+        if s.gpus[g].claim_head != NONE:
             preempt.honour_claims(s, g)
     return NONE
 
@@ -74,8 +74,8 @@ def _end_leaps(s: State, none_arrives: bool) -> int:
 @inlined
 def _next_arrival_s(s: State) -> float:
     """When the next request of the block arrives; never after the last."""
-    at = s.clock[0]["cursor"]
-    arrival_s: Any = s.block[at]["arrival_s"] if at < s.block.shape[0] else math.inf
+    at = s.clock[0].cursor
+    arrival_s: Any = s.block[at].arrival_s if at < s.block.shape[0] else math.inf
     return arrival_s
 
 
@@ -83,36 +83,36 @@ def _next_arrival_s(s: State) -> float:
 def _arrive(s: State, policy: Any, alone: bool) -> None:
     """Take the last request before the cursor in: route it, then start it, claim a place for it, or queue it. Is it `alone` at this instant?"""
     clock = s.clock[0]
-    new = s.block[clock["cursor"] - 1]
+    new = s.block[clock.cursor - 1]
     r = _entry(s)
     request = s.live[r]
-    request["arrival_s"] = new["arrival_s"]
-    request["predicted_tokens"] = new["predicted_tokens"]
-    request["input_tokens"] = new["input_tokens"]
-    request["output_tokens"] = new["output_tokens"]
-    request["prompt_left"] = new["input_tokens"]
-    request["tenant"] = new["tenant"]
-    request["turns"] = new["turns"]
-    request["tier"] = new["tier"]
-    request["category"] = new["category"]
-    request["task"] = new["task"]
-    request["seq"] = clock["seq"]
-    clock["seq"] += 1
-    request["held"] = 0
-    request["admitted"] = 0
-    request["level"] = (clock["g_per_kwh"] >= s.setup[0]["low_g_per_kwh"]) + (clock["g_per_kwh"] >= s.setup[0]["high_g_per_kwh"])
-    s.cells[cell_of(request)]["requests"] += 1
-    q = route(policy, clock["now_s"], r, s)
+    request.arrival_s = new.arrival_s
+    request.predicted_tokens = new.predicted_tokens
+    request.input_tokens = new.input_tokens
+    request.output_tokens = new.output_tokens
+    request.prompt_left = new.input_tokens
+    request.tenant = new.tenant
+    request.turns = new.turns
+    request.tier = new.tier
+    request.category = new.category
+    request.task = new.task
+    request.seq = clock.seq
+    clock.seq += 1
+    request.held = 0
+    request.admitted = 0
+    request.level = (clock.g_per_kwh >= s.setup[0].low_g_per_kwh) + (clock.g_per_kwh >= s.setup[0].high_g_per_kwh)
+    s.cells[cell_of(request)].requests += 1
+    q = route(policy, clock.now_s, r, s)
     if not 0 <= q < s.queues.shape[0]:
         _refuse(s, q)
         q = 0
     target = s.queues[q]
-    request["key"] = order(policy, clock["now_s"], r, q, s)
-    if math.isnan(request["key"]):
+    request.key = order(policy, clock.now_s, r, q, s)
+    if math.isnan(request.key):
         _refuse(s, q)
-        request["key"] = math.inf
-    may_claim = s.setup[0]["preempts"] and request["tier"] == GOLD and target["role"] == LP and target["open"]
-    may_start = alone and target["open"] and target["waiting"] == 0
+        request.key = math.inf
+    may_claim = s.setup[0].preempts and request.tier == GOLD and target.role == LP and target.open
+    may_start = alone and target.open and target.waiting == 0
     if may_claim or may_start:
         g = gpu.find(s, q, r)
         if g == NONE:
@@ -121,7 +121,7 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
         elif may_start:
             gpu.admit(s, g, r)
             return
-    request["held"] = (not target["open"]) or target["backlog"]
+    request.held = (not target.open) or target.backlog
     queue.push(s, q, r)
     gpu.mark_dirty(s, q)
 
@@ -130,13 +130,13 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
 def _entry(s: State) -> int:
     """A place among the live requests: the one that came free last, or else a new one."""
     clock = s.clock[0]
-    clock["live"] += 1
-    if clock["free"] == 0:
-        clock["used"] += 1
-        return int(clock["used"] - 1)
-    clock["free"] -= 1
-    r: Any = s.free[clock["free"]]
-    prefetch(s.live, s.free[max(clock["free"] - 1, 0)])
+    clock.live += 1
+    if clock.free == 0:
+        clock.used += 1
+        return int(clock.used - 1)
+    clock.free -= 1
+    r: Any = s.free[clock.free]
+    prefetch(s.live, s.free[max(clock.free - 1, 0)])
     return r
 
 
@@ -144,44 +144,44 @@ def _entry(s: State) -> int:
 def _refuse(s: State, q: int) -> None:
     """Note that the policy's answer for the last request, bound for queue `q`, cannot be followed."""
     clock = s.clock[0]
-    if clock["refused"] == 0:
-        clock["refused"] = clock["seq"]
-        clock["refused_queue"] = q
+    if clock.refused == 0:
+        clock.refused = clock.seq
+        clock.refused_queue = q
 
 
 @inlined
 def _dispatch(s: State, q: int) -> None:
     """Start the head of queue `q`, again and again, while its gate is open and there is room."""
     target = s.queues[q]
-    target["dirty"] = 0
-    while target["open"] and target["waiting"] > 0:
+    target.dirty = 0
+    while target.open and target.waiting > 0:
         r = queue.peek(s, q)
         g = gpu.find(s, q, r)
         if g == NONE:
             return
         queue.pop(s, q, r)
         gpu.admit(s, g, r)
-        if target["waiting"] == 0:
-            target["backlog"] = 0
+        if target.waiting == 0:
+            target.backlog = 0
 
 
 @kernel
 def settle(s: State, end_s: float) -> None:
     """End the run at `end_s` with work unfinished: charge iterations in progress up to then, close what residents have used so far."""
     clock = s.clock[0]
-    clock["now_s"] = end_s
+    clock.now_s = end_s
     control.read_intensity(s)
     for g in range(s.gpus.shape[0]):
-        if s.gpus[g]["running"]:
+        if s.gpus[g].running:
             gpu.charge(s, g)
-    for i in range(clock["free"]):
-        s.live[s.free[i]]["admitted"] = 0
-        s.live[s.free[i]]["arrival_s"] = math.inf
-    for r in range(clock["used"]):
-        if s.live[r]["admitted"] and s.live[r]["joined"]:
-            g = s.live[r]["gpu"]
-            s.live[r]["energy_j"] += s.gpus[g]["energy_per_member_j"]
-            s.live[r]["carbon_g"] += s.gpus[g]["carbon_per_member_g"]
+    for i in range(clock.free):
+        s.live[s.free[i]].admitted = 0
+        s.live[s.free[i]].arrival_s = math.inf
+    for r in range(clock.used):
+        if s.live[r].admitted and s.live[r].joined:
+            g = s.live[r].gpu
+            s.live[r].energy_j += s.gpus[g].energy_per_member_j
+            s.live[r].carbon_g += s.gpus[g].carbon_per_member_g
 
 
 use_cache(settle)

@@ -15,4 +15,4 @@ class CarbonAware(NamedTuple):
 
 @rules.gate(CarbonAware)
 def in_low_carbon(policy: Any, t_s: float, q: int, s: State) -> bool:
-    return s.clock[0]["gamma"] <= s.clock[0]["threshold"]
+    return s.clock[0].gamma <= s.clock[0].threshold

@@ -15,4 +15,4 @@ class Edf(NamedTuple):
 
 @rules.order(Edf)
 def by_deadline(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
-    return s.live[r]["arrival_s"] + s.tiers[s.live[r]["tier"]]["deadline_s"]
+    return s.live[r].arrival_s + s.tiers[s.live[r].tier].deadline_s

@@ -32,14 +32,14 @@ class Load(NamedTuple):
 def load_of(q: int, s: State) -> Load:
     """The load of queue `q` now."""
     queue = s.queues[q]
-    per_slot = 1.0 / queue["slots"]
+    per_slot = 1.0 / queue.slots
     gate = CLOSED
-    if queue["open"]:
-        gate = BACKLOG if queue["backlog"] else OPEN
-    prompt_tokens = queue["prompt_tokens"]
+    if queue.open:
+        gate = BACKLOG if queue.backlog else OPEN
+    prompt_tokens = queue.prompt_tokens
     if gate == OPEN:
-        prompt_tokens += queue["waiting_prompt_tokens"]
-    return Load(gate, queue["residents"] * per_slot, queue["waiting"] * per_slot, prompt_tokens * queue["per_gpu"])
+        prompt_tokens += queue.waiting_prompt_tokens
+    return Load(gate, queue.residents * per_slot, queue.waiting * per_slot, prompt_tokens * queue.per_gpu)
 
 
 @inlined

@@ -15,15 +15,15 @@ class SloAware(NamedTuple):
 
 @rules.route(SloAware)
 def pool_of_tier(policy: Any, t_s: float, r: int, s: State) -> int:
-    tier = s.live[r]["tier"]
+    tier = s.live[r].tier
     found = 0
     for q in range(s.queues.shape[0]):
-        found += s.queues[q]["role"] == tier
+        found += s.queues[q].role == tier
     if found == 0:
-        return s.live[r]["seq"] % s.queues.shape[0]
-    turn = s.live[r]["seq"] % found
+        return s.live[r].seq % s.queues.shape[0]
+    turn = s.live[r].seq % found
     q = 0
-    while s.queues[q]["role"] != tier or turn > 0:
-        turn -= s.queues[q]["role"] == tier
+    while s.queues[q].role != tier or turn > 0:
+        turn -= s.queues[q].role == tier
         q += 1
     return q

@@ -57,38 +57,38 @@ policy(layout="pools", preempts=lambda explorer: bool(explorer.tiered))(Explorer
 @inlined
 def _stretch(policy: Any, s: State) -> int:
     """The stretch of the request that comes next."""
-    return int(min(s.clock[0]["seq"] // policy.stretch, policy.shares.shape[0] - 1))
+    return int(min(s.clock[0].seq // policy.stretch, policy.shares.shape[0] - 1))
 
 
 @rules.route(Explorer)
 def at_random(policy: Any, t_s: float, r: int, s: State) -> int:
     """A pool that the tier may enter, by this stretch's shares; notes what the risk model may know."""
     request = s.live[r]
-    tier = request["tier"] if policy.tiered else 3
+    tier = request.tier if policy.tiered else 3
     shares = policy.shares[_stretch(policy, s)]
     total = 0.0
     for q in range(s.queues.shape[0]):
-        if s.tiers[tier]["roles"] >> s.queues[q]["role"] & 1:
+        if s.tiers[tier].roles >> s.queues[q].role & 1:
             total += shares[q]
-    left = total * policy.uniforms[request["seq"]]
+    left = total * policy.uniforms[request.seq]
     chosen = -1
     for q in range(s.queues.shape[0]):
-        if s.tiers[tier]["roles"] >> s.queues[q]["role"] & 1:
+        if s.tiers[tier].roles >> s.queues[q].role & 1:
             if chosen < 0 or left >= 0.0:
                 chosen = q
             left -= shares[q]
     load = load_of(chosen, s)
-    if request["seq"] % policy.every != 0:
+    if request.seq % policy.every != 0:
         return chosen
-    note = policy.notes[request["seq"] // policy.every]
+    note = policy.notes[request.seq // policy.every]
     note[0] = tier
-    note[1] = s.queues[chosen]["role"]
+    note[1] = s.queues[chosen].role
     note[2] = load.gate
-    note[3] = request["input_tokens"]
-    note[4] = request["predicted_tokens"]
+    note[3] = request.input_tokens
+    note[4] = request.predicted_tokens
     note[5] = load.residents
     note[6] = load.waiting
-    note[7] = request["input_tokens"] + load.prompt_tokens
+    note[7] = request.input_tokens + load.prompt_tokens
     return chosen
 
 
@@ -98,8 +98,8 @@ rules.order(Explorer)(by_role)
 @rules.gate(Explorer)
 def as_drawn(policy: Any, t_s: float, q: int, s: State) -> bool:
     """Low-latency pools are open, others as drawn for the stretch; all open once the last request has come."""
-    over = s.clock[0]["seq"] >= policy.uniforms.shape[0]
-    return over or s.queues[q]["role"] == LP or not policy.closed[_stretch(policy, s), q]
+    over = s.clock[0].seq >= policy.uniforms.shape[0]
+    return over or s.queues[q].role == LP or not policy.closed[_stretch(policy, s), q]
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def capacity_rps(config: scenario.Scenario, means: Means) -> float:
     return cluster.gpus * cluster.max_batch / (gpu.prefill_s_per_token * means.input_tokens * cluster.max_batch + step_s * means.output_tokens)
 
 
-def blocks_of(requests: Array) -> Iterator[tuple[Array, float]]:
+def blocks_of(requests: Array) -> Iterator[tuple[Any, float]]:
     """The requests in blocks, those that arrive together in one, and the next block's first arrival; inf after the last."""
     arrival_s = requests["arrival_s"]
     at = 0
@@ -202,7 +202,7 @@ def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Ex
     done = []
     for block, until_s in blocks_of(requests):
         state.clock["cursor"], state.clock["done"] = 0, 0
-        state = with_room(state._replace(block=block, done=np.zeros(len(block) + int(state.clock[0]["live"]), arrays.DONE)), len(block))
+        state = with_room(state._replace(block=block, done=arrays.zeros(arrays.Done, len(block) + int(state.clock[0]["live"]))), len(block))
         advance(state, explorer, until_s, until_s == math.inf)
         done.append(state.done[: int(state.clock[0]["done"])])
     finished = np.concatenate(done)

@@ -75,9 +75,9 @@ def field_types() -> dict[str, Any]:
 def metric_names() -> tuple[str, ...]:
     """Names of the metric columns: those of a run without requests."""
     config = preset("paper")
-    accounts, pools = np.zeros(27, arrays.CELL), np.zeros(len(config.cluster.pools), arrays.POOL)
+    accounts, pools = arrays.zeros(arrays.Cell, 27), arrays.zeros(arrays.Pool, len(config.cluster.pools))
     histograms = np.zeros((len(TIERS), len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64)
-    samples = np.zeros((0, len(pools)), arrays.SAMPLE)
+    samples = arrays.zeros(arrays.Sample, 0, len(pools))
     return tuple(Result(config, 0.0, 0, 0, 0, accounts, pools, histograms, 0.0, 0.0, samples, None, ()).metrics)
 
 
