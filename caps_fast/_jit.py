@@ -151,7 +151,7 @@ def overloaded(stub: Callable[..., Any]) -> Callable[[Callable[..., Any]], None]
         def choose_bare(*types: Any) -> Any:
             return bare(chooser(*types))
 
-        choose_bare.__signature__ = inspect.signature(bare(stub))  # type: ignore[attr-defined]
+        choose_bare.__signature__ = _without_annotations(inspect.signature(stub))  # type: ignore[attr-defined]
         overload(stub, jit_options=INLINE_FLAGS)(choose_bare)
 
     return choose
@@ -162,6 +162,12 @@ def bare(function: Callable[..., Any]) -> Callable[..., Any]:
     plain = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
     plain.__module__, plain.__qualname__, plain.__doc__ = function.__module__, function.__qualname__, function.__doc__
     return plain
+
+
+def _without_annotations(signature: inspect.Signature) -> inspect.Signature:
+    nothing = inspect.Parameter.empty
+    parameters = [parameter.replace(annotation=nothing) for parameter in signature.parameters.values()]
+    return signature.replace(parameters=parameters, return_annotation=nothing)
 
 
 def prefetch(records: Any, index: Any) -> None:

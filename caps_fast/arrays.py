@@ -14,7 +14,15 @@ Array = np.ndarray[Any, Any]
 
 NONE = -1
 LP, CP, BP = 0, 1, 2
+N_ROLES = 3
 GOLD, SILVER, BRONZE = 0, 1, 2
+ANY_TIER = 3  # the row of `tiers` that judges all alike
+N_LEVELS, N_CATEGORIES, N_TIERS = 3, 3, 3
+N_CELLS = N_LEVELS * N_CATEGORIES * N_TIERS
+IDLE, BUSY = 0, 1
+STATES = ("idle", "busy")
+N_STATES = 2
+RESIDENTS, PROMPTS, PACK, FASTEST = 0, 1, 2, 3
 J_PER_KWH = 3.6e6
 SLACK = 1.0 + 1e-6  # limits count as kept to one part in a million: latencies are differences of absolute times, which are rounded
 SECONDS_PER_DAY = 86400.0
@@ -26,6 +34,7 @@ i4 = Annotated[int, "i4"]
 i2 = Annotated[int, "i2"]
 i1 = Annotated[int, "i1"]
 u4 = Annotated[int, "u4"]
+u2 = Annotated[int, "u2"]
 
 
 class Record:
@@ -114,20 +123,22 @@ class Live(Record):
     gpu: i4
     giving_way: i1
     joined: i1  # is a member of its GPU's iterations
+    met: i1  # its SLO, once it has finished
 
 
 class Gpu(Record):
-    """One serving replica and the leap that it is in."""
+    """One serving replica and the leap that it is in: two cache lines."""
 
-    leap_start_s: f8
+    since_s: f8  # start of its leap, or of its idle time
     step_s: f8  # first iteration's length
     energy_per_member_j: f8  # running sums since it was last idle
     carbon_per_member_g: f8
-    iterations_done: i8  # decode iterations, the clock of `finish_at`
-    leap_iterations: i8
     context_tokens: i8  # of the decoding sequences
     prompt_tokens: i8  # unprocessed prompt tokens of joined prompts
     kv_tokens: i8  # reserved
+    prompt_counted: i8  # prompt tokens of residents without a first token: what they had left when admitted
+    iterations_done: u4  # decode iterations, the clock of `finish_at`; goes round
+    leap_iterations: i4
     chunk: i4  # prompt tokens an iteration of this leap
     members: i4
     decoding: i4  # members that decode; 0 while a whole prompt is taken
@@ -141,23 +152,63 @@ class Gpu(Record):
     claim_tail: i4
     queue: u4
     pool: u4
-    running: i1
+    kind: u2
+    state: i1  # IDLE or BUSY
     touched: i1
 
 
+class Kind(Record):
+    """A kind of replica: speed, limits, power."""
+
+    prefill_s_per_token: f8
+    decode_base_s: f8
+    decode_s_per_seq: f8
+    decode_s_per_context_token: f8
+    service_s: f8  # of an average request on a full replica
+    kv_capacity_tokens: i8  # 0 = no limit
+    chunk_tokens: i8  # 0 = unchunked
+    power_at: i8  # where its powers by members begin in `power_w`; members = 0 is idle
+    max_batch: i4
+    pack_below: i4  # residents up to which PACK fills it
+    rank: i4  # 0 = the fastest kind
+
+
+class Region(Record):
+    """A grid: the intensity in force, and what the controller saw at the last control step."""
+
+    g_per_kwh: f8  # intensity in force
+    gamma: f8
+    threshold: f8
+    carbon_first: i8  # its samples, and the one in force
+    carbon_last: i8
+    carbon_at: i8
+    threshold_last: i8
+    threshold_at: i8
+    issue_first: i8
+    issue_last: i8
+    issue_at: i8
+    forecast_at: i8  # where its forecasts begin, and how many slots each has
+    leads: i8
+    forecast_step_s: f8
+
+
 class Queue(Record):
-    """One queue and the GPUs first_gpu .. end_gpu - 1 that it serves."""
+    """One queue and the replicas first_gpu .. end_gpu - 1 that it serves."""
 
     first_gpu: i4
     end_gpu: i4
+    first_span: i4
+    end_span: i4
     role: i4
-    slots: i4  # of its GPUs
-    per_gpu: f8  # 1 / GPUs
+    kind: i4  # of its replicas, where they are of one kind, as in the layout `pools`; else of the first
+    region: i4  # of the replicas for which the gate is being asked
+    slots: i4  # of its replicas
+    per_gpu: f8  # 1 / replicas
     head: i4  # of the sorted run
     tail: i4
     root: i4  # of the pairing heap beside it
     flexible_tail: i4  # the non-Gold resident that was admitted last
-    open: i1
+    open: i1  # in one of its regions at the least
     backlog: i1  # held work is waiting
     dirty: i1
     waiting: i8
@@ -165,22 +216,50 @@ class Queue(Record):
     waiting_predicted_tokens: f8
     residents: i8
     prompt_tokens: i8  # of residents without a first token: what they had left when admitted
+    kv_capacity_tokens: i8  # of its largest replica; 0 = no limit
     reopened_s: f8  # when the gate last opened
-    start_s: f8  # predicted start of work that comes now
-    start_g_per_kwh: f8  # forecast intensity there
-    next_plan_s: f8
     share_at: i8
 
 
-class Pool(Record):
-    """Accounts of one pool."""
+class Span(Record):
+    """Neighbouring replicas first_gpu .. end_gpu - 1 of one queue in one region, and their tournaments."""
 
-    energy_j: f8
-    carbon_g: f8
-    busy_s: f8
-    busy_intensity: f8  # integral of intensity over busy time, g/kWh s
+    first_gpu: i4
+    end_gpu: i4
+    region: i4
+    open: i1
+    tree_at: i8
+    width: i8  # leaves of the tournament
+
+
+class Pool(Record):
+    """One pool: its region, and what its replicas did besides drawing power."""
+
+    g_per_kwh: f8  # intensity in force in its region, and since when it is
+    intensity_from_s: f8
     member_s: f8
     requests: i8
+    slice_at: i8  # its slices begin at this, less the number of its first sample
+    region: i4
+    span: i4  # of its queue, where that has several replicas
+    max_batch: i4
+
+
+class Account(Record):
+    """Time, energy and carbon of a pool's replicas in one state."""
+
+    seconds: f8
+    energy_j: f8
+    carbon_g: f8
+    sliced_s: f8  # of these, what stands in `slices`
+    sliced_j: f8
+
+
+class Slice(Record):
+    """Time and energy of a pool's replicas in one state during one sample of the region's trace."""
+
+    seconds: f8
+    energy_j: f8
 
 
 class Cell(Record):
@@ -199,19 +278,12 @@ class Cell(Record):
 
 
 class Clock(Record):
-    """Where the simulation stands, and what the controller saw at the last control step."""
+    """Where the simulation stands."""
 
     now_s: f8
-    g_per_kwh: f8  # intensity in force, and since and until when it is
-    intensity_from_s: f8
-    intensity_until_s: f8
-    gamma: f8
-    threshold: f8
+    intensity_until_s: f8  # when the intensity of a region changes next
     next_control_s: f8
     controls: i8
-    carbon_at: i8  # its sample
-    threshold_at: i8
-    issue_at: i8
     cursor: i8  # next request of the block
     seq: i8
     live: i8
@@ -225,32 +297,28 @@ class Clock(Record):
     last_completion_s: f8
     preemptions: i8
     events: i8
-    refused: i8  # 1 + seq of the first request that the policy sent nowhere or gave no key; 0 = none
+    refused: i8  # 1 + seq of the first request whose routing or key cannot be followed; 0 = none
     refused_queue: i8  # where it was sent
 
 
 class Setup(Record):
     """What does not change in a run."""
 
-    prefill_s_per_token: f8
-    decode_base_s: f8
-    decode_s_per_seq: f8
-    decode_s_per_context_token: f8
     control_step_s: f8
     sample_step_s: f8  # of the recorded series; inf = none
-    forecast_step_s: f8
+    horizon_s: f8  # end of the arrivals
     mean_input_tokens: f8
     mean_output_tokens: f8
-    service_s: f8  # of an average request on a full GPU
-    mean_gamma: f8
-    average_request: f8  # unit of E: J g/kWh of an average request alone on a GPU at the mean intensity
+    average_request: f8  # unit of E: J g/kWh of an average request alone on a replica at the mean intensity
     low_g_per_kwh: f8  # edges of the carbon levels
     high_g_per_kwh: f8
-    kv_capacity_tokens: i8
-    chunk_tokens: i8  # 0 = unchunked
-    max_batch: i4
+    tokens_per_resident: f8  # PROMPTS: what a resident counts
+    placement: i4  # RESIDENTS, PROMPTS, PACK or FASTEST
+    by_residents: i1  # what joining a replica costs is its residents
+    limits_kv: i1  # a kind has a limit of KV tokens
     preempts: i1
     gated: i1
+    watches_prompts: i1  # a replica's cost depends on its prompts
     record: i1  # append finished requests to `done`
 
 
@@ -291,8 +359,7 @@ class Sample(Record):
 
     t_s: f8
     gamma: f8
-    energy_j: f8  # busy energy so far
-    busy_s: f8  # GPU seconds busy so far
+    energy_j: f8  # so far, in all states
     residents: i8
     waiting: i8
     open: i1
@@ -301,8 +368,13 @@ class Sample(Record):
 REQUEST = dtype_of(Request)
 LIVE = dtype_of(Live)
 GPU = dtype_of(Gpu)
+KIND = dtype_of(Kind)
+REGION = dtype_of(Region)
 QUEUE = dtype_of(Queue)
+SPAN = dtype_of(Span)
 POOL = dtype_of(Pool)
+ACCOUNT = dtype_of(Account)
+SLICE = dtype_of(Slice)
 CELL = dtype_of(Cell)
 CLOCK = dtype_of(Clock)
 SETUP = dtype_of(Setup)
@@ -332,33 +404,39 @@ class Risk(NamedTuple):
 class State(NamedTuple):
     """All arrays of one simulation. Kernels mutate them in place."""
 
-    clock: Rows[Clock]  # CLOCK (1,)
-    setup: Rows[Setup]  # SETUP (1,)
-    tiers: Rows[Tier]  # TIER (4,): gold, silver, bronze, and their mean
-    queues: Rows[Queue]  # QUEUE (n_queues,)
-    gpus: Rows[Gpu]  # GPU (n_gpus,)
-    pools: Rows[Pool]  # POOL (n_pools,)
-    live: Rows[Live]  # LIVE (capacity,): requests in the system, among the first clock.used
+    clock: Rows[Clock]  # (1,)
+    setup: Rows[Setup]  # (1,)
+    tiers: Rows[Tier]  # (4,): gold, silver, bronze, and their mean
+    queues: Rows[Queue]  # (n_queues,)
+    spans: Rows[Span]  # (n_spans,): in the order of their queues
+    gpus: Rows[Gpu]  # (n_gpus,)
+    kinds: Rows[Kind]  # (n_kinds,)
+    regions: Rows[Region]  # (n_regions,)
+    pools: Rows[Pool]  # (n_pools,)
+    accounts: Rows[Account]  # (n_pools * n_states,)
+    slices: Rows[Slice]  # (sum over pools of the samples of their region * n_states,)
+    live: Rows[Live]  # (capacity,): requests in the system, among the first clock.used
     free: Array  # uint32 (capacity,): entries of `live` to be used again, a stack of clock.free
-    power_w: Array  # float64 (max_batch + 1,): Eq. 2 by members
+    power_w: Array  # float64: Eq. 2 by kind and members
     share_w: Array  # float64: from a queue's `share_at` on, what one more request would draw there by those present, P(u) / batch
     finish_at: Array  # uint64 (n_gpus, max_batch): heap of the decode iterations at which sequences end, with whose they are
     leap_end_s: Array  # float64 (width,): when each GPU's leap ends
     first_to_end: Array  # uint32 (2 width,): tournament of these
-    tree: Array  # int64: tournaments of residents, one a queue
+    tree: Array  # int64: tournaments of what joining a replica costs, one a span
     room_tree: Array  # int64: the same of minus free KV tokens; empty where KV is not limited
-    places: Array  # int64 (n_queues, 2): where each queue's tree begins and how wide it is
     touched: Array  # uint32 (n_gpus,): GPUs between iterations at this instant
     dirty: Array  # uint32 (n_queues,): queues to dispatch at this instant
-    carbon_s: Array  # float64 (n_samples,): sample times
-    carbon_g_per_kwh: Array  # float64 (n_samples,)
-    carbon_integral: Array  # float64 (n_samples,): integral of intensity up to each sample, g/kWh s
-    threshold_s: Array  # float64 (n_thresholds,)
+    carbon_s: Array  # float64: sample times, region by region
+    carbon_g_per_kwh: Array  # float64
+    carbon_integral: Array  # float64: integral of intensity up to each sample, g/kWh s
+    threshold_s: Array  # float64, region by region
     threshold_g_per_kwh: Array
-    issued_s: Array  # float64 (n_issues,)
-    forecast_g_per_kwh: Array  # float64 (n_issues, n_leads)
-    block: Rows[Request]  # REQUEST (n,): the requests to feed
-    done: Rows[Done]  # DONE (n,): finished requests since the last call
-    cells: Rows[Cell]  # CELL (27,): level * 9 + category * 3 + tier
+    issued_s: Array  # float64: issues of the forecasts, region by region
+    forecast_g_per_kwh: Array  # float64: issue by issue, `leads` slots each
+    block: Rows[Request]  # (n,): the requests to feed
+    done: Rows[Done]  # (n,): finished requests since the last call
+    cells: Rows[Cell]  # (27,): level * 9 + category * 3 + tier
     histograms: Array  # int64 (3, 4, HISTOGRAM_BINS): tier, latency, bin
     series: Any  # SAMPLE (n_samples, n_pools)
+    memory: Any  # the policy's dtype (rows of its choice,)
+    run_memory: Any  # the policy's dtype (1,)

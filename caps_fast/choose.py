@@ -21,7 +21,7 @@ from caps_fast.arrays import State
 from caps_fast.engine.loop import advance
 from caps_fast.errors import InputError
 from caps_fast.policies import BUILT_IN
-from caps_fast.policy import TRAITS, rules
+from caps_fast.policy import DECISIONS, TRAITS
 
 HINTS = {
     "<class 'function'>": "decorate it with numba.njit",
@@ -98,27 +98,22 @@ def compile_for(policy: Any, state: State) -> None:
 
 def _reason(policy: Any, state: State) -> str | None:
     """Which of the policy's rules does not compile by itself, or returns what it should not, and why."""
-    a, whole, real = numba.typeof(policy), numba.int64, numba.float64
-    wanted = {
-        "route": ((a, real, whole, numba.typeof(state)), "the index of a queue", numba.types.Integer),
-        "order": ((a, real, whole, whole, numba.typeof(state)), "a number", numba.types.Number),
-        "gate": ((a, real, whole, numba.typeof(state)), "True or False", (numba.types.Boolean, numba.types.Number)),
-    }
-    for name, (arguments, expected, kind) in wanted.items():
-        rule = getattr(rules, name).of(type(policy))
+    kinds = {"policy": numba.typeof(policy), "t_s": numba.float64, "s": numba.typeof(state)}
+    for decision in DECISIONS.values():
+        rule = decision.of(type(policy))
         line = rule.__code__.co_firstlineno
         try:
             alone: Any = _jit.inlined(_jit.bare(rule))
-            alone.compile(arguments)
+            alone.compile(tuple(kinds.get(name, numba.int64) for name in decision.arguments))
             returned = alone.nopython_signatures[0].return_type
-            if not isinstance(returned, kind):
-                return f"line {line}: {name} returns {_short(str(returned))}: expected {expected}"
+            if not isinstance(returned, decision.answer_types):
+                return f"line {line}: {decision.name} returns {_short(str(returned))}: expected {decision.answers}"
         except Exception as error:
             said = [text.strip() for text in str(error).splitlines() if text.strip() and "nopython mode pipeline" not in text]
             at = re.search(rf'{re.escape(Path(rule.__code__.co_filename).name)}", line (\d+)', str(error))
             told = said[0] if said else type(error).__name__
             hint = next((f" ({hint})" for sign, hint in HINTS.items() if sign in told), "")
-            return f"line {at[1] if at else line}: {name}: {_short(told)}{hint}"
+            return f"line {at[1] if at else line}: {decision.name}: {_short(told)}{hint}"
     return None
 
 

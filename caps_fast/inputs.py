@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from caps_fast.carbon.monitor import monitor_of
+from caps_fast.carbon.monitor import monitors_of
 from caps_fast.choose import check_options
 from caps_fast.predictor import load
 from caps_fast.scenario import Scenario
@@ -15,8 +15,8 @@ def expect_inputs(configs: Iterable[Scenario]) -> None:
     """Build everything that the scenarios name, once each. Raises InputError for what cannot be used."""
     tried = list(configs)
     check_options({str((config.policy.name, config.policy.options)): config for config in tried}.values())
-    for config in {str((config.carbon, config.monitor, config.days)): config for config in tried}.values():
-        monitor_of(config)
+    for config in {str((config.fleet.regions, config.days)): config for config in tried}.values():
+        monitors_of(config)
     for config in {config.workload.trace: config for config in tried if config.workload.trace}.values():
         workload_of(config)
     for path in {config.predictor.model for config in tried if config.predictor.model}:

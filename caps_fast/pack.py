@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from caps_fast import arrays, scenario, sections
-from caps_fast.arrays import NONE, Array, State
+from caps_fast.arrays import N_STATES, NONE, Array, State
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.containers import agenda, tournament
+from caps_fast.fleet import Fleet
 from caps_fast.memory import aligned, on_own_lines
-from caps_fast.policy import TRAITS, is_gated
+from caps_fast.policy import DECISIONS, TRAITS, is_gated
+from caps_fast.sections import Kind
 
 FIRST_ROOM = 65_536  # live requests
-SMALL = ("clock", "queues", "pools", "leap_end_s", "first_to_end", "tree", "room_tree", "touched", "dirty", "cells")  # and written to all the time
+SMALL = (  # and written to all the time
+    *("clock", "queues", "spans", "regions", "pools", "accounts", "leap_end_s", "first_to_end", "tree", "room_tree"),
+    *("touched", "dirty", "cells", "memory", "run_memory"),
+)
 
 
 class Means(NamedTuple):
@@ -25,51 +31,59 @@ class Means(NamedTuple):
     output_tokens: float
 
 
-def pack(config: scenario.Scenario, policy: Any, layout: str, monitor: Monitor, means: Means) -> State:
-    """Fresh arrays for one run; no block, no room for live requests and no series yet."""
-    gpus = config.cluster.gpus
-    ranges = queue_ranges(config, layout)
-    sizes = [end - first for first, end, _ in ranges]
-    tree, places = tournament.plant([np.zeros(size, np.int64) for size in sizes])
-    room_tree = np.zeros(0, np.int64)
-    if config.cluster.kv_capacity_tokens is not None:
-        room_tree, _ = tournament.plant([np.full(size, -config.cluster.kv_capacity_tokens) for size in sizes])
-    leap_end_s, first_to_end = agenda.plan(gpus)
-    setup = _setup(config, policy, monitor, means)
-    queues = _queues(ranges, config.cluster.max_batch)
-    share_w = [_share_table(config, end - first) for first, end, _ in ranges] if layout == "pools" else []
+def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence[Monitor], means: Means) -> State:
+    """Fresh arrays for one run, `monitors` by region; no block, no room for live requests and no series yet."""
+    fleet = config.fleet
+    spans, queues = _spans_and_queues(fleet, layout)
+    sizes = (spans["end_gpu"] - spans["first_gpu"]).tolist()
+    tree, spans["tree_at"], spans["width"] = tournament.plant(sizes)
+
+    limited = any(kind.kv_capacity_tokens for kind in fleet.kinds.values())
+    leap_end_s, first_to_end = agenda.plan(fleet.replicas)
+    regions = _regions(monitors)
+    pools, slices = _pools(config, regions, monitors)
+    pools["span"] = np.searchsorted(spans["first_gpu"], np.cumsum(fleet.sizes) - 1, side="right") - 1
+    kinds = _kinds(config, means)
+    share_w = [_share_table(kind, size) for kind, size in zip(fleet.kind_of, fleet.sizes, strict=True)] if layout == "pools" else []
     queues["share_at"] = np.cumsum([0, *map(len, share_w[:-1])]) if share_w else 0
+    most = max(kind.max_batch for kind in fleet.kinds.values())
     state = State(
         clock=arrays.zeros(arrays.Clock, 1),
-        setup=setup,
+        setup=_setup(config, policy, monitors, means),
         tiers=_tiers(config),
         queues=queues,
-        gpus=_gpus(config, ranges),
-        pools=arrays.zeros(arrays.Pool, len(config.cluster.pools)),
+        spans=spans,
+        gpus=_gpus(fleet, queues),
+        kinds=kinds,
+        regions=regions,
+        pools=pools,
+        accounts=arrays.zeros(arrays.Account, len(fleet.pools) * N_STATES),
+        slices=slices,
         live=arrays.zeros(arrays.Live, 0),
         free=np.zeros(0, np.uint32),
-        power_w=replica_power_w(config, np.arange(config.cluster.max_batch + 1)),
+        power_w=np.concatenate([replica_power_w(kind, np.arange(kind.max_batch + 1)) for kind in fleet.kinds.values()]),
         share_w=np.concatenate([*share_w, np.zeros(0)]),
-        finish_at=aligned(gpus * config.cluster.max_batch, np.uint64).reshape(gpus, -1),
+        finish_at=aligned(fleet.replicas * most, np.uint64).reshape(fleet.replicas, -1),
         leap_end_s=leap_end_s,
         first_to_end=first_to_end,
         tree=tree,
-        room_tree=room_tree,
-        places=places,
-        touched=np.zeros(gpus, np.uint32),
-        dirty=np.zeros(len(ranges), np.uint32),
-        carbon_s=monitor.trace.times_s,
-        carbon_g_per_kwh=monitor.trace.g_per_kwh,
-        carbon_integral=monitor.trace.integral_at_samples,
-        threshold_s=monitor.threshold_s,
-        threshold_g_per_kwh=monitor.threshold_g_per_kwh,
-        issued_s=monitor.forecast.issued_s,
-        forecast_g_per_kwh=monitor.forecast.g_per_kwh,
+        room_tree=tournament.plant(sizes)[0] if limited else np.zeros(0, np.int64),
+        touched=np.zeros(fleet.replicas, np.uint32),
+        dirty=np.zeros(len(queues), np.uint32),
+        carbon_s=_joined([monitor.trace.times_s for monitor in monitors]),
+        carbon_g_per_kwh=_joined([monitor.trace.g_per_kwh for monitor in monitors]),
+        carbon_integral=_joined([monitor.trace.integral_at_samples for monitor in monitors]),
+        threshold_s=_joined([monitor.threshold_s for monitor in monitors]),
+        threshold_g_per_kwh=_joined([monitor.threshold_g_per_kwh for monitor in monitors]),
+        issued_s=_joined([monitor.forecast.issued_s for monitor in monitors]),
+        forecast_g_per_kwh=_joined([monitor.forecast.g_per_kwh.ravel() for monitor in monitors]),
         block=arrays.zeros(arrays.Request, 0),
         done=arrays.zeros(arrays.Done, 0),
-        cells=arrays.zeros(arrays.Cell, 27),
+        cells=arrays.zeros(arrays.Cell, arrays.N_CELLS),
         histograms=np.zeros((3, len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64),
-        series=arrays.zeros(arrays.Sample, 0, len(config.cluster.pools)),
+        series=arrays.zeros(arrays.Sample, 0, len(fleet.pools)),
+        memory=np.zeros(_memory_rows(config, policy, len(queues)), TRAITS[type(policy)].memory),
+        run_memory=np.zeros(1, TRAITS[type(policy)].memory),
     )
     own: dict[str, Any] = {name: on_own_lines(getattr(state, name)) for name in SMALL}
     return state._replace(**own)
@@ -92,42 +106,130 @@ def resized(state: State, room: int) -> State:
     return state._replace(live=live, free=stack)
 
 
-def queue_ranges(config: scenario.Scenario, layout: str) -> list[tuple[int, int, int]]:
-    """First GPU, end GPU and role of every queue of a layout."""
-    roles = [sections.ROLES.index(role) for role in config.cluster.pool_roles]
-    ends = np.cumsum(config.cluster.pools).tolist()
-    if layout == "pools":
-        return list(zip([0, *ends[:-1]], ends, roles, strict=True))
+def _spans_and_queues(fleet: Fleet, layout: str) -> tuple[Any, Any]:
+    """The queues of a layout and their spans: stretches of neighbouring pools in one region."""
+    names, kinds = list(fleet.regions), list(fleet.kinds)
+    sizes, ends = np.array(fleet.sizes), np.cumsum(fleet.sizes)
+    regions = np.array([names.index(pool.region) for pool in fleet.pools])
+    batches = np.array([kind.max_batch for kind in fleet.kind_of])
+    capacities = np.array([kind.kv_capacity_tokens or 0 for kind in fleet.kind_of])
     if layout == "central":
-        return [(0, ends[-1], arrays.LP)]
-    return [(gpu, gpu + 1, arrays.LP) for gpu in range(ends[-1])]
+        starts = np.flatnonzero(np.diff(regions, prepend=-1))
+        spans = arrays.zeros(arrays.Span, len(starts))
+        spans["first_gpu"], spans["end_gpu"] = (ends - sizes)[starts], ends[np.append(starts[1:], len(ends)) - 1]
+        spans["region"] = regions[starts]
+        queues = arrays.zeros(arrays.Queue, 1)
+        queues["end_gpu"], queues["end_span"], queues["slots"] = ends[-1], len(spans), (sizes * batches).sum()
+        queues["kv_capacity_tokens"] = capacities.max() if capacities.all() else 0
+        pool_of = np.zeros(1, int)
+    else:
+        pool_of = np.arange(len(sizes)) if layout == "pools" else np.repeat(np.arange(len(sizes)), sizes)
+        queues = arrays.zeros(arrays.Queue, len(pool_of))
+        queues["end_gpu"] = ends if layout == "pools" else np.arange(1, len(pool_of) + 1)
+        queues["first_gpu"] = np.append(0, queues["end_gpu"][:-1])
+        queues["first_span"], queues["end_span"] = np.arange(len(queues)), np.arange(1, len(queues) + 1)
+        queues["slots"] = (queues["end_gpu"] - queues["first_gpu"]) * batches[pool_of]
+        queues["kv_capacity_tokens"] = capacities[pool_of]
+        spans = arrays.zeros(arrays.Span, len(queues))
+        spans["first_gpu"], spans["end_gpu"], spans["region"] = queues["first_gpu"], queues["end_gpu"], regions[pool_of]
+    queues["per_gpu"] = 1.0 / (queues["end_gpu"] - queues["first_gpu"])
+    queues["region"], queues["kind"] = regions[pool_of], np.array([kinds.index(pool.gpu) for pool in fleet.pools])[pool_of]
+    if layout == "pools":
+        queues["role"] = [sections.ROLES.index(role) for role in fleet.roles]
+    for name in ("head", "tail", "root", "flexible_tail"):
+        queues[name] = NONE
+    spans["open"], queues["open"], queues["reopened_s"] = 1, 1, -math.inf
+    return spans, queues
 
 
-def _setup(config: scenario.Scenario, policy: Any, monitor: Monitor, means: Means) -> Any:
+def _kinds(config: scenario.Scenario, means: Means) -> Any:
+    """Kinds in the order of the fleet's; the fastest is that which serves an average request alone the soonest."""
+    fleet = config.fleet
+    rows = arrays.zeros(arrays.Kind, len(fleet.kinds))
+    alone_s = sorted({average_request_s(kind, means, 1) for kind in fleet.kinds.values()})
+    power_at = 0
+    for row, kind in zip(rows, fleet.kinds.values(), strict=True):
+        for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token", "max_batch"):
+            row[name] = getattr(kind, name)
+        row["service_s"] = average_request_s(kind, means, kind.max_batch)
+        row["kv_capacity_tokens"] = kind.kv_capacity_tokens or 0
+        row["chunk_tokens"] = kind.chunk_tokens if kind.prefill == "chunked" else 0
+        row["rank"] = alone_s.index(average_request_s(kind, means, 1))
+        row["pack_below"] = math.ceil(config.policy.pack_below * kind.max_batch)
+        row["power_at"] = power_at
+        power_at += kind.max_batch + 1
+    return rows
+
+
+def _regions(monitors: Sequence[Monitor]) -> Any:
+    """Where each region's samples, thresholds and forecasts lie among those of all."""
+    rows = arrays.zeros(arrays.Region, len(monitors))
+    samples = thresholds = issues = forecasts = 0
+    for row, monitor in zip(rows, monitors, strict=True):
+        row["carbon_first"] = row["carbon_at"] = samples
+        row["threshold_at"], row["issue_first"], row["issue_at"] = thresholds, issues, issues
+        row["forecast_at"], row["leads"] = forecasts, monitor.forecast.g_per_kwh.shape[1]
+        row["forecast_step_s"] = monitor.forecast.step_s
+        samples += len(monitor.trace.times_s)
+        thresholds += len(monitor.threshold_s)
+        issues += len(monitor.forecast.issued_s)
+        forecasts += monitor.forecast.g_per_kwh.size
+        row["carbon_last"], row["threshold_last"], row["issue_last"] = samples - 1, thresholds - 1, issues - 1
+    return rows
+
+
+def _pools(config: scenario.Scenario, regions: Any, monitors: Sequence[Monitor]) -> tuple[Any, Any]:
+    """Pools, and room for what each does in every sample of its region that a run may meet."""
+    names, until_s = list(config.fleet.regions), config.horizon_s + config.drain_h * 3600
+    rows = arrays.zeros(arrays.Pool, len(config.fleet.pools))
+    at = 0
+    for row, pool in zip(rows, config.fleet.pools, strict=True):
+        z = row["region"] = names.index(pool.region)
+        row["max_batch"] = config.fleet.kinds[pool.gpu].max_batch
+        first, last = np.maximum(np.searchsorted(monitors[z].trace.times_s, (0.0, until_s), side="right") - 1, 0).tolist()
+        row["slice_at"] = at - first - regions[z]["carbon_first"]
+        at += last - first + 1
+    return rows, arrays.zeros(arrays.Slice, at * N_STATES)
+
+
+def _setup(config: scenario.Scenario, policy: Any, monitors: Sequence[Monitor], means: Means) -> Any:
     setup = arrays.zeros(arrays.Setup, 1)
-    gpu, cluster, trace = config.gpu, config.cluster, monitor.trace
-    fields = {name: getattr(gpu, name) for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token")}
-    fields |= {"mean_input_tokens": means.input_tokens, "mean_output_tokens": means.output_tokens}
-    fields |= {"control_step_s": config.control_step_s, "sample_step_s": math.inf, "forecast_step_s": monitor.forecast.step_s}
+    fleet, trace, kind = config.fleet, monitors[0].trace, type(policy)
+    names = list(fleet.regions)
+    own_place = kind in DECISIONS["place"].rules
     within = (trace.times_s < config.horizon_s) & (np.append(trace.times_s[1:], np.inf) > 0)
-    fields["low_g_per_kwh"], fields["high_g_per_kwh"] = np.quantile(trace.g_per_kwh[within], [1 / 3, 2 / 3])
-    fields["mean_gamma"] = _mean_before_start(monitor)
-    fields["service_s"] = _average_request_s(gpu, means, cluster.max_batch)
-    fields["average_request"] = fields["mean_gamma"] * float(replica_power_w(config, np.ones(1))[0]) * _average_request_s(gpu, means, 1)
-    fields |= {"kv_capacity_tokens": cluster.kv_capacity_tokens or 0, "max_batch": cluster.max_batch}
-    fields["chunk_tokens"] = cluster.chunk_tokens if cluster.prefill == "chunked" else 0
-    fields |= {"preempts": TRAITS[type(policy)].preempts(policy), "gated": is_gated(type(policy))}
+    low, high = np.quantile(trace.g_per_kwh[within], [1 / 3, 2 / 3])
+    fields = {
+        "control_step_s": config.control_step_s,
+        "sample_step_s": math.inf,
+        "horizon_s": config.horizon_s,
+        "mean_input_tokens": means.input_tokens,
+        "mean_output_tokens": means.output_tokens,
+        "average_request": min(
+            mean_before_start(monitors[names.index(pool.region)]) * float(replica_power_w(own, np.ones(1))[0]) * average_request_s(own, means, 1)
+            for pool, own in zip(fleet.pools, fleet.kind_of, strict=True)
+        ),
+        "low_g_per_kwh": low,
+        "high_g_per_kwh": high,
+        "tokens_per_resident": config.policy.tokens_per_resident,
+        "placement": sections.PLACEMENTS.index(config.policy.placement) if config.policy.placement in sections.PLACEMENTS else 0,
+        "by_residents": config.policy.placement == "residents" and not own_place,
+        "limits_kv": any(own.kv_capacity_tokens for own in fleet.kinds.values()),
+        "preempts": TRAITS[kind].preempts(policy),
+        "gated": is_gated(kind),
+        "watches_prompts": own_place or config.policy.placement == "prompts",
+    }
     for name, value in fields.items():
         setup[name] = value
     return setup
 
 
-def _average_request_s(gpu: sections.Gpu, means: Means, batch: int) -> float:
+def average_request_s(kind: Kind, means: Means, batch: int) -> float:
     """How long an average request takes, its prompt alone and then decoding in a batch of so many (Eq. 1)."""
-    return gpu.prefill_s_per_token * means.input_tokens + (gpu.decode_base_s + gpu.decode_s_per_seq * batch) * means.output_tokens
+    return kind.prefill_s_per_token * means.input_tokens + (kind.decode_base_s + kind.decode_s_per_seq * batch) * means.output_tokens
 
 
-def _mean_before_start(monitor: Monitor) -> float:
+def mean_before_start(monitor: Monitor) -> float:
     """Mean intensity of the rolling window at t = 0, g/kWh; the intensity at t = 0 where nothing is known from before."""
     trace = monitor.trace
     from_s = max(float(trace.times_s[0]), -monitor.window_s)
@@ -137,50 +239,54 @@ def _mean_before_start(monitor: Monitor) -> float:
 
 def _tiers(config: scenario.Scenario) -> Any:
     """Rows gold, silver, bronze, and a fourth with the mean of the finite limits, allowed everywhere."""
-    tiers = arrays.zeros(arrays.Tier, 4)
+    limits = ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s")
+    tiers = arrays.zeros(arrays.Tier, arrays.N_TIERS + 1)
     for row, tier in zip(tiers, config.slo.all, strict=False):
-        for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
+        for name in limits:
             row[name] = getattr(tier, name) or math.inf
         row["deadline_s"] = tier.ttft_s or tier.e2e_s or math.inf
         row["roles"] = sum(1 << sections.ROLES.index(role) for role in tier.roles.split("/"))
-    for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s", "deadline_s"):
-        finite = tiers[name][:3][np.isfinite(tiers[name][:3])]
-        tiers[name][3] = sum(finite.tolist()) / len(finite) if len(finite) else math.inf
-    tiers["roles"][3] = 0b111
-    present = sum(1 << sections.ROLES.index(role) for role in set(config.cluster.pool_roles))
-    tiers["roles"] = np.where(tiers["roles"] & present, tiers["roles"], 0b111)
+    for name in (*limits, "deadline_s"):
+        finite = tiers[name][: arrays.N_TIERS][np.isfinite(tiers[name][: arrays.N_TIERS])]
+        tiers[name][arrays.ANY_TIER] = sum(finite.tolist()) / len(finite) if len(finite) else math.inf
+    everywhere = (1 << arrays.N_ROLES) - 1
+    tiers["roles"][arrays.ANY_TIER] = everywhere
+    present = sum(1 << sections.ROLES.index(role) for role in set(config.fleet.roles))
+    tiers["roles"] = np.where(tiers["roles"] & present, tiers["roles"], everywhere)
     return tiers
 
 
-def _queues(ranges: list[tuple[int, int, int]], max_batch: int) -> Any:
-    queues = arrays.zeros(arrays.Queue, len(ranges))
-    for queue, (first, end, role) in zip(queues, ranges, strict=True):
-        queue["first_gpu"], queue["end_gpu"], queue["role"] = first, end, role
-        queue["slots"], queue["per_gpu"] = (end - first) * max_batch, 1.0 / (end - first)
-    for name in ("head", "tail", "root", "flexible_tail"):
-        queues[name] = NONE
-    queues["open"] = 1
-    queues["reopened_s"] = -math.inf
-    return queues
-
-
-def _gpus(config: scenario.Scenario, ranges: list[tuple[int, int, int]]) -> Any:
-    gpus = aligned(config.cluster.gpus, arrays.GPU)
-    gpus["pool"] = np.repeat(np.arange(len(config.cluster.pools)), config.cluster.pools)
-    gpus["queue"] = np.repeat(np.arange(len(ranges)), [end - first for first, end, _ in ranges])
+def _gpus(fleet: Fleet, queues: Any) -> Any:
+    gpus = aligned(fleet.replicas, arrays.GPU)
+    kinds = list(fleet.kinds)
+    gpus["pool"] = np.repeat(np.arange(len(fleet.pools)), fleet.sizes)
+    gpus["kind"] = np.repeat([kinds.index(pool.gpu) for pool in fleet.pools], fleet.sizes)
+    gpus["queue"] = np.repeat(np.arange(len(queues)), queues["end_gpu"] - queues["first_gpu"])
     for name in ("prompt_head", "prompt_tail", "joiner_head", "joiner_tail", "claim_head", "claim_tail"):
         gpus[name] = NONE
     return gpus
 
 
-def replica_power_w(config: scenario.Scenario, members: Array) -> Array:
+def _memory_rows(config: scenario.Scenario, policy: Any, queues: int) -> int:
+    """Rows of the policy's memory."""
+    rows = TRAITS[type(policy)].rows
+    if callable(rows):
+        return rows(policy)
+    return {"queue": queues, "tenant": config.workload.tenants, "replica": config.fleet.replicas}[rows]
+
+
+def replica_power_w(kind: Kind, members: Array) -> Array:
     """What a replica draws by its members (Eq. 2), in watts."""
-    gpu = config.gpu
-    load = members / config.cluster.max_batch
-    return np.asarray(gpu.gpus_per_replica * (gpu.idle_w + (gpu.peak_w - gpu.idle_w) * load**gpu.power_exponent))
+    load = members / kind.max_batch
+    return np.asarray(kind.gpus_per_replica * (kind.idle_w + (kind.peak_w - kind.idle_w) * load**kind.power_exponent))
 
 
-def _share_table(config: scenario.Scenario, gpus: int) -> Array:
+def _share_table(kind: Kind, replicas: int) -> Array:
     """What one more request would draw in a pool, by those present: float64 (slots + 1,)."""
-    batch = np.minimum(1 + np.arange(gpus * config.cluster.max_batch + 1) / gpus, config.cluster.max_batch)
-    return replica_power_w(config, batch) / batch
+    batch = np.minimum(1 + np.arange(replicas * kind.max_batch + 1) / replicas, kind.max_batch)
+    return replica_power_w(kind, batch) / batch
+
+
+def _joined(parts: list[Array]) -> Array:
+    """One array of several; the only one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,64 +1,95 @@
-"""The only seam between policies and the kernel: a policy is three decisions.
+"""The only seam between policies and the kernel: a policy is a few decisions, and a memory of its own.
 
-A policy is a NamedTuple type with its parameters as fields (floats and ints, each with a default), declared with a layout of queues, and up to
-three functions:
+A policy is a NamedTuple type with its parameters as fields (numbers, each with a default), declared with a layout of queues, and up to five
+functions:
 
     @policy(layout="pools")
     class MyPolicy(NamedTuple):
         margin: float = 1.0
 
     @rules.route(MyPolicy)
-    def to_pool(policy, t_s, r, s): ...      # index of the queue that live request r joins
+    def to_pool(policy, t_s, r, s): ...      # at arrival: index of the queue that live request r joins
     @rules.order(MyPolicy)
-    def by_key(policy, t_s, r, q, s): ...    # its key there, smaller goes first
+    def by_key(policy, t_s, r, q, s): ...    # at arrival: its key there, smaller goes first
+    @rules.place(MyPolicy)
+    def cost(policy, g, s): ...              # when replica g's load has changed: what joining it costs, the cheapest with room is taken
     @rules.gate(MyPolicy)
-    def may_start(policy, t_s, q, s): ...    # may queue q start work now? Asked at control steps
+    def may_start(policy, t_s, q, s): ...    # at control steps: may queue q start work in region s.queues[q].region?
+    @rules.observe(MyPolicy)
+    def learn(policy, t_s, r, s): ...        # at a completion: nothing is answered, the memory is updated
 
-What is not registered falls back to: the queues in turn, arrival order, an open gate. `s` is the `arrays.State`; decisions may read all of it
-and must not write, except that a gate may set its queue's `start_s`, `start_g_per_kwh` and `next_plan_s`. The body is chosen at compile time by the
-policy's type, so a user's own policy runs as fast as ours. An edit of its file, its constants or what it imports compiles it anew; a scenario's
-hash knows of the file alone.
+What is not registered falls back to: the queues in turn, arrival order, the scenario's placement, an open gate, nothing. `s` is the
+`arrays.State`; decisions may read all of it and write to their memory alone: `@policy(memory=...)` gives rows of a dtype, `s.memory[q]` one per
+queue (or tenant, or replica: `rows`) and `s.run_memory[0]` one for the run. They are zero when a run starts, are kept in checkpoints and belong
+to one run. The body is chosen at compile time by the policy's type, so a user's own policy runs as fast as ours. An edit of its file, its
+constants or what it imports compiles it anew; a scenario's hash knows of the file alone.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
+from numba import types
+
 from caps_fast._jit import overloaded
-from caps_fast.arrays import State
+from caps_fast.arrays import FASTEST, PROMPTS, RESIDENTS, Record, State, dtype_of
 from caps_fast.errors import InputError
 
-# One queue a pool; one for all GPUs; one a GPU; or central or cyclic as the scenario's `policy.queueing` says.
+# One queue per pool; one for all replicas; one per replica; or central or cyclic as the scenario's `policy.queueing` says.
 Layout = Literal["pools", "central", "cyclic", "queueing"]
+# What a row of a policy's memory stands for, or how many there are, asked of the policy.
+MemoryRows = Literal["queue", "tenant", "replica"] | Callable[[Any], int]
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
-Kind = TypeVar("Kind")
+PolicyType = TypeVar("PolicyType")
+FASTER = 8192.0  # a rank weighs more than any number of residents
+NO_MEMORY = np.dtype([("nothing", "i1")])
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a policy type declares: its layout of queues, and whether Gold pre-empts in the low-latency pools (asked of the policy)."""
+    """What a policy type declares.
+
+    layout      its layout of queues
+    preempts    whether Gold pre-empts in the low-latency pools, asked of the policy
+    memory      dtype of its memory
+    rows        what a row of its memory stands for
+    """
 
     layout: Layout
     preempts: Callable[[Any], bool]
+    memory: np.dtype[Any]
+    rows: MemoryRows
 
 
 TRAITS: dict[type, Traits] = {}
 
 
-def policy(*, layout: Layout, preempts: Callable[[Any], bool] = lambda policy: False) -> Callable[[type[Kind]], type[Kind]]:
-    """Declare the decorated NamedTuple type as a policy."""
+def policy(
+    *,
+    layout: Layout,
+    preempts: Callable[[Any], bool] = lambda policy: False,
+    memory: type[Record] | np.dtype[Any] | list[tuple[Any, ...]] | None = None,
+    rows: MemoryRows = "queue",
+) -> Callable[[type[PolicyType]], type[PolicyType]]:
+    """Declare the decorated NamedTuple type as a policy.
 
+    `memory` lists the fields of its memory: a structured dtype, what `numpy.dtype` makes one of, or an `arrays.Record` type. Raises InputError.
+    """
     if layout not in get_args(Layout):
         raise InputError(f"@policy: layout {layout!r}: expected one of {', '.join(get_args(Layout))}")
+    if not callable(rows) and rows not in ROWS:
+        raise InputError(f"@policy: rows {rows!r}: expected one of {', '.join(ROWS)}")
+    traits = Traits(layout, preempts, _memory_of(memory), rows)
 
-    def declare(policy_type: type[Kind]) -> type[Kind]:
+    def declare(policy_type: type[PolicyType]) -> type[PolicyType]:
         if not hasattr(policy_type, "_fields"):
             raise InputError(f"@policy: {policy_type.__name__} is no NamedTuple: expected class {policy_type.__name__}(NamedTuple)")
-        TRAITS[policy_type] = Traits(layout, preempts)
+        TRAITS[policy_type] = traits
         return policy_type
 
     return declare
@@ -69,13 +100,34 @@ def is_gated(policy_type: type) -> bool:
     return policy_type in rules.gate.rules
 
 
-class Decision:
-    """One of the three decisions: rules by policy type, and a default."""
+ROWS = ("queue", "tenant", "replica")
 
-    def __init__(self, default: Callable[..., Any]) -> None:
-        self.default = default
-        self.arguments = list(inspect.signature(default).parameters)
-        self.rules: dict[type, Callable[..., Any]] = {}
+
+def _memory_of(memory: Any) -> np.dtype[Any]:
+    if memory is None:
+        return NO_MEMORY
+    try:
+        dtype = dtype_of(memory) if isinstance(memory, type) and issubclass(memory, Record) else np.dtype(memory, align=True)
+    except TypeError as error:
+        raise InputError(f"@policy: memory {memory!r}: {error}; expected fields and their types, like [('tokens', 'f8')]") from None
+    if not dtype.names or dtype.hasobject:
+        raise InputError(f"@policy: memory {memory!r}: expected fields of numbers and their types, like [('tokens', 'f8')]")
+    return dtype
+
+
+@dataclass
+class Decision:
+    """One decision: its name, what is done where a policy has no rule of its own, what a rule answers, and the rules by policy type."""
+
+    name: str
+    default: Callable[..., Any]
+    answers: str
+    answer_types: tuple[type, ...]
+    rules: dict[type, Callable[..., Any]] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> list[str]:
+        return list(inspect.signature(self.default).parameters)
 
     def __call__(self, policy_type: type) -> Callable[[Rule], Rule]:
         """Register the decorated function for `policy_type`."""
@@ -92,7 +144,18 @@ class Decision:
         return register
 
     def of(self, policy_type: Any) -> Callable[..., Any]:
+        """The rule of a policy type, or the default."""
         return self.rules.get(policy_type, self.default)
+
+    def asked(self) -> Callable[..., Any]:
+        """The function that kernels call; its body is the rule of its first argument's type."""
+
+        def ask(policy: Any, *others: Any) -> Any:
+            return self.of(type(policy))(policy, *others)
+
+        ask.__signature__ = inspect.signature(self.default)  # type: ignore[attr-defined]
+        overloaded(ask)(lambda policy, *others: self.of(policy.instance_class))
+        return ask
 
 
 def _in_turn(policy: Any, t_s: float, r: int, s: State) -> int:
@@ -103,43 +166,47 @@ def _by_arrival(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
     return s.live[r].arrival_s
 
 
+def _by_placement(policy: Any, g: int, s: State) -> float:
+    gpu = s.gpus[g]
+    placement = s.setup[0].placement
+    residents = float(gpu.residents)
+    if placement == RESIDENTS:
+        return residents
+    if placement == PROMPTS:
+        return s.setup[0].tokens_per_resident * residents + gpu.prompt_counted
+    if placement == FASTEST:
+        return s.kinds[gpu.kind].rank * FASTER + residents
+    return -residents if residents < s.kinds[gpu.kind].pack_below else residents
+
+
 def _always_open(policy: Any, t_s: float, q: int, s: State) -> bool:
     return True
 
 
+def _nothing(policy: Any, t_s: float, r: int, s: State) -> None:
+    return None
+
+
+DECISIONS = {
+    one.name: one
+    for one in (
+        Decision("route", _in_turn, "the index of a queue", (types.Integer,)),
+        Decision("order", _by_arrival, "a number", (types.Number,)),
+        Decision("place", _by_placement, "a number", (types.Number,)),
+        Decision("gate", _always_open, "True or False", (types.Boolean, types.Number)),
+        Decision("observe", _nothing, "nothing", (types.NoneType,)),
+    )
+}
+
+
 class rules:  # noqa: N801 - reads as a namespace: rules.route(...)
-    """Registers of the three decisions."""
+    """Registers of the decisions."""
 
-    route = Decision(_in_turn)
-    order = Decision(_by_arrival)
-    gate = Decision(_always_open)
-
-
-def route(policy: Any, t_s: float, r: int, s: State) -> int:
-    """Index of the queue that live request `r` joins at `t_s`."""
-    return rules.route.of(type(policy))(policy, t_s, r, s)
+    route = DECISIONS["route"]
+    order = DECISIONS["order"]
+    place = DECISIONS["place"]
+    gate = DECISIONS["gate"]
+    observe = DECISIONS["observe"]
 
 
-def order(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
-    """Key of request `r` in queue `q`; smaller goes first, ties in input order."""
-    return rules.order.of(type(policy))(policy, t_s, r, q, s)
-
-
-def gate(policy: Any, t_s: float, q: int, s: State) -> bool:
-    """May queue `q` start work at `t_s`?"""
-    return rules.gate.of(type(policy))(policy, t_s, q, s)
-
-
-@overloaded(route)
-def _rule_of_route(policy: Any, *others: Any) -> Callable[..., Any]:
-    return rules.route.of(policy.instance_class)
-
-
-@overloaded(order)
-def _rule_of_order(policy: Any, *others: Any) -> Callable[..., Any]:
-    return rules.order.of(policy.instance_class)
-
-
-@overloaded(gate)
-def _rule_of_gate(policy: Any, *others: Any) -> Callable[..., Any]:
-    return rules.gate.of(policy.instance_class)
+route, order, place, gate, observe = (decision.asked() for decision in DECISIONS.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,12 +31,22 @@ class Result:
     events: int
     accounts: Array  # CELL (27,)
     pools: Array  # POOL (n_pools,)
+    spent: Array  # ACCOUNT (n_pools, n_states)
+    slices: Array  # SLICE (pools' samples, n_states)
     histograms: Array  # int64 (3, 4, HISTOGRAM_BINS)
-    idle_energy_j: float
-    idle_carbon_g: float
     samples: Array  # SAMPLE (n, n_pools)
     requests: Array | None  # DONE rows in input order, if asked for
     notes: tuple[str, ...]  # what the user should know of the grid and the forecasts
+
+    @property
+    def idle_energy_j(self) -> float:
+        """Energy of idle replicas, from 0 to the end of the arrivals."""
+        return float(self.spent["energy_j"][:, arrays.IDLE].sum())
+
+    @property
+    def idle_carbon_g(self) -> float:
+        """Carbon of idle replicas, from 0 to the end of the arrivals."""
+        return float(self.spent["carbon_g"][:, arrays.IDLE].sum())
 
     @cached_property
     def metrics(self) -> dict[str, float | int]:
@@ -43,10 +54,10 @@ class Result:
         cells = self.accounts
         requests, finished = int(cells["requests"].sum()), max(int(cells["finished"].sum()), 1)
         tokens, good = int(cells["output_tokens"].sum()), int(cells["good_tokens"].sum())
-        energy_j, carbon_g = float(self.pools["energy_j"].sum()), float(self.pools["carbon_g"].sum())
+        energy_j, carbon_g = (float(self.spent[name][:, arrays.BUSY].sum()) for name in ("energy_j", "carbon_g"))
         held_tokens = cells["held_tokens"].sum()
-        by_tier = cells.reshape(3, 3, 3)
-        slots_s = self.end_s * self.scenario.cluster.gpus * self.scenario.cluster.max_batch
+        by_tier = cells.reshape(arrays.N_LEVELS, arrays.N_CATEGORIES, arrays.N_TIERS)
+        slots_s = sum(self.end_s * replicas * kind.max_batch for kind, replicas in self.scenario.fleet.of_kind)
         row: dict[str, float | int] = {"requests": requests, "output_tokens": tokens, "slo_attainment": _ratio(cells["met"].sum(), requests)}
         for index, tier in enumerate(sections.TIERS):
             row[f"slo_attainment_{tier}"] = _ratio(by_tier["met"][:, :, index].sum(), by_tier["requests"][:, :, index].sum())
@@ -68,7 +79,7 @@ class Result:
             "held_not_bronze_share": _ratio(held_tokens - by_tier["held_tokens"][:, :, arrays.BRONZE].sum(), held_tokens) if held_tokens else 0.0,
         }
         for role in sections.ROLES:
-            here = np.array([name == role for name in self.scenario.cluster.pool_roles])
+            here = np.array([name == role for name in self.scenario.fleet.roles])
             row[f"share_{role.lower()}"] = _ratio(self.pools["requests"][here].sum(), finished)
         return row | {
             "preemptions": self.preemptions,
@@ -100,7 +111,7 @@ class Result:
         """Accounts by carbon level at arrival, category and tier."""
         import polars as pl  # noqa: PLC0415 - slow import
 
-        level, category, tier = np.unravel_index(np.arange(27), (3, 3, 3))
+        level, category, tier = np.unravel_index(np.arange(arrays.N_CELLS), (arrays.N_LEVELS, arrays.N_CATEGORIES, arrays.N_TIERS))
         names = {"level": np.array(LEVELS)[level], "category": np.array(sections.CATEGORIES)[category], "tier": np.array(sections.TIERS)[tier]}
         return pl.DataFrame(names | {name: self.accounts[name] for name in arrays.CELL.names or ()})
 
@@ -109,18 +120,16 @@ class Result:
         """The recorded series: one row a pool and sample; mean power over the time since the sample before, idle power included."""
         import polars as pl  # noqa: PLC0415 - slow import
 
-        idle_w = self.scenario.gpu.idle_w * self.scenario.gpu.gpus_per_replica
         frames = []
-        for index, (role, gpus) in enumerate(zip(self.scenario.cluster.pool_roles, self.scenario.cluster.pools, strict=True)):
+        for index, pool in enumerate(self.scenario.fleet.pools):
             at = self.samples[:, index]
-            step_s = np.diff(at["t_s"], prepend=np.nan)
-            busy_s = np.diff(at["busy_s"], prepend=np.nan)
-            power_w = (np.diff(at["energy_j"], prepend=np.nan) + idle_w * np.maximum(gpus * step_s - busy_s, 0)) / step_s
+            power_w = np.diff(at["energy_j"], prepend=np.nan) / np.diff(at["t_s"], prepend=np.nan)
             columns = {
                 "t_s": at["t_s"],
                 "gamma_g_per_kwh": at["gamma"],
                 "pool": np.full(len(at), index),
-                "role": [role] * len(at),
+                "name": [pool.name] * len(at),
+                "role": [pool.role] * len(at),
                 "power_w": power_w,
             }
             frames.append(pl.DataFrame(columns | {"residents": at["residents"], "waiting": at["waiting"], "open": at["open"].astype(bool)}))
@@ -138,7 +147,7 @@ class Result:
         table = {"request": rows["seq"]} | {name: rows[name] for name in names}
         table["tier"] = np.array(sections.TIERS)[rows["tier"]]
         table["category"] = np.array(sections.CATEGORIES)[rows["category"]]
-        table["pool"] = np.array(self.scenario.cluster.pool_roles)[rows["pool"]]
+        table["pool"] = np.array(self.scenario.fleet.roles)[rows["pool"]]
         times = {name: rows[name] for name in ("released_s", "admitted_s", "first_token_s", "finished_s")}
         outcome = {"met_slo": rows["met"].astype(bool), "energy_j": rows["energy_j"], "carbon_g": rows["carbon_g"]}
         frame = pl.DataFrame(table | times | outcome, nan_to_null=True)
@@ -151,7 +160,7 @@ def parameters(config: scenario.Scenario) -> dict[str, Any]:
         "policy": config.policy.name,
         "rate_rps": config.workload.rate_rps,
         "seed": config.seed,
-        "split": config.cluster.split,
+        "split": config.fleet.split,
         "alpha": config.policy.alpha,
         "beta": config.policy.beta,
         "lambda": config.policy.lambda_,
@@ -162,13 +171,8 @@ def parameters(config: scenario.Scenario) -> dict[str, Any]:
     }
 
 
-def collect(config: scenario.Scenario, state: State, monitor: Monitor, end_s: float, done: list[Array] | None) -> Result:
+def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor], end_s: float, done: list[Array] | None) -> Result:
     """The result of a finished simulation."""
-    trace = monitor.trace
-    idle_w = float(state.power_w[0])
-    gpus = config.cluster.gpus
-    idle_s = gpus * end_s - float(state.pools["busy_s"].sum())
-    idle_intensity = gpus * trace.integral(0.0, end_s) - float(state.pools["busy_intensity"].sum())
     requests = None
     if done is not None:
         requests = np.concatenate([*done, arrays.zeros(arrays.Done, 0)])
@@ -181,12 +185,12 @@ def collect(config: scenario.Scenario, state: State, monitor: Monitor, end_s: fl
         events=int(state.clock[0]["events"]),
         accounts=state.cells,
         pools=state.pools,
+        spent=state.accounts.reshape(-1, arrays.N_STATES),
+        slices=state.slices.reshape(-1, arrays.N_STATES),
         histograms=state.histograms,
-        idle_energy_j=max(idle_w * idle_s, 0.0),
-        idle_carbon_g=max(float(idle_w * idle_intensity / J_PER_KWH), 0.0),
         samples=state.series[: int(state.clock[0]["samples"])],
         requests=requests,
-        notes=(*trace.warnings, *monitor.forecast.warnings),
+        notes=tuple(dict.fromkeys(note for monitor in monitors for note in (*monitor.trace.warnings, *monitor.forecast.warnings))),
     )
 
 
@@ -204,7 +208,7 @@ def unfinished_rows(state: State) -> Array:
         rows[name][waiting] = 0.0
     if not state.setup[0]["gated"]:
         rows["released_s"] = live["arrival_s"]
-    rows["finished_s"] = np.nan
+    rows["finished_s"], rows["met"] = np.nan, 0
     rows["gpu"][waiting] = NONE
     rows["pool"] = np.where(waiting, NONE, state.gpus["pool"][rows["gpu"]])
     return rows

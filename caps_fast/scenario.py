@@ -14,23 +14,28 @@ from copy import deepcopy
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Self, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
 from caps_fast.errors import InputError
 from caps_fast.files import read_toml
+from caps_fast.fleet import FORMS, SHORT_REGION, Fleet, expect_consistent, expect_one_form, laid_over, lengthen, with_defaults
 from caps_fast.profiles import profile_fields
 from caps_fast.sections import (
     LONGEST_DAYS,
     Carbon,
     Cluster,
     Gpu,
+    Kind,
     Monitor,
     NonNegative,
     PolicyChoice,
+    Pool,
     Positive,
     Predictor,
+    Region,
     Section,
     Tiers,
     Workload,
@@ -45,22 +50,56 @@ class Scenario(Section):
     days: Positive = Field(7.0, le=LONGEST_DAYS)
     drain_h: NonNegative = Field(48.0, le=24 * LONGEST_DAYS, description="hours after the last arrival in which work may still finish")
     control_step_s: Positive = Field(1.0, ge=0.001)
-    cluster: Cluster
-    gpu: Gpu
+    cluster: Cluster | None = None
+    gpu: Gpu | None = None
+    gpus: dict[str, Kind] | None = Field(None, min_length=1, description="kinds of replica by name")
+    pools: tuple[Pool, ...] | None = Field(None, min_length=1)
     slo: Tiers
     workload: Workload
-    carbon: Carbon
-    monitor: Monitor
+    carbon: Carbon | None = None
+    monitor: Monitor | None = None
+    regions: dict[str, Region] | None = Field(None, min_length=1, description="grids by name")
     policy: PolicyChoice
     predictor: Predictor
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_from_profile(cls, data: Any) -> Any:
-        gpu = data.get("gpu") if isinstance(data, dict) else None
-        if isinstance(gpu, dict) and gpu.get("profile"):
-            return {**data, "gpu": {**_profile(data), **gpu}}
+    def _fill(cls, data: Any) -> Any:
+        """Fill what profiles say, and the kind and region of pools where there is only one."""
+        if not isinstance(data, dict):
+            return data
+        expect_one_form(data)
+        data = with_defaults(data)
+        cluster = data.get("cluster")
+        if isinstance(data.get("gpu"), dict):
+            data["gpu"] = _filled(data["gpu"], cluster.get("max_batch") if isinstance(cluster, dict) else None)
+        if isinstance(data.get("gpus"), dict):
+            kinds = data["gpus"].items()
+            data["gpus"] = {name: _filled(kind, kind.get("max_batch")) if isinstance(kind, dict) else kind for name, kind in kinds}
         return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.pools is None and (self.cluster is None or self.gpu is None):
+            raise ValueError("no fleet: expected [[pools]] and [gpus.NAME], or [cluster] and [gpu]")
+        if self.pools is not None and self.gpus is None:
+            raise ValueError("[[pools]] without [gpus.NAME]: expected both")
+        expect_consistent(self.fleet)
+        return self
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        """Kinds, regions and pools, written out where the scenario is in the short form."""
+        kinds, pools, regions = self.gpus, self.pools, self.regions
+        if self.cluster is not None and self.gpu is not None:
+            short = {part: getattr(self, part).model_dump() for part in ("cluster", "gpu")}
+            long = lengthen(short, "fleet")
+            only = next(iter(regions)) if regions and len(regions) == 1 else SHORT_REGION
+            kinds = {name: Kind(**kind) for name, kind in long["gpus"].items()}
+            pools = tuple(Pool(**pool, region=only) for pool in long["pools"])
+        if regions is None:
+            regions = {SHORT_REGION: Region(carbon=self.carbon or Carbon(), monitor=self.monitor or Monitor())}
+        return Fleet(kinds or {}, regions, pools or ())
 
     @property
     def horizon_s(self) -> float:
@@ -71,10 +110,13 @@ class Scenario(Section):
         if changes.get("preset", self.preset) != self.preset:
             raise InputError(f"preset {changes['preset']!r}: a scenario made from {self.preset!r}, whose values it holds, cannot start from another")
         data = self.model_dump(mode="json")
-        if self.gpu.profile:
-            filled = _profile(data)
-            data["gpu"] = {key: value for key, value in data["gpu"].items() if filled.get(key) != value}
-        for path in sorted(changes, key=lambda path: path != "gpu.profile"):  # first, for it clears what others may set
+        if data["gpu"]:
+            data["gpu"] = _as_given(data["gpu"], data["cluster"]["max_batch"])
+        for name, kind in (data["gpus"] or {}).items():
+            data["gpus"][name] = _as_given(kind, kind["max_batch"])
+        short = {part for parts, _ in FORMS.values() for part in parts}
+        # Profiles first, for they clear what others may set; then the short form, which a field of the long one writes out.
+        for path in sorted(changes, key=lambda path: (not path.endswith(".profile"), path.split(".")[0] not in short)):
             _set(data, path, changes[path])
         return build(data, "scenario")
 
@@ -88,8 +130,9 @@ class Scenario(Section):
     @property
     def input_files(self) -> tuple[str, ...]:
         policy_file = self.policy.own[0] if self.policy.own else None
-        named = (self.workload.trace, self.carbon.file, self.monitor.forecast_file, policy_file, self.predictor.model)
-        return tuple(path for path in named if path)
+        grids = [path for region in self.fleet.regions.values() for path in (region.carbon.file, region.monitor.forecast_file)]
+        named = (self.workload.trace, *grids, policy_file, self.policy.own_placement, self.predictor.model)
+        return tuple(dict.fromkeys(path for path in named if path))
 
 
 def presets() -> list[str]:
@@ -114,7 +157,7 @@ def load(path: str | Path) -> Scenario:
     name = data.get("preset", "paper")
     if not isinstance(name, str):
         raise InputError(f"{path}: preset {name!r}: expected one of {', '.join(presets())}")
-    return build(_merge(_preset_data(name), data), str(path))
+    return build(_merge(laid_over(_preset_data(name), data), data), str(path))
 
 
 def build(data: Mapping[str, Any], origin: str) -> Scenario:
@@ -123,11 +166,19 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
         return Scenario.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"] if part not in ("function-after", "constrained-float"))
+        field = ".".join(_name_of(part, data) for part in first["loc"] if part not in ("function-after", "constrained-float"))
         message = first["msg"].removeprefix("Value error, ")
         value = first.get("input")
         shown = "" if first["type"] == "value_error" or isinstance(value, dict) else f" {value!r}:"
-        raise InputError(f"{origin}: {field}{shown} {message}") from None
+        raise InputError(f"{origin}: {field}{shown} {message}" if field else f"{origin}: {message}") from None
+
+
+def _name_of(part: Any, data: Mapping[str, Any]) -> str:
+    """A part of a field's place; of a pool, its name."""
+    pools = data.get("pools")
+    if isinstance(part, int) and isinstance(pools, list | tuple) and part < len(pools) and isinstance(pools[part], Mapping):
+        return str(pools[part].get("name", part))
+    return str(part)
 
 
 def file_hash(path: str) -> str:
@@ -162,25 +213,63 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _profile(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What the GPU profile of a scenario's data fills in, its power at the cluster's batch."""
-    cluster = data.get("cluster")
-    batch = cluster.get("max_batch") if isinstance(cluster, Mapping) else None
-    return profile_fields(str(data["gpu"]["profile"]), batch if isinstance(batch, int) else None)
+def _filled(kind: Mapping[str, Any], max_batch: Any) -> dict[str, Any]:
+    """A kind's data with what its profile says, power at that batch, where it says nothing itself."""
+    if not kind.get("profile"):
+        return dict(kind)
+    return {**profile_fields(str(kind["profile"]), max_batch if isinstance(max_batch, int) else None), **kind}
+
+
+def _as_given(kind: dict[str, Any], max_batch: int) -> dict[str, Any]:
+    """A kind's data without what its profile says."""
+    filled = _filled({"profile": kind["profile"]}, max_batch)
+    return {key: value for key, value in kind.items() if key == "profile" or filled.get(key) != value}
 
 
 def _set(data: dict[str, Any], path: str, value: Any) -> None:
     """Set a dotted field. Raises InputError where a scenario has none of that name."""
+    head = path.split(".", maxsplit=1)[0]
+    for form, (short, long) in FORMS.items():
+        if head in long:
+            written = lengthen(data, form)
+            data.clear()
+            data.update(with_defaults(written))
+        elif head in short and any(data.get(part) for part in long):
+            shown = " and ".join(f"{part}.NAME.FIELD" for part in long)
+            raise InputError(f"{path}: this scenario has {' and '.join(long)} in place of {' and '.join(short)}: expected {shown}")
     *parents, leaf = path.split(".")
     model: Any = Scenario
     node: Any = data
     for part in parents:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = field.annotation if field else None
-        node = node.get(part) if isinstance(node, dict) else None
+        if node is data and part in ("carbon", "monitor", "cluster", "gpu") and node.get(part) is None:
+            node[part] = {}
+        model, node = _within(model, node, part, path)
     known = {name for name, field in getattr(model, "model_fields", {}).items() for name in (name, field.alias) if name}
     if not isinstance(node, dict) or (leaf not in known and parents[-1:] not in (["options"], ["trace_columns"])):
         raise InputError(f"{path}: no such field of a scenario")
-    if path == "gpu.profile":
-        node.clear()
+    if leaf == "profile":
+        for name in Gpu.model_fields:
+            node.pop(name, None)
     node[leaf] = deepcopy(value)
+
+
+def _within(model: Any, node: Any, part: str, path: str) -> tuple[Any, Any]:
+    """The model and the data one step further along a dotted field."""
+    if isinstance(node, list | tuple):
+        named = {pool.get("name"): pool for pool in node}
+        if part not in named:
+            raise InputError(f"{path}: no pool {part!r}: expected one of {', '.join(map(str, named))}")
+        return Pool, named[part]
+    if model in (Kind, Region) or isinstance(model, type):
+        field = getattr(model, "model_fields", {}).get(part)
+        return (_plain(field.annotation) if field else None), (node.get(part) if isinstance(node, dict) else None)
+    held = get_args(model)[1:] if get_origin(model) is dict else ()
+    if held and isinstance(node, dict) and part not in node:
+        raise InputError(f"{path}: no {part!r}: expected one of {', '.join(node)}")
+    return (held[0] if held else None), (node.get(part) if isinstance(node, dict) else None)
+
+
+def _plain(annotation: Any) -> Any:
+    """An annotation without `None`."""
+    options = [option for option in get_args(annotation) if option is not type(None)]
+    return options[0] if get_origin(annotation) in (Union, UnionType) and len(options) == 1 else annotation

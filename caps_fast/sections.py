@@ -18,6 +18,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Limit = Positive | None  # None = no such limit
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # of a pool, a kind, a region: part of a dotted field
 MOST_TOKENS = 2**31 - 1  # of a request, prompt and answer each, and of a GPU's memory
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 LONGEST_DAYS = 3660
@@ -89,6 +90,28 @@ class Gpu(Section):
         if self.peak_w < self.idle_w:
             raise ValueError(f"peak_w {self.peak_w:g}: expected at least idle_w = {self.idle_w:g}")
         return self
+
+
+class Kind(Gpu):
+    """A kind of serving replica: hardware, model and engine limits together."""
+
+    max_batch: int = Field(32, ge=1, le=4096, description="residents per replica at most")
+    prefill: Literal["chunked", "unchunked"] = "chunked"
+    chunk_tokens: Tokens = Field(512, description="token budget of a chunked iteration")
+    kv_capacity_tokens: Tokens | None = Field(None, description="reserved tokens per replica at most; none = no limit")
+
+
+ENGINE_LIMITS = ("max_batch", "prefill", "chunk_tokens", "kv_capacity_tokens")
+
+
+class Pool(Section):
+    """A number of replicas of one kind in one region."""
+
+    name: str = Field(pattern=NAME)
+    role: Role
+    replicas: int = Field(ge=1, le=100_000)
+    gpu: str = Field(description="kind of the replicas; may be left out where there is one kind")
+    region: str = Field(description="where they are; may be left out where there is one region")
 
 
 class Tier(Section):
@@ -199,6 +222,22 @@ class Monitor(Section):
     )
 
 
+class Region(Section):
+    """A grid, what the scheduler sees of it, and what the building adds."""
+
+    carbon: Carbon = Carbon()
+    monitor: Monitor = Monitor()
+    pue: float = Field(1.0, ge=1, le=10, description="power usage effectiveness: the bill counts energy times this")
+
+
+PLACEMENTS = ("residents", "prompts", "pack", "fastest")
+
+
+def _of_file(name: str) -> tuple[str, str | None] | None:
+    named = re.fullmatch(r"(.+\.py)(?::(\w+))?", name)
+    return (named[1], named[2]) if named else None
+
+
 class PolicyChoice(Section):
     """Which policy decides, and its weights."""
 
@@ -208,6 +247,11 @@ class PolicyChoice(Section):
     lambda_: NonNegative = Field(2.0, alias="lambda", description="weight of SLO violation, Eq. 4")
     queueing: Literal["central", "cyclic"] | None = Field(None, description="EDF and Carbon-Aware: one queue, or one a GPU, dealt to in turn")
     risk_sharpness: Positive = Field(4.0, description="k of the closed-form V")
+    placement: str = Field(
+        "residents", min_length=1, description="replica that a request joins: residents, prompts, pack, fastest, or FILE.py with a place rule"
+    )
+    tokens_per_resident: NonNegative = Field(64.0, le=1e6, description="placement prompts: prompt tokens that a resident counts for")
+    pack_below: Share = Field(0.75, description="placement pack: share of max_batch up to which the fullest replica is taken")
     plan_every_s: Positive = Field(300.0, description="BP's gate plans at most this often")
     plan_margin: Positive = Field(1.5, description="BP: backlog drain time is multiplied by this")
     options: dict[str, Finite] = Field(default_factory=dict, description="fields of your own policy; other policies pass over them")
@@ -215,8 +259,20 @@ class PolicyChoice(Section):
     @property
     def own(self) -> tuple[str, str | None] | None:
         """A user's own policy: its Python file, and its type where the name says which; None for a built-in one."""
-        named = re.fullmatch(r"(.+\.py)(?::(\w+))?", self.name)
-        return (named[1], named[2]) if named else None
+        return _of_file(self.name)
+
+    @property
+    def own_placement(self) -> str | None:
+        """The Python file of a user's own placement."""
+        named = _of_file(self.placement)
+        return named[0] if named else None
+
+    @field_validator("placement")
+    @classmethod
+    def _known_placement(cls, value: str) -> str:
+        if value not in PLACEMENTS and not _of_file(value):
+            raise ValueError(f"placement {value!r}: expected one of {', '.join(PLACEMENTS)} or FILE.py")
+        return value
 
 
 class Predictor(Section):

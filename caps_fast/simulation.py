@@ -12,7 +12,7 @@ import numpy as np
 
 from caps_fast import arrays, scenario
 from caps_fast.arrays import Array, State
-from caps_fast.carbon.monitor import Monitor, monitor_of
+from caps_fast.carbon.monitor import Monitor, monitors_of
 from caps_fast.checkpoint import Keeper
 from caps_fast.choose import compile_for, layout_of, make_policy
 from caps_fast.engine.loop import advance, settle
@@ -93,7 +93,7 @@ class Group:
             raise InputError(f"a group of {len(configs)} scenarios: expected some that share their workload")
         self.source = workload_of(configs[0])
         means = Means(self.source.mean_input_tokens, self.source.mean_output_tokens)
-        self.runs = [Run.start(config, means, record) for config in configs]
+        self.runs = [Run.start(prepare(config, means), record) for config in configs]
         predicting = {run.lengths.key: (run.lengths, run.config) for run in self.runs if run.lengths}
         self.views = {key: Lengths(model, past_of(config)) for key, (model, config) in predicting.items()}
         self.held: Array = arrays.zeros(arrays.Request, 0)
@@ -129,32 +129,63 @@ def workload_key(config: scenario.Scenario) -> str:
     return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained}"
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a run needs besides its requests.
+
+    policy      the policy with all that it knows in advance
+    monitors    one per region, in the order of the fleet's
+    means       mean lengths of the workload
+    lengths     predicts n_out_hat; None = the workload's own estimate
+    """
+
+    config: scenario.Scenario
+    policy: Any
+    monitors: tuple[Monitor, ...]
+    means: Means
+    lengths: LengthModel | None = None
+
+
+def prepare(config: scenario.Scenario, means: Means | None = None, monitors: Sequence[Monitor] | None = None) -> Prepared:
+    """Read, train or load what a run of the scenario needs; a monitor per region and the workload's means may be given instead.
+
+    Raises InputError for bad inputs.
+    """
+    policy = make_policy(config)
+    if means is None:
+        source = workload_of(config)
+        means = Means(source.mean_input_tokens, source.mean_output_tokens)
+    found = tuple(monitors) if monitors is not None else monitors_of(config)
+    policy, lengths = informed(policy, config)  # after all that may be wrong with the inputs, for it may train a model
+    return Prepared(config, policy, found, means, lengths)
+
+
 @dataclass
 class Run:
     """One scenario's simulation in progress."""
 
     config: scenario.Scenario
     policy: Any
-    monitor: Monitor
+    monitors: tuple[Monitor, ...]
     state: State
     done: list[Array] | None = field(default=None)
     lengths: LengthModel | None = field(default=None)  # predicts n_out_hat; None = the workload's own estimate
 
     @classmethod
-    def start(cls, config: scenario.Scenario, means: Means, record: Recording = NOTHING) -> Run:
-        policy, monitor = make_policy(config), monitor_of(config)
-        policy, lengths = informed(policy, config)  # after all that may be wrong with the inputs, for it may train a model
-        state = pack(config, policy, layout_of(policy, config), monitor, means)
+    def start(cls, ready: Prepared, record: Recording = NOTHING) -> Run:
+        """A run of what has been prepared, at t = 0. Raises InputError where a user's policy does not compile."""
+        config, policy = ready.config, ready.policy
+        state = pack(config, policy, layout_of(policy, config), ready.monitors, ready.means)
         state.setup["record"] = record.requests
         if record.sample_every_s is not None:
             state.setup["sample_step_s"] = record.sample_every_s
-            state = state._replace(series=arrays.zeros(arrays.Sample, math.ceil(config.horizon_s / record.sample_every_s) + 1, len(state.pools)))
+            samples = math.ceil(config.horizon_s / record.sample_every_s) + 1
+            state = state._replace(series=arrays.zeros(arrays.Sample, samples, len(state.pools)))
         compile_for(policy, state)
-        return cls(config, policy, monitor, state, [] if record.requests else None, lengths)
+        return cls(config, policy, ready.monitors, state, [] if record.requests else None, ready.lengths)
 
     def feed(self, requests: Any, until_s: float) -> None:
         """Let these requests arrive and advance to `until_s`, the next block's first arrival. Raises InputError where one can never fit."""
-        _check_fits(self.config, requests, int(self.state.clock[0]["seq"]))
         self.state.clock["cursor"] = 0
         self.state = with_room(self.state._replace(block=requests), len(requests))
         self._advance(until_s, False)
@@ -166,13 +197,11 @@ class Run:
         self.state = self.state._replace(block=arrays.zeros(arrays.Request, 0))
         self._advance(math.nextafter(limit_s, math.inf), True)
         clock = self.state.clock[0]
-        end_s = float(clock["last_completion_s"])
-        if clock["live"] > 0:
-            end_s = limit_s
-            settle(self.state, end_s)
-            if self.done is not None:
-                self.done.append(unfinished_rows(self.state))
-        return collect(self.config, self.state, self.monitor, end_s, self.done)
+        end_s = float(clock["last_completion_s"]) if clock["live"] == 0 else limit_s
+        settle(self.state, end_s)
+        if clock["live"] > 0 and self.done is not None:
+            self.done.append(unfinished_rows(self.state))
+        return collect(self.config, self.state, self.monitors, end_s, self.done)
 
     def _advance(self, until_s: float, draining: bool) -> None:
         if self.done is not None:
@@ -190,26 +219,23 @@ class Run:
 
 
 def _check_obeyed(config: scenario.Scenario, state: State) -> None:
-    """Raise InputError if a rule of the policy gave what cannot be followed."""
+    """Raise InputError if a rule of the policy gave what cannot be followed, or a request fits no replica where it was sent."""
     clock = state.clock[0]
     if clock["refused"] == 0:
         return
     request, queue, queues = clock["refused"] - 1, clock["refused_queue"], len(state.queues)
-    if 0 <= queue < queues:
+    if not 0 <= queue < queues:
+        raise InputError(f"policy {config.policy.name}: route sent request {request} to queue {queue}: expected 0 to {queues - 1}")
+    row = state.block[int(request - clock["seq"]) + int(clock["cursor"])]
+    tokens = int(row["input_tokens"]) + int(row["output_tokens"])
+    capacity = int(state.queues[queue]["kv_capacity_tokens"])
+    if not 0 < capacity < tokens:
         raise InputError(f"policy {config.policy.name}: order gave request {request} the key nan in queue {queue}: expected a number")
-    raise InputError(f"policy {config.policy.name}: route sent request {request} to queue {queue}: expected 0 to {queues - 1}")
-
-
-def _check_fits(config: scenario.Scenario, requests: Array, seq: int) -> None:
-    """Raise InputError if a request exceeds the KV capacity of a GPU."""
-    capacity = config.cluster.kv_capacity_tokens
-    if capacity is None or not len(requests):
-        return
-    tokens = requests["input_tokens"].astype(np.int64) + requests["output_tokens"]
-    worst = int(np.argmax(tokens))
-    if tokens[worst] > capacity:
-        row = requests[worst]
-        raise InputError(
-            f"cluster.kv_capacity_tokens {capacity}: request {seq + worst} has {row['input_tokens']} input and {row['output_tokens']} output tokens; "
-            f"expected a capacity of at least {tokens[worst]}"
-        )
+    pool = config.fleet.pools[int(state.gpus[state.queues[queue]["first_gpu"]]["pool"])]
+    field, where = "cluster.kv_capacity_tokens", ""
+    if config.pools is not None:
+        field, where = f"gpus.{pool.gpu}.kv_capacity_tokens", f" and may not enter a larger pool than {pool.name}"
+    raise InputError(
+        f"{field} {capacity}: request {request} has {row['input_tokens']} input and {row['output_tokens']} output tokens{where}; "
+        f"expected a capacity of at least {tokens}"
+    )

@@ -21,6 +21,7 @@ LAYERS = """
     policies engine
     profiles presets traces
     sections
+    fleet
     scenario
     carbon workload
     pack choose

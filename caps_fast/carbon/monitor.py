@@ -18,7 +18,7 @@ from caps_fast.scenario import file_hash
 if TYPE_CHECKING:
     from caps_fast.carbon.trace import CarbonTrace
     from caps_fast.scenario import Scenario
-    from caps_fast.sections import Carbon
+    from caps_fast.sections import Carbon, Region
     from caps_fast.sections import Monitor as MonitorConfig
 
 Floats = NDArray[np.float64]
@@ -62,14 +62,19 @@ class Monitor:
         return row
 
 
-def monitor_of(config: Scenario) -> Monitor:
-    """The monitor of a scenario, one object for all runs that see the same.
+def monitors_of(config: Scenario) -> tuple[Monitor, ...]:
+    """The monitors of a scenario by region, one object for all runs that see the same.
 
     Raises InputError for a carbon trace or forecasts that cannot be used.
     """
-    contents = tuple(file_hash(path) for path in (config.carbon.file, config.monitor.forecast_file) if path)
-    seed = config.seed if config.monitor.forecast == "noisy" else 0
-    return _monitor_of(config.carbon, config.monitor, config.horizon_s, config.drain_h, seed, contents)
+    return tuple(monitor_of(region, config) for region in config.fleet.regions.values())
+
+
+def monitor_of(region: Region, config: Scenario) -> Monitor:
+    """The monitor of one of a scenario's regions. Raises InputError for a carbon trace or forecasts that cannot be used."""
+    contents = tuple(file_hash(path) for path in (region.carbon.file, region.monitor.forecast_file) if path)
+    seed = config.seed if region.monitor.forecast == "noisy" else 0
+    return _monitor_of(region.carbon, region.monitor, config.horizon_s, config.drain_h, seed, contents)
 
 
 @lru_cache(KEPT)

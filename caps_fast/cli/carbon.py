@@ -84,12 +84,12 @@ def forecast_errors(
     given = {"file": file, "format": format, "zone": zone, "scope": scope, "kind": kind, "unit": unit, "fill_gaps": fill_gaps}
     fields = {f"carbon.{name}": value for name, value in given.items()} | {"monitor.forecast_hours": hours}
     scenario = preset("measured").replace(fields)
-    trace = carbon_trace(scenario.carbon, 0.0)
+    trace = carbon_trace(scenario.fleet.only_region.carbon, 0.0)
     if read_carbon(file, format, unit=unit)["issued_at"].is_not_null().any():
         scenario = scenario.replace({"monitor.forecast": "file", "monitor.forecast_file": file})
     for warning in trace.warnings:
         typer.echo(warning, err=True)
-    table = error_table(scenario.monitor, trace, history_days, seed=0)
+    table = error_table(scenario.fleet.only_region.monitor, trace, history_days, seed=0)
     if as_json:
         published = [
             {"forecaster": f"CarbonCast {name}", **{f"day_{day}": value for day, value in enumerate(row, 1)}} for name, row in CARBONCAST.items()

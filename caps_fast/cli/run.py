@@ -126,7 +126,7 @@ def list_presets() -> None:
 
     for name in presets():
         config = preset(name)
-        print(f"{name:12} {config.cluster.gpus} GPUs in {config.cluster.split}, {config.workload.rate_rps:g} req/s, policy {config.policy.name}")
+        print(f"{name:12} {config.fleet.replicas} GPUs in {config.fleet.split}, {config.workload.rate_rps:g} req/s, policy {config.policy.name}")
 
 
 def _names(policies: str | None, config: Scenario) -> list[str]:
@@ -147,7 +147,7 @@ def _write(frame: Any, path: Path) -> None:
 def _print_table(results: list[Result]) -> None:
     config, metrics = results[0].scenario, results[0].metrics
     rate = metrics["requests"] / config.horizon_s
-    cluster = f"{config.cluster.gpus} GPUs in {config.cluster.split}"
+    cluster = f"{config.fleet.replicas} GPUs in {config.fleet.split}"
     print(f"{metrics['requests']:,} requests in {config.days:g} days ({rate:.3g} a second), {cluster}, seed {config.seed}")
     width = max(len(result.scenario.policy.name) for result in results)
     print(" " * width + "".join(f"{heading:>{max(len(heading), 8) + 2}}" for heading in COLUMNS))

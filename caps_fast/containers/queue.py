@@ -7,6 +7,13 @@ from caps_fast.arrays import NONE, Array, State
 
 
 @inlined
+def may_hold(s: State, q: int, r: int) -> bool:
+    """Has a replica of queue `q` the KV memory for request `r`, be it in use or not?"""
+    capacity = s.queues[q].kv_capacity_tokens
+    return capacity == 0 or s.live[r].input_tokens + s.live[r].output_tokens <= capacity
+
+
+@inlined
 def before(live: Array, a: int, b: int) -> bool:
     """Does request `a` go before request `b`?"""
     return live[a].key < live[b].key or (live[a].key == live[b].key and live[a].seq < live[b].seq)

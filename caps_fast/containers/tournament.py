@@ -1,13 +1,13 @@
-"""Tournament trees in flat arrays: the smallest of n whole numbers, and where it is, kept under changes in O(log n); the lowest index wins ties.
+"""Tournament trees in flat arrays: the smallest of n keys, and where it is, kept under changes in O(log n); the lowest index wins ties.
 
-A node is one whole number, key * 2 ** 32 + index of the leaf, so that a match is a minimum. Keys lie within 32 bits.
-A tree's row of `places` is where it begins in the array and its width, a power of two. Node 1 is the root, node i plays off nodes 2i and 2i + 1,
-leaves begin at node `width`. Offsets are unsigned, which spares Numba's check for negative indices.
+A node is one whole number, key * 2 ** 32 + index of the leaf, so that a match is a minimum. Keys lie within 32 bits; a cost is a key as the bits
+of its 32-bit float, which have the same order: costs that differ by less than one part in 2 ** 24 are equal.
+A span says where its tree begins in the array and how wide it is, a power of two. Node 1 is the root, node i plays off nodes 2i and 2i + 1, leaves
+begin at node `width`. Offsets are unsigned, which spares Numba's check for negative indices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ import numpy as np
 from caps_fast._jit import inlined
 from caps_fast.arrays import Array
 
-NOBODY = np.iinfo(np.int64).max
+NOBODY = int(np.iinfo(np.int64).max)
+FULL = 0x7F800000  # the key of an infinite cost
 _1 = np.uint64(1)
 
 
@@ -24,19 +25,27 @@ def width_of(leaves: int) -> int:
     return 1 << max(leaves - 1, 0).bit_length()
 
 
-def plant(leaves: Sequence[Array]) -> tuple[Array, Array]:
-    """Trees with these leaves, one after the other: int64 (total,), and their places, int64 (n_trees, 2)."""
-    widths = [width_of(len(keys)) for keys in leaves]
-    places = np.array([np.cumsum([0, *widths[:-1]]) * 2, widths], np.int64).T.copy()
+def plant(sizes: list[int]) -> tuple[Array, list[int], list[int]]:
+    """Trees of so many leaves with key 0, one after the other: int64 (total,), where each begins, and how wide it is."""
+    widths = [width_of(size) for size in sizes]
+    begins = [2 * sum(widths[:i]) for i in range(len(widths))]
     tree = np.full(2 * sum(widths), NOBODY)
-    for keys, (at, width) in zip(leaves, places.tolist(), strict=True):
+    for size, at, width in zip(sizes, begins, widths, strict=True):
         level = tree[at + width : at + 2 * width]
-        level[: len(keys)] = (keys.astype(np.int64) << 32) + np.arange(len(keys))
+        level[:size] = np.arange(size)
         while len(level) > 1:
             left, right = level[::2], level[1::2]
             level = tree[at + len(left) : at + 2 * len(left)]
             level[:] = np.minimum(left, right)
-    return tree, places
+    return tree, begins, widths
+
+
+@inlined
+def key_of_cost(cost: Any) -> int:
+    """The key of a cost."""
+    bits: Any = np.int64(np.float32(cost).view(np.int32))
+    key: Any = bits ^ ((bits >> 63) & 0x7FFFFFFF)
+    return key
 
 
 @inlined
@@ -52,17 +61,17 @@ def leaf_of(node: Any) -> Any:
 
 
 @inlined
-def root(tree: Array, place: Array) -> int:
-    """The node above all leaves of a tree."""
-    node: Any = tree[np.uint64(place[0]) + _1]
+def root(tree: Array, span: Any) -> int:
+    """The node above all leaves of a span's tree."""
+    node: Any = tree[np.uint64(span.tree_at) + _1]
     return node
 
 
 @inlined
-def put(tree: Array, place: Array, leaf: int, key: int) -> None:
-    """Set a leaf and play off the nodes above it."""
-    at = np.uint64(place[0])
-    node: Any = np.uint64(place[1]) + np.uint64(leaf)
+def put(tree: Array, span: Any, leaf: int, key: int) -> None:
+    """Set a leaf of a span's tree and play off the nodes above it."""
+    at = np.uint64(span.tree_at)
+    node: Any = np.uint64(span.width) + np.uint64(leaf)
     best: Any = (np.int64(key) << 32) + np.int64(leaf)
     tree[at + node] = best
     while node > _1:

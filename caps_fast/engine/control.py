@@ -6,28 +6,40 @@ import math
 from typing import Any
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import Array, State
-from caps_fast.engine.gpu import mark_dirty
+from caps_fast.arrays import BUSY, N_STATES, Array, State
+from caps_fast.engine.accounts import close_sample
+from caps_fast.engine.gpu import mark_dirty, price
 from caps_fast.policy import gate
 
 
 @inlined
-def in_force(times_s: Array, at: int, now_s: float) -> int:
-    """Index of the last time that is not after `now_s`, searched onwards from `at`."""
-    while at + 1 < times_s.shape[0] and times_s[at + 1] <= now_s:
+def in_force(times_s: Array, at: int, last: int, now_s: float) -> int:
+    """Index of the last time that is not after `now_s`, searched onwards from `at` up to `last`."""
+    while at < last and times_s[at + 1] <= now_s:
         at += 1
     return at
 
 
 @inlined
 def read_intensity(s: State) -> None:
-    """Put the carbon sample in force at the clock's time on the clock."""
-    clock = s.clock[0]
-    at = in_force(s.carbon_s, clock.carbon_at, clock.now_s)
-    clock.carbon_at = at
-    clock.g_per_kwh = s.carbon_g_per_kwh[at]
-    clock.intensity_from_s = s.carbon_s[at] if at > 0 else -math.inf
-    clock.intensity_until_s = s.carbon_s[at + 1] if at + 1 < s.carbon_s.shape[0] else math.inf
+    """Put the carbon samples in force at the clock's time into the regions and their pools."""
+    now_s = s.clock[0].now_s
+    until_s = math.inf
+    for p in range(s.pools.shape[0]):
+        close_sample(s, p)
+    for z in range(s.regions.shape[0]):
+        region = s.regions[z]
+        at = in_force(s.carbon_s, region.carbon_at, region.carbon_last, now_s)
+        region.carbon_at = at
+        region.g_per_kwh = s.carbon_g_per_kwh[at]
+        if at < region.carbon_last:
+            until_s = min(until_s, s.carbon_s[at + 1])
+    s.clock[0].intensity_until_s = until_s
+    for p in range(s.pools.shape[0]):
+        pool = s.pools[p]
+        at = s.regions[pool.region].carbon_at
+        pool.g_per_kwh = s.carbon_g_per_kwh[at]
+        pool.intensity_from_s = s.carbon_s[at] if at > s.regions[pool.region].carbon_first else -math.inf
 
 
 @inlined
@@ -35,10 +47,15 @@ def step(s: State, policy: Any) -> None:
     """One control step at the clock's time."""
     clock = s.clock[0]
     now_s = clock.now_s
-    clock.threshold_at = in_force(s.threshold_s, clock.threshold_at, now_s)
-    clock.issue_at = in_force(s.issued_s, clock.issue_at, now_s)
-    clock.gamma = clock.g_per_kwh
-    clock.threshold = s.threshold_g_per_kwh[clock.threshold_at]
+    for z in range(s.regions.shape[0]):
+        region = s.regions[z]
+        region.threshold_at = in_force(s.threshold_s, region.threshold_at, region.threshold_last, now_s)
+        region.issue_at = in_force(s.issued_s, region.issue_at, region.issue_last, now_s)
+        region.gamma = region.g_per_kwh
+        region.threshold = s.threshold_g_per_kwh[region.threshold_at]
+    if clock.controls == 0:
+        for g in range(s.gpus.shape[0]):
+            price(s, policy, g)
     if s.setup[0].gated:
         for q in range(s.queues.shape[0]):
             _ask_gate(s, policy, q)
@@ -50,34 +67,44 @@ def step(s: State, policy: Any) -> None:
 
 @inlined
 def _ask_gate(s: State, policy: Any, q: int) -> None:
+    """Ask the gate of queue `q` for each of its regions; the queue is open where one of them is."""
     queue = s.queues[q]
-    now_open = bool(gate(policy, s.clock[0].now_s, q, s))
-    if now_open and not queue.open:
+    is_open = False
+    opens = False
+    for at in range(queue.first_span, queue.end_span):
+        span = s.spans[at]
+        queue.region = span.region
+        open_here = bool(gate(policy, s.clock[0].now_s, q, s))
+        opens = opens or (open_here and not span.open)
+        span.open = open_here
+        is_open = is_open or open_here
+    if is_open and not queue.open:
         queue.reopened_s = s.clock[0].now_s
         queue.backlog = queue.waiting > 0
+    queue.open = is_open
+    if opens:
         mark_dirty(s, q)
-    queue.open = now_open
 
 
 @inlined
 def _sample(s: State) -> None:
     """Record every pool."""
+    now_s = s.clock[0].now_s
     row = s.series[s.clock[0].samples]
     for p in range(row.shape[0]):
-        row[p].t_s = s.clock[0].now_s
-        row[p].gamma = s.clock[0].gamma
-        row[p].energy_j = s.pools[p].energy_j
-        row[p].busy_s = s.pools[p].busy_s
+        row[p].t_s = now_s
+        row[p].gamma = s.regions[s.pools[p].region].gamma
+        for state in range(N_STATES):
+            row[p].energy_j += s.accounts[p * N_STATES + state].energy_j
     for q in range(s.queues.shape[0]):
-        first = s.gpus[s.queues[q].first_gpu].pool
-        row[first].waiting += s.queues[q].waiting
-        for p in range(first, s.gpus[s.queues[q].end_gpu - 1].pool + 1):
-            row[p].open |= s.queues[q].open
+        row[s.gpus[s.queues[q].first_gpu].pool].waiting += s.queues[q].waiting
+        for at in range(s.queues[q].first_span, s.queues[q].end_span):
+            span = s.spans[at]
+            for p in range(s.gpus[span.first_gpu].pool, s.gpus[span.end_gpu - 1].pool + 1):
+                row[p].open |= span.open
     for g in range(s.gpus.shape[0]):
         gpu = s.gpus[g]
         row[gpu.pool].residents += gpu.residents
-        if gpu.running:
-            elapsed_s = s.clock[0].now_s - gpu.leap_start_s
-            row[gpu.pool].energy_j += s.power_w[gpu.members] * elapsed_s
-            row[gpu.pool].busy_s += elapsed_s
+        power_w = s.power_w[s.kinds[gpu.kind].power_at + (gpu.members if gpu.state == BUSY else 0)]
+        row[gpu.pool].energy_j += power_w * (now_s - gpu.since_s)
     s.clock[0].samples += 1

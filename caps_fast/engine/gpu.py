@@ -6,78 +6,97 @@ import math
 from typing import Any
 
 from caps_fast._jit import inlined, prefetch
-from caps_fast.arrays import GOLD, J_PER_KWH, LP, NONE, State
+from caps_fast.arrays import BUSY, GOLD, IDLE, LP, NONE, State
 from caps_fast.containers import agenda, decoders, flexible, tournament
 from caps_fast.engine import ledger
-from caps_fast.physics import intensity_integral, iterations_until, leap_s
+from caps_fast.engine.accounts import spend
+from caps_fast.physics import iterations_until, leap_s
+from caps_fast.policy import observe, place
 
 FIT_THE_CACHE = 256  # GPUs whose records and heaps are at hand in any case
 
 
 @inlined
-def reserve(s: State, g: int, residents: int, kv_tokens: int) -> None:
-    """Change what GPU `g` has reserved, and the trees that `find` reads."""
+def reserve(s: State, policy: Any, g: int, residents: int, kv_tokens: int) -> None:
+    """Change what replica `g` has reserved, and what joining it costs."""
     gpu = s.gpus[g]
     gpu.residents += residents
     gpu.kv_tokens += kv_tokens
-    q = gpu.queue
-    s.queues[q].residents += residents
-    if s.queues[q].end_gpu - s.queues[q].first_gpu == 1:
+    s.queues[gpu.queue].residents += residents
+    price(s, policy, g)
+
+
+@inlined
+def price(s: State, policy: Any, g: int) -> None:
+    """Note what joining replica `g` costs now, and the room it has, in the tournaments that `find` reads."""
+    gpu = s.gpus[g]
+    queue = s.queues[gpu.queue]
+    if queue.end_gpu - queue.first_gpu == 1:
         return
-    leaf = g - s.queues[q].first_gpu
-    tournament.put(s.tree, s.places[q], leaf, gpu.residents)
+    pool = s.pools[gpu.pool]
+    span = s.spans[pool.span]
+    leaf = g - span.first_gpu
+    full = gpu.residents >= pool.max_batch
+    key = gpu.residents if s.setup[0].by_residents else tournament.key_of_cost(place(policy, g, s))
+    tournament.put(s.tree, span, leaf, tournament.FULL if full else key)
     if s.gpus.shape[0] > FIT_THE_CACHE:
-        prefetch(s.gpus, s.queues[q].first_gpu + tournament.leaf_of(tournament.root(s.tree, s.places[q])))
-    if s.setup[0].kv_capacity_tokens > 0:
-        full = gpu.residents >= s.setup[0].max_batch
-        free = 0 if full else s.setup[0].kv_capacity_tokens - gpu.kv_tokens
-        tournament.put(s.room_tree, s.places[q], leaf, -free)
+        prefetch(s.gpus, span.first_gpu + tournament.leaf_of(tournament.root(s.tree, span)))
+    if s.setup[0].limits_kv:
+        capacity = s.kinds[gpu.kind].kv_capacity_tokens
+        free = capacity - gpu.kv_tokens if capacity > 0 else tournament.FULL
+        tournament.put(s.room_tree, span, leaf, 0 if full else -free)
+
+
+@inlined
+def fits(s: State, g: int, kv_tokens: int) -> bool:
+    """Are so many KV tokens free on replica `g`?"""
+    capacity = s.kinds[s.gpus[g].kind].kv_capacity_tokens
+    return capacity == 0 or s.gpus[g].kv_tokens + kv_tokens <= capacity
 
 
 @inlined
 def find(s: State, q: int, r: int) -> int:
-    """The GPU of queue `q` with the fewest residents that has room for request `r`; NONE if there is none."""
-    first = s.queues[q].first_gpu
-    limit = s.setup[0].max_batch
-    capacity = s.setup[0].kv_capacity_tokens
-    g = first
-    residents = s.gpus[first].residents
-    alone = s.queues[q].end_gpu - first == 1
-    if not alone:
-        emptiest = tournament.root(s.tree, s.places[q])
-        g = first + tournament.leaf_of(emptiest)
-        residents = tournament.key_of(emptiest)
-    if residents >= limit:
-        return NONE
-    if capacity == 0:
-        return g
-    need = s.live[r].input_tokens + s.live[r].output_tokens
-    if s.gpus[g].kv_tokens + need <= capacity:
-        return g
-    if alone or -tournament.key_of(tournament.root(s.room_tree, s.places[q])) < need:
-        return NONE
-    return _fewest_with_room(s, q, need)
+    """The replica of queue `q` that is cheapest to join of those in open regions with room for request `r`; NONE if there is none."""
+    queue = s.queues[q]
+    limits_kv = s.setup[0].limits_kv
+    need = s.live[r].input_tokens + s.live[r].output_tokens if limits_kv else 0  # a held request may lie far away
+    g = queue.first_gpu
+    if queue.end_gpu - g == 1:
+        full = s.gpus[g].residents >= s.pools[s.gpus[g].pool].max_batch
+        return NONE if full or (limits_kv and not fits(s, g, need)) else g
+    best = NONE
+    lowest = tournament.FULL
+    for at in range(queue.first_span, queue.end_span):
+        span = s.spans[at]
+        cheapest = tournament.root(s.tree, span)
+        if span.open and tournament.key_of(cheapest) < lowest:
+            if limits_kv and not fits(s, span.first_gpu + tournament.leaf_of(cheapest), need):
+                cheapest = _cheapest_with_room(s, at, need, lowest)
+            if cheapest != tournament.NOBODY:
+                lowest = tournament.key_of(cheapest)
+                best = span.first_gpu + tournament.leaf_of(cheapest)
+    return best
 
 
 @inlined
-def _fewest_with_room(s: State, q: int, need: int) -> int:
-    """The GPU with the fewest residents of those with room for `need` tokens, by branch and bound over both trees."""
-    at, width = s.places[q]
-    fewest = s.setup[0].max_batch
-    g = NONE
+def _cheapest_with_room(s: State, at: int, need: int, below: int) -> int:
+    """The leaf of the cheapest replica of span `at` below that key with room for `need` tokens, by branch and bound over both trees; or NOBODY."""
+    span = s.spans[at]
+    best = tournament.NOBODY
     node = 1
     while True:
-        if tournament.key_of(s.tree[at + node]) >= fewest or tournament.key_of(s.room_tree[at + node]) > -need:
+        here = s.tree[span.tree_at + node]
+        if tournament.key_of(here) >= below or tournament.key_of(s.room_tree[span.tree_at + node]) > -need:
             while node & 1:
                 node >>= 1
             if node == 0:
-                return g
+                return best
             node += 1
-        elif node < width:
+        elif node < span.width:
             node *= 2
         else:
-            fewest = tournament.key_of(s.tree[at + node])
-            g = s.queues[q].first_gpu + node - width
+            below = tournament.key_of(here)
+            best = here
 
 
 @inlined
@@ -96,11 +115,12 @@ def _may_give_way(s: State, q: int, r: int) -> Any:
 
 
 @inlined
-def admit(s: State, g: int, r: int) -> None:
+def admit(s: State, policy: Any, g: int, r: int) -> None:
     """Make request `r`, for which there is room, a resident of GPU `g`; it joins at the next start of an iteration."""
     gpu = s.gpus[g]
-    reserve(s, g, 1, s.live[r].input_tokens + s.live[r].output_tokens)
     live = s.live
+    gpu.prompt_counted += live[r].prompt_left
+    reserve(s, policy, g, 1, live[r].input_tokens + live[r].output_tokens)
     now_s = s.clock[0].now_s
     if not live[r].admitted:
         held = live[r].held or live[r].arrival_s < s.queues[gpu.queue].reopened_s
@@ -124,7 +144,7 @@ def admit(s: State, g: int, r: int) -> None:
         flexible.append(s, gpu.queue, r)
     live[r].prompt_counted = live[r].prompt_left
     s.queues[gpu.queue].prompt_tokens += live[r].prompt_counted
-    if gpu.running:
+    if gpu.state == BUSY:
         cut(s, g)
     else:
         touch(s, g)
@@ -136,11 +156,11 @@ def cut(s: State, g: int) -> None:
     gpu = s.gpus[g]
     if gpu.leap_iterations == 1:
         return
-    growth_s = s.setup[0].decode_s_per_context_token * gpu.decoding
-    count = iterations_until(s.clock[0].now_s - gpu.leap_start_s, gpu.step_s, growth_s)
+    growth_s = s.kinds[gpu.kind].decode_s_per_context_token * gpu.decoding
+    count = iterations_until(s.clock[0].now_s - gpu.since_s, gpu.step_s, growth_s)
     if count < gpu.leap_iterations:
         gpu.leap_iterations = count
-        agenda.put(s, g, gpu.leap_start_s + leap_s(gpu.step_s, count, growth_s))
+        agenda.put(s, g, gpu.since_s + leap_s(gpu.step_s, count, growth_s))
 
 
 @inlined
@@ -155,18 +175,21 @@ def begin(s: State, g: int) -> None:
         gpu.context_tokens = 0
         agenda.put(s, g, math.inf)
         return
-    setup = s.setup[0]
+    now_s = s.clock[0].now_s
+    if gpu.since_s < now_s:
+        spend_idle(s, g, now_s)
+    kind = s.kinds[gpu.kind]
     decoding = gpu.heap_len
     count = decoders.left(s, g, 0) if decoding > 0 else 1
     chunk = 0
     if gpu.prompt_tokens > 0:
         first = s.live[gpu.prompt_head].prompt_left
-        if setup.chunk_tokens == 0:
+        if kind.chunk_tokens == 0:
             chunk = first
             count = 1
             decoding = 0
         else:
-            chunk = max(setup.chunk_tokens - decoding, 1)
+            chunk = max(kind.chunk_tokens - decoding, 1)
             if first > chunk:
                 whole = (first - 1) // chunk
                 count = whole if decoding == 0 else min(count, whole)
@@ -175,18 +198,18 @@ def begin(s: State, g: int) -> None:
                 count = 1
     if gpu.claim_head != NONE:
         count = 1
-    step_s = setup.decode_base_s + setup.decode_s_per_seq * decoding + setup.prefill_s_per_token * chunk
-    growth_s = setup.decode_s_per_context_token * decoding
+    step_s = kind.decode_base_s + kind.decode_s_per_seq * decoding + kind.prefill_s_per_token * chunk
+    growth_s = kind.decode_s_per_context_token * decoding
     if growth_s > 0.0:
-        step_s += setup.decode_s_per_context_token * gpu.context_tokens
+        step_s += kind.decode_s_per_context_token * gpu.context_tokens
     gpu.members = gpu.residents
     gpu.decoding = decoding
     gpu.chunk = chunk
     gpu.step_s = step_s
-    gpu.leap_start_s = s.clock[0].now_s
+    gpu.since_s = now_s
     gpu.leap_iterations = count
-    gpu.running = 1
-    agenda.put(s, g, gpu.leap_start_s + leap_s(step_s, count, growth_s))
+    gpu.state = BUSY
+    agenda.put(s, g, gpu.since_s + leap_s(step_s, count, growth_s))
     _fetch_next(s)
 
 
@@ -201,11 +224,12 @@ def _fetch_next(s: State) -> None:
 
 
 @inlined
-def end(s: State, g: int) -> None:
+def end(s: State, policy: Any, g: int) -> None:
     """Close the leap of GPU `g`, which ends now: account for it, move tokens, let the finished go."""
     gpu = s.gpus[g]
     charge(s, g)
-    gpu.running = 0
+    gpu.state = IDLE
+    gpu.since_s = s.clock[0].now_s
     if gpu.decoding > 0:
         gpu.iterations_done += gpu.leap_iterations
         gpu.context_tokens += gpu.decoding * gpu.leap_iterations
@@ -213,9 +237,9 @@ def end(s: State, g: int) -> None:
             r = decoders.who(s, g, 0)
             decoders.remove(s, g, 0)
             gpu.context_tokens -= s.live[r].input_tokens + s.live[r].output_tokens
-            _leave_finished(s, g, r)
+            _leave_finished(s, policy, g, r)
     if gpu.chunk > 0:
-        _process_prompts(s, g, gpu.chunk * gpu.leap_iterations)
+        _process_prompts(s, policy, g, gpu.chunk * gpu.leap_iterations)
     if s.queues[gpu.queue].waiting > 0:
         mark_dirty(s, gpu.queue)
 
@@ -231,22 +255,25 @@ def mark_dirty(s: State, q: int) -> None:
 
 @inlined
 def charge(s: State, g: int) -> None:
-    """Account for the leap of GPU `g` up to now: energy, carbon and time, to the pool and per member."""
+    """Account for the leap of replica `g` up to now: to its pool, and per member."""
     gpu = s.gpus[g]
-    elapsed_s = s.clock[0].now_s - gpu.leap_start_s
     members = gpu.members
-    energy_j = s.power_w[members] * elapsed_s
-    intensity = intensity_integral(s, gpu.leap_start_s, s.clock[0].now_s)
-    carbon_g = s.power_w[members] * intensity * (1.0 / J_PER_KWH)
+    power_w = s.power_w[s.kinds[gpu.kind].power_at + members]
+    elapsed_s = s.clock[0].now_s - gpu.since_s
+    carbon_g = spend(s, gpu.pool, BUSY, gpu.since_s, s.clock[0].now_s, power_w)
     share = 1.0 / members
-    gpu.energy_per_member_j += energy_j * share
+    gpu.energy_per_member_j += power_w * elapsed_s * share
     gpu.carbon_per_member_g += carbon_g * share
-    pool = s.pools[gpu.pool]
-    pool.energy_j += energy_j
-    pool.carbon_g += carbon_g
-    pool.busy_s += elapsed_s
-    pool.busy_intensity += intensity
-    pool.member_s += elapsed_s * members
+    s.pools[gpu.pool].member_s += elapsed_s * members
+
+
+@inlined
+def spend_idle(s: State, g: int, until_s: float) -> None:
+    """Account for the idle time of replica `g` up to `until_s`, or to the end of the arrivals."""
+    gpu = s.gpus[g]
+    until_s = min(until_s, s.setup[0].horizon_s)
+    if gpu.since_s < until_s:
+        spend(s, gpu.pool, IDLE, gpu.since_s, until_s, s.power_w[s.kinds[gpu.kind].power_at])
 
 
 @inlined
@@ -276,7 +303,7 @@ def _join(s: State, g: int) -> None:
 
 
 @inlined
-def _process_prompts(s: State, g: int, tokens: int) -> None:
+def _process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
     """Take `tokens` prompt tokens off the prompts of GPU `g` in order; those complete have their first token."""
     gpu = s.gpus[g]
     live = s.live
@@ -290,16 +317,19 @@ def _process_prompts(s: State, g: int, tokens: int) -> None:
             return
         gpu.prompt_head = live[r].next
         s.queues[gpu.queue].prompt_tokens -= live[r].prompt_counted
+        gpu.prompt_counted -= live[r].prompt_counted
         live[r].first_token_s = s.clock[0].now_s
         if live[r].output_tokens == 1:
-            _leave_finished(s, g, r)
+            _leave_finished(s, policy, g, r)
         else:
             gpu.context_tokens += live[r].input_tokens + 1
             decoders.push(s, g, live[r].output_tokens - 1, r)
+            if s.setup[0].watches_prompts:
+                price(s, policy, g)
 
 
 @inlined
-def _leave_finished(s: State, g: int, r: int) -> None:
+def _leave_finished(s: State, policy: Any, g: int, r: int) -> None:
     """Request `r` is done: it leaves GPU `g` and the books are closed on it."""
     gpu = s.gpus[g]
     live = s.live
@@ -310,5 +340,7 @@ def _leave_finished(s: State, g: int, r: int) -> None:
             live[r].giving_way = 0
         else:
             flexible.remove(s, gpu.queue, r)
-    reserve(s, g, -1, -(live[r].input_tokens + live[r].output_tokens))
+    reserve(s, policy, g, -1, -(live[r].input_tokens + live[r].output_tokens))
+    ledger.judge(s, r)
+    observe(policy, s.clock[0].now_s, r, s)
     ledger.finish(s, g, r)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import E2E, FIRST_EXPONENT, HISTOGRAM_BINS, SLACK, SUB_BIN_BITS, TPOT, TTFT, TTFT_AFTER_RELEASE, State
+from caps_fast.arrays import E2E, FIRST_EXPONENT, HISTOGRAM_BINS, N_CATEGORIES, N_TIERS, SLACK, SUB_BIN_BITS, TPOT, TTFT, TTFT_AFTER_RELEASE, State
 
 
 @inlined
@@ -21,35 +21,42 @@ def bin_of(value_s: float) -> int:
 @inlined
 def cell_of(request: Any) -> int:
     """Index of a live request's account."""
-    return request.level * 9 + request.category * 3 + request.tier
+    return (request.level * N_CATEGORIES + request.category) * N_TIERS + request.tier
+
+
+@inlined
+def judge(s: State, r: int) -> None:
+    """Note whether request `r`, which ends now, met its SLO."""
+    request = s.live[r]
+    tier = s.tiers[request.tier]
+    now_s = s.clock[0].now_s
+    met = request.first_token_s - request.arrival_s <= tier.ttft_s * SLACK
+    met = met and now_s - request.arrival_s <= tier.e2e_s * SLACK
+    met = met and request.first_token_s - request.released_s <= tier.ttft_after_release_s * SLACK
+    if met and request.output_tokens > 1:
+        met = (now_s - request.first_token_s) / (request.output_tokens - 1) <= tier.tpot_s * SLACK
+    request.met = met
 
 
 @inlined
 def finish(s: State, g: int, r: int) -> None:
-    """Close the account of request `r`, which ends on GPU `g` now, and free its entry."""
+    """Close the account of request `r`, which ends on replica `g` now and has been judged, and free its entry."""
     clock = s.clock[0]
     request = s.live[r]
     now_s = clock.now_s
-    tier = s.tiers[request.tier]
     output_tokens = request.output_tokens
-    ttft_s = request.first_token_s - request.arrival_s
-    after_release_s = request.first_token_s - request.released_s
-    e2e_s = now_s - request.arrival_s
-    met = ttft_s <= tier.ttft_s * SLACK and e2e_s <= tier.e2e_s * SLACK and after_release_s <= tier.ttft_after_release_s * SLACK
     histogram = s.histograms[request.tier]
     if output_tokens > 1:
-        tpot_s = (now_s - request.first_token_s) / (output_tokens - 1)
-        met = met and tpot_s <= tier.tpot_s * SLACK
-        histogram[TPOT, bin_of(tpot_s)] += 1
-    histogram[TTFT, bin_of(ttft_s)] += 1
-    histogram[TTFT_AFTER_RELEASE, bin_of(after_release_s)] += 1
-    histogram[E2E, bin_of(e2e_s)] += 1
+        histogram[TPOT, bin_of((now_s - request.first_token_s) / (output_tokens - 1))] += 1
+    histogram[TTFT, bin_of(request.first_token_s - request.arrival_s)] += 1
+    histogram[TTFT_AFTER_RELEASE, bin_of(request.first_token_s - request.released_s)] += 1
+    histogram[E2E, bin_of(now_s - request.arrival_s)] += 1
     cell = s.cells[cell_of(request)]
     cell.finished += 1
     cell.output_tokens += output_tokens
     cell.energy_j += request.energy_j
     cell.carbon_g += request.carbon_g
-    if met:
+    if request.met:
         cell.met += 1
         cell.good_tokens += output_tokens
     if request.held:
@@ -59,14 +66,14 @@ def finish(s: State, g: int, r: int) -> None:
     s.pools[s.gpus[g].pool].requests += 1
     clock.last_completion_s = now_s
     if s.setup[0].record:
-        _record(s, r, met)
+        _record(s, r)
     s.free[clock.free] = r
     clock.free += 1
     clock.live -= 1
 
 
 @inlined
-def _record(s: State, r: int, met: bool) -> None:
+def _record(s: State, r: int) -> None:
     """Append request `r` to the finished ones."""
     request = s.live[r]
     done = s.done[s.clock[0].done]
@@ -85,5 +92,5 @@ def _record(s: State, r: int, met: bool) -> None:
     done.pool = s.gpus[request.gpu].pool
     done.tier = request.tier
     done.category = request.category
-    done.met = met
+    done.met = request.met
     s.clock[0].done += 1

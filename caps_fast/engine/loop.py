@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from caps_fast._jit import inlined, kernel, prefetch, use_cache
-from caps_fast.arrays import GOLD, LP, NONE, State
+from caps_fast.arrays import BUSY, GOLD, IDLE, LP, NONE, State
 from caps_fast.containers import agenda, queue
 from caps_fast.engine import control, gpu, preempt
+from caps_fast.engine.accounts import close_sample
 from caps_fast.engine.ledger import cell_of
 from caps_fast.policy import order, route
 
@@ -36,14 +37,14 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
             control.step(s, policy)
         alone = NONE
         if leap_end_s == now_s:
-            alone = _end_leaps(s, now_s < arrival_s)
+            alone = _end_leaps(s, policy, now_s < arrival_s)
         while arrival_s == now_s:
             clock.cursor += 1
             arrival_s = _next_arrival_s(s)
             _arrive(s, policy, arrival_s > now_s)
         while clock.dirty > 0:
             clock.dirty -= 1
-            _dispatch(s, s.dirty[clock.dirty])
+            _dispatch(s, policy, s.dirty[clock.dirty])
         while alone != NONE or clock.touched > 0:
             if alone != NONE:
                 g = alone
@@ -55,19 +56,19 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
 
 
 @inlined
-def _end_leaps(s: State, none_arrives: bool) -> int:
+def _end_leaps(s: State, policy: Any, none_arrives: bool) -> int:
     """End the leaps that end now. Where nobody arrives or waits, the first GPU is returned at once: no other has a say in what it does next."""
     clock = s.clock[0]
     while agenda.first_end_s(s) == clock.now_s:
         clock.events += 1
         g = agenda.first(s)
-        gpu.end(s, g)
+        gpu.end(s, policy, g)
         if none_arrives and clock.dirty == 0 and clock.claims == 0:
             return g
         gpu.touch(s, g)
         agenda.put(s, g, math.inf)
         if s.gpus[g].claim_head != NONE:
-            preempt.honour_claims(s, g)
+            preempt.honour_claims(s, policy, g)
     return NONE
 
 
@@ -100,13 +101,16 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
     clock.seq += 1
     request.held = 0
     request.admitted = 0
-    request.level = (clock.g_per_kwh >= s.setup[0].low_g_per_kwh) + (clock.g_per_kwh >= s.setup[0].high_g_per_kwh)
+    g_per_kwh = s.regions[0].g_per_kwh
+    request.level = (g_per_kwh >= s.setup[0].low_g_per_kwh) + (g_per_kwh >= s.setup[0].high_g_per_kwh)
     s.cells[cell_of(request)].requests += 1
     q = route(policy, clock.now_s, r, s)
     if not 0 <= q < s.queues.shape[0]:
         _refuse(s, q)
         q = 0
     target = s.queues[q]
+    if s.setup[0].limits_kv and not queue.may_hold(s, q, r):
+        _refuse(s, q)
     request.key = order(policy, clock.now_s, r, q, s)
     if math.isnan(request.key):
         _refuse(s, q)
@@ -116,10 +120,10 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
     if may_claim or may_start:
         g = gpu.find(s, q, r)
         if g == NONE:
-            if may_claim and preempt.claim(s, q, r):
+            if may_claim and preempt.claim(s, policy, q, r):
                 return
         elif may_start:
-            gpu.admit(s, g, r)
+            gpu.admit(s, policy, g, r)
             return
     request.held = (not target.open) or target.backlog
     queue.push(s, q, r)
@@ -150,7 +154,7 @@ def _refuse(s: State, q: int) -> None:
 
 
 @inlined
-def _dispatch(s: State, q: int) -> None:
+def _dispatch(s: State, policy: Any, q: int) -> None:
     """Start the head of queue `q`, again and again, while its gate is open and there is room."""
     target = s.queues[q]
     target.dirty = 0
@@ -160,20 +164,29 @@ def _dispatch(s: State, q: int) -> None:
         if g == NONE:
             return
         queue.pop(s, q, r)
-        gpu.admit(s, g, r)
+        gpu.admit(s, policy, g, r)
         if target.waiting == 0:
             target.backlog = 0
 
 
 @kernel
 def settle(s: State, end_s: float) -> None:
-    """End the run at `end_s` with work unfinished: charge iterations in progress up to then, close what residents have used so far."""
+    """Close the accounts of a run that ends at `end_s`: of iterations in progress up to then, of idle replicas up to the end of the arrivals.
+
+    What residents have used so far is put down to them.
+    """
     clock = s.clock[0]
-    clock.now_s = end_s
+    clock.now_s = max(end_s, s.setup[0].horizon_s)
     control.read_intensity(s)
     for g in range(s.gpus.shape[0]):
-        if s.gpus[g].running:
+        if s.gpus[g].state == IDLE:
+            gpu.spend_idle(s, g, s.setup[0].horizon_s)
+    clock.now_s = end_s
+    for g in range(s.gpus.shape[0]):
+        if s.gpus[g].state == BUSY:
             gpu.charge(s, g)
+    for p in range(s.pools.shape[0]):
+        close_sample(s, p)
     for i in range(clock.free):
         s.live[s.free[i]].admitted = 0
         s.live[s.free[i]].arrival_s = math.inf

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import NONE, Array, State
+from caps_fast.arrays import BUSY, NONE, Array, State
 from caps_fast.containers import decoders, flexible, queue
-from caps_fast.engine.gpu import admit, cut, mark_dirty, reserve
+from caps_fast.engine.gpu import admit, cut, fits, mark_dirty, reserve
 
 
 @inlined
-def claim(s: State, q: int, r: int) -> bool:
+def claim(s: State, policy: Any, q: int, r: int) -> bool:
     """Let Gold request `r` take the place of the flexible resident of queue `q` that was admitted last. Is there one?"""
     live = s.live
-    capacity = s.setup[0].kv_capacity_tokens
     need = live[r].input_tokens + live[r].output_tokens
     victim = s.queues[q].flexible_tail
     while victim != NONE:
         extra = max(0, need - live[victim].input_tokens - live[victim].output_tokens)
-        if capacity == 0 or s.gpus[live[victim].gpu].kv_tokens + extra <= capacity:
+        if fits(s, live[victim].gpu, extra):
             break
         victim = live[victim].flexible_prev
     if victim == NONE:
@@ -36,14 +36,14 @@ def claim(s: State, q: int, r: int) -> bool:
         live[gpu.claim_tail].next = r
     gpu.claim_tail = r
     s.clock[0].claims += 1
-    reserve(s, g, 0, extra)
-    if gpu.running:
+    reserve(s, policy, g, 0, extra)
+    if gpu.state == BUSY:
         cut(s, g)
     return True
 
 
 @inlined
-def honour_claims(s: State, g: int) -> None:
+def honour_claims(s: State, policy: Any, g: int) -> None:
     """At an iteration's end: victims that have not just finished return to the front of their queue, claimants come in."""
     gpu = s.gpus[g]
     live = s.live
@@ -55,15 +55,15 @@ def honour_claims(s: State, g: int) -> None:
         need = live[r].input_tokens + live[r].output_tokens
         freed = live[victim].input_tokens + live[victim].output_tokens
         if live[victim].giving_way:
-            _evict(s, g, victim)
+            _evict(s, policy, g, victim)
         gpu.kv_tokens -= max(0, need - freed)
-        admit(s, g, r)
+        admit(s, policy, g, r)
         s.clock[0].claims -= 1
         r = after
 
 
 @inlined
-def _evict(s: State, g: int, r: int) -> None:
+def _evict(s: State, policy: Any, g: int, r: int) -> None:
     """Request `r` leaves GPU `g` with its progress kept, for the front of its queue."""
     live = s.live
     gpu = s.gpus[g]
@@ -86,7 +86,8 @@ def _evict(s: State, g: int, r: int) -> None:
         gpu.joiner_head, gpu.joiner_tail = _unlink(live, gpu.joiner_head, gpu.joiner_tail, r)
     if live[r].prompt_left > 0:
         s.queues[q].prompt_tokens -= live[r].prompt_counted
-    reserve(s, g, -1, -(live[r].input_tokens + live[r].output_tokens))
+        gpu.prompt_counted -= live[r].prompt_counted
+    reserve(s, policy, g, -1, -(live[r].input_tokens + live[r].output_tokens))
     live[r].joined = 0
     live[r].key = -math.inf
     queue.push(s, q, r)

@@ -10,16 +10,24 @@ import math
 from typing import Any, NamedTuple
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import BP, BRONZE, CP, GOLD, LP, Risk, State
-from caps_fast.containers.queue import peek
-from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot_below, slot_start_s
+from caps_fast.arrays import ANY_TIER, BP, BRONZE, CP, GOLD, LP, Record, Risk, State, f8
+from caps_fast.containers.queue import may_hold, peek
+from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot, first_slot_below, slot_start_s
 from caps_fast.policies.risk import CLOSED_FORM, load_of, odds, probability, request_bins
 from caps_fast.policy import policy, rules
 
 GOLD_FIRST_S = 1e9  # puts Gold before the rest in a queue ordered by arrival
 
 
-@policy(layout="pools", preempts=lambda caps: bool(caps.tiered))
+class Outlook(Record):
+    """What CAPS remembers of a pool: its plan for work that comes now."""
+
+    start_s: f8  # predicted start
+    start_g_per_kwh: f8  # forecast intensity there
+    next_plan_s: f8
+
+
+@policy(layout="pools", preempts=lambda caps: bool(caps.tiered), memory=Outlook)
 class Caps(NamedTuple):
     """Weights of Eq. 4, the knobs of the closed forms, and the learned risk."""
 
@@ -47,14 +55,19 @@ class Expected(NamedTuple):
 @rules.route(Caps)
 def best_score(policy: Any, t_s: float, r: int, s: State) -> int:
     """The pool with the highest score, the lower one on ties."""
-    tier = s.live[r].tier if policy.tiered else 3
+    tier = s.live[r].tier if policy.tiered else ANY_TIER
     roles = s.tiers[tier].roles
     choices = 0
     best = -1
     for q in range(s.queues.shape[0]):
-        allowed = roles >> s.queues[q].role & 1
+        allowed = may_enter(roles, r, q, s)
         choices += allowed
         best = q if allowed else best
+    if choices == 0:  # no pool holds it: the kernel says so of the first that it might have entered
+        best = 0
+        while not roles >> s.queues[best].role & 1:
+            best += 1
+        return best
     if choices == 1:
         return best
     bins = (0, 0)
@@ -62,7 +75,7 @@ def best_score(policy: Any, t_s: float, r: int, s: State) -> int:
         bins = request_bins(policy.learned, s.live[r].input_tokens, s.live[r].predicted_tokens)
     best_score = -math.inf
     for q in range(s.queues.shape[0]):
-        if roles >> s.queues[q].role & 1:
+        if may_enter(roles, r, q, s):
             found = score(policy, t_s, r, tier, bins, q, s)
             better = found > best_score
             best = q if better else best
@@ -71,9 +84,16 @@ def best_score(policy: Any, t_s: float, r: int, s: State) -> int:
 
 
 @inlined
+def may_enter(roles: int, r: int, q: int, s: State) -> bool:
+    """May live request `r`, whose tier may enter pools of these roles, join queue `q`?"""
+    return bool(roles >> s.queues[q].role & 1) and may_hold(s, q, r)
+
+
+@inlined
 def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: int, s: State) -> float:
     """Eq. 4 for live request `r`, judged as `tier`, in queue `q`; `bins` are the risk model's, of input and predicted output."""
     setup = s.setup[0]
+    kind = s.kinds[s.queues[q].kind]
     request = s.live[r]
     output_tokens = request.predicted_tokens if policy.predicts else setup.mean_output_tokens
     expected = expect(t_s, request.input_tokens, output_tokens, q, s)
@@ -85,9 +105,9 @@ def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: 
         violation = risk(policy, expected, s.tiers[tier])
     else:
         violation = 0.0
-    tau_s = setup.prefill_s_per_token * request.input_tokens + expected.step_s * output_tokens
+    tau_s = kind.prefill_s_per_token * request.input_tokens + expected.step_s * output_tokens
     energy_j = s.share_w[s.queues[q].share_at + expected.present] * tau_s
-    gamma = s.queues[q].start_g_per_kwh if s.queues[q].role == BP else s.clock[0].gamma
+    gamma = s.memory[q].start_g_per_kwh if s.queues[q].role == BP else s.regions[s.queues[q].region].gamma
     goodput = output_tokens * (1.0 - violation) / setup.mean_output_tokens
     return policy.alpha * goodput - policy.beta * gamma * energy_j / setup.average_request - policy.lambda_ * violation
 
@@ -95,26 +115,26 @@ def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: 
 @inlined
 def expect(t_s: float, input_tokens: int, output_tokens: float, q: int, s: State) -> Expected:
     """Closed-form expectation of what a request would meet in queue `q`."""
-    setup = s.setup[0]
     queue = s.queues[q]
+    kind = s.kinds[queue.kind]
     slots = queue.slots
     present = queue.residents + queue.waiting
     filled = slots
     hold_s = 0.0
-    queueing_s = 0.0 if present < slots else (queue.waiting + 1) * setup.service_s / slots
+    queueing_s = 0.0 if present < slots else (queue.waiting + 1) * kind.service_s / slots
     if queue.open:
         filled = min(present, slots)
     else:
-        hold_s = max(queue.start_s - t_s, 0.0)
+        hold_s = max(s.memory[q].start_s - t_s, 0.0)
     prompt_tokens = queue.prompt_tokens + queue.waiting_prompt_tokens
     if not queue.open or queue.backlog:
         hold_s += queueing_s
         queueing_s = 0.0
         prompt_tokens = queue.prompt_tokens
-    step_s = setup.decode_base_s + setup.decode_s_per_seq * min(1.0 + filled * queue.per_gpu, setup.max_batch)
+    step_s = kind.decode_base_s + kind.decode_s_per_seq * min(1.0 + filled * queue.per_gpu, kind.max_batch)
     ahead_tokens = input_tokens + prompt_tokens * queue.per_gpu
-    rounds = max(1.0, ahead_tokens / setup.chunk_tokens) if setup.chunk_tokens > 0 else 1.0
-    ttft_s = hold_s + queueing_s + (rounds + 0.5) * step_s + setup.prefill_s_per_token * ahead_tokens
+    rounds = max(1.0, ahead_tokens / kind.chunk_tokens) if kind.chunk_tokens > 0 else 1.0
+    ttft_s = hold_s + queueing_s + (rounds + 0.5) * step_s + kind.prefill_s_per_token * ahead_tokens
     return Expected(filled, step_s, hold_s, ttft_s, ttft_s + (output_tokens - 1.0) * step_s)
 
 
@@ -153,25 +173,26 @@ def by_role(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
 @inlined
 def _judged_as(policy: Any, tier: int, s: State) -> Any:
     """The limits that a request of `tier` is judged by: its own, or all tiers' mean."""
-    return s.tiers[tier if policy.tiered else 3]
+    return s.tiers[tier if policy.tiered else ANY_TIER]
 
 
 @rules.gate(Caps)
 def in_clean_hours(policy: Any, t_s: float, q: int, s: State) -> bool:
     """LP: open; CP: at or below the threshold; BP: in the cleanest hours that the backlog needs before its deadline."""
     queue = s.queues[q]
-    clock = s.clock[0]
+    region = s.regions[queue.region]
+    memory = s.memory[q]
     if policy.beta == 0.0 or queue.role == LP:
-        queue.start_s = t_s
-        queue.start_g_per_kwh = clock.gamma
+        memory.start_s = t_s
+        memory.start_g_per_kwh = region.gamma
         return True
     if queue.role == CP:
-        is_open = clock.gamma <= clock.threshold
-        queue.start_s = t_s if is_open else max(t_s, slot_start_s(s, first_slot_below(s, t_s, clock.threshold)))
+        is_open = region.gamma <= region.threshold
+        memory.start_s = t_s if is_open else max(t_s, slot_start_s(s, queue.region, first_slot_below(s, queue.region, t_s, region.threshold)))
         return is_open
-    if t_s < queue.next_plan_s:
+    if t_s < memory.next_plan_s:
         return bool(queue.open)
-    queue.next_plan_s = t_s + policy.plan_every_s
+    memory.next_plan_s = t_s + policy.plan_every_s
     return _plan(policy, t_s, q, s)
 
 
@@ -179,19 +200,21 @@ def in_clean_hours(policy: Any, t_s: float, q: int, s: State) -> bool:
 def _plan(policy: Any, t_s: float, q: int, s: State) -> bool:
     """Is now among the cleanest hours that batch queue `q` needs? Sets the predicted start of work that comes now."""
     queue = s.queues[q]
-    setup = s.setup[0]
-    gamma = s.clock[0].gamma
+    memory = s.memory[q]
+    z = queue.region
+    service_s = s.kinds[queue.kind].service_s
+    gamma = s.regions[z].gamma
     due_s = t_s + _judged_as(policy, BRONZE, s).e2e_s
     if queue.waiting > 0:
         head = s.live[peek(s, q)]
         due_s = head.arrival_s + _judged_as(policy, head.tier, s).e2e_s
-    need_s = policy.plan_margin * queue.waiting * setup.service_s / queue.slots
-    is_open = queue.waiting > 0 and (cleaner_s(s, t_s, due_s, gamma) < need_s or due_s - t_s - setup.service_s <= need_s)
+    need_s = policy.plan_margin * queue.waiting * service_s / queue.slots
+    is_open = queue.waiting > 0 and (cleaner_s(s, z, t_s, due_s, gamma) < need_s or due_s - t_s - service_s <= need_s)
     if is_open or due_s <= t_s:
-        queue.start_s = t_s
-        queue.start_g_per_kwh = gamma
+        memory.start_s = t_s
+        memory.start_g_per_kwh = gamma
     else:
-        slot = cleanest_slot(s, t_s, due_s)
-        queue.start_s = max(t_s, slot_start_s(s, slot))
-        queue.start_g_per_kwh = s.forecast_g_per_kwh[s.clock[0].issue_at, slot]
+        slot = cleanest_slot(s, z, t_s, due_s)
+        memory.start_s = max(t_s, slot_start_s(s, z, slot))
+        memory.start_g_per_kwh = s.forecast_g_per_kwh[first_slot(s, z) + slot]
     return is_open

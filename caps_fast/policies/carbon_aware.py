@@ -10,9 +10,10 @@ from caps_fast.policy import policy, rules
 
 @policy(layout="queueing")
 class CarbonAware(NamedTuple):
-    """Starts work only while the intensity is at or below the monitor's threshold."""
+    """Starts work in a region only while its intensity is at or below its monitor's threshold."""
 
 
 @rules.gate(CarbonAware)
 def in_low_carbon(policy: Any, t_s: float, q: int, s: State) -> bool:
-    return s.clock[0].gamma <= s.clock[0].threshold
+    region = s.regions[s.queues[q].region]
+    return region.gamma <= region.threshold

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import Array, Risk, State
+from caps_fast.arrays import N_ROLES, Array, Risk, State
 
 OPEN, BACKLOG, CLOSED = 0, 1, 2
+N_GATES = 3
 CELL_BITS, FIRST_EXPONENT, OCTAVES = 7, -8, 30
 CELLS = OCTAVES << CELL_BITS
 _1 = np.uint16(1)
@@ -71,8 +72,8 @@ def request_bins(risk: Risk, input_tokens: int, predicted_tokens: float) -> tupl
 @inlined
 def odds(risk: Risk, tier: int, role: int, bins: tuple[int, int], input_tokens: int, load: Load) -> float:
     """Odds that a request of that tier and those bins of input and predicted output misses its SLO in a pool of that role under that load."""
-    context = tier * 3 + role
-    loaded = context * 3 + load.gate
+    context = tier * N_ROLES + role
+    loaded = context * N_GATES + load.gate
     residents = bin_of(risk.edges, risk.guide, 2, load.residents)
     waiting = bin_of(risk.edges, risk.guide, 3, load.waiting)
     ahead = bin_of(risk.edges, risk.guide, 4, input_tokens + load.prompt_tokens)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from caps_fast.arrays import State
+from caps_fast.arrays import BP, CP, LP, State
+from caps_fast.containers.queue import may_hold
 from caps_fast.policy import policy, rules
+
+ROLE_OF_TIER = (LP, CP, BP)
 
 
 @policy(layout="pools")
@@ -15,15 +18,17 @@ class SloAware(NamedTuple):
 
 @rules.route(SloAware)
 def pool_of_tier(policy: Any, t_s: float, r: int, s: State) -> int:
-    tier = s.live[r].tier
-    found = 0
+    role = ROLE_OF_TIER[s.live[r].tier]
+    of_role = 0
+    fitting = 0
     for q in range(s.queues.shape[0]):
-        found += s.queues[q].role == tier
-    if found == 0:
+        of_role += s.queues[q].role == role
+        fitting += s.queues[q].role == role and may_hold(s, q, r)
+    if of_role == 0:
         return s.live[r].seq % s.queues.shape[0]
-    turn = s.live[r].seq % found
-    q = 0
-    while s.queues[q].role != tier or turn > 0:
-        turn -= s.queues[q].role == tier
+    turn = s.live[r].seq % max(fitting, 1)
+    q = -1
+    while turn >= 0:
         q += 1
+        turn -= s.queues[q].role == role and (fitting == 0 or may_hold(s, q, r))
     return q

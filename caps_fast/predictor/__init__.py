@@ -131,8 +131,10 @@ def _shape(config: scenario.Scenario) -> dict[str, Any]:
 
 def _service(config: scenario.Scenario) -> dict[str, Any]:
     """What a request's fate in a pool depends on besides."""
-    gpu = config.gpu.model_dump(mode="json", exclude={"idle_w", "peak_w", "power_exponent", "gpus_per_replica", "profile"})
-    parts = {"cluster": config.cluster.model_dump(mode="json"), "gpu": gpu, "slo": config.slo.model_dump(mode="json")}
+    unseen = {"idle_w", "peak_w", "power_exponent", "gpus_per_replica", "profile"}
+    kinds = {name: kind.model_dump(mode="json", exclude=unseen) for name, kind in config.fleet.kinds.items()}
+    pools = [(pool.role, pool.replicas, kinds[pool.gpu]) for pool in config.fleet.pools]
+    parts = {"pools": pools, "placement": config.policy.placement, "slo": config.slo.model_dump(mode="json")}
     return {**parts, "control_step_s": config.control_step_s}
 
 

@@ -15,20 +15,21 @@ import numpy as np
 
 from caps_fast import arrays, scenario
 from caps_fast._jit import inlined
-from caps_fast.arrays import LP, SLACK, Array, State
+from caps_fast.arrays import ANY_TIER, LP, SLACK, Array, Record, State, dtype_of, f8
 from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.choose import compile_for
 from caps_fast.engine.loop import advance
 from caps_fast.errors import InputError
+from caps_fast.fleet import Fleet
 from caps_fast.pack import Means, pack, with_room
-from caps_fast.policies.caps import by_role
+from caps_fast.policies.caps import by_role, may_enter
 from caps_fast.policies.risk import load_of
 from caps_fast.policy import policy, rules
+from caps_fast.sections import Kind
 from caps_fast.workload.streams import stream
 
-RISK_FEATURES = ("tier", "role", "gate", "input_tokens", "predicted_tokens", "residents", "waiting", "ahead_tokens")
 FEWEST = 500  # requests that are worth learning from
 STRETCHES = 200
 SHORTEST, LONGEST = 500, 5000  # requests in a stretch
@@ -39,19 +40,35 @@ LOADS = (0.02, 1.5)  # of what the cluster can serve, log-uniform
 CLOSED_SHARE = 0.3  # of stretches, for the gates of pools that may close
 
 
+class Note(Record):
+    """What the risk model may know of a request at its arrival."""
+
+    tier: f8
+    role: f8
+    gate: f8
+    input_tokens: f8
+    predicted_tokens: f8
+    residents: f8
+    waiting: f8
+    ahead_tokens: f8
+
+
+RISK_FEATURES = dtype_of(Note).names or ()
+
+
 class Explorer(NamedTuple):
-    """Draws for every stretch, and the notes."""
+    """Draws for every stretch."""
 
     shares: Array  # float64 (stretches, queues): weights of the pools
     closed: Array  # int8 (stretches, queues)
     uniforms: Array  # float64 (requests,)
-    notes: Array  # float64 (noted requests, len(RISK_FEATURES)), written at arrival
     stretch: int = 1  # requests a stretch
     every: int = 1  # one request out of so many is noted
+    noted: int = 0  # requests that are noted in all
     tiered: int = 1
 
 
-policy(layout="pools", preempts=lambda explorer: bool(explorer.tiered))(Explorer)
+policy(layout="pools", preempts=lambda explorer: bool(explorer.tiered), memory=Note, rows=lambda explorer: explorer.noted)(Explorer)
 
 
 @inlined
@@ -64,31 +81,31 @@ def _stretch(policy: Any, s: State) -> int:
 def at_random(policy: Any, t_s: float, r: int, s: State) -> int:
     """A pool that the tier may enter, by this stretch's shares; notes what the risk model may know."""
     request = s.live[r]
-    tier = request.tier if policy.tiered else 3
+    tier = request.tier if policy.tiered else ANY_TIER
     shares = policy.shares[_stretch(policy, s)]
     total = 0.0
     for q in range(s.queues.shape[0]):
-        if s.tiers[tier].roles >> s.queues[q].role & 1:
+        if may_enter(s.tiers[tier].roles, r, q, s):
             total += shares[q]
     left = total * policy.uniforms[request.seq]
     chosen = -1
     for q in range(s.queues.shape[0]):
-        if s.tiers[tier].roles >> s.queues[q].role & 1:
+        if may_enter(s.tiers[tier].roles, r, q, s):
             if chosen < 0 or left >= 0.0:
                 chosen = q
             left -= shares[q]
     load = load_of(chosen, s)
     if request.seq % policy.every != 0:
         return chosen
-    note = policy.notes[request.seq // policy.every]
-    note[0] = tier
-    note[1] = s.queues[chosen].role
-    note[2] = load.gate
-    note[3] = request.input_tokens
-    note[4] = request.predicted_tokens
-    note[5] = load.residents
-    note[6] = load.waiting
-    note[7] = request.input_tokens + load.prompt_tokens
+    note = s.memory[request.seq // policy.every]
+    note.tier = tier
+    note.role = s.queues[chosen].role
+    note.gate = load.gate
+    note.input_tokens = request.input_tokens
+    note.predicted_tokens = request.predicted_tokens
+    note.residents = load.residents
+    note.waiting = load.waiting
+    note.ahead_tokens = request.input_tokens + load.prompt_tokens
     return chosen
 
 
@@ -117,20 +134,22 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
     mean limits. There is an outcome for every request that fits a GPU. Raises InputError where too few do to learn from.
     """
     rng = stream(0, "exploration")
-    requests = _fitting(requests, config.cluster.kv_capacity_tokens)
-    stretch = min(max(REFILLS * config.cluster.gpus * config.cluster.max_batch, SHORTEST), LONGEST)
+    fleet = config.fleet
+    requests = _fitting(requests, fleet)
+    slots = sum(replicas * kind.max_batch for kind, replicas in fleet.of_kind)
+    stretch = min(max(REFILLS * slots, SHORTEST), LONGEST)
     every = -(-STRETCHES * stretch // len(requests))
     total = every * len(requests)
     stretches = -(-total // stretch)
-    queues = len(config.cluster.pools)
+    queues = len(fleet.pools)
     rates_rps = capacity_rps(config, means) * np.exp(rng.uniform(math.log(LOADS[0]), math.log(LOADS[1]), stretches))
     explorer = Explorer(
         shares=rng.standard_exponential((stretches, queues)),
         closed=(rng.random((stretches, queues)) < CLOSED_SHARE).astype(np.int8),
         uniforms=rng.random(total),
-        notes=np.zeros((len(requests), len(RISK_FEATURES))),
         stretch=stretch,
         every=every,
+        noted=len(requests),
         tiered=int(tiered),
     )
     requests = np.tile(requests, every)
@@ -138,20 +157,23 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
     requests["arrival_s"] = np.cumsum(gaps_s / max(float(gaps_s.mean()), 1e-12) / rates_rps[np.arange(total) // stretch])
     gates_s = CHANGES * stretch / float(rates_rps.max())  # gates change from stretch to stretch only: a slow cluster need not be asked by the second
     config = config.replace({"control_step_s": max(config.control_step_s, gates_s)})
-    done, tiers = _play(config, requests, means, explorer)
-    return Outcomes(explorer.notes, missed(done[::every], explorer.notes, tiers))
+    done, notes, tiers = _play(config, requests, means, explorer)
+    rows = np.stack([notes[name] for name in RISK_FEATURES], axis=1)
+    return Outcomes(rows, missed(done[::every], rows, tiers))
 
 
-def _fitting(requests: Array, kv_capacity_tokens: int | None) -> Array:
-    """The requests that a GPU has room for."""
-    if kv_capacity_tokens is None:
+def _fitting(requests: Array, fleet: Fleet) -> Array:
+    """The requests that a replica of every pool has room for."""
+    limits = {f"gpus.{pool.gpu}": kind.kv_capacity_tokens for pool, kind in zip(fleet.pools, fleet.kind_of, strict=True) if kind.kv_capacity_tokens}
+    if not limits:
         return requests
+    name, least = min(limits.items(), key=lambda item: item[1])
     tokens = requests["input_tokens"].astype(np.int64) + requests["output_tokens"]
-    fitting: Array = requests[tokens <= kv_capacity_tokens]
+    fitting: Array = requests[tokens <= least]
     if len(fitting) < FEWEST:
         enough = np.sort(tokens)[min(FEWEST, len(tokens)) - 1]
         few = f"{len(fitting):,} of {len(tokens):,} requests to learn the SLO risk from fit a GPU"
-        raise InputError(f"cluster.kv_capacity_tokens {kv_capacity_tokens}: {few}; expected a capacity of at least {enough}")
+        raise InputError(f"{name}.kv_capacity_tokens {least}: {few}; expected a capacity of at least {enough}")
     return fitting
 
 
@@ -173,10 +195,13 @@ def missed(done: Array, notes: Array, tiers: Array) -> Array:
 
 
 def capacity_rps(config: scenario.Scenario, means: Means) -> float:
-    """Requests a second that the cluster serves with every slot taken."""
-    gpu, cluster = config.gpu, config.cluster
-    step_s = gpu.decode_base_s + gpu.decode_s_per_seq * cluster.max_batch
-    return cluster.gpus * cluster.max_batch / (gpu.prefill_s_per_token * means.input_tokens * cluster.max_batch + step_s * means.output_tokens)
+    """Requests per second that the fleet serves with every slot taken."""
+    return sum(_kind_rps(kind, replicas, means) for kind, replicas in config.fleet.of_kind)
+
+
+def _kind_rps(kind: Kind, replicas: int, means: Means) -> float:
+    step_s = kind.decode_base_s + kind.decode_s_per_seq * kind.max_batch
+    return replicas * kind.max_batch / (kind.prefill_s_per_token * means.input_tokens * kind.max_batch + step_s * means.output_tokens)
 
 
 def blocks_of(requests: Array) -> Iterator[tuple[Any, float]]:
@@ -192,11 +217,12 @@ def blocks_of(requests: Array) -> Iterator[tuple[Any, float]]:
         at = end
 
 
-def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Explorer) -> tuple[Array, Array]:
-    """Simulate all requests to their end: DONE in input order, and the limits (TIER) they are judged by."""
+def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Explorer) -> tuple[Array, Array, Array]:
+    """Simulate all requests to their end: DONE in input order, notes (NOTE), and the limits (TIER) they are judged by."""
     flat = CarbonTrace(times_s=np.zeros(1), g_per_kwh=np.ones(1), kind="average", scope="lifecycle", zone="", source="exploration")
     forecast = ForecastGrid(issued_s=np.zeros(1), step_s=3600.0, g_per_kwh=np.ones((1, 1)))
-    state = pack(config, explorer, "pools", Monitor(flat, forecast, 3600.0, np.zeros(1), np.ones(1)), means)
+    monitor = Monitor(flat, forecast, 3600.0, np.zeros(1), np.ones(1))
+    state = pack(config, explorer, "pools", [monitor] * len(config.fleet.regions), means)
     state.setup["record"] = 1
     compile_for(explorer, state)
     done = []
@@ -206,4 +232,4 @@ def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Ex
         advance(state, explorer, until_s, until_s == math.inf)
         done.append(state.done[: int(state.clock[0]["done"])])
     finished = np.concatenate(done)
-    return finished[np.argsort(finished["seq"])], state.tiers
+    return finished[np.argsort(finished["seq"])], state.memory, state.tiers

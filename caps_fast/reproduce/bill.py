@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from caps_fast.arrays import J_PER_KWH
-from caps_fast.carbon.trace import carbon_trace
 from caps_fast.policies import MAIN
 from caps_fast.reproduce.evidence import Evidence, Floats
 from caps_fast.reproduce.plan import ANYONE, FORECASTS, ONLY_BRONZE
@@ -20,8 +18,7 @@ KEPT = ("slo_attainment", "carbon_g_per_1k_tokens", "held_share", "held_not_bron
 def headline(evidence: Evidence) -> pl.DataFrame:
     """One row a policy, forecast or rule of who may be held, at 10 req/s: means over seeds, savings over Round Robin paired by seed, with intervals.
 
-    `bill` counts every idle GPU up to the end of the longest run of the seed: runs that defer work end later, and
-    would else pay for those hours alone.
+    `bill` counts every idle GPU up to the end of the arrivals, and busy ones whenever they are busy.
     """
     rows = [_row(evidence, policy, policy, "as the preset") for policy in MAIN]
     rows += [_row(evidence, "caps", f"caps, {forecast} forecast", "as the preset", **{"monitor.forecast": forecast}) for forecast in FORECASTS]
@@ -31,19 +28,10 @@ def headline(evidence: Evidence) -> pl.DataFrame:
 
 
 def bill_kg(evidence: Evidence, policy: str, **fields: Any) -> Floats:
-    """Carbon by seed with idle GPUs counted up to the longest run's end, kg."""
+    """Carbon by seed, idle replicas counted up to the end of the arrivals, kg."""
     runs = evidence.chosen(policy, **fields)
-    days = float(runs["days"][0])
-    until = (
-        evidence.runs.filter(pl.col("preset") == evidence.preset, pl.col("days") == days).group_by("seed").agg(pl.col("end_s").max().alias("until_s"))
-    )
-    runs = runs.join(until, on="seed", maintain_order="left")
-    config = evidence.base.replace({"days": days})
-    trace = carbon_trace(config.carbon, config.horizon_s)
-    idle_w = config.cluster.gpus * config.gpu.idle_w * config.gpu.gpus_per_replica
-    after: Floats = trace.integral(runs["end_s"].to_numpy(), runs["until_s"].to_numpy())
     own: Floats = (runs["carbon_kg"] + runs["idle_carbon_kg"]).to_numpy()
-    return own + idle_w * after / J_PER_KWH / 1000
+    return own
 
 
 def _row(evidence: Evidence, policy: str, name: str, held: str, **fields: Any) -> dict[str, Any]:
@@ -59,7 +47,7 @@ def _row(evidence: Evidence, policy: str, name: str, held: str, **fields: Any) -
         "preset": evidence.preset,
         "name": name,
         "policy": policy,
-        "forecast": fields.get("monitor.forecast", evidence.base.monitor.forecast),
+        "forecast": fields.get("monitor.forecast", evidence.base.fleet.only_region.monitor.forecast),
         "held": held,
         **means,
         "saving": attributed.mean,

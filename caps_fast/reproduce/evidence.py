@@ -39,7 +39,7 @@ class Evidence:
     @cached_property
     def roles(self) -> tuple[str, ...]:
         """The preset's own roles, of pools and tiers."""
-        return (self.base.cluster.roles, *(tier.roles for tier in self.base.slo.all))
+        return ("/".join(self.base.fleet.roles), *(tier.roles for tier in self.base.slo.all))
 
     def of(self, policy: str, metric: str, **fields: Any) -> Floats:
         """A metric by seed, of the runs that `chosen` finds; one NaN if there is none."""
@@ -50,7 +50,7 @@ class Evidence:
 
         Where a setting was run over several horizons, the longest one counts.
         """
-        wanted = {"rate_rps": RATE_RPS, "split": self.base.cluster.split, "monitor.forecast": self.base.monitor.forecast}
+        wanted = {"rate_rps": RATE_RPS, "split": self.base.fleet.split, "monitor.forecast": self.base.fleet.only_region.monitor.forecast}
         wanted |= dict(zip(ROLES, fields.pop("roles", self.roles), strict=True)) | fields | {"preset": self.preset, "policy": policy}
         found = self.runs.filter(*(pl.col(name) == value for name, value in wanted.items()))
         return found.filter(pl.col("days") == pl.col("days").max()).unique("scenario_hash").sort("seed")

@@ -44,12 +44,12 @@ class Bound:
 def bound(config: Scenario) -> Bound:
     """The bounds of a scenario with synthetic requests. Hours are reachable without regard to room there, so the bound holds for any scheduler."""
     work = SyntheticWorkload(config)
-    gpu, batch = config.gpu, config.cluster.max_batch
-    members = np.arange(1, batch + 1)
-    watts = replica_power_w(config, members)
+    gpu = config.fleet.only_kind
+    members = np.arange(1, gpu.max_batch + 1)
+    watts = replica_power_w(gpu, members)
     token_j = float((watts * (gpu.decode_base_s / members + gpu.decode_s_per_seq)).min())
     request_j = float(watts[0]) * gpu.prefill_s_per_token * work.mean_input_tokens + token_j * (work.mean_output_tokens - 1)
-    trace = carbon_trace(config.carbon, config.horizon_s)
+    trace = carbon_trace(config.fleet.only_region.carbon, config.horizon_s)
     arrivals_s = np.arange(0.0, config.horizon_s, GRID_S)
     now = float(trace.integral(0.0, config.horizon_s)) / config.horizon_s
 
@@ -59,7 +59,7 @@ def bound(config: Scenario) -> Bound:
     by_tier = sum(tier.share * (now if tier.ttft_s else waiting(tier.e2e_s or DAY_S)) for tier in config.slo.all)
     within = trace.g_per_kwh[(trace.times_s >= 0) & (trace.times_s < config.horizon_s)]
     tokens_per_s = (config.workload.rate_rps or math.nan) * work.mean_output_tokens
-    ceiling = config.cluster.gpus * float(watts[-1]) / tokens_per_s * 1000 * float(within.max()) / J_PER_KWH
+    ceiling = config.fleet.replicas * float(watts[-1]) / tokens_per_s * 1000 * float(within.max()) / J_PER_KWH
     return Bound(request_j / work.mean_output_tokens * 1000, now, by_tier, waiting(DAY_S), ceiling)
 
 

@@ -75,10 +75,11 @@ def field_types() -> dict[str, Any]:
 def metric_names() -> tuple[str, ...]:
     """Names of the metric columns: those of a run without requests."""
     config = preset("paper")
-    accounts, pools = arrays.zeros(arrays.Cell, 27), arrays.zeros(arrays.Pool, len(config.cluster.pools))
+    accounts, pools = arrays.zeros(arrays.Cell, arrays.N_CELLS), arrays.zeros(arrays.Pool, len(config.fleet.pools))
+    spent, slices = (arrays.zeros(record, len(pools), len(arrays.STATES)) for record in (arrays.Account, arrays.Slice))
     histograms = np.zeros((len(TIERS), len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64)
     samples = arrays.zeros(arrays.Sample, 0, len(pools))
-    return tuple(Result(config, 0.0, 0, 0, 0, accounts, pools, histograms, 0.0, 0.0, samples, None, ()).metrics)
+    return tuple(Result(config, 0.0, 0, 0, 0, accounts, pools, spent, slices, histograms, samples, None, ()).metrics)
 
 
 def expect_metric(name: str) -> None:

@@ -10,7 +10,6 @@ import polars as pl
 
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
-from caps_fast.sections import Cluster
 from caps_fast.sweep.axes import Changes, field_of, value_of
 from caps_fast.sweep.rows import field_types
 from caps_fast.sweep.values import RANGE, values
@@ -48,12 +47,12 @@ class Dimension:
             return trial.suggest_float(self.field, *self.bounds, log=self.log)
         if self.choices:
             return trial.suggest_categorical(self.field, self.choices)
-        return split_at([trial.suggest_float(f"{self.field} {place}", 0, 1) for place in range(len(base.cluster.pools) - 1)], base.cluster.gpus)
+        return split_at([trial.suggest_float(f"{self.field} {place}", 0, 1) for place in range(len(base.fleet.pools) - 1)], base.fleet.replicas)
 
     def known(self, base: Scenario) -> dict[str, Any]:
         """Parameters that stand for the scenario's own value, where the search can reach it."""
         if self.field == SPLIT and not self.choices:
-            return {f"{SPLIT} {place}": cut for place, cut in enumerate(cuts(base.cluster))}
+            return {f"{SPLIT} {place}": cut for place, cut in enumerate(cuts(base.fleet.sizes))}
         value = value_of(base, self.field)
         inside = value in self.choices if self.bounds is None else value is not None and self.bounds[0] <= value <= self.bounds[1]
         return {self.field: value} if inside else {}
@@ -92,10 +91,10 @@ def split_at(shares: Sequence[float], gpus: int) -> str:
     return "/".join(str(size + 1) for size in [*sizes, free])
 
 
-def cuts(cluster: Cluster) -> list[float]:
-    """Shares that `split_at` turns into the cluster's own split."""
-    free, shares = cluster.gpus - len(cluster.pools), []
-    for size in cluster.pools[:-1]:
+def cuts(sizes: Sequence[int]) -> list[float]:
+    """Shares that `split_at` turns into a split of those sizes."""
+    free, shares = sum(sizes) - len(sizes), []
+    for size in sizes[:-1]:
         shares.append((size - 1) / free if free else 0.0)
         free -= size - 1
     return shares

@@ -56,7 +56,7 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _failure(config: Scenario, error: Exception) -> Failure:
-    run = f"{config.policy.name} at {config.workload.rate_rps} req/s, split {config.cluster.split}, seed {config.seed}"
+    run = f"{config.policy.name} at {config.workload.rate_rps} req/s, split {config.fleet.split}, seed {config.seed}"
     line = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, InputError):
         return Failure(config.hash, run, line)
