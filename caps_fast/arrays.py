@@ -196,6 +196,10 @@ class Cell(Record):
     energy_j: f8
     carbon_g: f8
     deferral_s: f8
+    ttft_s: f8  # sums over finished requests
+    ttft_after_release_s: f8
+    tpot_s: f8  # of those with more than one output token
+    e2e_s: f8
 
 
 class Clock(Record):

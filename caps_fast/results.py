@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from caps_fast import __version__, arrays, scenario, sections
 from caps_fast.arrays import J_PER_KWH, NONE, Array, State
+from caps_fast.books import Books, histogram_quantiles, pool_names
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.errors import InputError
+from caps_fast.metrics import METRICS, POOL, POOL_METRICS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,48 +40,41 @@ class Result:
     notes: tuple[str, ...]  # what the user should know of the grid and the forecasts
 
     @cached_property
-    def metrics(self) -> dict[str, float | int]:
-        """All metrics by name. Latencies and deferral are over finished requests; attainments over all arrived ones."""
-        cells = self.accounts
-        requests, finished = int(cells["requests"].sum()), max(int(cells["finished"].sum()), 1)
-        tokens, good = int(cells["output_tokens"].sum()), int(cells["good_tokens"].sum())
-        energy_j, carbon_g = float(self.pools["energy_j"].sum()), float(self.pools["carbon_g"].sum())
-        held_tokens = cells["held_tokens"].sum()
-        by_tier = cells.reshape(3, 3, 3)
-        slots_s = self.end_s * self.scenario.cluster.gpus * self.scenario.cluster.max_batch
-        row: dict[str, float | int] = {"requests": requests, "output_tokens": tokens, "slo_attainment": _ratio(cells["met"].sum(), requests)}
-        for index, tier in enumerate(sections.TIERS):
-            row[f"slo_attainment_{tier}"] = _ratio(by_tier["met"][:, :, index].sum(), by_tier["requests"][:, :, index].sum())
-        row |= {
-            "goodput_tps": good / self.scenario.horizon_s,
-            "carbon_g_per_1k_tokens": _ratio(carbon_g * 1000, tokens),
-            "total_carbon_g_per_1k_tokens": _ratio((carbon_g + self.idle_carbon_g) * 1000, tokens),
-            "carbon_g_per_1k_good_tokens": _ratio(carbon_g * 1000, good),
-            "energy_kwh": energy_j / J_PER_KWH,
-            "idle_energy_kwh": self.idle_energy_j / J_PER_KWH,
-            "carbon_kg": carbon_g / 1000,
-            "idle_carbon_kg": self.idle_carbon_g / 1000,
-        }
-        for index, latency in enumerate(arrays.HISTOGRAMS):
-            row[f"{latency}_p50_s"], row[f"{latency}_p95_s"] = histogram_quantiles(self.histograms[:, index].sum(axis=0), 0.5, 0.95)
-        row |= {
-            "deferral_mean_s": float(cells["deferral_s"].sum()) / finished,
-            "held_share": _ratio(held_tokens, tokens),
-            "held_not_bronze_share": _ratio(held_tokens - by_tier["held_tokens"][:, :, arrays.BRONZE].sum(), held_tokens) if held_tokens else 0.0,
-        }
-        for role in sections.ROLES:
-            here = np.array([name == role for name in self.scenario.cluster.pool_roles])
-            row[f"share_{role.lower()}"] = _ratio(self.pools["requests"][here].sum(), finished)
-        return row | {
-            "preemptions": self.preemptions,
-            "unfinished": self.unfinished,
-            "utilization": _ratio(self.pools["member_s"].sum(), slots_s),
-            "end_s": self.end_s,
-        }
+    def books(self) -> Books:
+        """What the metrics are formulas of."""
+        cluster = self.scenario.cluster
+        return Books(
+            cells=self.accounts,
+            pools=self.pools,
+            histograms=self.histograms,
+            idle_energy_j=self.idle_energy_j,
+            idle_carbon_g=self.idle_carbon_g,
+            horizon_s=self.scenario.horizon_s,
+            end_s=self.end_s,
+            preemptions=self.preemptions,
+            names=pool_names(self.scenario),
+            roles=cluster.pool_roles,
+            gpus=cluster.pools,
+            slots=[gpus * cluster.max_batch for gpus in cluster.pools],
+        )
 
-    def row(self) -> dict[str, Any]:
-        """Parameters and metrics, in the order of the result files."""
-        return parameters(self.scenario) | self.metrics
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """All metrics by name (see caps_fast/metrics.py). Latencies and deferral are over finished requests; attainments over all arrived ones."""
+        return {name: metric.formula(self.books) for name, metric in METRICS.items()}
+
+    @cached_property
+    def by_pool(self) -> dict[str, dict[str, float]]:
+        """Metrics of every pool, by the pool's name: `by_pool["lp"]["energy_kwh"]`."""
+        return {pool: {name: metric.formula(books) for name, metric in POOL_METRICS.items()} for pool, books in self.books.by_pool.items()}
+
+    def row(self, by_pool: bool = False) -> dict[str, Any]:
+        """Parameters and metrics, in the order of the result files; with `by_pool`, those of every pool too."""
+        return parameters(self.scenario) | self.metrics | (self.pool_columns() if by_pool else {})
+
+    def pool_columns(self) -> dict[str, float]:
+        """Metrics of every pool as columns `pool.<name>.<metric>`."""
+        return {f"{POOL}{pool}.{name}": value for pool, metrics in self.by_pool.items() for name, value in metrics.items()}
 
     def quantile(self, latency: str, q: float, tier: str | None = None) -> float:
         """Quantile of a latency (`ttft`, `ttft_after_release`, `tpot`, `e2e`) in seconds, to 0.4 %; nan if nothing finished.
@@ -208,31 +203,3 @@ def unfinished_rows(state: State) -> Array:
     rows["gpu"][waiting] = NONE
     rows["pool"] = np.where(waiting, NONE, state.gpus["pool"][rows["gpu"]])
     return rows
-
-
-@cache
-def bin_edges_s() -> Array:
-    """Lower edges of the histogram bins and the last upper edge: float64 (HISTOGRAM_BINS + 1,), read-only."""
-    at = np.arange(arrays.HISTOGRAM_BINS + 1)
-    edges: Array = np.ldexp(1 + at % arrays.SUB_BINS / arrays.SUB_BINS, at // arrays.SUB_BINS + arrays.FIRST_EXPONENT)
-    edges.setflags(write=False)
-    return edges
-
-
-def histogram_quantiles(counts: Array, *q: float) -> list[float]:
-    """Quantiles of a histogram, each linear within its bin; nan if it is empty."""
-    filled = np.flatnonzero(counts)
-    if not len(filled):
-        return [float("nan")] * len(q)
-    counts, edges = counts[filled], bin_edges_s()
-    below = np.cumsum(counts)
-    wanted = np.array(q) * below[-1]
-    index = np.searchsorted(below, wanted)
-    lower, upper = edges[filled[index]], edges[filled[index] + 1]
-    found: list[float] = (lower + (wanted - (below[index] - counts[index])) / counts[index] * (upper - lower)).tolist()
-    return found
-
-
-def _ratio(part: Any, whole: Any) -> float:
-    """part / whole; nan where there is no whole."""
-    return float(part) / float(whole) if whole else float("nan")

@@ -37,14 +37,18 @@ def finish(s: State, g: int, r: int) -> None:
     e2e_s = now_s - request.arrival_s
     met = ttft_s <= tier.ttft_s * SLACK and e2e_s <= tier.e2e_s * SLACK and after_release_s <= tier.ttft_after_release_s * SLACK
     histogram = s.histograms[request.tier]
+    cell = s.cells[cell_of(request)]
     if output_tokens > 1:
         tpot_s = (now_s - request.first_token_s) / (output_tokens - 1)
         met = met and tpot_s <= tier.tpot_s * SLACK
         histogram[TPOT, bin_of(tpot_s)] += 1
+        cell.tpot_s += tpot_s
     histogram[TTFT, bin_of(ttft_s)] += 1
     histogram[TTFT_AFTER_RELEASE, bin_of(after_release_s)] += 1
     histogram[E2E, bin_of(e2e_s)] += 1
-    cell = s.cells[cell_of(request)]
+    cell.ttft_s += ttft_s
+    cell.ttft_after_release_s += after_release_s
+    cell.e2e_s += e2e_s
     cell.finished += 1
     cell.output_tokens += output_tokens
     cell.energy_j += request.energy_j

@@ -9,15 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from caps_fast import arrays
-from caps_fast.errors import InputError
+from caps_fast.metrics import POOL, metric_of
 from caps_fast.results import Result, parameters
-from caps_fast.scenario import Scenario, file_hash, preset
-from caps_fast.sections import TIERS
+from caps_fast.scenario import Scenario, file_hash
 
 PACKAGE = Path(__file__).parent.parent
 ABOVE = ("sweep", "calibrate", "reproduce", "report", "cli")  # parts of the program that no run's numbers depend on
@@ -30,14 +27,15 @@ PARAMETERS: dict[str, Any] = {
     **{"alpha": pl.Float64, "beta": pl.Float64, "lambda": pl.Float64, "days": pl.Float64},
     **{"preset": pl.String, "scenario_hash": pl.String, "version": pl.String},
 }
-COUNTS = ("requests", "output_tokens", "preemptions", "unfinished")
 
 
-def row(result: Result) -> dict[str, Any]:
-    """A run's row: its parameters, its metrics, its other scenario fields (lists and tables as JSON), its input files' hashes."""
+def row(result: Result, by_pool: bool = False) -> dict[str, Any]:
+    """A run's row: its parameters, its metrics, its other scenario fields (lists and tables as JSON), its input files' hashes; with `by_pool`, the
+    metrics of every pool too.
+    """
     config = result.scenario
     hashes = {"input_hashes": json.dumps({path: file_hash(path) for path in config.input_files})}
-    return parameters(config) | result.metrics | fields(config) | hashes
+    return parameters(config) | result.metrics | fields(config) | hashes | (result.pool_columns() if by_pool else {})
 
 
 def fields(config: Scenario) -> dict[str, Any]:
@@ -48,9 +46,9 @@ def fields(config: Scenario) -> dict[str, Any]:
 
 def table(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     """Rows as a frame with the types that they have in every file, whatever the values at hand."""
-    known = PARAMETERS | field_types() | {"input_hashes": pl.String} | dict.fromkeys(COUNTS, pl.Int64)
+    known = PARAMETERS | field_types() | {"input_hashes": pl.String}
     names = dict.fromkeys(name for one in sorted(rows, key=len, reverse=True) for name in one)
-    return pl.DataFrame(rows, schema={name: known.get(name, pl.Float64) for name in names}, orient="row")
+    return pl.DataFrame(rows, schema={name: known.get(name) or _metric_type(name) for name in names}, orient="row")
 
 
 def content(frame: pl.DataFrame) -> pl.DataFrame:
@@ -60,31 +58,15 @@ def content(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def column_order(frames: Sequence[pl.DataFrame]) -> list[str]:
-    """Columns of all frames: as in the widest one, then the rest by name."""
-    widest = max(frames, key=lambda frame: frame.width).columns
-    return widest + sorted({name for frame in frames for name in frame.columns}.difference(widest))
+    """Columns of all frames: as in the widest one, then the rest by name; those of pools, which differ between clusters, last by name."""
+    widest = [name for name in max(frames, key=lambda frame: frame.width).columns if not name.startswith(POOL)]
+    return widest + sorted({name for frame in frames for name in frame.columns}.difference(widest), key=lambda name: (name.startswith(POOL), name))
 
 
 @cache
 def field_types() -> dict[str, Any]:
     """Polars types of the scenario fields that are no parameter columns, by dotted name."""
     return dict(_typed(Scenario, ""))
-
-
-@cache
-def metric_names() -> tuple[str, ...]:
-    """Names of the metric columns: those of a run without requests."""
-    config = preset("paper")
-    accounts, pools = arrays.zeros(arrays.Cell, 27), arrays.zeros(arrays.Pool, len(config.cluster.pools))
-    histograms = np.zeros((len(TIERS), len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64)
-    samples = arrays.zeros(arrays.Sample, 0, len(pools))
-    return tuple(Result(config, 0.0, 0, 0, 0, accounts, pools, histograms, 0.0, 0.0, samples, None, ()).metrics)
-
-
-def expect_metric(name: str) -> None:
-    """Raises InputError for a name that is no metric column."""
-    if name not in metric_names():
-        raise InputError(f"metric {name!r}: expected one of {', '.join(metric_names())}")
 
 
 @cache
@@ -98,6 +80,11 @@ def code_hash() -> str:
         if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in ABOVE:
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _metric_type(name: str) -> Any:
+    metric = metric_of(name)
+    return pl.Int64 if metric is not None and metric.kind is int else pl.Float64
 
 
 def _leaves(data: dict[str, Any], types: dict[str, Any], prefix: str = "") -> Any:

@@ -1,0 +1,183 @@
+"""The books of a finished run, as its metrics read them: sums over accounts, latencies' quantiles, pools one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caps_fast import arrays
+from caps_fast.arrays import Array
+
+if TYPE_CHECKING:
+    from caps_fast.scenario import Scenario
+
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class PoolBooks:
+    """The books of one pool.
+
+    gpus, slots     serving replicas, and the residents that they hold at most
+    requests        finished requests that were placed in it
+    energy_j        attributed energy, J; carbon_g the same, g
+    busy_s          replica-seconds with residents
+    member_s        resident-seconds
+    end_s           length of the run, s
+    """
+
+    gpus: int
+    slots: int
+    requests: int
+    energy_j: float
+    carbon_g: float
+    busy_s: float
+    member_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Books:
+    """The books of one run.
+
+    cells           CELL (27,): accounts by carbon level, category and tier
+    pools           POOL (n_pools,)
+    histograms      int64 (3, 4, HISTOGRAM_BINS): tier, latency, bin
+    idle_energy_j   of replicas without residents, J; idle_carbon_g the same, g
+    horizon_s       length of the arrivals, s
+    end_s           last completion, or the end of the drain if work is unfinished, s
+    preemptions     sequences that gave way
+    names, roles    of the pools, in order
+    gpus, slots     of each pool: serving replicas, and the residents that they hold at most
+    """
+
+    cells: Array
+    pools: Array
+    histograms: Array
+    idle_energy_j: float
+    idle_carbon_g: float
+    horizon_s: float
+    end_s: float
+    preemptions: int
+    names: Sequence[str]
+    roles: Sequence[str]
+    gpus: Sequence[int]
+    slots: Sequence[int]
+
+    @cached_property
+    def requests(self) -> int:
+        """Arrived requests."""
+        return int(self.cells["requests"].sum())
+
+    @cached_property
+    def finished(self) -> int:
+        """Finished requests."""
+        return int(self.cells["finished"].sum())
+
+    @cached_property
+    def output_tokens(self) -> int:
+        """Output tokens of finished requests."""
+        return int(self.cells["output_tokens"].sum())
+
+    @cached_property
+    def good_tokens(self) -> int:
+        """Output tokens of requests that met their SLO."""
+        return int(self.cells["good_tokens"].sum())
+
+    @cached_property
+    def held_tokens(self) -> int:
+        """Output tokens of requests that a gate held back."""
+        return int(self.cells["held_tokens"].sum())
+
+    @cached_property
+    def energy_j(self) -> float:
+        """Attributed energy, J."""
+        return float(self.pools["energy_j"].sum())
+
+    @cached_property
+    def carbon_g(self) -> float:
+        """Attributed carbon, g."""
+        return float(self.pools["carbon_g"].sum())
+
+    def of_tier(self, field: str, tier: int) -> int:
+        """Sum of a field of the accounts over one tier."""
+        return int(self.cells.reshape(3, 3, 3)[field][:, :, tier].sum())
+
+    def of_role(self, field: str, role: str) -> float:
+        """Sum of a field of the pools' accounts over the pools of one role."""
+        return float(self.pools[field][np.array([name == role for name in self.roles])].sum())
+
+    def mean_s(self, latency: str) -> float:
+        """Mean of a latency over the finished requests that have it, s; nan if none has."""
+        counts = self.histograms[:, arrays.HISTOGRAMS.index(latency)].sum()
+        return ratio(self.cells[f"{latency}_s"].sum(), counts)
+
+    def quantile_s(self, latency: str, q: float, tier: int | None = None) -> float:
+        """Quantile `q` (one of QUANTILES) of a latency, of all tiers or of one, s; nan if nothing finished."""
+        return self._quantiles_s[latency, tier][QUANTILES.index(q)]
+
+    @cached_property
+    def _quantiles_s(self) -> dict[tuple[str, int | None], list[float]]:
+        found: dict[tuple[str, int | None], list[float]] = {}
+        for at, latency in enumerate(arrays.HISTOGRAMS):
+            found[latency, None] = histogram_quantiles(self.histograms[:, at].sum(axis=0), *QUANTILES)
+            for tier, counts in enumerate(self.histograms[:, at]):
+                found[latency, tier] = histogram_quantiles(counts, *QUANTILES)
+        return found
+
+    @cached_property
+    def by_pool(self) -> dict[str, PoolBooks]:
+        """The books of every pool, by its name."""
+        rows = zip(self.names, self.gpus, self.slots, self.pools, strict=True)
+        return {
+            name: PoolBooks(
+                gpus=gpus,
+                slots=slots,
+                requests=int(pool["requests"]),
+                energy_j=float(pool["energy_j"]),
+                carbon_g=float(pool["carbon_g"]),
+                busy_s=float(pool["busy_s"]),
+                member_s=float(pool["member_s"]),
+                end_s=self.end_s,
+            )
+            for name, gpus, slots, pool in rows
+        }
+
+
+def pool_names(config: Scenario) -> tuple[str, ...]:
+    """Names of a scenario's pools, in order: the role in small letters, numbered from 1 where several have it."""
+    roles = config.cluster.pool_roles
+    numbers = [str(roles[: at + 1].count(role)) if roles.count(role) > 1 else "" for at, role in enumerate(roles)]
+    return tuple(role.lower() + number for role, number in zip(roles, numbers, strict=True))
+
+
+@cache
+def bin_edges_s() -> Array:
+    """Lower edges of the histogram bins and the last upper edge: float64 (HISTOGRAM_BINS + 1,), read-only."""
+    at = np.arange(arrays.HISTOGRAM_BINS + 1)
+    edges: Array = np.ldexp(1 + at % arrays.SUB_BINS / arrays.SUB_BINS, at // arrays.SUB_BINS + arrays.FIRST_EXPONENT)
+    edges.setflags(write=False)
+    return edges
+
+
+def histogram_quantiles(counts: Array, *q: float) -> list[float]:
+    """Quantiles of a histogram, each linear within its bin; nan if it is empty."""
+    filled = np.flatnonzero(counts)
+    if not len(filled):
+        return [float("nan")] * len(q)
+    counts, edges = counts[filled], bin_edges_s()
+    below = np.cumsum(counts)
+    wanted = np.array(q) * below[-1]
+    index = np.searchsorted(below, wanted)
+    lower, upper = edges[filled[index]], edges[filled[index] + 1]
+    found: list[float] = (lower + (wanted - (below[index] - counts[index])) / counts[index] * (upper - lower)).tolist()
+    return found
+
+
+def ratio(part: Any, whole: Any) -> float:
+    """part / whole; nan where there is no whole."""
+    return float(part) / float(whole) if whole else float("nan")
