@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,7 @@ class Books:
     roles: Sequence[str]
     gpus: Sequence[int]
     slots: Sequence[int]
+    _quantiles_s: dict[tuple[str, int | None], list[float]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def requests(self) -> int:
@@ -103,13 +104,13 @@ class Books:
         """Attributed carbon, g."""
         return float(self.pools["carbon_g"].sum())
 
-    def of_tier(self, field: str, tier: int) -> int:
+    def of_tier(self, name: str, tier: int) -> int:
         """Sum of a field of the accounts over one tier."""
-        return int(self.cells.reshape(3, 3, 3)[field][:, :, tier].sum())
+        return int(self.cells.reshape(3, 3, 3)[name][:, :, tier].sum())
 
-    def of_role(self, field: str, role: str) -> float:
+    def of_role(self, name: str, role: str) -> float:
         """Sum of a field of the pools' accounts over the pools of one role."""
-        return float(self.pools[field][np.array([name == role for name in self.roles])].sum())
+        return float(self.pools[name][np.array([of == role for of in self.roles])].sum())
 
     def mean_s(self, latency: str) -> float:
         """Mean of a latency over the finished requests that have it, s; nan if none has."""
@@ -118,16 +119,11 @@ class Books:
 
     def quantile_s(self, latency: str, q: float, tier: int | None = None) -> float:
         """Quantile `q` (one of QUANTILES) of a latency, of all tiers or of one, s; nan if nothing finished."""
+        if (latency, tier) not in self._quantiles_s:
+            counts = self.histograms[:, arrays.HISTOGRAMS.index(latency)]
+            counts = counts.sum(axis=0) if tier is None else counts[tier]
+            self._quantiles_s[latency, tier] = histogram_quantiles(counts, *QUANTILES)
         return self._quantiles_s[latency, tier][QUANTILES.index(q)]
-
-    @cached_property
-    def _quantiles_s(self) -> dict[tuple[str, int | None], list[float]]:
-        found: dict[tuple[str, int | None], list[float]] = {}
-        for at, latency in enumerate(arrays.HISTOGRAMS):
-            found[latency, None] = histogram_quantiles(self.histograms[:, at].sum(axis=0), *QUANTILES)
-            for tier, counts in enumerate(self.histograms[:, at]):
-                found[latency, tier] = histogram_quantiles(counts, *QUANTILES)
-        return found
 
     @cached_property
     def by_pool(self) -> dict[str, PoolBooks]:
