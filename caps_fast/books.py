@@ -52,7 +52,8 @@ class Books:
     end_s           last completion, or the end of the drain if work is unfinished, s
     preemptions     sequences that gave way
     names, roles    of the pools, in order
-    gpus, slots     of each pool: serving replicas, and the residents that they hold at most
+    gpus            of each pool: serving replicas
+    max_batch       of each pool: residents that a replica holds at most
     """
 
     cells: Array
@@ -66,7 +67,7 @@ class Books:
     names: Sequence[str]
     roles: Sequence[str]
     gpus: Sequence[int]
-    slots: Sequence[int]
+    max_batch: Sequence[int]
     _quantiles_s: dict[tuple[str, int | None], list[float]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -104,6 +105,14 @@ class Books:
         """Attributed carbon, g."""
         return float(self.pools["carbon_g"].sum())
 
+    @cached_property
+    def slot_s(self) -> float:
+        """Slots of all pools times the length of the run, s; one product per `max_batch`, so that no split changes a bit."""
+        gpus = dict.fromkeys(self.max_batch, 0)
+        for count, max_batch in zip(self.gpus, self.max_batch, strict=True):
+            gpus[max_batch] += count
+        return sum(self.end_s * count * max_batch for max_batch, count in gpus.items())
+
     def of_tier(self, name: str, tier: int) -> int:
         """Sum of a field of the accounts over one tier."""
         return int(self.cells.reshape(3, 3, 3)[name][:, :, tier].sum())
@@ -128,11 +137,11 @@ class Books:
     @cached_property
     def by_pool(self) -> dict[str, PoolBooks]:
         """The books of every pool, by its name."""
-        rows = zip(self.names, self.gpus, self.slots, self.pools, strict=True)
+        rows = zip(self.names, self.gpus, self.max_batch, self.pools, strict=True)
         return {
             name: PoolBooks(
                 gpus=gpus,
-                slots=slots,
+                slots=gpus * max_batch,
                 requests=int(pool["requests"]),
                 energy_j=float(pool["energy_j"]),
                 carbon_g=float(pool["carbon_g"]),
@@ -140,7 +149,7 @@ class Books:
                 member_s=float(pool["member_s"]),
                 end_s=self.end_s,
             )
-            for name, gpus, slots, pool in rows
+            for name, gpus, max_batch, pool in rows
         }
 
 

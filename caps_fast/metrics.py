@@ -153,8 +153,8 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
            "sequences that gave way to a Gold request"),
     Metric("unfinished", COUNT, "smaller", "not finished", 0, lambda b: b.requests - b.finished,
            "arrived requests that did not finish"),
-    Metric("utilization", SHARE, "larger", "slots used", 1,
-           lambda b: ratio(b.pools["member_s"].sum(), b.end_s * sum(b.slots)), "mean residents per slot"),
+    Metric("utilization", SHARE, "larger", "slots used", 1, lambda b: ratio(b.pools["member_s"].sum(), b.slot_s),
+           "mean residents per slot"),
     Metric("end_s", "s", None, "end s", 0, lambda b: b.end_s, "last completion, or the end of the drain"),
 )
 

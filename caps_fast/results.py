@@ -55,7 +55,7 @@ class Result:
             names=pool_names(self.scenario),
             roles=cluster.pool_roles,
             gpus=cluster.pools,
-            slots=[gpus * cluster.max_batch for gpus in cluster.pools],
+            max_batch=[cluster.max_batch] * len(cluster.pools),
         )
 
     @cached_property
