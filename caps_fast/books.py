@@ -107,7 +107,7 @@ class Books:
 
     @cached_property
     def slot_s(self) -> float:
-        """Slots of all pools times the length of the run, s; one product per `max_batch`, so that no split changes a bit."""
+        """Slots of all pools times the run's length, s; one product per `max_batch`, so that no split changes a bit."""
         gpus = dict.fromkeys(self.max_batch, 0)
         for count, max_batch in zip(self.gpus, self.max_batch, strict=True):
             gpus[max_batch] += count

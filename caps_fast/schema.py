@@ -15,11 +15,11 @@ HEAD = "| column | type | unit | better | |\n|---|---|---|---|---|\n"
 
 def table(metrics: Iterable[Metric[Any]], prefix: str = "") -> str:
     """Metrics as a Markdown table, a row each."""
-    rows = (
-        f"| `{prefix}{metric.name}` | {metric.kind.__name__} | {'' if metric.unit == SHARE else metric.unit} "
-        f"| {metric.better or ''} | {metric.about} |\n"
-        for metric in metrics
-    )
+    rows = []
+    for metric in metrics:
+        unit = "" if metric.unit == SHARE else metric.unit
+        cells = (f"`{prefix}{metric.name}`", metric.kind.__name__, unit, metric.better or "", metric.about)
+        rows.append(f"| {' | '.join(cells)} |\n")
     return HEAD + "".join(rows)
 
 
