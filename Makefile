@@ -11,7 +11,7 @@ PYTEST  := $(BIN)/python -m pytest -p no:benchmark -n $(JOBS) --maxprocesses 8 -
 
 LOCK    := uv pip compile --quiet pyproject.toml --group build --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-header --no-annotate
 
-.PHONY: help sweep reproduce test check lint format bench cov lock clean
+.PHONY: help sweep reproduce test check lint format schema bench cov lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,9 @@ lint: .venv/ready-dev ## ruff, its formatter in check mode, and mypy
 format: .venv/ready-dev ## format the sources and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schema: .venv/ready ## write the tables of metrics in docs/schema.md anew
+	$(BIN)/python -m caps_fast.schema docs/schema.md
 
 bench: .venv/ready-dev ## benchmarks, beside other simulators
 	$(BIN)/python -m benchmarks $(ARGS)

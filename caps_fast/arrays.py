@@ -6,11 +6,9 @@ A link (`next`, `child`, ...) is the index of another live request, or NONE.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar, get_type_hints, overload
+from typing import Any, NamedTuple
 
-import numpy as np
-
-Array = np.ndarray[Any, Any]
+from caps_fast.records import Array, Record, Rows, dtype_of, f8, i1, i2, i4, i8, u2, u4
 
 NONE = -1
 LP, CP, BP = 0, 1, 2
@@ -26,55 +24,6 @@ RESIDENTS, PROMPTS, PACK, FASTEST = 0, 1, 2, 3
 J_PER_KWH = 3.6e6
 SLACK = 1.0 + 1e-6  # limits count as kept to one part in a million: latencies are differences of absolute times, which are rounded
 SECONDS_PER_DAY = 86400.0
-
-
-f8 = Annotated[float, "f8"]
-i8 = Annotated[int, "i8"]
-i4 = Annotated[int, "i4"]
-i2 = Annotated[int, "i2"]
-i1 = Annotated[int, "i1"]
-u4 = Annotated[int, "u4"]
-u2 = Annotated[int, "u2"]
-
-
-class Record:
-    """A row of a structured array. A subclass lists its fields in order; kernels read and write them as attributes."""
-
-    if TYPE_CHECKING:
-
-        def __getitem__(self, field: str) -> Any: ...
-        def __setitem__(self, field: str, value: Any) -> None: ...
-
-
-R = TypeVar("R", bound=Record)
-
-if TYPE_CHECKING:
-
-    class Rows(np.ndarray[Any, Any], Generic[R]):
-        """A structured array: a row by its index, a whole field by its name."""
-
-        @overload  # type: ignore[override]
-        def __getitem__(self, at: int) -> R: ...
-        @overload
-        def __getitem__(self, at: str | slice | Array | tuple[slice | int | Array, ...]) -> Any: ...
-        def __getitem__(self, at: Any) -> Any: ...
-
-else:
-
-    class Rows(Generic[R]):
-        """A structured array."""
-
-
-def dtype_of(record: type[Record]) -> np.dtype[np.void]:
-    """The aligned dtype of a record."""
-    fields = get_type_hints(record, include_extras=True)
-    return np.dtype([(name, kind.__metadata__[0]) for name, kind in fields.items()], align=True)
-
-
-def zeros(record: type[R], *shape: int) -> Rows[R]:
-    """Rows of a record, all fields 0."""
-    rows: Rows[R] = np.zeros(shape, dtype_of(record))  # type: ignore[assignment]
-    return rows
 
 
 class Request(Record):
@@ -275,6 +224,10 @@ class Cell(Record):
     energy_j: f8
     carbon_g: f8
     deferral_s: f8
+    ttft_s: f8  # sums over finished requests
+    ttft_after_release_s: f8
+    tpot_s: f8  # of those with more than one output token
+    e2e_s: f8
 
 
 class Clock(Record):

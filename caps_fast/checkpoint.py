@@ -13,16 +13,20 @@ from typing import Any, Protocol
 import numpy as np
 
 from caps_fast import __version__, _jit
-from caps_fast.arrays import Array, State
+from caps_fast.arrays import State
 from caps_fast.errors import InputError
 from caps_fast.files import remove, whole
 from caps_fast.pack import resized
 from caps_fast.predictor.features import Known
+from caps_fast.records import Array
 from caps_fast.scenario import Scenario
 
 EVERY_S = 60.0
 TREES = ("finish_at", "leap_end_s", "first_to_end", "tree", "room_tree")
-MUTABLE = ("clock", "queues", "gpus", "pools", "live", "free", *TREES, "cells", "histograms", "series")
+MUTABLE = (
+    *("clock", "queues", "spans", "regions", "gpus", "pools", "accounts", "slices", "live", "free", *TREES),
+    *("cells", "histograms", "series", "memory", "run_memory"),
+)
 GROWING = ("live", "free")
 HISTORY = Known._fields[1:]  # all but the lag, which is the model's
 

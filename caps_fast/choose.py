@@ -8,10 +8,11 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 from numba._dispatcher import compute_fingerprint
@@ -21,7 +22,7 @@ from caps_fast.arrays import State
 from caps_fast.engine.loop import advance
 from caps_fast.errors import InputError
 from caps_fast.policies import BUILT_IN
-from caps_fast.policy import DECISIONS, TRAITS
+from caps_fast.policy import DECISIONS, NO_MEMORY, TRAITS
 
 HINTS = {
     "<class 'function'>": "decorate it with numba.njit",
@@ -38,11 +39,13 @@ def make_policy(config: scenario.Scenario) -> Any:
     """
     chosen = config.policy
     policy = _from_file(*chosen.own) if chosen.own else _built_in(chosen.name)
+    if chosen.own_placement:
+        policy = _placed(policy, _from_file(*chosen.own_placement))
     given = {"alpha": chosen.alpha, "beta": chosen.beta, "lambda_": chosen.lambda_, "risk_sharpness": chosen.risk_sharpness}
     given |= {"plan_every_s": chosen.plan_every_s, "plan_margin": chosen.plan_margin}
     if chosen.name == "caps-no-carbon":
         given["beta"] = 0.0
-    if chosen.own:
+    if chosen.own or chosen.own_placement:
         _check_fields(chosen.options, policy._fields)
     fields = {name: value for name, value in (given | chosen.options).items() if name in policy._fields}
     return policy._replace(**{name: _of_kind(getattr(policy, name), name, value) for name, value in fields.items()})
@@ -135,6 +138,29 @@ def _digest(content: bytes, module: ModuleType) -> str:
     return digest.hexdigest()[:8]
 
 
+def _placed(policy: Any, placement: Any) -> Any:
+    """The policy with another's place rule: a type of its own with the fields of both. Raises InputError."""
+    kind, other = type(policy), type(placement)
+    if other not in DECISIONS["place"].rules:
+        raise InputError(f"policy.placement: {other.__qualname__} has no place rule: expected a type with @rules.place")
+    both = sorted(set(policy._fields) & set(placement._fields))
+    if both or (TRAITS[kind].memory != NO_MEMORY and TRAITS[other].memory != NO_MEMORY):
+        shared = f"a field {both[0]}" if both else "a memory"
+        raise InputError(f"policy.placement: {other.__qualname__} and the policy both have {shared}: expected it in one of them")
+    name, module = f"{kind.__name__}_{other.__name__}", sys.modules[kind.__module__]
+    if not hasattr(module, name):
+        combined: Any = NamedTuple(name, [(field, Any) for field in (*policy._fields, *placement._fields)])  # type: ignore[misc]
+        combined.__module__ = kind.__module__
+        traits = TRAITS[other] if TRAITS[kind].memory == NO_MEMORY else TRAITS[kind]
+        TRAITS[combined] = replace(TRAITS[kind], memory=traits.memory, rows=traits.rows)
+        for decision in DECISIONS.values():
+            source = other if decision.name == "place" else kind
+            if source in decision.rules:
+                decision.rules[combined] = decision.rules[source]
+        setattr(module, name, combined)  # where Numba's cache looks for it
+    return getattr(module, name)(*policy, *placement)
+
+
 def _built_in(name: str) -> Any:
     if name not in BUILT_IN:
         raise InputError(f"policy {name!r}: expected some of {', '.join(BUILT_IN)}, main, ablations, all, or a Python file of yours (FILE.py)")
@@ -167,7 +193,13 @@ def _from_file(path: str, name: str | None) -> Any:
     if len(wanted) != 1:
         names = ", ".join(kind.__qualname__ for kind in found) or "none"
         raise InputError(f"{path}: policy {name or 'of this file'}: expected one type declared with @policy ({path}:Type); the file declares {names}")
-    kind = wanted[0]
+    kind: Any = wanted[0]
+    held = next((name for name, value in kind._field_defaults.items() if not isinstance(value, bool | int | float)), None)
+    if held:
+        raise InputError(
+            f"{path}: policy {kind.__qualname__}: field {held} = {kind._field_defaults[held]!r}: expected a number; "
+            "what changes in a run belongs into the policy's memory, @policy(memory=...)"
+        )
     kind.__name__ = f"{kind.__qualname__}_{_digest(content, module)}"  # Numba knows types by this name: an edited policy is another one
     try:
         return kind()

@@ -7,7 +7,7 @@ that the rest of the program knows the long form only.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -80,14 +80,10 @@ class Fleet:
         }
 
 
-def pool_names(roles: Iterable[str]) -> list[str]:
-    """Names of the pools of the short form: lp, cp, bp, and cp2 for the second of its role."""
-    seen: Counter[str] = Counter()
-    names = []
-    for role in roles:
-        seen[role] += 1
-        names.append(role.lower() + (str(seen[role]) if seen[role] > 1 else ""))
-    return names
+def pool_names(roles: Sequence[str]) -> tuple[str, ...]:
+    """Names of the pools of the short form, in order: the role in small letters, numbered from 1 where several have it."""
+    numbers = [str(roles[: at + 1].count(role)) if roles.count(role) > 1 else "" for at, role in enumerate(roles)]
+    return tuple(role.lower() + number for role, number in zip(roles, numbers, strict=True))
 
 
 def lengthen(data: Mapping[str, Any], form: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from caps_fast._jit import CACHE_LINE
-from caps_fast.arrays import Array
+from caps_fast.records import Array
 
 
 def aligned(count: int, kind: DTypeLike, make: Callable[..., Array] = np.zeros) -> Array:

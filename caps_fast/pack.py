@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from caps_fast import arrays, scenario, sections
-from caps_fast.arrays import N_STATES, NONE, Array, State
+from caps_fast import arrays, records, scenario, sections
+from caps_fast.arrays import N_STATES, NONE, State
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.containers import agenda, tournament
 from caps_fast.fleet import Fleet
 from caps_fast.memory import aligned, on_own_lines
 from caps_fast.policy import DECISIONS, TRAITS, is_gated
+from caps_fast.records import Array
 from caps_fast.sections import Kind
 
 FIRST_ROOM = 65_536  # live requests
@@ -48,7 +49,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
     queues["share_at"] = np.cumsum([0, *map(len, share_w[:-1])]) if share_w else 0
     most = max(kind.max_batch for kind in fleet.kinds.values())
     state = State(
-        clock=arrays.zeros(arrays.Clock, 1),
+        clock=records.zeros(arrays.Clock, 1),
         setup=_setup(config, policy, monitors, means),
         tiers=_tiers(config),
         queues=queues,
@@ -57,9 +58,9 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
         kinds=kinds,
         regions=regions,
         pools=pools,
-        accounts=arrays.zeros(arrays.Account, len(fleet.pools) * N_STATES),
+        accounts=records.zeros(arrays.Account, len(fleet.pools) * N_STATES),
         slices=slices,
-        live=arrays.zeros(arrays.Live, 0),
+        live=records.zeros(arrays.Live, 0),
         free=np.zeros(0, np.uint32),
         power_w=np.concatenate([replica_power_w(kind, np.arange(kind.max_batch + 1)) for kind in fleet.kinds.values()]),
         share_w=np.concatenate([*share_w, np.zeros(0)]),
@@ -77,11 +78,11 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
         threshold_g_per_kwh=_joined([monitor.threshold_g_per_kwh for monitor in monitors]),
         issued_s=_joined([monitor.forecast.issued_s for monitor in monitors]),
         forecast_g_per_kwh=_joined([monitor.forecast.g_per_kwh.ravel() for monitor in monitors]),
-        block=arrays.zeros(arrays.Request, 0),
-        done=arrays.zeros(arrays.Done, 0),
-        cells=arrays.zeros(arrays.Cell, arrays.N_CELLS),
+        block=records.zeros(arrays.Request, 0),
+        done=records.zeros(arrays.Done, 0),
+        cells=records.zeros(arrays.Cell, arrays.N_CELLS),
         histograms=np.zeros((3, len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64),
-        series=arrays.zeros(arrays.Sample, 0, len(fleet.pools)),
+        series=records.zeros(arrays.Sample, 0, len(fleet.pools)),
         memory=np.zeros(_memory_rows(config, policy, len(queues)), TRAITS[type(policy)].memory),
         run_memory=np.zeros(1, TRAITS[type(policy)].memory),
     )
@@ -115,22 +116,22 @@ def _spans_and_queues(fleet: Fleet, layout: str) -> tuple[Any, Any]:
     capacities = np.array([kind.kv_capacity_tokens or 0 for kind in fleet.kind_of])
     if layout == "central":
         starts = np.flatnonzero(np.diff(regions, prepend=-1))
-        spans = arrays.zeros(arrays.Span, len(starts))
+        spans = records.zeros(arrays.Span, len(starts))
         spans["first_gpu"], spans["end_gpu"] = (ends - sizes)[starts], ends[np.append(starts[1:], len(ends)) - 1]
         spans["region"] = regions[starts]
-        queues = arrays.zeros(arrays.Queue, 1)
+        queues = records.zeros(arrays.Queue, 1)
         queues["end_gpu"], queues["end_span"], queues["slots"] = ends[-1], len(spans), (sizes * batches).sum()
         queues["kv_capacity_tokens"] = capacities.max() if capacities.all() else 0
         pool_of = np.zeros(1, int)
     else:
         pool_of = np.arange(len(sizes)) if layout == "pools" else np.repeat(np.arange(len(sizes)), sizes)
-        queues = arrays.zeros(arrays.Queue, len(pool_of))
+        queues = records.zeros(arrays.Queue, len(pool_of))
         queues["end_gpu"] = ends if layout == "pools" else np.arange(1, len(pool_of) + 1)
         queues["first_gpu"] = np.append(0, queues["end_gpu"][:-1])
         queues["first_span"], queues["end_span"] = np.arange(len(queues)), np.arange(1, len(queues) + 1)
         queues["slots"] = (queues["end_gpu"] - queues["first_gpu"]) * batches[pool_of]
         queues["kv_capacity_tokens"] = capacities[pool_of]
-        spans = arrays.zeros(arrays.Span, len(queues))
+        spans = records.zeros(arrays.Span, len(queues))
         spans["first_gpu"], spans["end_gpu"], spans["region"] = queues["first_gpu"], queues["end_gpu"], regions[pool_of]
     queues["per_gpu"] = 1.0 / (queues["end_gpu"] - queues["first_gpu"])
     queues["region"], queues["kind"] = regions[pool_of], np.array([kinds.index(pool.gpu) for pool in fleet.pools])[pool_of]
@@ -145,7 +146,7 @@ def _spans_and_queues(fleet: Fleet, layout: str) -> tuple[Any, Any]:
 def _kinds(config: scenario.Scenario, means: Means) -> Any:
     """Kinds in the order of the fleet's; the fastest is that which serves an average request alone the soonest."""
     fleet = config.fleet
-    rows = arrays.zeros(arrays.Kind, len(fleet.kinds))
+    rows = records.zeros(arrays.Kind, len(fleet.kinds))
     alone_s = sorted({average_request_s(kind, means, 1) for kind in fleet.kinds.values()})
     power_at = 0
     for row, kind in zip(rows, fleet.kinds.values(), strict=True):
@@ -163,7 +164,7 @@ def _kinds(config: scenario.Scenario, means: Means) -> Any:
 
 def _regions(monitors: Sequence[Monitor]) -> Any:
     """Where each region's samples, thresholds and forecasts lie among those of all."""
-    rows = arrays.zeros(arrays.Region, len(monitors))
+    rows = records.zeros(arrays.Region, len(monitors))
     samples = thresholds = issues = forecasts = 0
     for row, monitor in zip(rows, monitors, strict=True):
         row["carbon_first"] = row["carbon_at"] = samples
@@ -181,7 +182,7 @@ def _regions(monitors: Sequence[Monitor]) -> Any:
 def _pools(config: scenario.Scenario, regions: Any, monitors: Sequence[Monitor]) -> tuple[Any, Any]:
     """Pools, and room for what each does in every sample of its region that a run may meet."""
     names, until_s = list(config.fleet.regions), config.horizon_s + config.drain_h * 3600
-    rows = arrays.zeros(arrays.Pool, len(config.fleet.pools))
+    rows = records.zeros(arrays.Pool, len(config.fleet.pools))
     at = 0
     for row, pool in zip(rows, config.fleet.pools, strict=True):
         z = row["region"] = names.index(pool.region)
@@ -189,11 +190,11 @@ def _pools(config: scenario.Scenario, regions: Any, monitors: Sequence[Monitor])
         first, last = np.maximum(np.searchsorted(monitors[z].trace.times_s, (0.0, until_s), side="right") - 1, 0).tolist()
         row["slice_at"] = at - first - regions[z]["carbon_first"]
         at += last - first + 1
-    return rows, arrays.zeros(arrays.Slice, at * N_STATES)
+    return rows, records.zeros(arrays.Slice, at * N_STATES)
 
 
 def _setup(config: scenario.Scenario, policy: Any, monitors: Sequence[Monitor], means: Means) -> Any:
-    setup = arrays.zeros(arrays.Setup, 1)
+    setup = records.zeros(arrays.Setup, 1)
     fleet, trace, kind = config.fleet, monitors[0].trace, type(policy)
     names = list(fleet.regions)
     own_place = kind in DECISIONS["place"].rules
@@ -240,7 +241,7 @@ def mean_before_start(monitor: Monitor) -> float:
 def _tiers(config: scenario.Scenario) -> Any:
     """Rows gold, silver, bronze, and a fourth with the mean of the finite limits, allowed everywhere."""
     limits = ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s")
-    tiers = arrays.zeros(arrays.Tier, arrays.N_TIERS + 1)
+    tiers = records.zeros(arrays.Tier, arrays.N_TIERS + 1)
     for row, tier in zip(tiers, config.slo.all, strict=False):
         for name in limits:
             row[name] = getattr(tier, name) or math.inf

@@ -36,8 +36,9 @@ import numpy as np
 from numba import types
 
 from caps_fast._jit import overloaded
-from caps_fast.arrays import FASTEST, PROMPTS, RESIDENTS, Record, State, dtype_of
+from caps_fast.arrays import FASTEST, PROMPTS, RESIDENTS, State
 from caps_fast.errors import InputError
+from caps_fast.records import Record, dtype_of
 
 # One queue per pool; one for all replicas; one per replica; or central or cyclic as the scenario's `policy.queueing` says.
 Layout = Literal["pools", "central", "cyclic", "queueing"]

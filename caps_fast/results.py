@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caps_fast import __version__, arrays, scenario, sections
-from caps_fast.arrays import J_PER_KWH, NONE, Array, State
+from caps_fast import __version__, arrays, records, scenario, sections
+from caps_fast.arrays import NONE, State
+from caps_fast.books import Books, histogram_quantiles
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.errors import InputError
+from caps_fast.metrics import METRICS, POOL, POOL_METRICS
+from caps_fast.records import Array
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,48 +52,41 @@ class Result:
         return float(self.spent["carbon_g"][:, arrays.IDLE].sum())
 
     @cached_property
-    def metrics(self) -> dict[str, float | int]:
-        """All metrics by name. Latencies and deferral are over finished requests; attainments over all arrived ones."""
-        cells = self.accounts
-        requests, finished = int(cells["requests"].sum()), max(int(cells["finished"].sum()), 1)
-        tokens, good = int(cells["output_tokens"].sum()), int(cells["good_tokens"].sum())
-        energy_j, carbon_g = (float(self.spent[name][:, arrays.BUSY].sum()) for name in ("energy_j", "carbon_g"))
-        held_tokens = cells["held_tokens"].sum()
-        by_tier = cells.reshape(arrays.N_LEVELS, arrays.N_CATEGORIES, arrays.N_TIERS)
-        slots_s = sum(self.end_s * replicas * kind.max_batch for kind, replicas in self.scenario.fleet.of_kind)
-        row: dict[str, float | int] = {"requests": requests, "output_tokens": tokens, "slo_attainment": _ratio(cells["met"].sum(), requests)}
-        for index, tier in enumerate(sections.TIERS):
-            row[f"slo_attainment_{tier}"] = _ratio(by_tier["met"][:, :, index].sum(), by_tier["requests"][:, :, index].sum())
-        row |= {
-            "goodput_tps": good / self.scenario.horizon_s,
-            "carbon_g_per_1k_tokens": _ratio(carbon_g * 1000, tokens),
-            "total_carbon_g_per_1k_tokens": _ratio((carbon_g + self.idle_carbon_g) * 1000, tokens),
-            "carbon_g_per_1k_good_tokens": _ratio(carbon_g * 1000, good),
-            "energy_kwh": energy_j / J_PER_KWH,
-            "idle_energy_kwh": self.idle_energy_j / J_PER_KWH,
-            "carbon_kg": carbon_g / 1000,
-            "idle_carbon_kg": self.idle_carbon_g / 1000,
-        }
-        for index, latency in enumerate(arrays.HISTOGRAMS):
-            row[f"{latency}_p50_s"], row[f"{latency}_p95_s"] = histogram_quantiles(self.histograms[:, index].sum(axis=0), 0.5, 0.95)
-        row |= {
-            "deferral_mean_s": float(cells["deferral_s"].sum()) / finished,
-            "held_share": _ratio(held_tokens, tokens),
-            "held_not_bronze_share": _ratio(held_tokens - by_tier["held_tokens"][:, :, arrays.BRONZE].sum(), held_tokens) if held_tokens else 0.0,
-        }
-        for role in sections.ROLES:
-            here = np.array([name == role for name in self.scenario.fleet.roles])
-            row[f"share_{role.lower()}"] = _ratio(self.pools["requests"][here].sum(), finished)
-        return row | {
-            "preemptions": self.preemptions,
-            "unfinished": self.unfinished,
-            "utilization": _ratio(self.pools["member_s"].sum(), slots_s),
-            "end_s": self.end_s,
-        }
+    def books(self) -> Books:
+        """What the metrics are formulas of."""
+        fleet = self.scenario.fleet
+        return Books(
+            cells=self.accounts,
+            pools=self.pools,
+            spent=self.spent,
+            histograms=self.histograms,
+            horizon_s=self.scenario.horizon_s,
+            end_s=self.end_s,
+            preemptions=self.preemptions,
+            names=[pool.name for pool in fleet.pools],
+            roles=fleet.roles,
+            replicas=fleet.sizes,
+            max_batch=[kind.max_batch for kind in fleet.kind_of],
+            pue=[fleet.regions[pool.region].pue for pool in fleet.pools],
+        )
 
-    def row(self) -> dict[str, Any]:
-        """Parameters and metrics, in the order of the result files."""
-        return parameters(self.scenario) | self.metrics
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """All metrics by name (see caps_fast/metrics.py). Latencies and deferral are over finished requests; attainments over all arrived ones."""
+        return {name: metric.formula(self.books) for name, metric in METRICS.items()}
+
+    @cached_property
+    def by_pool(self) -> dict[str, dict[str, float]]:
+        """Metrics of every pool, by the pool's name: `by_pool["lp"]["energy_kwh"]`."""
+        return {pool: {name: metric.formula(books) for name, metric in POOL_METRICS.items()} for pool, books in self.books.by_pool.items()}
+
+    def row(self, by_pool: bool = False) -> dict[str, Any]:
+        """Parameters and metrics, in the order of the result files; with `by_pool`, those of every pool too."""
+        return parameters(self.scenario) | self.metrics | (self.pool_columns() if by_pool else {})
+
+    def pool_columns(self) -> dict[str, float]:
+        """Metrics of every pool as columns `pool.<name>.<metric>`."""
+        return {f"{POOL}{pool}.{name}": value for pool, metrics in self.by_pool.items() for name, value in metrics.items()}
 
     def quantile(self, latency: str, q: float, tier: str | None = None) -> float:
         """Quantile of a latency (`ttft`, `ttft_after_release`, `tpot`, `e2e`) in seconds, to 0.4 %; nan if nothing finished.
@@ -175,7 +171,7 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
     """The result of a finished simulation."""
     requests = None
     if done is not None:
-        requests = np.concatenate([*done, arrays.zeros(arrays.Done, 0)])
+        requests = np.concatenate([*done, records.zeros(arrays.Done, 0)])
         requests = requests[np.argsort(requests["seq"])]
     return Result(
         scenario=config,
@@ -198,7 +194,7 @@ def unfinished_rows(state: State) -> Array:
     """DONE rows of the requests that are still in the system after `settle`: nan for what has not happened, no GPU and no pool while not placed."""
     live = state.live[: int(state.clock[0]["used"])]
     live = live[np.isfinite(live["arrival_s"])]
-    rows = arrays.zeros(arrays.Done, len(live))
+    rows = records.zeros(arrays.Done, len(live))
     for name in set(arrays.DONE.names or ()) & set(arrays.LIVE.names or ()):
         rows[name] = live[name]
     waiting = live["admitted"] == 0
@@ -212,31 +208,3 @@ def unfinished_rows(state: State) -> Array:
     rows["gpu"][waiting] = NONE
     rows["pool"] = np.where(waiting, NONE, state.gpus["pool"][rows["gpu"]])
     return rows
-
-
-@cache
-def bin_edges_s() -> Array:
-    """Lower edges of the histogram bins and the last upper edge: float64 (HISTOGRAM_BINS + 1,), read-only."""
-    at = np.arange(arrays.HISTOGRAM_BINS + 1)
-    edges: Array = np.ldexp(1 + at % arrays.SUB_BINS / arrays.SUB_BINS, at // arrays.SUB_BINS + arrays.FIRST_EXPONENT)
-    edges.setflags(write=False)
-    return edges
-
-
-def histogram_quantiles(counts: Array, *q: float) -> list[float]:
-    """Quantiles of a histogram, each linear within its bin; nan if it is empty."""
-    filled = np.flatnonzero(counts)
-    if not len(filled):
-        return [float("nan")] * len(q)
-    counts, edges = counts[filled], bin_edges_s()
-    below = np.cumsum(counts)
-    wanted = np.array(q) * below[-1]
-    index = np.searchsorted(below, wanted)
-    lower, upper = edges[filled[index]], edges[filled[index] + 1]
-    found: list[float] = (lower + (wanted - (below[index] - counts[index])) / counts[index] * (upper - lower)).tolist()
-    return found
-
-
-def _ratio(part: Any, whole: Any) -> float:
-    """part / whole; nan where there is no whole."""
-    return float(part) / float(whole) if whole else float("nan")

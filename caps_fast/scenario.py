@@ -129,9 +129,9 @@ class Scenario(Section):
 
     @property
     def input_files(self) -> tuple[str, ...]:
-        policy_file = self.policy.own[0] if self.policy.own else None
         grids = [path for region in self.fleet.regions.values() for path in (region.carbon.file, region.monitor.forecast_file)]
-        named = (self.workload.trace, *grids, policy_file, self.policy.own_placement, self.predictor.model)
+        own = [named[0] for named in (self.policy.own, self.policy.own_placement) if named]
+        named = (self.workload.trace, *grids, *own, self.predictor.model)
         return tuple(dict.fromkeys(path for path in named if path))
 
 

@@ -262,10 +262,9 @@ class PolicyChoice(Section):
         return _of_file(self.name)
 
     @property
-    def own_placement(self) -> str | None:
-        """The Python file of a user's own placement."""
-        named = _of_file(self.placement)
-        return named[0] if named else None
+    def own_placement(self) -> tuple[str, str | None] | None:
+        """A user's own placement: its Python file, and its type where the name says which; None for a built-in one."""
+        return _of_file(self.placement)
 
     @field_validator("placement")
     @classmethod

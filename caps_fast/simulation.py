@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from caps_fast import arrays, scenario
-from caps_fast.arrays import Array, State
+from caps_fast import arrays, records, scenario
+from caps_fast.arrays import State
 from caps_fast.carbon.monitor import Monitor, monitors_of
 from caps_fast.checkpoint import Keeper
 from caps_fast.choose import compile_for, layout_of, make_policy
@@ -19,6 +19,7 @@ from caps_fast.engine.loop import advance, settle
 from caps_fast.errors import InputError
 from caps_fast.pack import Means, pack, with_room
 from caps_fast.predictor import LengthModel, Lengths, informed, past_of
+from caps_fast.records import Array
 from caps_fast.results import Result, collect, unfinished_rows
 from caps_fast.workload import workload_of
 
@@ -96,7 +97,7 @@ class Group:
         self.runs = [Run.start(prepare(config, means), record) for config in configs]
         predicting = {run.lengths.key: (run.lengths, run.config) for run in self.runs if run.lengths}
         self.views = {key: Lengths(model, past_of(config)) for key, (model, config) in predicting.items()}
-        self.held: Array = arrays.zeros(arrays.Request, 0)
+        self.held: Array = records.zeros(arrays.Request, 0)
 
     def take(self, requests: Array, on_progress: Callable[[int], object] | None = None) -> None:
         """Take the next block of the workload in."""
@@ -180,7 +181,7 @@ class Run:
         if record.sample_every_s is not None:
             state.setup["sample_step_s"] = record.sample_every_s
             samples = math.ceil(config.horizon_s / record.sample_every_s) + 1
-            state = state._replace(series=arrays.zeros(arrays.Sample, samples, len(state.pools)))
+            state = state._replace(series=records.zeros(arrays.Sample, samples, len(state.pools)))
         compile_for(policy, state)
         return cls(config, policy, ready.monitors, state, [] if record.requests else None, ready.lengths)
 
@@ -194,7 +195,7 @@ class Run:
         """Drain and close the books."""
         limit_s = self.config.horizon_s + self.config.drain_h * 3600
         self.state.clock["cursor"] = 0
-        self.state = self.state._replace(block=arrays.zeros(arrays.Request, 0))
+        self.state = self.state._replace(block=records.zeros(arrays.Request, 0))
         self._advance(math.nextafter(limit_s, math.inf), True)
         clock = self.state.clock[0]
         end_s = float(clock["last_completion_s"]) if clock["live"] == 0 else limit_s
@@ -206,7 +207,7 @@ class Run:
     def _advance(self, until_s: float, draining: bool) -> None:
         if self.done is not None:
             self.state.clock["done"] = 0
-            self.state = self.state._replace(done=arrays.zeros(arrays.Done, int(self.state.clock[0]["live"]) + len(self.state.block)))
+            self.state = self.state._replace(done=records.zeros(arrays.Done, int(self.state.clock[0]["live"]) + len(self.state.block)))
         try:
             advance(self.state, self.policy, until_s, draining)
         except Exception as error:

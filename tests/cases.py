@@ -17,22 +17,26 @@ from caps_fast.arrays import Array
 from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
-from caps_fast.choose import compile_for, layout_of, make_policy
-from caps_fast.pack import Means, pack
+from caps_fast.pack import Means
 from caps_fast.results import Result
-from caps_fast.simulation import Run
+from caps_fast.simulation import Recording, Run, prepare
 
 POLICIES = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps", "caps-no-predictor", "caps-no-carbon", "caps-no-tiers")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A scenario with its grid and its requests."""
+    """A scenario with its grids, one per region, and its requests."""
 
     config: scenario.Scenario
     monitor: Monitor
     requests: Array
     means: Means
+    others: tuple[Monitor, ...] = ()  # of the regions after the first
+
+    @property
+    def monitors(self) -> tuple[Monitor, ...]:
+        return (self.monitor, *self.others)
 
 
 @st.composite
@@ -99,6 +103,43 @@ def cases(draw: Any, policy: str | None = None) -> Case:
     return Case(config, _grid(draw, rng, horizon_s), _requests(draw, rng, horizon_s), Means(60.0, 20.0))
 
 
+@st.composite
+def fleets(draw: Any, policy: str | None = None) -> Case:
+    """A case whose pools are of several kinds in several regions, under any placement."""
+    case = draw(cases(policy))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    config, short = case.config, case.config.fleet.only_kind
+    kinds = {"a": short.model_dump(mode="json")}
+    for name in ("b", "c")[: draw(st.integers(0, 2))]:
+        kinds[name] = kinds["a"] | {
+            "max_batch": draw(st.integers(1, 6)),
+            "decode_base_s": float(rng.uniform(0.01, 0.1)),
+            "prefill_s_per_token": float(rng.uniform(1e-4, 5e-3)),
+            "chunk_tokens": draw(st.sampled_from([short.chunk_tokens, 16])),
+            "prefill": draw(st.sampled_from([short.prefill, "chunked"])),
+            "kv_capacity_tokens": draw(st.sampled_from([short.kv_capacity_tokens, 900])),
+            "idle_w": draw(st.sampled_from([0.0, 70.0, 100.0])),
+            "gpus_per_replica": draw(st.integers(1, 2)),
+        }
+    regions = ["here", "there"][: draw(st.integers(1, 2))]
+    pools = [{"name": pool.name, "role": pool.role, "replicas": pool.replicas} for pool in config.fleet.pools]
+    for extra in range(draw(st.integers(0, 2))):
+        pools.append({"name": f"more{extra}", "role": draw(st.sampled_from(["LP", "CP", "BP"])), "replicas": draw(st.integers(1, 2))})
+    for at, pool in enumerate(pools):
+        pool["gpu"] = [*kinds][at % len(kinds)] if at < len(kinds) else draw(st.sampled_from([*kinds]))
+        pool["region"] = regions[at % len(regions)] if at < len(regions) else draw(st.sampled_from(regions))
+    kinds = {name: kind for name, kind in kinds.items() if name in {pool["gpu"] for pool in pools}}
+    regions = [name for name in regions if name in {pool["region"] for pool in pools}]
+    data = config.model_dump(mode="json") | dict.fromkeys(("cluster", "gpu", "carbon", "monitor"))
+    data |= {"gpus": kinds, "regions": {name: {} for name in regions}, "pools": pools}
+    data["policy"] = data["policy"] | {
+        "placement": draw(st.sampled_from(["residents", "prompts", "pack", "fastest"])),
+        "pack_below": draw(st.sampled_from([0.0, 0.5, 1.0])),
+    }
+    others = tuple(_grid(draw, rng, config.horizon_s) for _ in regions[1:])
+    return Case(scenario.build(data, "fleet"), case.monitor, case.requests, case.means, others)
+
+
 def _grid(draw: Any, rng: np.random.Generator, horizon_s: float) -> Monitor:
     samples = draw(st.integers(1, 12))
     times_s = np.concatenate([[-50.0], np.sort(rng.uniform(0, 2 * horizon_s, samples))])
@@ -127,12 +168,9 @@ def _requests(draw: Any, rng: np.random.Generator, horizon_s: float) -> Array:
 
 def play_fast(case: Case, block: int = 10**9) -> Result:
     """The kernel's play, fed in blocks of so many requests (requests that arrive together stay together)."""
-    policy = make_policy(case.config)
-    state = pack(case.config, policy, layout_of(policy, case.config), case.monitor, case.means)
-    state.setup["record"] = 1
-    state.setup["average_request"] *= GAMMA_MEAN / state.setup["mean_gamma"]
-    compile_for(policy, state)
-    run = Run(case.config, policy, case.monitor, state, [])
+    declared = case.config.replace({"predictor.source": "declared"})
+    run = Run.start(prepare(declared, case.means, case.monitors), Recording(requests=True))
+    run.config = case.config
     at = 0
     while at < len(case.requests):
         end = min(at + block, len(case.requests))
@@ -144,44 +182,27 @@ def play_fast(case: Case, block: int = 10**9) -> Result:
     return run.finish()
 
 
-GAMMA_MEAN = 200.0
-
-
 def play_slow(case: Case) -> naive_world.Outcome:
     """The reference engine's play of the same case."""
-    config, monitor = case.config, case.monitor
-    gpu, cluster, chosen = config.gpu, config.cluster, config.policy
-    hardware = naive_world.Hardware(
-        *(getattr(gpu, name) for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token")),
-        gpu.idle_w,
-        gpu.peak_w,
-        gpu.power_exponent,
-        gpu.gpus_per_replica,
-        max_batch=cluster.max_batch,
-        chunk_tokens=cluster.chunk_tokens if cluster.prefill == "chunked" else 0,
-        kv_capacity_tokens=cluster.kv_capacity_tokens or math.inf,
-    )
-    present = set(cluster.pool_roles)
+    config, fleet = case.config, case.config.fleet
+    regions = {name: _naive_region(monitor) for name, monitor in zip(fleet.regions, case.monitors, strict=True)}
+    kinds = {name: _naive_hardware(kind) for name, kind in fleet.kinds.items()}
     tiers = []
     for tier in config.slo.all:
         allowed = frozenset(tier.roles.split("/"))
         limits = [getattr(tier, name) or math.inf for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s")]
-        tiers.append(naive_world.Tier(*limits, allowed if allowed & present else frozenset(sections.ROLES)))
-    forecast = monitor.forecast
+        tiers.append(naive_world.Tier(*limits, allowed if allowed & set(fleet.roles) else frozenset(sections.ROLES)))
     setup = naive_world.Setup(
-        pools=list(cluster.pools),
-        roles=list(cluster.pool_roles),
-        hardware=hardware,
+        pools=[naive_world.Pool(pool.role, pool.replicas, kinds[pool.gpu], regions[pool.region]) for pool in fleet.pools],
         tiers=tiers,
-        carbon=naive_world.Carbon(monitor.trace.times_s.tolist(), monitor.trace.g_per_kwh.tolist()),
         horizon_s=config.horizon_s,
         drain_s=config.drain_h * 3600,
         control_step_s=config.control_step_s,
-        thresholds=list(zip(monitor.threshold_s.tolist(), monitor.threshold_g_per_kwh.tolist(), strict=True)),
-        forecasts=[(t, forecast.step_s, row) for t, row in zip(forecast.issued_s.tolist(), forecast.g_per_kwh.tolist(), strict=True)],
         mean_input=case.means.input_tokens,
         mean_output=case.means.output_tokens,
-        gamma_mean=GAMMA_MEAN,
+        placement=config.policy.placement,
+        tokens_per_resident=config.policy.tokens_per_resident,
+        pack_below=config.policy.pack_below,
     )
     requests = [
         naive_world.Request(
@@ -189,7 +210,33 @@ def play_slow(case: Case) -> naive_world.Outcome:
         )
         for row in ({name: value.item() for name, value in zip(case.requests.dtype.names or (), row, strict=True)} for row in case.requests)
     ]
-    return naive.play(setup, requests, _naive_policy(chosen))
+    return naive.play(setup, requests, _naive_policy(config.policy))
+
+
+def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
+    return naive_world.Hardware(
+        *(getattr(kind, name) for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token")),
+        kind.idle_w,
+        kind.peak_w,
+        kind.power_exponent,
+        kind.gpus_per_replica,
+        max_batch=kind.max_batch,
+        chunk_tokens=kind.chunk_tokens if kind.prefill == "chunked" else 0,
+        kv_capacity_tokens=kind.kv_capacity_tokens or math.inf,
+    )
+
+
+def _naive_region(monitor: Monitor) -> naive_world.Region:
+    carbon = naive_world.Carbon(monitor.trace.times_s.tolist(), monitor.trace.g_per_kwh.tolist())
+    first_s = max(carbon.times_s[0], -monitor.window_s)
+    return naive_world.Region(
+        carbon=carbon,
+        thresholds=list(zip(monitor.threshold_s.tolist(), monitor.threshold_g_per_kwh.tolist(), strict=True)),
+        forecasts=[
+            (t, monitor.forecast.step_s, row) for t, row in zip(monitor.forecast.issued_s.tolist(), monitor.forecast.g_per_kwh.tolist(), strict=True)
+        ],
+        gamma_mean=carbon.integral(first_s, 0.0) / -first_s if first_s < 0 else carbon.at(0.0),
+    )
 
 
 def _naive_policy(chosen: sections.PolicyChoice) -> naive.Policy:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
-from naive_world import JOULES_PER_KWH, Outcome, Record, Request, Setup
+import numpy as np
+
+from naive_world import JOULES_PER_KWH, Hardware, Outcome, Record, Region, Request, Setup
 
 GOLD, SILVER, BRONZE = 0, 1, 2
 T = TypeVar("T")
@@ -54,12 +56,14 @@ class Iteration:
 class Gpu:
     index: int
     pool: int
+    hardware: Hardware
+    region: Region
     queue: Queue
     residents: list[Job] = field(default_factory=list)  # in order of admission
     claims: list[tuple[Job, Job]] = field(default_factory=list)  # (claimant, victim), in order of claim
     iteration: Iteration | None = None
     idle_since_s: float | None = 0.0
-    watts: list[tuple[float, float]] = field(default_factory=list)  # (from_s, W): the log for the independent integral
+    watts: list[tuple[float, float, bool]] = field(default_factory=list)  # (from_s, W, busy): the log for the independent integral
 
     @property
     def reserved(self) -> int:
@@ -71,14 +75,22 @@ class Gpu:
 @dataclass
 class Queue:
     index: int
-    pool: int = -1  # the pool that it serves, in the layout `pools`
-    role: str = ""
+    role: str = ""  # of its pool, in the layout `pools`
     gpus: list[Gpu] = field(default_factory=list)
     waiting: list[tuple[tuple[float, ...], int, Job]] = field(default_factory=list)  # a heap of (key, input order, job)
-    open: bool = True
+    open_in: dict[int, bool] = field(default_factory=dict)  # by region, or rather its id
+    region: Region | None = None  # for which the gate is being asked
     start_s: float = 0.0  # a policy's prediction: when a request that comes now would start,
     start_gamma: float = 0.0  # and the intensity then
     next_plan_s: float = 0.0
+
+    @property
+    def open(self) -> bool:
+        return any(self.open_in.values())
+
+    @property
+    def slots(self) -> int:
+        return sum(gpu.hardware.max_batch for gpu in self.gpus)
 
     @property
     def residents(self) -> int:
@@ -115,12 +127,12 @@ KEPT_TO = 1.000001  # section 6
 
 
 class Engine:
-    """What a policy may look at: now, gamma, threshold, forecast, setup, requests, queues."""
+    """What a policy may look at: now, setup, requests, queues, and what the controller saw of each region."""
 
     def __init__(self, setup: Setup, requests: Sequence[Request], policy: Policy) -> None:
-        self.setup, self.hardware, self.policy = setup, setup.hardware, policy
-        self.now, self.gamma, self.threshold = 0.0, 0.0, math.inf
-        self.forecast: tuple[float, float, list[float]] = (0.0, math.inf, [])
+        self.setup, self.policy = setup, policy
+        self.now = 0.0
+        self.regions = list({id(pool.region): pool.region for pool in setup.pools}.values())
         self.jobs = [Job(i, request, Record(level=self.level(request))) for i, request in enumerate(requests)]
         self.coming = sorted(self.jobs, key=lambda job: job.request.arrival_s)  # stable: ties stay in input order
         self.gpus: list[Gpu] = []
@@ -130,19 +142,21 @@ class Engine:
         self.outcome = Outcome([job.record for job in self.jobs])
 
     def level(self, request: Request) -> int:
-        return sum(edge <= self.setup.carbon.at(request.arrival_s) for edge in self.setup.level_edges)
+        return sum(edge <= self.regions[0].carbon.at(request.arrival_s) for edge in self.setup.level_edges)
 
     def lay_out(self, layout: str) -> None:
-        for pool, size in enumerate(self.setup.pools):
-            for _ in range(size):
+        for number_of_pool, pool in enumerate(self.setup.pools):
+            for _ in range(pool.replicas):
                 index = len(self.gpus)
-                number = {"pools": pool, "central": 0, "cyclic": index}[layout]
+                number = {"pools": number_of_pool, "central": 0, "cyclic": index}[layout]
                 if number == len(self.queues):
-                    pooled = layout == "pools"
-                    self.queues.append(Queue(number, pool if pooled else -1, self.setup.roles[pool] if pooled else ""))
-                gpu = Gpu(index, pool, self.queues[number], watts=[(0.0, self.hardware.replica_watts(0))])
+                    self.queues.append(Queue(number, pool.role if layout == "pools" else ""))
+                hardware = pool.hardware
+                gpu = Gpu(index, number_of_pool, hardware, pool.region, self.queues[number], watts=[(0.0, hardware.replica_watts(0), False)])
                 self.gpus.append(gpu)
                 self.queues[number].gpus.append(gpu)
+                self.queues[number].open_in[id(pool.region)] = True
+                self.queues[number].region = pool.region if layout != "central" else None
 
     # ------------------------------------------------ the clock (section 1)
 
@@ -174,11 +188,14 @@ class Engine:
                 self.begin_or_idle(gpu)
 
     def control(self) -> None:
-        self.gamma = self.setup.carbon.at(self.now)
-        self.threshold = in_force(self.setup.thresholds, self.now, math.inf)
-        self.forecast = in_force([(f[0], f) for f in self.setup.forecasts], self.now, (0.0, math.inf, []))
+        for region in self.regions:
+            region.gamma = region.carbon.at(self.now)
+            region.threshold = in_force(region.thresholds, self.now, math.inf)
+            region.forecast = in_force([(f[0], f) for f in region.forecasts], self.now, (0.0, math.inf, []))
         for queue in self.queues:
-            queue.open = self.policy.gate(self, queue)
+            for region in {id(gpu.region): gpu.region for gpu in queue.gpus}.values():
+                queue.region = region
+                queue.open_in[id(queue.region)] = self.policy.gate(self, queue)
             for _, _, job in queue.waiting:
                 if not queue.open and math.isnan(job.record.admitted_s):
                     job.held, job.record.released_s = True, math.nan
@@ -197,16 +214,33 @@ class Engine:
             heapq.heappush(queue.waiting, (self.policy.order(self, queue, job), job.index, job))
 
     def has_room(self, gpu: Gpu, job: Job) -> bool:
-        return len(gpu.residents) < self.hardware.max_batch and gpu.reserved + job.request.tokens <= self.hardware.kv_capacity_tokens
+        return len(gpu.residents) < gpu.hardware.max_batch and gpu.reserved + job.request.tokens <= gpu.hardware.kv_capacity_tokens
+
+    def cost(self, gpu: Gpu) -> float:
+        """What joining a replica costs, under the scenario's placement."""
+        residents, setup = len(gpu.residents), self.setup
+        if setup.placement == "prompts":
+            prompts = sum(job.prompt_at_admission for job in gpu.residents if job.prompt_left)
+            return float(np.float32(setup.tokens_per_resident * residents + prompts))
+        if setup.placement == "pack":
+            return -residents if residents < math.ceil(setup.pack_below * gpu.hardware.max_batch) else residents
+        if setup.placement == "fastest":
+            alone_s = sorted({self.alone_s(pool.hardware) for pool in setup.pools})
+            return 1e6 * alone_s.index(self.alone_s(gpu.hardware)) + residents
+        return residents
+
+    def alone_s(self, hw: Hardware) -> float:
+        """How long an average request takes that is alone on a replica."""
+        return hw.prefill_s_per_token * self.setup.mean_input + (hw.decode_base_s + hw.decode_s_per_seq) * self.setup.mean_output
 
     def start_heads(self, queue: Queue) -> None:
         while queue.open and queue.waiting:
             head = queue.waiting[0][2]
-            roomy = [gpu for gpu in queue.gpus if self.has_room(gpu, head)]
+            roomy = [gpu for gpu in queue.gpus if queue.open_in[id(gpu.region)] and self.has_room(gpu, head)]
             if not roomy:
                 return
             heapq.heappop(queue.waiting)
-            self.admit(min(roomy, key=lambda gpu: (len(gpu.residents), gpu.index)), head)
+            self.admit(min(roomy, key=lambda gpu: (self.cost(gpu), gpu.index)), head)
 
     def admit(self, gpu: Gpu, job: Job) -> None:
         gpu.residents.append(job)
@@ -232,7 +266,7 @@ class Engine:
 
     def can_replace(self, gpu: Gpu, victim: Job, claimant: Job) -> bool:
         giving_way = any(victim is other for _, other in gpu.claims)
-        fits = gpu.reserved - victim.request.tokens + claimant.request.tokens <= self.hardware.kv_capacity_tokens
+        fits = gpu.reserved - victim.request.tokens + claimant.request.tokens <= gpu.hardware.kv_capacity_tokens
         return victim.request.tier != GOLD and not giving_way and fits
 
     def honour_claims(self, gpu: Gpu) -> None:
@@ -250,16 +284,15 @@ class Engine:
     def begin_or_idle(self, gpu: Gpu) -> None:
         if gpu.residents:
             if gpu.idle_since_s is not None:
-                self.charge_idle(gpu.idle_since_s, self.now)
+                self.charge_idle(gpu, gpu.idle_since_s, self.now)
             gpu.idle_since_s = None
-            gpu.iteration = self.iteration(list(gpu.residents))
-            gpu.watts.append((self.now, self.hardware.replica_watts(len(gpu.residents))))
+            gpu.iteration = self.iteration(gpu.hardware, list(gpu.residents))
+            gpu.watts.append((self.now, gpu.hardware.replica_watts(len(gpu.residents)), True))
         elif gpu.idle_since_s is None:
             gpu.idle_since_s = self.now
-            gpu.watts.append((self.now, self.hardware.replica_watts(0)))
+            gpu.watts.append((self.now, gpu.hardware.replica_watts(0), False))
 
-    def iteration(self, members: list[Job]) -> Iteration:
-        hw = self.hardware
+    def iteration(self, hw: Hardware, members: list[Job]) -> Iteration:
         decoders = [job for job in members if job.prompt_left == 0]
         if hw.chunk_tokens:
             budget: float = max(hw.chunk_tokens - len(decoders), 1)
@@ -279,7 +312,7 @@ class Engine:
         return Iteration(self.now, self.now + step_s, members, takes, decoders)
 
     def close(self, gpu: Gpu, iteration: Iteration) -> None:
-        self.charge(iteration, self.now)
+        self.charge(gpu, iteration, self.now)
         gpu.iteration = None
         for job in iteration.decoders:
             job.produced += 1
@@ -306,40 +339,49 @@ class Engine:
 
     # ------------------------------------------------ energy and carbon (section 3)
 
-    def charge(self, iteration: Iteration, until_s: float) -> None:
+    def charge(self, gpu: Gpu, iteration: Iteration, until_s: float) -> None:
         """An iteration's energy and carbon, up to `until_s`, to its members in equal parts."""
-        members, watts = iteration.members, self.hardware.replica_watts(len(iteration.members))
+        members, watts = iteration.members, gpu.hardware.replica_watts(len(iteration.members))
+        energy_j, carbon_g = self.account(gpu, "busy", watts, iteration.start_s, until_s)
         for job in members:
-            job.record.energy_j += watts * (until_s - iteration.start_s) / len(members)
-            job.record.carbon_g += watts * self.setup.carbon.integral(iteration.start_s, until_s) / JOULES_PER_KWH / len(members)
+            job.record.energy_j += energy_j / len(members)
+            job.record.carbon_g += carbon_g / len(members)
         self.outcome.member_seconds += len(members) * (until_s - iteration.start_s)
 
-    def charge_idle(self, t0: float, t1: float) -> None:
-        watts = self.hardware.replica_watts(0)
-        self.outcome.idle_energy_j += watts * (t1 - t0)
-        self.outcome.idle_carbon_g += watts * self.setup.carbon.integral(t0, t1) / JOULES_PER_KWH
+    def charge_idle(self, gpu: Gpu, t0: float, t1: float) -> None:
+        t1 = min(t1, self.setup.horizon_s)
+        if t0 < t1:
+            self.account(gpu, "idle", gpu.hardware.replica_watts(0), t0, t1)
+
+    def account(self, gpu: Gpu, state: str, watts: float, t0: float, t1: float) -> tuple[float, float]:
+        energy_j, carbon_g = watts * (t1 - t0), watts * gpu.region.carbon.integral(t0, t1) / JOULES_PER_KWH
+        row = self.outcome.accounts.setdefault((gpu.pool, state), [0.0, 0.0, 0.0])
+        for i, value in enumerate((t1 - t0, energy_j, carbon_g)):
+            row[i] += value
+        return energy_j, carbon_g
 
     def settle(self, limit: float) -> Outcome:
-        """Close the accounts at the run's end."""
-        out = self.outcome
+        """Close the accounts at the run's end; idle power counts until the arrivals end."""
+        out, horizon_s = self.outcome, self.setup.horizon_s
         out.unfinished = sum(math.isnan(record.finished_s) for record in out.records)
         out.end_s = limit if out.unfinished else max((record.finished_s for record in out.records), default=0.0)
         for gpu in self.gpus:
             if gpu.iteration:
-                self.charge(gpu.iteration, out.end_s)
+                self.charge(gpu, gpu.iteration, out.end_s)
             elif gpu.idle_since_s is not None:
-                self.charge_idle(gpu.idle_since_s, out.end_s)
-        pieces = [piece for gpu in self.gpus for piece in self.power_pieces(gpu, out.end_s)]
-        out.energy_j = math.fsum(watts * (t1 - t0) for t0, t1, watts in pieces)
-        out.carbon_g = math.fsum(watts * (t1 - t0) * self.setup.carbon.at(t0) for t0, t1, watts in pieces) / JOULES_PER_KWH
+                self.charge_idle(gpu, gpu.idle_since_s, horizon_s)
+        pieces = [(gpu, *piece) for gpu in self.gpus for piece in self.power_pieces(gpu, max(out.end_s, horizon_s))]
+        out.energy_j = math.fsum(watts * (t1 - t0) for _, t0, t1, watts in pieces)
+        out.carbon_g = math.fsum(watts * (t1 - t0) * gpu.region.carbon.at(t0) for gpu, t0, t1, watts in pieces) / JOULES_PER_KWH
         return out
 
     def power_pieces(self, gpu: Gpu, end_s: float) -> Iterator[tuple[float, float, float]]:
-        """(from, to, W) of a GPU's log, cut wherever the power or the intensity changes."""
-        times = self.setup.carbon.times_s
-        for (t0, watts), (t1, _) in zip(gpu.watts, [*gpu.watts[1:], (end_s, 0.0)], strict=True):
+        """(from, to, W) of a replica's log, cut wherever the power or the intensity changes; nothing of idle power after the arrivals."""
+        horizon_s = self.setup.horizon_s
+        times = sorted([*gpu.region.carbon.times_s, horizon_s])
+        for (t0, watts, busy), (t1, _, _) in zip(gpu.watts, [*gpu.watts[1:], (end_s, 0.0, False)], strict=True):
             cuts = [t0, *times[bisect_right(times, t0) : bisect_left(times, t1)], t1]
-            yield from ((a, b, watts) for a, b in pairwise(cuts))
+            yield from ((a, b, watts) for a, b in pairwise(cuts) if busy or a < horizon_s)
 
 
 def play(setup: Setup, requests: Sequence[Request], policy: Policy) -> Outcome:

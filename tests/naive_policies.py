@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from naive import BRONZE, GOLD, Engine, Job, Queue
-from naive_world import Tier
+from naive_world import Region, Tier
 
 
 class Plain:
@@ -49,7 +49,7 @@ class Edf(CentralOrCyclic):
 @dataclass
 class CarbonAware(CentralOrCyclic):
     def gate(self, engine: Engine, queue: Queue) -> bool:
-        return engine.gamma <= engine.threshold
+        return queue.region.gamma <= queue.region.threshold
 
 
 class SloAware(Plain):
@@ -57,12 +57,20 @@ class SloAware(Plain):
         return "pools"
 
     def route(self, engine: Engine, job: Job) -> int:
-        return engine.setup.roles.index(("LP", "CP", "BP")[job.request.tier])
+        role = ("LP", "CP", "BP")[job.request.tier]
+        of_role = [queue.index for queue in engine.queues if queue.role == role]
+        fitting = [q for q in of_role if may_hold(engine.queues[q], job)]
+        choice = fitting or of_role[:1] or [queue.index for queue in engine.queues]
+        return choice[job.index % len(choice)]
 
 
-def slots(engine: Engine, t: float, until_s: float) -> Iterator[tuple[float, float, float]]:
+def may_hold(queue: Queue, job: Job) -> bool:
+    return any(job.request.tokens <= gpu.hardware.kv_capacity_tokens for gpu in queue.gpus)
+
+
+def slots(region: Region, t: float, until_s: float) -> Iterator[tuple[float, float, float]]:
     """(start, end, value) of the forecast slots that overlap (t, until_s), cut to it; the last slot holds on."""
-    issued_s, step_s, values = engine.forecast
+    issued_s, step_s, values = region.forecast
     for i, value in enumerate(values):
         last = i + 1 == len(values)
         start_s, end_s = issued_s + i * step_s, until_s if last else issued_s + (i + 1) * step_s
@@ -114,29 +122,28 @@ class Caps:
 
     def route(self, engine: Engine, job: Job) -> int:
         roles = self.tier(engine, job.request.tier).roles
-        scores = [(self.score(engine, queue, job), -queue.index) for queue in engine.queues if queue.role in roles]
+        scores = [(self.score(engine, queue, job), -queue.index) for queue in engine.queues if queue.role in roles and may_hold(queue, job)]
         return -max(scores)[1]
 
     def score(self, engine: Engine, queue: Queue, job: Job) -> float:
-        hw, setup = engine.hardware, engine.setup
+        hw, setup = queue.gpus[0].hardware, engine.setup
         m = setup.mean_output if self.no_predictor else job.request.predicted_output_tokens
         batch = self.batch(engine, queue)
         step = hw.decode_base_s + hw.decode_s_per_seq * batch
-        gamma = queue.start_gamma if queue.role == "BP" else engine.gamma
+        gamma = queue.start_gamma if queue.role == "BP" else queue.region.gamma
         tau = hw.prefill_s_per_token * job.request.input_tokens + step * m
-        norm = (
-            setup.gamma_mean
-            * hw.power(1 / hw.max_batch)
-            * (hw.prefill_s_per_token * setup.mean_input + (hw.decode_base_s + hw.decode_s_per_seq) * setup.mean_output)
+        norm = min(
+            pool.region.gamma_mean * pool.hardware.power(1 / pool.hardware.max_batch) * pool.hardware.gpus_per_replica * engine.alone_s(pool.hardware)
+            for pool in setup.pools
         )
-        energy = gamma * hw.power(batch / hw.max_batch) / batch * tau / norm
+        energy = gamma * hw.power(batch / hw.max_batch) * hw.gpus_per_replica / batch * tau / norm
         risk = self.risk(engine, queue, job, step, m)
         goodput = m * (1 - risk) / setup.mean_output
         return self.alpha * goodput - self.beta * energy - self.lambda_ * risk
 
     def batch(self, engine: Engine, queue: Queue) -> float:
         """Expected members of the GPU that a request would join."""
-        most = engine.hardware.max_batch
+        most = queue.gpus[0].hardware.max_batch
         return min(1 + (queue.residents + len(queue.waiting)) / len(queue.gpus), most) if queue.open else most
 
     def risk(self, engine: Engine, queue: Queue, job: Job, step: float, m: float) -> float:
@@ -162,10 +169,10 @@ class Caps:
 
     def waits(self, engine: Engine, queue: Queue, job: Job, step: float) -> tuple[float, float]:
         """Expected time until release, and from there to the first token."""
-        hw, gpus, waiting = engine.hardware, len(queue.gpus), len(queue.waiting)
+        hw, gpus, waiting = queue.gpus[0].hardware, len(queue.gpus), len(queue.waiting)
         slots_ = gpus * hw.max_batch
         hold = 0.0 if queue.open else max(queue.start_s - engine.now, 0.0)
-        queueing = 0.0 if queue.residents + waiting < slots_ else (waiting + 1) * self.service(engine) / slots_
+        queueing = 0.0 if queue.residents + waiting < slots_ else (waiting + 1) * self.service(engine, queue) / slots_
         prompts = queue.prompt_admitted + queue.prompt_waiting
         if not queue.open or engine.held_work_waits(queue):
             hold, queueing, prompts = hold + queueing, 0.0, queue.prompt_admitted
@@ -173,43 +180,43 @@ class Caps:
         rounds = max(1.0, ahead / hw.chunk_tokens) if hw.chunk_tokens else 1.0
         return hold, queueing + (rounds + 0.5) * step + hw.prefill_s_per_token * ahead
 
-    def service(self, engine: Engine) -> float:
-        hw, setup = engine.hardware, engine.setup
+    def service(self, engine: Engine, queue: Queue) -> float:
+        hw, setup = queue.gpus[0].hardware, engine.setup
         return hw.prefill_s_per_token * setup.mean_input + (hw.decode_base_s + hw.decode_s_per_seq * hw.max_batch) * setup.mean_output
 
     # ------------------------------------------------ gates
 
     def gate(self, engine: Engine, queue: Queue) -> bool:
         if self.beta == 0 or queue.role == "LP":
-            queue.start_s, queue.start_gamma = engine.now, engine.gamma
+            queue.start_s, queue.start_gamma = engine.now, queue.region.gamma
             return True
         return self.gate_cp(engine, queue) if queue.role == "CP" else self.gate_bp(engine, queue)
 
     def gate_cp(self, engine: Engine, queue: Queue) -> bool:
-        is_open = engine.gamma <= engine.threshold
-        queue.start_s = engine.now if is_open else self.next_clean_s(engine)
+        is_open = queue.region.gamma <= queue.region.threshold
+        queue.start_s = engine.now if is_open else self.next_clean_s(engine, queue.region)
         return is_open
 
-    def next_clean_s(self, engine: Engine) -> float:
+    def next_clean_s(self, engine: Engine, region: Region) -> float:
         """The start of the first forecast slot at or below the threshold, or the end of the forecast."""
-        issued_s, step_s, values = engine.forecast
+        issued_s, step_s, values = region.forecast
         for i, value in enumerate(values):
-            if issued_s + (i + 1) * step_s > engine.now and value <= engine.threshold:
+            if issued_s + (i + 1) * step_s > engine.now and value <= region.threshold:
                 return max(issued_s + i * step_s, engine.now)
         return issued_s + len(values) * step_s if values else engine.now
 
     def gate_bp(self, engine: Engine, queue: Queue) -> bool:
         if engine.now < queue.next_plan_s:
             return queue.open
-        t, waiting, service = engine.now, len(queue.waiting), self.service(engine)
+        t, waiting, service = engine.now, len(queue.waiting), self.service(engine, queue)
         queue.next_plan_s = t + self.plan_every_s
         head = queue.waiting[0][2].request if waiting else None
         due_s = head.arrival_s + self.tier(engine, head.tier).e2e_s if head else t + self.tier(engine, BRONZE).e2e_s
-        need_s = self.plan_margin * waiting * service / (len(queue.gpus) * engine.hardware.max_batch)
-        ahead = list(slots(engine, t, due_s))
-        cleaner_s = sum(end_s - start_s for start_s, end_s, value in ahead if value < engine.gamma)
+        need_s = self.plan_margin * waiting * service / queue.slots
+        ahead = list(slots(queue.region, t, due_s))
+        cleaner_s = sum(end_s - start_s for start_s, end_s, value in ahead if value < queue.region.gamma)
         is_open = waiting > 0 and (cleaner_s < need_s or due_s - t - service <= need_s)
-        queue.start_s, queue.start_gamma = t, engine.gamma
+        queue.start_s, queue.start_gamma = t, queue.region.gamma
         if not is_open and ahead:
             queue.start_s, _, queue.start_gamma = min(ahead, key=lambda slot: (slot[2], slot[0]))
         return is_open

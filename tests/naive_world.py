@@ -80,20 +80,39 @@ class Carbon:
 
 
 @dataclass
-class Setup:
-    pools: list[int]
-    roles: list[str]
-    hardware: Hardware
-    tiers: list[Tier]
+class Region:
+    """A grid, and what the scheduler sees of it."""
+
     carbon: Carbon
+    thresholds: list[tuple[float, float]] = field(default_factory=list)  # (from_s, g_per_kwh)
+    forecasts: list[tuple[float, float, list[float]]] = field(default_factory=list)  # (issued_s, step_s, values)
+    gamma_mean: float = 1.0
+    # what the controller saw at the last control step
+    gamma: float = 0.0
+    threshold: float = math.inf
+    forecast: tuple[float, float, list[float]] = (0.0, math.inf, [])
+
+
+@dataclass
+class Pool:
+    role: str
+    replicas: int
+    hardware: Hardware
+    region: Region
+
+
+@dataclass
+class Setup:
+    pools: list[Pool]
+    tiers: list[Tier]
     horizon_s: float
     drain_s: float
     control_step_s: float
-    thresholds: list[tuple[float, float]] = field(default_factory=list)  # (from_s, g_per_kwh)
-    forecasts: list[tuple[float, float, list[float]]] = field(default_factory=list)  # (issued_s, step_s, values)
     mean_input: float = 1.0
     mean_output: float = 1.0
-    gamma_mean: float = 1.0
+    placement: str = "residents"
+    tokens_per_resident: float = 64.0
+    pack_below: float = 0.75
     level_edges: tuple[float, float] = (math.inf, math.inf)
 
 
@@ -121,8 +140,7 @@ class Record:
 class Outcome:
     records: list[Record]
     end_s: float = 0.0
-    idle_energy_j: float = 0.0
-    idle_carbon_g: float = 0.0
+    accounts: dict[tuple[int, str], list[float]] = field(default_factory=dict)  # by pool and state: seconds, J, g
     energy_j: float = 0.0  # the integral of all power, taken independently of the accounts
     carbon_g: float = 0.0
     member_seconds: float = 0.0

@@ -30,7 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 def test_a_table_a_policy_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "run", "paper", "--policies", "main", *QUICK) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["round-robin", "edf", "slo-aware", "carbon-aware", "caps"]
+    assert [line.split()[0] for line in lines[3:]] == ["round-robin", "edf", "slo-aware", "carbon-aware", "caps"]
 
 
 def test_json_echoes_the_scenario(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

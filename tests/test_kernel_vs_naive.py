@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cases import POLICIES, Case, cases, play_fast, play_slow
+from caps_fast.arrays import STATES
+from cases import POLICIES, Case, cases, fleets, play_fast, play_slow
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -16,6 +17,13 @@ from cases import POLICIES, Case, cases, play_fast, play_slow
 def test_same_as_token_by_token(policy: str, data: st.DataObject) -> None:
     case = data.draw(cases(policy))
     assert_same(case)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_fleets_are_the_same_as_token_by_token(policy: str, data: st.DataObject) -> None:
+    assert_same(data.draw(fleets(policy)))
 
 
 def assert_same(case: Case) -> None:
@@ -36,8 +44,10 @@ def assert_same(case: Case) -> None:
     assert fast.unfinished == slow.unfinished
     assert fast.preemptions == slow.preemptions
     assert fast.end_s == pytest.approx(slow.end_s, rel=1e-9)
-    assert fast.idle_energy_j == pytest.approx(slow.idle_energy_j, rel=1e-9, abs=1e-6)
-    assert fast.idle_carbon_g == pytest.approx(slow.idle_carbon_g, rel=1e-9, abs=1e-9)
-    assert fast.pools["energy_j"].sum() + fast.idle_energy_j == pytest.approx(slow.energy_j, rel=1e-9)
-    assert fast.pools["carbon_g"].sum() + fast.idle_carbon_g == pytest.approx(slow.carbon_g, rel=1e-9)
+    for p, row in enumerate(fast.spent):
+        for state, account in zip(STATES, row, strict=True):
+            expected = slow.accounts.get((p, state), [0.0, 0.0, 0.0])
+            np.testing.assert_allclose(account.tolist()[:3], expected, rtol=1e-9, atol=1e-6, err_msg=f"pool {p}, {state}")
+    assert fast.spent["energy_j"].sum() == pytest.approx(slow.energy_j, rel=1e-9)
+    assert fast.spent["carbon_g"].sum() == pytest.approx(slow.carbon_g, rel=1e-9)
     assert fast.pools["member_s"].sum() == pytest.approx(slow.member_seconds, rel=1e-9)

@@ -15,16 +15,16 @@ PACKAGE = ROOT / "caps_fast"
 # Lowest first. A module or subpackage imports from lower rows only, not from its own row nor from above; inside a subpackage anything goes.
 LAYERS = """
     errors interrupt _jit progress
-    arrays files
+    arrays files text_table
     containers physics outlook memory
     policy
     policies engine
     profiles presets traces
     sections
     fleet
-    scenario
-    carbon workload
-    pack choose
+    scenario books
+    carbon workload metrics
+    pack choose schema
     predictor results
     checkpoint inputs
     simulation

@@ -167,7 +167,7 @@ def test_a_report_shows_one_setting_and_says_which(tmp_path: Path) -> None:
         assert page.count(f"preset paper, {found.choice}") == 4
         assert page.count("The SLO-carbon plane at 10 requests a second") == 2
         caps = shown.filter(pl.col("policy") == "caps", pl.col("rate_rps") == 10)["slo_attainment"].mean()
-        assert f'<td class="n">{caps:.4g}</td>' in page
+        assert f'<td class="n">{caps:.1%}</td>' in page
         assert f'"slo_attainment":{caps:.7g}' in page
         assert lines_of(rate_figure(runs), 0)["CAPS"][1][1] == pytest.approx(caps)
     both = pl.concat([runs, runs_of(preset="measured").with_columns(beta=0.5, **{"cluster.max_batch": pl.lit(64, pl.Int32)})])

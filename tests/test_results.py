@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from caps_fast import arrays, scenario, sections
 from caps_fast._jit import kernel
 from caps_fast.arrays import SLACK, Array
+from caps_fast.books import bin_edges_s, histogram_quantiles
 from caps_fast.carbon.monitor import monitor_of
 from caps_fast.engine.ledger import bin_of
 from caps_fast.errors import InputError
-from caps_fast.results import Result, bin_edges_s, histogram_quantiles
+from caps_fast.results import Result
 from caps_fast.simulation import Recording, simulate, simulate_group
 from plain import FIXED, rows_of
 

@@ -11,11 +11,12 @@ import polars as pl
 import pytest
 
 from caps_fast import cli
+from caps_fast.metrics import METRICS
 from caps_fast.policies import MAIN
 from caps_fast.results import parameters
 from caps_fast.scenario import preset
 from caps_fast.sweep import sweep
-from caps_fast.sweep.rows import fields, metric_names, table
+from caps_fast.sweep.rows import fields, table
 from tiny_sweeps import SERIAL, content, grid, plan_of
 
 
@@ -45,7 +46,7 @@ def test_grid_prints_a_summary_at_one_rate(undisturbed: Path, tmp_path: Path, ru
     code, out, _ = run(*options)
     assert code == 0
     assert out.startswith("at 8 req/s")
-    assert len(out.splitlines()) == 4
+    assert len(out.splitlines()) == 5
     assert content(tmp_path) == content(undisturbed)
     code, out, _ = run(*options, "--json")
     assert [row["policy"] for row in json.loads(out)] == ["round-robin", "edf"]
@@ -68,9 +69,7 @@ def test_the_papers_figures_stand_beside_runs_of_its_set_up_only(capsys: pytest.
     from caps_fast.cli.sweep import _tell_results  # noqa: PLC0415
 
     base = preset("paper").replace({"days": 0.5, "policy.beta": 1})
-    rows = [
-        parameters(base.replace({"policy.name": name})) | fields(base) | dict.fromkeys(metric_names(), 1.0) | {"input_hashes": "{}"} for name in MAIN
-    ]
+    rows = [parameters(base.replace({"policy.name": name})) | fields(base) | dict.fromkeys(METRICS, 1.0) | {"input_hashes": "{}"} for name in MAIN]
     runs = table(rows)
     _tell_results(runs, as_json=False)
     assert "0.5 days at 10 req/s; ours, then the paper's" in capsys.readouterr().out

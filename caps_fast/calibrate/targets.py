@@ -12,7 +12,7 @@ from caps_fast import scenario
 from caps_fast.choose import check_options
 from caps_fast.errors import InputError
 from caps_fast.files import read_toml
-from caps_fast.sweep.rows import expect_metric
+from caps_fast.metrics import expect_metric
 
 OPTIONS = "policy.options."
 NO_VALUE = "none"

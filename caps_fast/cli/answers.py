@@ -42,7 +42,7 @@ def pareto(
 ) -> None:
     """Print the settings that no other beats in both metrics, over means of seeds, and the hypervolume of their front.
 
-    Attainment, goodput and utilization count as better large, all else as better small.
+    docs/schema.md says of every metric which direction is better; one that has none is rejected.
     """
     from caps_fast.sweep import frames, read
     from caps_fast.sweep.pareto import pareto as fronts

@@ -16,23 +16,6 @@ if TYPE_CHECKING:
     from caps_fast.results import Result
     from caps_fast.scenario import Scenario
 
-COLUMNS = {  # heading: metric, factor, digits
-    "SLO %": ("slo_attainment", 100, 1),
-    "gold": ("slo_attainment_gold", 100, 1),
-    "silver": ("slo_attainment_silver", 100, 1),
-    "bronze": ("slo_attainment_bronze", 100, 1),
-    "g/1K tok": ("carbon_g_per_1k_tokens", 1, 4),
-    "with idle": ("total_carbon_g_per_1k_tokens", 1, 4),
-    "g/1K good": ("carbon_g_per_1k_good_tokens", 1, 4),
-    "TTFT p95 s": ("ttft_p95_s", 1, 3),
-    "released p95 s": ("ttft_after_release_p95_s", 1, 3),
-    "E2E p95 s": ("e2e_p95_s", 1, 2),
-    "LP %": ("share_lp", 100, 0),
-    "CP %": ("share_cp", 100, 0),
-    "BP %": ("share_bp", 100, 0),
-    "unfinished": ("unfinished", 1, 0),
-}
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands `run`, `policies` and `presets`."""
@@ -58,6 +41,7 @@ def run(
     requests_out: Annotated[Path | None, typer.Option(help="write one row a request to this Parquet file (one policy only)")] = None,
     series_out: Annotated[Path | None, typer.Option(help="write a series of every pool to this Parquet file (one policy only)")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="save the state here every minute, and go on from it if it is there")] = None,
+    by_pool: Annotated[bool, typer.Option("--by-pool", help="print the metrics of every pool too")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print rows of parameters and metrics as JSON")] = False,
 ) -> None:
     """Simulate a scenario and print a table."""
@@ -107,9 +91,11 @@ def run(
     if series_out:
         _write(results[0].series, series_out)
     if as_json:
-        print(json_text([result.row() | {"scenario": result.scenario.model_dump(mode="json")} for result in results], indent=1))
+        print(json_text([result.row(by_pool) | {"scenario": result.scenario.model_dump(mode="json")} for result in results], indent=1))
     else:
         _print_table(results)
+        if by_pool:
+            _print_pools(results)
 
 
 def list_policies() -> None:
@@ -145,12 +131,24 @@ def _write(frame: Any, path: Path) -> None:
 
 
 def _print_table(results: list[Result]) -> None:
+    from caps_fast.metrics import METRICS, TABLE
+    from caps_fast.text_table import text_lines
+
     config, metrics = results[0].scenario, results[0].metrics
     rate = metrics["requests"] / config.horizon_s
     cluster = f"{config.fleet.replicas} GPUs in {config.fleet.split}"
     print(f"{metrics['requests']:,} requests in {config.days:g} days ({rate:.3g} a second), {cluster}, seed {config.seed}")
-    width = max(len(result.scenario.policy.name) for result in results)
-    print(" " * width + "".join(f"{heading:>{max(len(heading), 8) + 2}}" for heading in COLUMNS))
+    rows = [[result.scenario.policy.name, *(METRICS[name].shown(result.metrics[name]) for name in TABLE)] for result in results]
+    print("\n".join(text_lines(["policy", *(METRICS[name].heading for name in TABLE)], rows, [False] + [True] * len(TABLE))))
+
+
+def _print_pools(results: list[Result]) -> None:
+    from caps_fast.metrics import POOL_METRICS
+    from caps_fast.text_table import text_lines
+
+    rows = []
     for result in results:
-        cells = (f"{result.metrics[name] * factor:>{max(len(heading), 8) + 2},.{digits}f}" for heading, (name, factor, digits) in COLUMNS.items())
-        print(f"{result.scenario.policy.name:{width}}" + "".join(cells))
+        for pool, values in result.by_pool.items():
+            rows.append([result.scenario.policy.name, pool, *(POOL_METRICS[name].shown(value) for name, value in values.items())])
+    heads = ["policy", "pool", *(metric.heading for metric in POOL_METRICS.values())]
+    print("\n" + "\n".join(text_lines(heads, rows, [False] * 2 + [True] * len(POOL_METRICS))))

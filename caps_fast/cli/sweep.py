@@ -22,6 +22,7 @@ Backend = Annotated[Literal["threading", "loky", "dask"], typer.Option(help="thr
 Address = Annotated[str | None, typer.Option(help="the cluster's scheduler, host:port")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="try again the runs that failed before")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="discard what the folder holds")]
+ByPool = Annotated[bool, typer.Option("--by-pool", help="keep the metrics of every pool too, as columns pool.NAME.METRIC")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -40,12 +41,17 @@ def sweep(
     address: Address = None,
     retry_failed: RetryFailed = False,
     fresh: Fresh = False,
+    by_pool: ByPool = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the sweep that FILE describes. Killed or interrupted, the same command goes on with what is missing."""
+    from dataclasses import replace
+
     from caps_fast.sweep import Workers, load
 
-    _run(load(file), out or f"results/{file.stem}", Workers(jobs, backend, address), (dry_run, retry_failed, fresh, as_json))
+    _run(
+        replace(load(file), by_pool=by_pool), out or f"results/{file.stem}", Workers(jobs, backend, address), (dry_run, retry_failed, fresh, as_json)
+    )
 
 
 def grid(
@@ -69,9 +75,12 @@ def grid(
     address: Address = None,
     retry_failed: RetryFailed = False,
     fresh: Fresh = False,
+    by_pool: ByPool = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every combination of the values given. Ranges are a..b, a..b:step or a..b:logN, both ends included."""
+    from dataclasses import replace
+
     from caps_fast.sweep import Grid, Workers
     from caps_fast.sweep.axes import axis
     from caps_fast.sweep.file import assemble, seed_axis
@@ -83,7 +92,7 @@ def grid(
     axes += [_set_axis(text) for text in set_ or []]
     axes.append(seed_axis(seeds, "--seeds"))
     plan = assemble("grid", [Grid("", {}, tuple(axes))], file=scenario)
-    _run(plan, out, Workers(jobs, backend, address), (dry_run, retry_failed, fresh, as_json))
+    _run(replace(plan, by_pool=by_pool), out, Workers(jobs, backend, address), (dry_run, retry_failed, fresh, as_json))
 
 
 def _set_axis(text: str) -> Axis:

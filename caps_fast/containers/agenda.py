@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import Array, State
+from caps_fast.arrays import State
 from caps_fast.containers.tournament import width_of
+from caps_fast.records import Array
 
 _1 = np.uint64(1)
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import Array, State
+from caps_fast.arrays import State
+from caps_fast.records import Array
 
 _32 = np.uint64(32)
 

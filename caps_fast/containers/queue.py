@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from caps_fast._jit import inlined, prefetch
-from caps_fast.arrays import NONE, Array, State
+from caps_fast.arrays import NONE, State
+from caps_fast.records import Array
 
 
 @inlined

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import Array
+from caps_fast.records import Array
 
 NOBODY = int(np.iinfo(np.int64).max)
 FULL = 0x7F800000  # the key of an infinite cost

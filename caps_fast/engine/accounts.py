@@ -11,9 +11,8 @@ def spend(s: State, p: int, state: int, from_s: float, to_s: float, power_w: flo
     """Account for a replica of pool `p` that drew `power_w` over [from_s, to_s], not past the clock. Returns the carbon, g."""
     pool = s.pools[p]
     elapsed_s = to_s - from_s
-    if from_s >= pool.intensity_from_s:
-        intensity = pool.g_per_kwh * elapsed_s
-    else:
+    intensity = pool.g_per_kwh * elapsed_s
+    if from_s < pool.intensity_from_s:
         intensity = _over_samples(s, p, state, from_s, to_s, power_w)
     carbon_g = power_w * intensity * (1.0 / J_PER_KWH)
     account = s.accounts[p * N_STATES + state]

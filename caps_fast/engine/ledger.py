@@ -46,12 +46,20 @@ def finish(s: State, g: int, r: int) -> None:
     now_s = clock.now_s
     output_tokens = request.output_tokens
     histogram = s.histograms[request.tier]
-    if output_tokens > 1:
-        histogram[TPOT, bin_of((now_s - request.first_token_s) / (output_tokens - 1))] += 1
-    histogram[TTFT, bin_of(request.first_token_s - request.arrival_s)] += 1
-    histogram[TTFT_AFTER_RELEASE, bin_of(request.first_token_s - request.released_s)] += 1
-    histogram[E2E, bin_of(now_s - request.arrival_s)] += 1
     cell = s.cells[cell_of(request)]
+    if output_tokens > 1:
+        tpot_s = (now_s - request.first_token_s) / (output_tokens - 1)
+        histogram[TPOT, bin_of(tpot_s)] += 1
+        cell.tpot_s += tpot_s
+    ttft_s = request.first_token_s - request.arrival_s
+    after_release_s = request.first_token_s - request.released_s
+    e2e_s = now_s - request.arrival_s
+    histogram[TTFT, bin_of(ttft_s)] += 1
+    histogram[TTFT_AFTER_RELEASE, bin_of(after_release_s)] += 1
+    histogram[E2E, bin_of(e2e_s)] += 1
+    cell.ttft_s += ttft_s
+    cell.ttft_after_release_s += after_release_s
+    cell.e2e_s += e2e_s
     cell.finished += 1
     cell.output_tokens += output_tokens
     cell.energy_j += request.energy_j

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import BUSY, NONE, Array, State
+from caps_fast.arrays import BUSY, NONE, State
 from caps_fast.containers import decoders, flexible, queue
 from caps_fast.engine.gpu import admit, cut, fits, mark_dirty, reserve
+from caps_fast.records import Array
 
 
 @inlined

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import N_ROLES, Array, Risk, State
+from caps_fast.arrays import N_ROLES, Risk, State
+from caps_fast.records import Array
 
 OPEN, BACKLOG, CLOSED = 0, 1, 2
 N_GATES = 3

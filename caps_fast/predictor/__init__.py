@@ -16,10 +16,10 @@ from threading import Lock
 from typing import Any
 
 from caps_fast import _jit, scenario
-from caps_fast.arrays import Array
 from caps_fast.errors import InputError
 from caps_fast.predictor.length import LengthModel, Lengths
 from caps_fast.predictor.store import Model, load, save
+from caps_fast.records import Array
 from caps_fast.workload.synthetic import SyntheticWorkload
 from caps_fast.workload.tasks import task_of_prompt
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from caps_fast import arrays, scenario
+from caps_fast import arrays, records, scenario
 from caps_fast._jit import inlined
-from caps_fast.arrays import ANY_TIER, LP, SLACK, Array, Record, State, dtype_of, f8
+from caps_fast.arrays import ANY_TIER, LP, SLACK, State
 from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
@@ -27,6 +27,7 @@ from caps_fast.pack import Means, pack, with_room
 from caps_fast.policies.caps import by_role, may_enter
 from caps_fast.policies.risk import load_of
 from caps_fast.policy import policy, rules
+from caps_fast.records import Array, Record, dtype_of, f8
 from caps_fast.sections import Kind
 from caps_fast.workload.streams import stream
 
@@ -228,7 +229,7 @@ def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Ex
     done = []
     for block, until_s in blocks_of(requests):
         state.clock["cursor"], state.clock["done"] = 0, 0
-        state = with_room(state._replace(block=block, done=arrays.zeros(arrays.Done, len(block) + int(state.clock[0]["live"]))), len(block))
+        state = with_room(state._replace(block=block, done=records.zeros(arrays.Done, len(block) + int(state.clock[0]["live"]))), len(block))
         advance(state, explorer, until_s, until_s == math.inf)
         done.append(state.done[: int(state.clock[0]["done"])])
     finished = np.concatenate(done)

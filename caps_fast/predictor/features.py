@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caps_fast._jit import compiled, inlined
-from caps_fast.arrays import Array
 from caps_fast.memory import aligned, on_own_lines
+from caps_fast.records import Array
 from caps_fast.workload.synthetic import TASKS
 
 LENGTH_FEATURES = ("input_tokens", "turns", "task", "history_mean", "history_sd", "history_count")

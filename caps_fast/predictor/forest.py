@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from caps_fast.arrays import Array
 from caps_fast.errors import InputError
+from caps_fast.records import Array
 
 if TYPE_CHECKING:
     import lightgbm as lgb

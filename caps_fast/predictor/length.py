@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from caps_fast._jit import kernel, use_cache
-from caps_fast.arrays import Array
 from caps_fast.policies.risk import bin_of, guide_to
 from caps_fast.predictor import features
 from caps_fast.predictor.features import LENGTH_FEATURES, Histories, Known, histories_of
 from caps_fast.predictor.forest import Tables, look_up, padded
+from caps_fast.records import Array
 
 INPUT, TURNS, TASK, MEAN, SD, COUNT = range(len(LENGTH_FEATURES))
 GROUPS = ((TASK, MEAN, INPUT), (MEAN, SD), (TASK, COUNT), (INPUT, TURNS))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from caps_fast import arrays, scenario
-from caps_fast.arrays import Array
+from caps_fast.records import Array
 from caps_fast.workload.columns import columns_of, trace_of
 from caps_fast.workload.streams import stream
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caps_fast.arrays import Array, Risk
+from caps_fast.arrays import Risk
 from caps_fast.policies.risk import guide_to
 from caps_fast.predictor.explore import RISK_FEATURES
 from caps_fast.predictor.forest import Tables, look_up, padded
+from caps_fast.records import Array
 
 TIER, ROLE, GATE, INPUT, OUTPUT, RESIDENTS, WAITING, AHEAD = range(len(RISK_FEATURES))
 GROUPS = ((TIER, ROLE, INPUT, OUTPUT), (TIER, ROLE, GATE, RESIDENTS, WAITING), (TIER, ROLE, GATE, RESIDENTS, AHEAD))

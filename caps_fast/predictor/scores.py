@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from caps_fast.arrays import Array
+from caps_fast.records import Array
 
 PAPER = {"mae_tokens": 38.6, "mape": 0.182, "auroc": 0.87}
 RELIABILITY_BINS = 10

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from caps_fast.arrays import Array
 from caps_fast.errors import InputError
 from caps_fast.files import whole
 from caps_fast.predictor import length, risk
@@ -22,6 +21,7 @@ from caps_fast.predictor.features import LENGTH_FEATURES
 from caps_fast.predictor.forest import Groups, Tables
 from caps_fast.predictor.length import LengthModel
 from caps_fast.predictor.risk import RiskModel
+from caps_fast.records import Array
 
 FORMAT, VERSION = "caps-fast predictor", 1
 EXPECTED = "expected a model written by caps-fast train"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from caps_fast import scenario
-from caps_fast.arrays import SECONDS_PER_DAY, Array
+from caps_fast.arrays import SECONDS_PER_DAY
 from caps_fast.errors import InputError
 from caps_fast.pack import Means
 from caps_fast.predictor import length, risk
@@ -23,6 +23,7 @@ from caps_fast.predictor.forest import fit, tabulate
 from caps_fast.predictor.length import LengthModel
 from caps_fast.predictor.risk import RiskModel
 from caps_fast.predictor.scores import coverage, earlier_medians, length_errors, risk_scores
+from caps_fast.records import Array
 from caps_fast.workload.synthetic import SyntheticWorkload
 
 WORLDS = 8

@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from caps_fast.metrics import METRICS, SHARE
 from caps_fast.report.rates import LOG_BEYOND, PANELS
 from caps_fast.report.style import HOLLOW, NAMES, POOL_COLOURS, TIER_COLOURS, colour_of
 
@@ -134,7 +135,7 @@ def _max(column: pl.Expr) -> pl.Expr:
 
 
 def _format(metric: str) -> alt.Axis:
-    return alt.Axis(format="%" if metric == "slo_attainment" else "~g", tickCount=5)
+    return alt.Axis(format="%" if METRICS[metric].unit == SHARE else "~g", tickCount=5)
 
 
 def _vertical(points: pl.DataFrame, metric: str) -> alt.Scale:

@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from caps_fast.errors import InputError
-from caps_fast.sweep.rows import PARAMETERS, metric_names
+from caps_fast.metrics import metric_of
+from caps_fast.sweep.rows import PARAMETERS
 
 NEEDED = ("policy", "rate_rps", "seed", "slo_attainment", "carbon_g_per_1k_tokens", "ttft_after_release_p95_s")
 TABLES = {
@@ -47,12 +48,11 @@ def read_folder(folder: str | Path) -> Results:
     files = (
         [root / "runs.parquet"] if (root / "runs.parquet").is_file() else sorted(path for path in root.rglob("*.parquet") if path.stem not in TABLES)
     )
-    known = {*PARAMETERS, *metric_names()}
     frames = []
     for path in files:
         frame = _read(path)
         if set(NEEDED) <= set(frame.columns):
-            _expect_types(path, frame, [name for name in frame.columns if name in known])
+            _expect_types(path, frame, [name for name in frame.columns if name in PARAMETERS or metric_of(name)])
             frames.append(frame)
     if not frames:
         raise InputError(f"{root}: no runs; expected runs.parquet with the columns {', '.join(NEEDED)}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from caps_fast.metrics import METRICS
 from caps_fast.report.style import NAMES
 from caps_fast.sweep.frames import counted
 from caps_fast.sweep.summary import heading
@@ -118,7 +119,7 @@ def summary_table(runs: pl.DataFrame, chosen: str = "") -> dict[str, Any]:
             NAMES.get(row["policy"], row["policy"]),
             NO_NUMBER if row["rate_rps"] is None else f"{row['rate_rps']:g}",
             str(row["seeds"]),
-            *(NO_NUMBER if row[name] is None else f"{row[name]:.4g}" for name in metrics),
+            *(METRICS[name].shown(row[name]) for name in metrics),
         ]
         for row in means.iter_rows(named=True)
     ]

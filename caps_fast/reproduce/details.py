@@ -9,8 +9,9 @@ import polars as pl
 from joblib import Parallel, delayed
 
 from caps_fast import arrays
+from caps_fast.books import bin_edges_s
 from caps_fast.progress import Progress
-from caps_fast.results import Result, bin_edges_s
+from caps_fast.results import Result
 from caps_fast.scenario import Scenario
 from caps_fast.sections import TIERS
 from caps_fast.simulation import Recording, simulate_group

@@ -11,7 +11,7 @@ import polars as pl
 from caps_fast import scenario
 from caps_fast.results import parameters
 from caps_fast.sweep.frames import shown
-from caps_fast.sweep.rows import field_types, fields
+from caps_fast.sweep.rows import fields, type_of
 from caps_fast.sweep.summary import one_of_rates
 
 OWN_SETTINGS = ("split", "alpha", "beta", "lambda", "days", "preset")
@@ -40,7 +40,7 @@ def alike(runs: pl.DataFrame) -> Alike:
     """
     rated = runs.filter(pl.col("rate_rps").is_not_null())
     chosen, choices = runs if rated.is_empty() else rated, []
-    names = [name for name in chosen.columns if name in OWN_SETTINGS or name in field_types() or "." in name]
+    names = [name for name in chosen.columns if name in OWN_SETTINGS or type_of(name) or "." in name]
     for name in sorted(names, key=lambda name: name != "preset"):
         if chosen[name].n_unique() > 1:
             value, others = _most(chosen, name)

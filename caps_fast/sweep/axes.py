@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from caps_fast.errors import InputError
+from caps_fast.metrics import METRICS
 from caps_fast.scenario import Scenario
 from caps_fast.sections import TIERS, Workload
-from caps_fast.sweep.rows import PARAMETERS, field_types, metric_names
+from caps_fast.sweep.rows import ECHO, PARAMETERS, field_types
 from caps_fast.sweep.values import values
 
 # Short names, as the result files and the command line use them.
@@ -81,7 +82,7 @@ def zipped(columns: Mapping[str, Any], origin: str) -> Axis:
 
 def named(name: str, settings: Mapping[str, Any], origin: str) -> Axis:
     """An axis whose points are named settings of several fields, each with the same fields. Raises InputError."""
-    if name in {*FIELDS, *PARAMETERS, *field_types(), *metric_names(), "group", "input_hashes", *ANSWERS}:
+    if name in {*FIELDS, *PARAMETERS, *field_types(), *METRICS, "group", *ECHO, *ANSWERS}:
         raise InputError(f"{origin}: {name!r} is a column of the results; expected another name")
     flat = {label: {field_of(key): value for key, value in flatten(one).items()} for label, one in settings.items() if isinstance(one, Mapping)}
     if not flat or len(flat) != len(settings):
@@ -108,7 +109,9 @@ def value_of(config: Scenario, field: str) -> Any:
     """The value of a dotted field, as plain data; None for an option that is at its policy's own default."""
     node: Any = config.model_dump(mode="json")
     for part in field.split("."):
-        node = node.get(part)
+        if isinstance(node, list):
+            node = {pool["name"]: pool for pool in node}
+        node = node.get(part) if isinstance(node, dict) else None
     return node
 
 

@@ -120,7 +120,7 @@ class _Drive:
     def _work(self) -> None:
         self.order, self.impossible = {}, []
         self.progress = Progress(len(self.plan), self.plan.requests())
-        outcomes = self.workers.map(self._units(), code_hash())
+        outcomes = self.workers.map(self._units(), code_hash(), self.plan.by_pool)
         try:
             for outcome in outcomes:
                 self._take(outcome)

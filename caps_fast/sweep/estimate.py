@@ -9,8 +9,8 @@ from caps_fast.sweep.plan import Plan
 # Measured on one core of a shared 2-core machine at the paper's scale, the drawing of requests included; a faster machine takes less.
 REQUESTS_PER_CORE_S = 3.5e6
 RUN_S = 0.02  # a run's own start: policy, monitor, arrays
-ROW_BYTES = 400  # of a Parquet file with many runs
-FILE_BYTES = 45_000  # its column descriptions
+ROW_BYTES = 560  # of a Parquet file with many runs, without metrics by pool
+FILE_BYTES = 52_000  # its column descriptions
 
 
 @dataclass(frozen=True)

@@ -56,15 +56,15 @@ class Workers:
         """Units at a time; for a cluster, a guess unless `jobs` says it."""
         return self.jobs or (CLUSTER if self.backend == "dask" else int(cpu_count()))
 
-    def map(self, units: Iterable[list[Scenario]], code: str) -> Generator[Outcome, None, None]:
-        """Work on all units, in any order. Raises WorkersLost where worker processes died."""
+    def map(self, units: Iterable[list[Scenario]], code: str, by_pool: bool = False) -> Generator[Outcome, None, None]:
+        """Work on all units, in any order (see `work`). Raises WorkersLost where worker processes died."""
         with ExitStack() as stack:
             stack.enter_context(self._backend())
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             jobs = (self.jobs or -1) if self.backend == "dask" else self.count
             parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
             try:
-                yield from parallel(delayed(work)(unit, code) for unit in units)
+                yield from parallel(delayed(work)(unit, code, by_pool) for unit in units)
             except _lost(self.backend) as error:
                 raise WorkersLost(" ".join(str(error).split())) from None
 

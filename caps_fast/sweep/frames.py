@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from caps_fast.errors import InputError
-from caps_fast.sweep.rows import PARAMETERS, field_types
+from caps_fast.sweep.rows import ECHO, PARAMETERS, type_of
 from caps_fast.sweep.values import scalar
 
-BOOKKEEPING = ("scenario_hash", "version", "input_hashes")
-LARGER_IS_BETTER = re.compile(r"slo_attainment.*|goodput_tps|requests|output_tokens|utilization")
+BOOKKEEPING = ("scenario_hash", "version", *ECHO)
 COUNT = "seeds"
 
 
 def metrics(runs: pl.DataFrame) -> list[str]:
     """Names of the metric columns."""
-    known = {*PARAMETERS, *field_types(), *BOOKKEEPING}
-    return [name for name, dtype in runs.schema.items() if name not in known and dtype.is_numeric()]
+    known = {*PARAMETERS, *BOOKKEEPING}
+    return [name for name, dtype in runs.schema.items() if name not in known and not type_of(name) and dtype.is_numeric()]
 
 
 def settings(runs: pl.DataFrame) -> list[str]:
@@ -34,11 +32,6 @@ def settings(runs: pl.DataFrame) -> list[str]:
 def means(runs: pl.DataFrame, keys: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
     """Means of metrics over the seeds of each setting, and the number of seeds; in the order of the runs."""
     return runs.group_by(keys, maintain_order=True).agg(pl.len().alias(COUNT), *(pl.col(name).mean() for name in names))
-
-
-def larger_is_better(metric: str) -> bool:
-    """Whether more of a metric is better; all others (carbon, energy, times, unfinished work) are better small."""
-    return LARGER_IS_BETTER.fullmatch(metric) is not None
 
 
 def expect_metrics(runs: pl.DataFrame, names: Sequence[str]) -> None:

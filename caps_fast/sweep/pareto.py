@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from caps_fast.errors import InputError
-from caps_fast.sweep.frames import expect_columns, expect_different, expect_metrics, larger_is_better, means, settings
+from caps_fast.metrics import larger_is_better
+from caps_fast.sweep.frames import expect_columns, expect_different, expect_metrics, means, metrics, settings
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,16 @@ class Front:
 def pareto(
     runs: pl.DataFrame, objectives: Sequence[str], group: Sequence[str] | None = None, reference: Sequence[float] | None = None
 ) -> list[Front]:
-    """The front of every group: settings that no other beats in all objectives, each in its better direction (`larger_is_better`).
+    """The front of every group: settings that no other beats in all objectives, each in its better direction (caps_fast/metrics.py).
 
     group       columns; None = the rate, if it varies: loads are not compared with one another
     reference   the hypervolume's reference point; None = the worst mean of each objective, the same for all groups of equal rate
 
-    Raises InputError for unknown columns.
+    Raises InputError for unknown columns, and for metrics of which neither direction is better.
     """
     expect_metrics(runs, objectives)
     expect_different(objectives)
+    directions = [larger_is_better(name, among=metrics(runs)) for name in objectives]
     keys = settings(runs)
     names = [name for name in ("rate_rps",) if name in keys] if group is None else list(group)
     expect_columns(runs, names)
@@ -52,7 +54,7 @@ def pareto(
     if reference is not None and not np.isfinite(reference).all():
         raise InputError(f"reference {list(reference)}: expected finite numbers")
     loads = [name for name in names if name == "rate_rps"]
-    worst = [pl.col(name).min() if larger_is_better(name) else pl.col(name).max() for name in objectives]
+    worst = [pl.col(name).min() if larger else pl.col(name).max() for name, larger in zip(objectives, directions, strict=True)]
     points = points.with_columns(
         expression.over(loads).alias(f"worst {place}") if loads else expression.alias(f"worst {place}") for place, expression in enumerate(worst)
     )

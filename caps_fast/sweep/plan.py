@@ -103,6 +103,7 @@ class Plan:
     bases       scenarios by the value of the field `preset`; the first is taken where no axis sets it
     grids       each a part of the sweep; their runs follow one another in the order of the results
     origin      the file that it comes from, for errors
+    by_pool     whether its rows hold the metrics of every pool too
     """
 
     name: str
@@ -110,6 +111,7 @@ class Plan:
     grids: tuple[Grid, ...]
     title: str = ""
     origin: str = ""
+    by_pool: bool = False
 
     def __len__(self) -> int:
         return sum(len(grid) for grid in self.grids)
@@ -172,6 +174,7 @@ class Plan:
             "name": self.name,
             "title": self.title,
             "runs": len(self),
+            "by_pool": self.by_pool,
             "scenarios": {name: base.model_dump(mode="json") for name, base in self.bases.items()},
             "grids": grids,
         }

@@ -9,15 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from caps_fast import arrays
-from caps_fast.errors import InputError
+from caps_fast.metrics import POOL, metric_of
 from caps_fast.results import Result, parameters
-from caps_fast.scenario import Scenario, file_hash, preset
-from caps_fast.sections import TIERS
+from caps_fast.scenario import Scenario, file_hash
+from caps_fast.sections import Kind, Pool, Region
 
 PACKAGE = Path(__file__).parent.parent
 ABOVE = ("sweep", "calibrate", "reproduce", "report", "cli")  # parts of the program that no run's numbers depend on
@@ -25,67 +23,69 @@ AS_PARAMETERS = (
     *("preset", "seed", "days", "cluster.split", "workload.rate_rps"),
     *("policy.name", "policy.alpha", "policy.beta", "policy.lambda"),
 )
+ECHO = ("fleet", "input_hashes")  # the whole fleet, and the content of the files that the scenario names, as JSON
+NAMED: dict[str, type[BaseModel]] = {"pools": Pool, "gpus": Kind, "regions": Region}
 PARAMETERS: dict[str, Any] = {
     **{"policy": pl.String, "rate_rps": pl.Float64, "seed": pl.Int64, "split": pl.String},
     **{"alpha": pl.Float64, "beta": pl.Float64, "lambda": pl.Float64, "days": pl.Float64},
     **{"preset": pl.String, "scenario_hash": pl.String, "version": pl.String},
 }
-COUNTS = ("requests", "output_tokens", "preemptions", "unfinished")
 
 
-def row(result: Result) -> dict[str, Any]:
-    """A run's row: its parameters, its metrics, its other scenario fields (lists and tables as JSON), its input files' hashes."""
+def row(result: Result, by_pool: bool = False) -> dict[str, Any]:
+    """A run's row: its parameters, its metrics, its other scenario fields (lists and tables as JSON), its input files' hashes; with `by_pool`, the
+    metrics of every pool too.
+    """
     config = result.scenario
-    hashes = {"input_hashes": json.dumps({path: file_hash(path) for path in config.input_files})}
-    return parameters(config) | result.metrics | fields(config) | hashes
+    hashes = {path: file_hash(path) for path in config.input_files}
+    echo = {"fleet": json.dumps(config.fleet.describe()), "input_hashes": json.dumps(hashes)}
+    return parameters(config) | result.metrics | fields(config) | echo | (result.pool_columns() if by_pool else {})
 
 
 def fields(config: Scenario) -> dict[str, Any]:
     """The scenario fields that are no parameter columns, by dotted name; lists and tables as JSON."""
-    leaves = _leaves(config.model_dump(mode="json"), field_types())
-    return {path: json.dumps(value) if isinstance(value, list | dict) else value for path, value in leaves}
+    data = config.model_dump(mode="json")
+    leaves = dict(_leaves(data, field_types()))
+    for group, model in NAMED.items():
+        held = data[group] or {}
+        named = held.items() if isinstance(held, dict) else [(one["name"], one) for one in held]
+        for name, one in named:
+            leaves |= _leaves(one, dict(_typed(model, f"{group}.{name}.")), f"{group}.{name}.")
+    return {path: json.dumps(value) if isinstance(value, list | dict) else value for path, value in leaves.items()}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     """Rows as a frame with the types that they have in every file, whatever the values at hand."""
-    known = PARAMETERS | field_types() | {"input_hashes": pl.String} | dict.fromkeys(COUNTS, pl.Int64)
+    known = PARAMETERS | dict.fromkeys(ECHO, pl.String)
     names = dict.fromkeys(name for one in sorted(rows, key=len, reverse=True) for name in one)
-    return pl.DataFrame(rows, schema={name: known.get(name, pl.Float64) for name in names}, orient="row")
+    return pl.DataFrame(rows, schema={name: known.get(name) or type_of(name) or _metric_type(name) for name in names}, orient="row")
 
 
 def content(frame: pl.DataFrame) -> pl.DataFrame:
     """What runs themselves say: parameters, metrics and fields, without the names that a plan gave them."""
-    known = {*PARAMETERS, *field_types(), "input_hashes"}
-    return frame.select(name for name, dtype in frame.schema.items() if name in known or dtype.is_numeric())
+    known = {*PARAMETERS, *ECHO}
+    return frame.select(name for name, dtype in frame.schema.items() if name in known or type_of(name) or dtype.is_numeric())
 
 
 def column_order(frames: Sequence[pl.DataFrame]) -> list[str]:
-    """Columns of all frames: as in the widest one, then the rest by name."""
-    widest = max(frames, key=lambda frame: frame.width).columns
-    return widest + sorted({name for frame in frames for name in frame.columns}.difference(widest))
+    """Columns of all frames: as in the widest one, then the rest by name; those of pools, which differ between clusters, last by name."""
+    widest = [name for name in max(frames, key=lambda frame: frame.width).columns if not name.startswith(POOL)]
+    return widest + sorted({name for frame in frames for name in frame.columns}.difference(widest), key=lambda name: (name.startswith(POOL), name))
 
 
 @cache
 def field_types() -> dict[str, Any]:
-    """Polars types of the scenario fields that are no parameter columns, by dotted name."""
-    return dict(_typed(Scenario, ""))
+    """Polars types of the scenario fields that are no parameter columns and every scenario has, by dotted name."""
+    return {path: kind for path, kind in _typed(Scenario, "") if path not in NAMED}
 
 
 @cache
-def metric_names() -> tuple[str, ...]:
-    """Names of the metric columns: those of a run without requests."""
-    config = preset("paper")
-    accounts, pools = arrays.zeros(arrays.Cell, arrays.N_CELLS), arrays.zeros(arrays.Pool, len(config.fleet.pools))
-    spent, slices = (arrays.zeros(record, len(pools), len(arrays.STATES)) for record in (arrays.Account, arrays.Slice))
-    histograms = np.zeros((len(TIERS), len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64)
-    samples = arrays.zeros(arrays.Sample, 0, len(pools))
-    return tuple(Result(config, 0.0, 0, 0, 0, accounts, pools, spent, slices, histograms, samples, None, ()).metrics)
-
-
-def expect_metric(name: str) -> None:
-    """Raises InputError for a name that is no metric column."""
-    if name not in metric_names():
-        raise InputError(f"metric {name!r}: expected one of {', '.join(metric_names())}")
+def type_of(name: str) -> Any:
+    """Polars type of a column that holds a field of a scenario, those of named pools, kinds and regions included; None for another column."""
+    group, _, field = name.partition(".")
+    if group in NAMED and "." in field:
+        return dict(_typed(NAMED[group], "")).get(field.partition(".")[2])
+    return field_types().get(name)
 
 
 @cache
@@ -101,6 +101,11 @@ def code_hash() -> str:
     return digest.hexdigest()[:16]
 
 
+def _metric_type(name: str) -> Any:
+    metric = metric_of(name)
+    return pl.Int64 if metric is not None and metric.kind is int else pl.Float64
+
+
 def _leaves(data: dict[str, Any], types: dict[str, Any], prefix: str = "") -> Any:
     for key, value in data.items():
         path = f"{prefix}{key}"
@@ -113,10 +118,15 @@ def _leaves(data: dict[str, Any], types: dict[str, Any], prefix: str = "") -> An
 def _typed(model: type[BaseModel], prefix: str) -> Any:
     for name, field in model.model_fields.items():
         path = f"{prefix}{field.alias or name}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _typed(field.annotation, f"{path}.")
+        kind = next((part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)), None)
+        if kind:
+            yield from _typed(kind, f"{path}.")
         elif path not in AS_PARAMETERS:
             yield path, _polars_type(field.annotation)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _polars_type(annotation: Any) -> Any:

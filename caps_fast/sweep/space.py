@@ -11,7 +11,7 @@ import polars as pl
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.axes import Changes, field_of, value_of
-from caps_fast.sweep.rows import field_types
+from caps_fast.sweep.rows import type_of
 from caps_fast.sweep.values import RANGE, values
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def dimension(text: str) -> Dimension:
         return Dimension(field, choices=tuple(values(raw, f"search {name}")))
     if not match[1] or not match[2] or match[3] not in (None, "log") or float(match[1]) >= float(match[2]) or (match[3] and float(match[1]) <= 0):
         raise InputError(f"search {text!r}: expected field=low..high with low < high, or field=low..high:log with low above 0 too")
-    bounds, whole = (float(match[1]), float(match[2])), field_types().get(field) == pl.Int64
+    bounds, whole = (float(match[1]), float(match[2])), type_of(field) == pl.Int64
     if whole and not all(bound.is_integer() for bound in bounds):
         raise InputError(f"search {text!r}: expected whole numbers as bounds of {field}")
     return Dimension(field, bounds, match[3] == "log", whole)

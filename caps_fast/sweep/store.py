@@ -50,7 +50,7 @@ class Store:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         if not fresh:  # nothing is made in a folder that is not ours; it is asked again once nobody else can write there
-            self._expect_ours(manifest(self.folder), plan["name"])
+            self._expect_ours(manifest(self.folder), plan)
         with writing(self.folder):
             self.parts.mkdir(exist_ok=True)
             self.spare.mkdir(exist_ok=True)
@@ -62,7 +62,7 @@ class Store:
             for path in (*(self.folder / f"{name}.tmp" for name in OURS), *self.parts.glob("*.tmp"), *self.spare.glob("*.tmp")):
                 path.unlink(missing_ok=True)
         before = manifest(self.folder)
-        self._expect_ours(before, plan["name"])
+        self._expect_ours(before, plan)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         program = {"program": "caps-fast", "version": __version__, "code": code_hash(), "created": (before or {}).get("created", now)}
         data = json.loads(json.dumps(program | {"inputs": inputs, "plan": plan}, default=str))
@@ -143,7 +143,7 @@ class Store:
         with writing(self.folder):
             path.rename(path.with_suffix(".unreadable"))
 
-    def _expect_ours(self, before: dict[str, Any] | None, name: str) -> None:
+    def _expect_ours(self, before: dict[str, Any] | None, plan: dict[str, Any]) -> None:
         way_out = "choose another folder, or discard what is there with --fresh"
         if before is None:
             if _data_files(self.folder):
@@ -155,8 +155,11 @@ class Store:
             raise InputError(
                 f"{self.folder}: holds results of other code ({before['code']}) of the same version, and this is {code_hash()}; {way_out}"
             )
-        if before["plan"]["name"] != name:
-            raise InputError(f"{self.folder}: holds the sweep {before['plan']['name']}, and this is {name}; {way_out}")
+        if before["plan"]["name"] != plan["name"]:
+            raise InputError(f"{self.folder}: holds the sweep {before['plan']['name']}, and this is {plan['name']}; {way_out}")
+        if (held := before["plan"].get("by_pool", False)) != plan["by_pool"]:
+            state, wanted = ("with", "--by-pool as before") if held else ("without", "no --by-pool")
+            raise InputError(f"{self.folder}: holds results {state} metrics by pool: expected {wanted}; or {way_out}")
 
 
 def manifest(folder: Path) -> dict[str, Any] | None:

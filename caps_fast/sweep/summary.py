@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
+from caps_fast import metrics
+from caps_fast.metrics import TABLE
 from caps_fast.sweep.frames import COUNT, means, settings
+from caps_fast.text_table import text_lines
 
 PAPER_RATE_RPS = 10.0
-SHOWN = (
-    *("slo_attainment", "slo_attainment_gold", "slo_attainment_silver", "slo_attainment_bronze", "carbon_g_per_1k_tokens"),
-    *("total_carbon_g_per_1k_tokens", "carbon_g_per_1k_good_tokens", "ttft_after_release_p95_s", "deferral_mean_s"),
-)
-HEADINGS = {
-    **{"slo_attainment": "SLO met", "slo_attainment_gold": "gold", "slo_attainment_silver": "silver", "slo_attainment_bronze": "bronze"},
-    **{"carbon_g_per_1k_tokens": "g/1k tokens", "total_carbon_g_per_1k_tokens": "with idle", "carbon_g_per_1k_good_tokens": "g/1k good"},
-    **{"ttft_after_release_p95_s": "released p95 s", "deferral_mean_s": "deferred s", "held_share": "held", "rate_rps": "req/s"},
-}
+HELD_OUT = "held-out "  # before the metrics of `tune` on seeds that it never saw
+HEADINGS = {"rate_rps": "req/s"}
 
 
 def at_one_rate(runs: pl.DataFrame) -> pl.DataFrame:
@@ -39,15 +34,13 @@ def one_of_rates(rates: pl.Series) -> float | None:
 def summary(runs: pl.DataFrame) -> pl.DataFrame:
     """Means over seeds of the main metrics, one row a setting, at one rate."""
     chosen = at_one_rate(runs)
-    return means(chosen, settings(chosen), [name for name in SHOWN if name in runs.columns])
+    return means(chosen, settings(chosen), [name for name in TABLE if name in runs.columns])
 
 
 def text_table(frame: pl.DataFrame, rows: int = 40) -> str:
-    """A frame as text: headings for people, shares in per cent, four digits."""
-    cells = [[heading(name) for name in frame.columns]]
-    cells += [[_shown(name, value) for name, value in zip(frame.columns, row, strict=True)] for row in frame.head(rows).iter_rows()]
-    numeric = [dtype.is_numeric() for dtype in frame.dtypes]
-    lines = _aligned(cells, numeric)
+    """A frame as text: headings for people, metrics with their digits, all other numbers with four."""
+    cells = [[_shown(name, value) for name, value in zip(frame.columns, row, strict=True)] for row in frame.head(rows).iter_rows()]
+    lines = text_lines([heading(name) for name in frame.columns], cells, [dtype.is_numeric() for dtype in frame.dtypes])
     if frame.height > rows:
         lines.append(f"... and {frame.height - rows:,} more")
     return "\n".join(lines)
@@ -55,25 +48,18 @@ def text_table(frame: pl.DataFrame, rows: int = 40) -> str:
 
 def heading(name: str) -> str:
     """A column's name for people."""
-    before, held_out, metric = name.rpartition("held-out ")
-    return before + held_out + HEADINGS.get(metric, metric)
+    held_out = HELD_OUT if name.startswith(HELD_OUT) else ""
+    name = name.removeprefix(HELD_OUT)
+    return held_out + HEADINGS.get(name, metrics.heading(name))
 
 
 def _shown(name: str, value: Any) -> str:
+    if metric := metrics.metric_of(name.removeprefix(HELD_OUT)):
+        return metric.shown(value)
     if value is None:
         return "-"
     if isinstance(value, float):
         if math.isnan(value):
             return "-"
-        if "slo_attainment" in name:
-            return f"{value:.1%}"
         return f"{value:,.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and name != COUNT else str(value)
-
-
-def _aligned(cells: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
-    widths = [max(len(row[column]) for row in cells) for column in range(len(right))]
-    return [
-        "  ".join(cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(row, widths, right, strict=True)).rstrip()
-        for row in cells
-    ]

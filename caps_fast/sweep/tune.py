@@ -19,17 +19,19 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from caps_fast.choose import check_options
 from caps_fast.errors import InputError
 from caps_fast.inputs import expect_inputs
+from caps_fast.metrics import expect_metric, larger_is_better
 from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.disk import writing
 from caps_fast.sweep.fanout import Workers, ended_by_sigterm
-from caps_fast.sweep.frames import expect_different, larger_is_better
+from caps_fast.sweep.frames import expect_different
 from caps_fast.sweep.journal import held, open_study
 from caps_fast.sweep.pareto import hypervolume, nondominated
 from caps_fast.sweep.plan import GROUP
-from caps_fast.sweep.rows import code_hash, expect_metric
+from caps_fast.sweep.rows import code_hash
 from caps_fast.sweep.space import Dimension, changes
 from caps_fast.sweep.store import KEY
+from caps_fast.sweep.summary import HELD_OUT
 
 BATCH = 8  # trials that are asked for together: the same on every machine, so that a study is too
 
@@ -65,6 +67,7 @@ class Search:
             raise InputError("search: nothing to search over; expected a field at the least")
         for name in self.objectives:
             expect_metric(name)
+            larger_is_better(name)  # refuses one of which neither direction is better
         check_options(self.ends())
 
     def ends(self) -> list[Scenario]:
@@ -213,7 +216,7 @@ def _outcome(search: Search, study: optuna.Study, own: Sequence[dict[str, float]
     if not done:
         errors = [one.user_attrs["error"] for one in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)) if "error" in one.user_attrs]
         raise InputError(f"tune: no trial has a result; expected some that can be run{f' (the first: {errors[0]})' if errors else ''}")
-    objectives, held = list(search.objectives), [f"held-out {name}" for name in search.objectives]
+    objectives, held = list(search.objectives), [f"{HELD_OUT}{name}" for name in search.objectives]
     points = pl.DataFrame([json.loads(one.user_attrs["changes"]) | dict(zip(objectives, one.values, strict=True)) for one in done])
     front = nondominated(points.unique([one.field for one in search.dimensions], keep="first", maintain_order=True), objectives)
     configs = [search.base.replace({one.field: row[one.field] for one in search.dimensions}) for row in front.to_dicts()]

@@ -32,22 +32,22 @@ class Outcome:
     failures: list[Failure]
 
 
-def work(configs: Sequence[Scenario], code: str) -> Outcome:
-    """Simulate the scenarios, those with the same requests together; a run that fails stops no other.
+def work(configs: Sequence[Scenario], code: str, by_pool: bool = False) -> Outcome:
+    """Simulate the scenarios, those with the same requests together; a run that fails stops no other. `by_pool`: rows with metrics of every pool.
 
     Raises InputError where this worker's program is not the sweep's (`code`, see `code_hash`).
     """
     if code != code_hash():
         raise InputError(f"a worker runs other code ({code_hash()}) than the sweep ({code}): expected the same program everywhere")
-    return _together([_outcome(list(alike)) for _, alike in groupby(configs, key=workload_key)])
+    return _together([_outcome(list(alike), by_pool) for _, alike in groupby(configs, key=workload_key)])
 
 
-def _outcome(configs: list[Scenario]) -> Outcome:
+def _outcome(configs: list[Scenario], by_pool: bool) -> Outcome:
     try:
-        return Outcome([row(result) for result in simulate_group(configs)], [])
+        return Outcome([row(result, by_pool) for result in simulate_group(configs)], [])
     except Exception as error:
         if len(configs) > 1:
-            return _together([_outcome([config]) for config in configs])
+            return _together([_outcome([config], by_pool) for config in configs])
         return Outcome([], [_failure(configs[0], error)])
 
 

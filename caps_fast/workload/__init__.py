@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from caps_fast import scenario
-from caps_fast.arrays import Array
+from caps_fast.records import Array
 
 
 class Workload(Protocol):

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from caps_fast import scenario, sections
-from caps_fast.arrays import Array
+from caps_fast.records import Array
 from caps_fast.traces import TraceFile, read_requests
 from caps_fast.workload.streams import stream
 from caps_fast.workload.synthetic import MAX_TURNS, TASKS

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from caps_fast import arrays, scenario
-from caps_fast.arrays import Array
 from caps_fast.errors import InputError
+from caps_fast.records import Array
 from caps_fast.workload.columns import columns_of, trace_of
 from caps_fast.workload.streams import set_states, states, stream
 from caps_fast.workload.synthetic import CONTINUES, MAX_TURNS, tenants

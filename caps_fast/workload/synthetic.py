@@ -18,7 +18,7 @@ import numpy as np
 
 from caps_fast import arrays, scenario
 from caps_fast._jit import compiled
-from caps_fast.arrays import Array
+from caps_fast.records import Array
 from caps_fast.workload.streams import set_states, states, stream
 
 TASKS = ("classification", "generation", "code", "unknown")

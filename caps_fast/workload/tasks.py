@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from caps_fast.arrays import Array
+from caps_fast.records import Array
 from caps_fast.traces.sharegpt import OPENING_CHARACTERS
 from caps_fast.workload.synthetic import TASKS
 
