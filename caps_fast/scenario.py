@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache, cached_property
@@ -18,8 +17,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError
-from caps_fast.files import read_toml
 from caps_fast.profiles import profile_fields
 from caps_fast.sections import (
     LONGEST_DAYS,
@@ -126,7 +125,7 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
         field = ".".join(str(part) for part in first["loc"] if part not in ("function-after", "constrained-float"))
         message = first["msg"].removeprefix("Value error, ")
         value = first.get("input")
-        shown = "" if first["type"] == "value_error" or isinstance(value, dict) else f" {value!r}:"
+        shown = "" if first["type"] == "value_error" or isinstance(value, dict) else f" {repr(value)[:200]}:"
         raise InputError(f"{origin}: {field}{shown} {message}") from None
 
 
@@ -151,7 +150,7 @@ def _content_hash(path: str, *state: int) -> str:
 def _preset_data(name: str) -> dict[str, Any]:
     if name not in presets():
         raise InputError(f"preset {name!r}: expected one of {', '.join(presets())}")
-    return tomllib.loads(files("caps_fast.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+    return parse_toml(files("caps_fast.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import IO
 
 from caps_fast.errors import InputError
+from caps_fast.files import expect_no_link
 from caps_fast.sweep.disk import writing
 
 
@@ -20,16 +22,20 @@ class Lock:
 
     def take(self, what: Path) -> None:
         """Raises InputError, naming `what`, where another process holds it."""
-        with writing(what):
-            self._file = self.path.open("a+", encoding="utf-8")
+        expect_no_link(self.path)
+        with writing(self.path):
+            self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+", encoding="utf-8")
+        found = os.fstat(self._file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            self.free()
+            raise InputError(f"{self.path}: not a regular file of its own; expected none, or a lock that caps-fast left")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.seek(0)
             holder = self._file.read().strip() or "unknown"
             self.free()
             raise InputError(f"{what}: another caps-fast (process {holder}) is at work there; wait for it, or choose another place") from None
-        with writing(what):
+        with writing(self.path):
             self._file.truncate(0)
             self._file.write(str(os.getpid()))
             self._file.flush()
