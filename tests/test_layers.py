@@ -14,7 +14,8 @@ PACKAGE = ROOT / "caps_fast"
 
 # Lowest first. A module or subpackage imports from lower rows only, not from its own row nor from above; inside a subpackage anything goes.
 LAYERS = """
-    errors interrupt _jit progress
+    errors interrupt caches progress
+    _jit
     arrays parquet_check
     files polars_io documents
     sealed

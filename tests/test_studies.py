@@ -131,6 +131,6 @@ def test_a_calibration_killed_anywhere_ends_as_an_undisturbed_one(tmp_path: Path
 def test_values_outside_a_calibration_s_bounds_are_refused(tmp_path: Path, evil: Path) -> None:
     task = build_task(TASK, "task")
     calibrate(task, 3, tmp_path, None, simulator())
-    rewrite(tmp_path / "study.log", r'\"caps\", \"edf\"', rf'\"{evil}\", \"edf\"')
+    rewrite(tmp_path / "study.log", r"\"caps\", \"edf\"", rf"\"{evil}\", \"edf\"")
     with pytest.raises(InputError, match=r"study\.log: a trial with policy\.name .*: expected a value within its bounds"):
         calibrate(task, 3, tmp_path, None, simulator())
