@@ -29,6 +29,7 @@ pytest.importorskip("watttime", reason="the extra fetch is not installed")
 
 KEY, USER, PASSWORD = "key-5f1c", "someone", "word-9d2e"
 LB_PER_MWH = 0.45359237
+TWICE = ", ".join(['["2024-08-05T00:00:00+00:00", 5]'] * 2)
 
 
 class Server(ThreadingHTTPServer):
@@ -229,7 +230,7 @@ def test_a_key_that_a_server_sends_back_is_written_nowhere(tmp_path: Path, serve
     "text",
     [*("[" * 100_000, "[" * 600 + "]" * 600, "[1" + "0" * 100_000 + "]", "{}", "5", '[["2024-08-05T00:00:00+00:00"]]')]
     + [f'[["{time}", {value}]]' for time in ("2024-08-05T00:00:00+00:00", "2024-08-05", "x") for value in ("-1", "NaN", "1e999", "null", "{}")]
-    + ['[["2023-08-05T00:00:00+00:00", 5]]', '[["2024-08-05T00:00:00", 5]]', "[[3, 5]]"],
+    + [f"[{TWICE}]", '[["2023-08-05T00:00:00+00:00", 5]]', '[["2024-08-05T00:00:00", 5]]', "[[3, 5]]"],
 )
 def test_what_is_kept_is_looked_at(tmp_path: Path, server: Server, provider: str, text: str) -> None:
     assert run(tmp_path, "--provider", provider).exit_code == 0

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,16 +108,16 @@ def _samples(chunk: Query, cache: Path | None, now: datetime) -> pl.DataFrame:
     path = cache / chunk.name if cache else None
     if path and path.exists():
         try:
-            return _frame(chunk, read_json(path))
+            if not (kept := _frame(chunk, read_json(path))).is_empty():
+                return kept
         except (OSError, ValueError, TypeError, OverflowError):
             path.unlink(missing_ok=True)
     frame = _fetched(chunk)
     if path and frame.height and chunk.end + SETTLED <= now:
-        with whole(path) as beside:
+        samples = [[time.isoformat(), value] for time, value in frame.select("valid_at", "g_per_kwh").rows()]
+        with whole(path, follow=False) as beside:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(
-                json.dumps([[time.isoformat(), value] for time, value in frame.select("valid_at", "g_per_kwh").rows()]), encoding="utf-8"
-            )
+            beside.write_text(json.dumps(samples), encoding="utf-8")
     return frame
 
 
@@ -134,7 +135,7 @@ def _fetched(chunk: Query) -> pl.DataFrame:
         if not found[column].is_in([wanted, UNKNOWN]).all():
             raise InputError(f"{where}: the answer is about another {column}; expected {wanted}")
     found = found.filter((pl.col("valid_at") >= chunk.start) & (pl.col("valid_at") < chunk.end))
-    return _frame(chunk, found.select("valid_at", "g_per_kwh").rows())
+    return _frame(chunk, found.sort("valid_at").select("valid_at", "g_per_kwh").rows())
 
 
 def _frame(chunk: Query, samples: Sequence[tuple[datetime | str, float]]) -> pl.DataFrame:
@@ -143,6 +144,8 @@ def _frame(chunk: Query, samples: Sequence[tuple[datetime | str, float]]) -> pl.
     values = [value for _, value in samples]
     if not all(chunk.start <= time < chunk.end for time in times) or not all(0 <= value <= MAX_G_PER_KWH for value in values):
         raise ValueError("samples that are none of this chunk")
+    if any(after <= before for before, after in pairwise(times)):
+        raise ValueError("samples out of order")
     constant = {"zone": chunk.zone, "issued_at": None, "kind": chunk.kind, "scope": chunk.scope}
     frame = pl.DataFrame({"valid_at": times, "g_per_kwh": values}, schema={name: SCHEMA[name] for name in ("valid_at", "g_per_kwh")})
     return frame.with_columns(pl.lit(value, SCHEMA[name]).alias(name) for name, value in constant.items()).select(*SCHEMA)
