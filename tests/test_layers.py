@@ -18,7 +18,7 @@ LAYERS = """
     _jit
     arrays parquet_check
     files polars_io documents
-    sealed
+    sealed unpacking
     containers physics outlook memory
     policy
     policies engine
