@@ -28,6 +28,11 @@ from caps_fast.profiles.measurements import read_measurements
 from caps_fast.sealed import read_sealed
 from caps_fast.traces import opening, read_requests
 
+WIDE = {
+    "commas": "a," * 100_000 + "a\n",
+    "a million columns": ",".join(f"c{number}" for number in range(1_000_000)) + "\n1\n",
+    "no end": "a" * 2 * MOST_HEADER_BYTES,
+}
 HEADER = b"arrival_s,input_tokens,output_tokens\n"
 MIB = 1 << 20
 
@@ -51,6 +56,7 @@ def test_a_small_trace_of_much_content(tmp_path: Path, room: Path, monkeypatch: 
     path.write_bytes(pack(HEADER + b"0,1,1\n" * MIB))
     assert read_requests(path).frame.height == MIB
     monkeypatch.setattr(opening, "FREE_BYTES", MIB)
+    monkeypatch.setattr(opening, "UNPACKED_A_BYTE", 1)
     with pytest.raises(InputError, match=r"bomb\.csv\.zst: unpacks to more than 1,048,576 bytes"):
         read_requests(path)
     assert list(room.iterdir()) == []
@@ -87,8 +93,16 @@ def test_a_full_disk_while_unpacking_names_the_file(tmp_path: Path, room: Path, 
 def test_nothing_is_left_of_a_killed_process(tmp_path: Path, room: Path) -> None:
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(HEADER + b"0,1,1\n"))
-    code = f"import os\nfrom caps_fast.traces.opening import plain\nwith plain({str(path)!r}) as content:\n    print(open(content).read()); os.kill(os.getpid(), 9)"
-    done = subprocess.run([sys.executable, "-uc", code], env={**os.environ, "TMPDIR": str(room)}, stdout=subprocess.PIPE, text=True, check=False)
+    code = """
+import os, sys
+from caps_fast.traces.opening import plain
+with plain(sys.argv[1]) as content:
+    print(open(content).read())
+    os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run(
+        [sys.executable, "-uc", code, str(path)], env={**os.environ, "TMPDIR": str(room)}, stdout=subprocess.PIPE, text=True, check=False
+    )
     assert done.returncode == -9
     assert done.stdout.startswith("arrival_s")
     assert list(room.iterdir()) == []
@@ -122,9 +136,7 @@ def test_a_window_of_zstandard_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_requests, read_carbon, lambda path: read_measurements(path, {})], ids=["trace", "carbon", "measurements"])
-@pytest.mark.parametrize(
-    "header", ["a," * 100_000 + "a\n", ",".join(f"c{number}" for number in range(1_000_000)) + "\n1\n", "a" * 2 * MOST_HEADER_BYTES]
-)
+@pytest.mark.parametrize("header", WIDE.values(), ids=WIDE)
 def test_headers_of_a_million_columns(tmp_path: Path, read: Callable[[Path], object], header: str) -> None:
     path = tmp_path / "wide.csv"
     path.write_text(header)

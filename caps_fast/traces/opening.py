@@ -17,6 +17,7 @@ Container = Literal["csv", "jsonl", "json", "parquet"]
 FREE_BYTES, UNPACKED_A_BYTE = 1 << 28, 250
 """What any compressed trace may unpack to, and what more for each of its bytes."""
 _SHARE_OF_ROOM = 0.9
+_OPEN_FILES = "/proc/self/fd"
 _PARQUET = b"PAR1"
 _MARKED_JSONL, _UNMARKED_JSONL = b"\xef\xbb\xbf{", b"   {"  # Polars skips a byte order mark in CSV alone
 _WIDE_TEXT = (b"\xff\xfe", b"\xfe\xff")
@@ -38,7 +39,8 @@ def plain(path: str) -> Iterator[str]:
     if not start.startswith((GZIP, ZSTD, _MARKED_JSONL)):
         yield path
         return
-    with tempfile.TemporaryFile(prefix="caps-fast-") as target:  # has no name, so that nothing stays behind however the process ends
+    nameless = os.path.isdir(_OPEN_FILES)  # then nothing stays behind, however the process ends
+    with (tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile)(prefix="caps-fast-") as target:
         try:
             with open(path, "rb") as source:
                 unpack(path, source, target, _most_bytes(path))
@@ -49,7 +51,7 @@ def plain(path: str) -> Iterator[str]:
             target.flush()
         except OSError as error:
             raise InputError(f"{path}: cannot be unpacked in {tempfile.gettempdir()} ({error.strerror}): expected room there (TMPDIR)") from None
-        yield f"/dev/fd/{target.fileno()}"
+        yield f"{_OPEN_FILES}/{target.fileno()}" if nameless else str(target.name)
 
 
 def _most_bytes(path: str) -> int:
