@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from caps_fast.errors import InputError
 from caps_fast.files import GZIP, ZSTD, is_special
@@ -40,7 +40,8 @@ def plain(path: str) -> Iterator[str]:
         yield path
         return
     nameless = os.path.isdir(_OPEN_FILES)  # then nothing stays behind, however the process ends
-    with (tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile)(prefix="caps-fast-") as target:
+    make: Any = tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile
+    with make(prefix="caps-fast-") as target:
         try:
             with open(path, "rb") as source:
                 unpack(path, source, target, _most_bytes(path))
