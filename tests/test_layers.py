@@ -27,7 +27,7 @@ LAYERS = """
     scenario
     carbon workload
     pack choose
-    predictor results
+    predictor results saved_state
     checkpoint inputs
     simulation
     sweep
