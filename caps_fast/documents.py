@@ -7,6 +7,7 @@ import re
 import tomllib
 import zipfile
 from collections.abc import Callable
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The data of a TOML document. Raises ValueError where it is none, nested too deep, or has numbers beyond TOML's 64 bits."""
+    """The data of a TOML document, dates as text. Raises ValueError where it is none, nested too deep, or has numbers beyond TOML's 64 bits."""
     if long := _LONG_KEY.search(text):
         line = text.count("\n", 0, long.start()) + 1
         raise ValueError(f"line {line}: a key of more than {MOST_KEY_PARTS} parts")
@@ -72,7 +73,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     for value in _expect_shallow(data):
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise ValueError("a whole number of more than 64 bits")
-    return data
+    return {key: _without_dates(value) for key, value in data.items()}
 
 
 def read_arrays(path: str | Path, most: int) -> dict[str, Array]:
@@ -83,6 +84,14 @@ def read_arrays(path: str | Path, most: int) -> dict[str, Array]:
             raise ValueError(f"arrays of more than {most:,} bytes")
     with np.load(path, allow_pickle=False) as found:
         return {name: found[name] for name in found.files}
+
+
+def _without_dates(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_dates(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_dates(one) for one in value]
+    return value.isoformat() if isinstance(value, date | time) else value
 
 
 def _expect_shallow(data: Any) -> list[Any]:

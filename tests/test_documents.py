@@ -53,6 +53,14 @@ def test_toml_within_bounds_is_read() -> None:
     assert len(parse_toml("a = [" + "0.1, " * 1000 + "]")["a"]) == 1000
 
 
+def test_dates_need_no_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    for text in ("2024-08-05", "2024-08-05T06:00:00", "2024-08-05T06:00:00Z"):
+        path.write_text(f"[carbon]\nfile = 'x.csv'\nstart = {text}\n")
+        assert load(path).carbon.start == text.replace("Z", "+00:00")
+    assert parse_toml("a = [[2024-08-05], 06:00:00]")["a"] == [["2024-08-05"], "06:00:00"]
+
+
 @pytest.mark.parametrize("text", JSON.values(), ids=JSON)
 def test_json_out_of_bounds_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"nested too deep|digits"):

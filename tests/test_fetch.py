@@ -318,3 +318,10 @@ def test_missing_key_client_and_network_are_one_line(tmp_path: Path, server: Ser
     server.body = b'{"zone": "US-CAL-CISO", "data": []}'
     assert "no data for US-CAL-CISO" in str(run(tmp_path, end="2024-08-06").exception)
     assert pl.DataFrame({"files": [str(path) for path in tmp_path.glob("out*")]}).is_empty()
+
+
+@pytest.mark.parametrize("year", ["0001", "1899", "2201", "2300", "9999"])
+def test_years_of_another_age_are_one_line(tmp_path: Path, server: Server, year: str) -> None:
+    result = run(tmp_path, start=f"{year}-12-30", end=f"{year}-12-31")
+    assert isinstance(result.exception, InputError)
+    assert f"--from '{year}-12-30': expected a year from 1900 to 2200" in str(result.exception)

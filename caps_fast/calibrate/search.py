@@ -20,6 +20,7 @@ from caps_fast.calibrate.targets import NO_VALUE, Bound, Task
 from caps_fast.errors import InputError, naming
 from caps_fast.simulation import simulate_group
 from caps_fast.sweep.axes import value_of
+from caps_fast.sweep.disk import writing
 from caps_fast.sweep.journal import held, open_study
 
 PRESENT = " is set"
@@ -45,7 +46,7 @@ def search(task: Task, trials: int, out: str | Path, on_trial: Callable[[int, fl
 
     `on_trial` gets the number of finished trials and the best loss so far. Raises InputError if the folder belongs to another task or process.
     """
-    with held(Path(out) / "study.log"):
+    with held(Path(out) / "study.log"), writing(Path(out) / "study.log"):
         return _search(task, trials, Path(out) / "study.log", on_trial, run)
 
 

@@ -153,7 +153,7 @@ def _frame(chunk: Query, samples: Sequence[tuple[datetime | str, float]]) -> pl.
 
 def _without_secrets(text: str) -> str:
     for name in SECRETS:
-        if value := os.environ.get(name):
+        if len(value := os.environ.get(name, "")) > 3:
             text = text.replace(value, "...")
     return text
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from caps_fast.files import expect_no_link, whole
 from caps_fast.report import figures
 from caps_fast.report.folder import Results, read_folder
-from caps_fast.report.page import page
+from caps_fast.report.page import library, page
 from caps_fast.report.rates import rate_figure
 from caps_fast.report.style import name_of, save
 from caps_fast.sweep.alike import Alike, alike, alike_at_one_rate
@@ -36,6 +36,7 @@ def report_folder(folder: str | Path, out: str | Path | None = None) -> Path:
 
 def write_results(results: Results, target: Path) -> list[Path]:
     """As `write_report`, of results that are read. Raises InputError where nothing can be written."""
+    library()  # before anything is written: it may be that it cannot be had
     with whole(target / ".probe", follow=False) as probe:
         target.mkdir(parents=True, exist_ok=True)
         probe.touch()
