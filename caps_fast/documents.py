@@ -15,6 +15,7 @@ import numpy as np
 
 from caps_fast.arrays import Array
 from caps_fast.errors import InputError
+from caps_fast.files import open_regular
 
 DEEPEST = 32  # levels of lists and tables
 MOST_TOML_BYTES, MOST_JSON_BYTES = 1 << 20, 1 << 28
@@ -24,8 +25,8 @@ _LONG_KEY = re.compile(rf"(?<![\w-])(?:{_KEY_PART}[ \t]*+\.[ \t]*+){{{MOST_KEY_P
 
 
 def read_bytes(path: str | Path, most: int) -> bytes:
-    """A file's content. Raises ValueError where it has more than so many bytes, and OSError."""
-    with open(path, "rb") as stream:
+    """A regular file's content. Raises ValueError where it has more than so many bytes, and OSError."""
+    with open_regular(path) as stream:
         content = stream.read(most + 1)
     if len(content) > most:
         raise ValueError(f"larger than {most:,} bytes")
@@ -79,10 +80,12 @@ def parse_toml(text: str) -> dict[str, Any]:
 def read_arrays(path: str | Path, most: int) -> dict[str, Array]:
     """The arrays of an archive (npz), without pickles. Raises ValueError where they would take more than so many bytes, OSError, and, of damaged
     bytes, almost anything."""
-    with zipfile.ZipFile(path) as archive:
-        if sum(member.file_size for member in archive.infolist()) > most:
-            raise ValueError(f"arrays of more than {most:,} bytes")
-    with np.load(path, allow_pickle=False) as found:
+    with open_regular(path) as stream:
+        with zipfile.ZipFile(stream) as archive:
+            if sum(member.file_size for member in archive.infolist()) > most:
+                raise ValueError(f"arrays of more than {most:,} bytes")
+        stream.seek(0)
+        found = np.load(stream, allow_pickle=False)
         return {name: found[name] for name in found.files}
 
 

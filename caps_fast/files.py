@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
+from io import BufferedReader
 from pathlib import Path
 
 from caps_fast.errors import InputError
@@ -108,6 +111,17 @@ def _reason(error: Exception) -> str | None:
     if number := re.search(r"\(os error (\d+)\)", str(error)):
         return os.strerror(int(number[1]))
     return (error.strerror or str(error)) if isinstance(error, OSError) else None
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """Open a file for reading. Raises OSError, at once where a pipe stands there, which might never say anything, or a device without end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    kind = os.fstat(handle).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(handle)
+        number = errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL
+        raise OSError(number, os.strerror(number) if stat.S_ISDIR(kind) else "not a regular file", str(path))
+    return open(handle, "rb")
 
 
 def is_special(path: str) -> bool:

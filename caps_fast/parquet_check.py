@@ -48,12 +48,26 @@ def check_parquet(data: Buffer) -> None:
         most_rows = min(max(_FREE_ROWS, _ROWS_A_BYTE * len(data)), _MOST_ROWS)
         _expect(rows <= most_rows, f"{rows:,} rows in {len(data):,} bytes: expected at most {most_rows:,}")
         _expect(len(footer[2]) <= MOST_COLUMNS, f"more than {MOST_COLUMNS:,} columns: expected fewer")
+        _expect(_depth(footer[2]) <= _DEEPEST, "its columns are nested too deep")
         found = [_check_group(data, group, start) for group in footer.get(4, [])]
         _expect(sum(of_group for of_group, _ in found) == rows, "rows of the row groups do not add up")
         unpacked, most = sum(size for _, size in found), max(_FREE_BYTES, _UNPACKED_A_BYTE * len(data))
         _expect(unpacked <= most, f"{len(data):,} bytes unpack to {unpacked:,}: expected at most {most:,}")
     except (IndexError, KeyError, TypeError, AttributeError, struct.error, OverflowError):
         raise Damaged("its headers are garbled") from None
+
+
+def _depth(schema: list[dict[int, Any]]) -> int:
+    """Levels of a schema, which is a tree written root first, each node with the number of its children."""
+    deepest, open_nodes = 0, [1]
+    for node in schema:
+        while open_nodes and open_nodes[-1] == 0:
+            open_nodes.pop()
+        _expect(bool(open_nodes), "its columns are garbled")
+        open_nodes[-1] -= 1
+        open_nodes.append(node.get(5) or 0)
+        deepest = max(deepest, len(open_nodes))
+    return deepest
 
 
 def _check_group(data: Buffer, group: dict[int, Any], end: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 from polars.datatypes import DataTypeClass
 
+from caps_fast.files import open_regular
 from caps_fast.parquet_check import MOST_COLUMNS, Damaged, check_file
 
 MOST_HEADER_BYTES = 1 << 20
@@ -48,7 +49,7 @@ def first_line(error: BaseException) -> str:
 
 
 def _expect_header(path: str | Path) -> None:
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         start = stream.read(MOST_HEADER_BYTES).decode("utf-8", "replace")
     text = io.StringIO(start, newline="")
     with suppress(csv.Error, StopIteration):  # Polars says what is wrong with it

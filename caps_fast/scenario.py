@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError
+from caps_fast.files import open_regular
 from caps_fast.profiles import profile_fields
 from caps_fast.sections import (
     LONGEST_DAYS,
@@ -143,7 +144,7 @@ def file_hash(path: str) -> str:
 @cache
 def _content_hash(path: str, *state: int) -> str:
     """The hash of a file's content, which is read once while the file's `state` stays the same."""
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 

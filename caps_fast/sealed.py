@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from caps_fast.errors import InputError
+from caps_fast.files import open_regular
 from caps_fast.parquet_check import Damaged, check_parquet
 from caps_fast.polars_io import FAULTS, first_line
 
@@ -31,7 +32,8 @@ def sealed(frame: pl.DataFrame) -> bytes:
 def read_sealed(path: Path, required: bool = False) -> pl.DataFrame:
     """A table. Raises InputError where the file cannot be read, is not what was written, or, if `required`, does not say so by a digest."""
     try:
-        content = path.read_bytes()
+        with open_regular(path) as stream:
+            content = stream.read()
         _expect_whole(content, required)
         check_parquet(content)
         return pl.read_parquet(io.BytesIO(content))

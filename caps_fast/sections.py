@@ -134,7 +134,7 @@ class Tiers(Section):
 class Workload(Section):
     """Requests: drawn, or replayed from a trace with tiers, tenants and tasks drawn where it has none."""
 
-    rate_rps: Positive | None = Field(10.0, ge=LEAST_RPS, le=1e9, description="mean arrivals a second; none = the trace's own rate")
+    rate_rps: Positive | None = Field(10.0, le=1e9, description="mean arrivals a second; none = the trace's own rate")
     trace: str | None = Field(None, description="request trace file; none = synthetic")
     trace_format: str | None = Field(None, description="name of the trace's format; none = detect from content")
     trace_columns: dict[str, str] = Field(default_factory=dict, description="our names to the file's, for other layouts (docs/traces.md)")
@@ -160,6 +160,8 @@ class Workload(Section):
         edges = self.input_token_edges
         if not 1 <= edges[0] < edges[1] < edges[2] < edges[3]:
             raise ValueError(f"input_token_edges {edges}: expected four rising whole numbers from 1")
+        if self.rate_rps is not None and self.rate_rps < LEAST_RPS:
+            raise ValueError(f"rate_rps {self.rate_rps:g}: expected at least {LEAST_RPS:g}")
         if self.rate_rps is None and self.trace is None:
             raise ValueError("rate_rps is missing: expected a number above 0 unless a trace is given")
         if self.trace and self.trace_fit == "stretch" and self.rate_rps is not None:

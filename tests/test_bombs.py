@@ -21,10 +21,13 @@ import zstandard
 from caps_fast import parquet_check
 from caps_fast.carbon import files as carbon_files
 from caps_fast.carbon.formats import read_carbon
+from caps_fast.choose import make_policy
+from caps_fast.documents import read_arrays, read_json
 from caps_fast.errors import InputError
 from caps_fast.polars_io import MOST_HEADER_BYTES
 from caps_fast.predictor.store import load
 from caps_fast.profiles.measurements import read_measurements
+from caps_fast.scenario import preset
 from caps_fast.sealed import read_sealed
 from caps_fast.traces import opening, read_requests
 
@@ -189,3 +192,36 @@ def test_models_of_absurd_sizes(tmp_path: Path) -> None:
     assert path.stat().st_size < 2 * MIB
     with pytest.raises(InputError, match=r"model\.npz: not a model"):
         load(path)
+
+
+def test_parquet_nested_deep(tmp_path: Path) -> None:
+    kind, value = pl.List(pl.Int64), [1]
+    for _ in range(10):
+        kind, value = pl.List(kind), [value]  # type: ignore[list-item]
+    path = tmp_path / "deep.parquet"
+    pl.DataFrame({"a": pl.Series([value], dtype=kind)}).write_parquet(path)
+    for read in READERS.values():
+        with pytest.raises(InputError, match=r"deep\.parquet: .*nested too deep"):
+            read(path)
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    """Where a file may come from others, or is read more than once."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    model, policy = {"predictor.model": str(path)}, {"policy.name": f"{path}.py"}
+    (tmp_path / "pipe.py").symlink_to(path)
+    readers: dict[str, Callable[[], object]] = {
+        "trace": lambda: read_requests(path),
+        "carbon": lambda: read_carbon(path),
+        "measurements": lambda: read_measurements(path, {}),
+        "results": lambda: read_sealed(path),
+        "model": lambda: load(path),
+        "hash": lambda: preset("paper").replace(model).hash,
+        "policy": lambda: make_policy(preset("paper").replace(policy)),
+        "manifest": lambda: read_json(path),
+        "checkpoint": lambda: read_arrays(path, 1),
+    }
+    for name, read in readers.items():
+        with pytest.raises((InputError, OSError), match="not a regular file"):
+            print(name, read())

@@ -16,8 +16,8 @@ PACKAGE = ROOT / "caps_fast"
 LAYERS = """
     errors interrupt caches progress
     _jit
-    arrays parquet_check
-    files polars_io documents
+    arrays parquet_check files
+    polars_io documents
     sealed unpacking
     containers physics outlook memory
     policy
