@@ -12,7 +12,7 @@ import os
 import pickle
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -24,10 +24,12 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.cgutils import get_or_insert_function
 from numba.core.serialize import dumps
 from numba.extending import intrinsic, overload
+
+from caps_fast.caches import cache_folder, tell_once
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -36,6 +38,7 @@ COMPILED = ("_jit.py", "records.py", "arrays.py", "physics.py", "containers", "o
 INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
+PART = "numba"  # of what is kept
 CACHE_LINE = 64  # bytes; records of LIVE and GPU are two lines long
 KNOWS_CMOV_CONVERTER = 22  # the last LLVM that was tried; it ends the process at an option that it does not know
 
@@ -51,6 +54,14 @@ class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
         code = dumps(data)
         super().save(key, (_digest(key, code), code))
 
+    def _load_index(self) -> Any:
+        expect_own(self._index_path)
+        return super()._load_index()
+
+    def _load_data(self, name: str) -> Any:
+        expect_own(self._data_path(name))
+        return super()._load_data(name)
+
     def load(self, key: Any) -> Any:
         found = super().load(key)
         if found is None:
@@ -65,8 +76,23 @@ def _digest(key: Any, code: bytes) -> bytes:
     return hashlib.blake2b(f"{key}".encode() + code).digest()
 
 
+class OurFolder(CompileResultCacheImpl):  # type: ignore[misc]
+    """Keeps to the folder that it is given: Numba's own would go elsewhere, such as beside the sources, where nothing says what is stale."""
+
+    _locator_classes = tuple(kind for kind in CompileResultCacheImpl._locator_classes if "UserProvided" in kind.__name__)
+
+
+class NotKept(NullCache):  # type: ignore[misc]
+    """No cache, which is said when something has been compiled."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        tell_once("compiled code is", PART)
+
+
 class KeptCode(FunctionCache):  # type: ignore[misc]
     """Numba's cache of compiled code, but a damaged file counts as none, and what the disk does not take is not kept."""
+
+    _impl_class = OurFolder
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
@@ -202,16 +228,29 @@ def _in_compiled_code(*types: Any) -> Callable[..., Any]:
 def use_cache(dispatcher: Any, *sources: Path | str) -> Any:
     """Keep what `dispatcher` compiles next under the hash of the kernel's sources and of `sources` (a policy's file, its type's name)."""
     if not numba.config.DISABLE_JIT:
-        numba.config.CACHE_DIR = str(cache_root() / source_hash(*sources))
-        dispatcher._cache = KeptCode(dispatcher.py_func)  # as its enable_caching() does, with Numba's own
+        dispatcher._cache = _cache_of(dispatcher.py_func, cache_root(), sources)  # as its enable_caching() does, with Numba's own
     return dispatcher
 
 
-@cache
-def cache_root() -> Path:
-    """Where compiled kernels live: `CAPS_FAST_CACHE`, or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "caps-fast"
-    return Path(os.environ.get("CAPS_FAST_CACHE") or default) / "numba"
+def _cache_of(function: Any, root: Path | None, sources: Iterable[Path | str]) -> Any:
+    if root is None:
+        return NotKept()
+    numba.config.CACHE_DIR, numba.config.CACHE_LOCATOR_CLASSES = str(root / source_hash(*sources)), ""
+    try:
+        return KeptCode(function)
+    except RuntimeError:  # a folder in it cannot be written to
+        return NullCache()
+
+
+def cache_root() -> Path | None:
+    """Where compiled kernels live, if anywhere."""
+    return cache_folder(PART)
+
+
+def expect_own(path: str) -> None:
+    """Raise ValueError where a file belongs to somebody else: it would be executed."""
+    if os.path.exists(path) and os.stat(path).st_uid != os.geteuid():
+        raise ValueError("another user's file")
 
 
 def source_hash(*extra: Path | str) -> str:

@@ -12,13 +12,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from caps_fast import __version__, _jit
+from caps_fast import __version__, _jit, arrays
 from caps_fast.arrays import State
+from caps_fast.documents import parse_json, read_arrays
 from caps_fast.errors import InputError
 from caps_fast.files import remove, whole
 from caps_fast.pack import resized
 from caps_fast.predictor.features import Known
 from caps_fast.records import Array
+from caps_fast.saved_state import Unsound, expect_held, expect_history, expect_sound, expect_source
 from caps_fast.scenario import Scenario
 
 EVERY_S = 60.0
@@ -49,8 +51,8 @@ class Keeper:
         self._saved_at_s = time.monotonic()
         self._found: dict[str, Array] = {}
         if path.exists():
-            with self._expecting_a_whole_one(), path.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
-                self._found = {name: saved[name] for name in saved.files}
+            with self._expecting_a_whole_one():
+                self._found = read_arrays(path, path.stat().st_size)  # they are not compressed
 
     def save_if_due(self, group: InProgress) -> None:
         """Save if the last time is a minute ago."""
@@ -87,19 +89,26 @@ class Keeper:
         if not found:
             return
         with self._expecting_a_whole_one():
-            group.source.restore(_meta(found)["source"])
+            source = _meta(found)["source"]
+            expect_source(source)
+            group.source.restore(source)
             group.held = _like(group.held, found["held"])
             for index, run in enumerate(group.runs):
                 state: State = run.state
                 saved: dict[str, Any] = {name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING) for name in MUTABLE}
+                done = np.zeros(0, arrays.DONE) if run.done is None else _like(state.done, found[f"run{index}.done"])
+                expect_sound(state._replace(**saved), state, done)
+                expect_held(group.held, state._replace(**saved))
                 for name in saved.keys() - GROWING:
                     getattr(state, name)[...] = saved[name]
                 run.state = resized(state._replace(**{name: saved[name] for name in GROWING}), len(saved["live"]))
                 if run.done is not None:
-                    run.done[:] = [_like(state.done, found[f"run{index}.done"])]
+                    run.done[:] = [done]
             for key, view in group.views.items():
                 known = view.histories.known
-                view.histories.known = known._replace(**{name: _like(getattr(known, name), found[f"view.{key}.{name}"]) for name in HISTORY})
+                history = known._replace(**{name: _like(getattr(known, name), found[f"view.{key}.{name}"]) for name in HISTORY})
+                expect_history(history)
+                view.histories.known = history
 
     def _expect(self, identity: dict[str, Any]) -> None:
         if not self._found:
@@ -116,6 +125,8 @@ class Keeper:
             yield
         except InputError:
             raise
+        except Unsound as error:
+            raise InputError(f"{self.path}: not a sound checkpoint ({error}); expected one written by caps-fast run") from None
         except Exception as error:  # reading damaged bytes may end in anything
             raise InputError(f"{self.path}: not a whole checkpoint ({type(error).__name__}); expected one written by caps-fast run") from None
 
@@ -125,7 +136,7 @@ class Keeper:
 
 
 def _meta(found: dict[str, Array]) -> dict[str, Any]:
-    meta: dict[str, Any] = json.loads(found["meta"].tobytes())
+    meta: dict[str, Any] = parse_json(found["meta"].tobytes())
     return meta
 
 

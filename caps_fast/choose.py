@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import re
 import sys
@@ -21,6 +20,7 @@ from caps_fast import _jit, scenario
 from caps_fast.arrays import State
 from caps_fast.engine.loop import advance
 from caps_fast.errors import InputError
+from caps_fast.files import open_regular
 from caps_fast.policies import BUILT_IN
 from caps_fast.policy import DECISIONS, NO_MEMORY, TRAITS
 
@@ -170,19 +170,19 @@ def _built_in(name: str) -> Any:
 def _from_file(path: str, name: str | None) -> Any:
     """The policy that a Python file declares: its only one, or the one whose type is called `name`."""
     try:
-        content = Path(path).read_bytes()
+        with open_regular(path) as stream:
+            content = stream.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a Python file that defines a policy") from None
     module_name = f"caps_fast_policy_{hashlib.sha256(content).hexdigest()[:16]}"
     module = sys.modules.get(module_name)
     if module is None:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None, "every .py file has a loader"
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        module = ModuleType(module_name)
+        module.__file__ = path
         sys.modules[module_name] = module
         try:
-            spec.loader.exec_module(module)
+            # Not by a loader, which would take an old compiled file of the same time and size.
+            exec(compile(content, path, "exec", dont_inherit=True), vars(module))
         except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             if isinstance(error, InputError):

@@ -6,6 +6,7 @@ LLVM swallows what is raised in its callbacks, and ends the process if Python en
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -31,11 +32,21 @@ def raising(error: type[BaseException]) -> Handler:
     return handle
 
 
+class Ended(SystemExit):
+    """The system asked the process to end (SIGTERM): what was begun is tidied up on the way out."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
 def leave(code: int) -> NoReturn:
-    """End the process; at once, without Python's own tidying up, if another thread is in a native library, or compiling."""
+    """End the process; at once, without Python's own tidying up, if another thread is in a native library, or compiling.
+
+    Raises BrokenPipeError where nobody reads what was printed any more, while that can still be answered.
+    """
+    sys.stdout.flush()
     frames = sys._current_frames()
     if any(_within(frame, (*NATIVE, "numba")) for thread, frame in frames.items() if thread != threading.get_ident()):
-        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

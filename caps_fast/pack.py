@@ -40,6 +40,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
     tree, spans["tree_at"], spans["width"] = tournament.plant(sizes)
 
     limited = any(kind.kv_capacity_tokens for kind in fleet.kinds.values())
+    free = np.array([kind.kv_capacity_tokens or tournament.FULL for kind in fleet.kind_of])
     leap_end_s, first_to_end = agenda.plan(fleet.replicas)
     regions = _regions(monitors)
     pools, slices = _pools(config, regions, monitors)
@@ -68,7 +69,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
         leap_end_s=leap_end_s,
         first_to_end=first_to_end,
         tree=tree,
-        room_tree=tournament.plant(sizes)[0] if limited else np.zeros(0, np.int64),
+        room_tree=tournament.plant(sizes, -np.repeat(free, fleet.sizes))[0] if limited else np.zeros(0, np.int64),
         touched=np.zeros(fleet.replicas, np.uint32),
         dirty=np.zeros(len(queues), np.uint32),
         carbon_s=_joined([monitor.trace.times_s for monitor in monitors]),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache, cached_property
@@ -19,8 +18,9 @@ from typing import Any, Self, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
+from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError
-from caps_fast.files import read_toml
+from caps_fast.files import open_regular
 from caps_fast.fleet import FORMS, SHORT_REGION, Fleet, expect_consistent, expect_one_form, laid_over, lengthen, with_defaults
 from caps_fast.profiles import profile_fields
 from caps_fast.sections import (
@@ -169,7 +169,7 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
         field = ".".join(_name_of(part, data) for part in first["loc"] if part not in ("function-after", "constrained-float"))
         message = first["msg"].removeprefix("Value error, ")
         value = first.get("input")
-        shown = "" if first["type"] == "value_error" or isinstance(value, dict) else f" {value!r}:"
+        shown = "" if first["type"] == "value_error" or isinstance(value, dict) else f" {repr(value)[:200]}:"
         raise InputError(f"{origin}: {field}{shown} {message}" if field else f"{origin}: {message}") from None
 
 
@@ -195,14 +195,14 @@ def file_hash(path: str) -> str:
 @cache
 def _content_hash(path: str, *state: int) -> str:
     """The hash of a file's content, which is read once while the file's `state` stays the same."""
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def _preset_data(name: str) -> dict[str, Any]:
     if name not in presets():
         raise InputError(f"preset {name!r}: expected one of {', '.join(presets())}")
-    return tomllib.loads(files("caps_fast.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+    return parse_toml(files("caps_fast.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

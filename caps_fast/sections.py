@@ -15,6 +15,7 @@ CATEGORIES = ("short", "long", "agentic")
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Intensity = Annotated[float, Field(ge=0, le=5000, allow_inf_nan=False)]  # g/kWh; no grid comes near the end
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Limit = Positive | None  # None = no such limit
@@ -23,6 +24,8 @@ MOST_TOKENS = 2**31 - 1  # of a request, prompt and answer each, and of a GPU's 
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 LONGEST_DAYS = 3660
 SLOWEST_S = 100.0  # a token or an iteration
+MOST_W = 1e9  # of a GPU: beyond any, and sums of it stay finite
+LEAST_RPS = 1e-12
 
 
 class Section(BaseModel):
@@ -80,8 +83,8 @@ class Gpu(Section):
     decode_base_s: Positive = Field(le=SLOWEST_S, description="d0: seconds an iteration takes at the least")
     decode_s_per_seq: NonNegative = Field(le=SLOWEST_S, description="d1: seconds more a decoding sequence")
     decode_s_per_context_token: NonNegative = Field(0.0, le=0.01, description="d2: seconds more a token of context")
-    idle_w: NonNegative = Field(100.0, description="P_idle of Eq. 2, one GPU")
-    peak_w: Positive = Field(400.0, description="P_peak of Eq. 2, one GPU")
+    idle_w: NonNegative = Field(100.0, le=MOST_W, description="P_idle of Eq. 2, one GPU")
+    peak_w: Positive = Field(400.0, le=MOST_W, description="P_peak of Eq. 2, one GPU")
     power_exponent: Positive = Field(0.7, description="eta of Eq. 2")
     gpus_per_replica: int = Field(1, ge=1, le=100_000, description="tensor-parallel GPUs in a replica; multiplies power")
 
@@ -180,6 +183,8 @@ class Workload(Section):
         edges = self.input_token_edges
         if not 1 <= edges[0] < edges[1] < edges[2] < edges[3]:
             raise ValueError(f"input_token_edges {edges}: expected four rising whole numbers from 1")
+        if self.rate_rps is not None and self.rate_rps < LEAST_RPS:
+            raise ValueError(f"rate_rps {self.rate_rps:g}: expected at least {LEAST_RPS:g}")
         if self.rate_rps is None and self.trace is None:
             raise ValueError("rate_rps is missing: expected a number above 0 unless a trace is given")
         if self.trace and self.trace_fit == "stretch" and self.rate_rps is not None:
@@ -198,7 +203,7 @@ class Carbon(Section):
     start: str | None = Field(None, description="date or time of the file (UTC) that is t = 0; none = its first sample")
     fill_gaps: Literal["no", "previous", "linear"] = "no"
     unit: Literal["g/kWh", "kg/MWh", "lb/MWh"] | None = Field(None, description="unit of a plain time,value file")
-    scale_to_g_per_kwh: tuple[NonNegative, NonNegative] | None = Field(None, description="built-in trace: stretch its range to these two figures")
+    scale_to_g_per_kwh: tuple[Intensity, Intensity] | None = Field(None, description="built-in trace: stretch its range to these two figures")
     day_to_day_sd: Share = Field(0.06, description="built-in trace: standard deviation of a day's level")
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ pytest.importorskip("watttime", reason="the extra fetch is not installed")
 
 KEY, USER, PASSWORD = "key-5f1c", "someone", "word-9d2e"
 LB_PER_MWH = 0.45359237
+TWICE = ", ".join(['["2024-08-05T00:00:00+00:00", 5]'] * 2)
 
 
 class Server(ThreadingHTTPServer):
@@ -38,6 +39,8 @@ class Server(ThreadingHTTPServer):
     status = 200
     body: bytes | None = None
     holes: tuple[str, ...] = ()
+    replaced: tuple[tuple[str, str], ...] = ()
+    location = ""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -48,8 +51,13 @@ class Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         self.server.asked.append((url.path, query))
         status, answer = self.answer(url.path, query)
-        body = json.dumps(answer).encode() if self.server.body is None else self.server.body
+        text = json.dumps(answer)
+        for old, new in self.server.replaced:
+            text = text.replace(old, new)
+        body = text.encode() if self.server.body is None else self.server.body
         self.send_response(status)
+        if self.server.location:
+            self.send_header("Location", self.server.location)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -178,6 +186,61 @@ def test_settled_answers_are_kept_young_ones_are_not(tmp_path: Path, server: Ser
     assert len(list((tmp_path / "cache").iterdir())) == kept
 
 
+@pytest.mark.parametrize("provider", ["electricitymaps", "watttime"])
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_keys_do_not_follow_redirects(tmp_path: Path, server: Server, provider: str, status: int) -> None:
+    with Server(("127.0.0.1", 0), Handler) as elsewhere:
+        elsewhere.asked = []
+        Thread(target=elsewhere.serve_forever, args=(0.01,), daemon=True).start()
+        for target in (elsewhere, server):
+            server.status, server.location = status, f"http://127.0.0.1:{target.server_port}/elsewhere"
+            server.asked.clear()
+            result = run(tmp_path, "--provider", provider)
+            assert isinstance(result.exception, InputError)
+            assert f"answered {status} (redirects are not followed" in str(result.exception)
+            assert all(path != "/elsewhere" for path, _ in server.asked)
+        assert elsewhere.asked == []
+        elsewhere.shutdown()
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("provider", ["electricitymaps", "watttime"])
+@pytest.mark.parametrize("bad", ["-1", "1e9", f'"{KEY}"', f'"{PASSWORD}"', '"x"'])
+def test_a_bad_answer_is_not_kept(tmp_path: Path, server: Server, provider: str, bad: str) -> None:
+    server.replaced = ('"carbonIntensity": 200', f'"carbonIntensity": {bad}'), ('"value": 1000.0', f'"value": {bad}')
+    result = run(tmp_path, "--provider", provider)
+    assert isinstance(result.exception, InputError)
+    assert not any(secret in texts(tmp_path, result) for secret in (KEY, PASSWORD))
+    assert not list(tmp_path.rglob("*.json"))
+    server.replaced = ()
+    assert run(tmp_path, "--provider", provider).exit_code == 0
+
+
+@pytest.mark.parametrize("provider", ["electricitymaps", "watttime"])
+@pytest.mark.parametrize("where", ["US-CAL-CISO", "hourly", "2024-03-01"])
+def test_a_key_that_a_server_sends_back_is_written_nowhere(tmp_path: Path, server: Server, provider: str, where: str) -> None:
+    server.replaced = ((f'"{where}"', f'"{KEY} {PASSWORD}"'),)
+    seen = texts(tmp_path, run(tmp_path, "--provider", provider))
+    assert KEY not in seen
+    assert PASSWORD not in seen
+
+
+@pytest.mark.parametrize("provider", ["electricitymaps", "watttime"])
+@pytest.mark.parametrize(
+    "text",
+    [*("[" * 100_000, "[" * 600 + "]" * 600, "[1" + "0" * 100_000 + "]", "{}", "5", '[["2024-08-05T00:00:00+00:00"]]')]
+    + [f'[["{time}", {value}]]' for time in ("2024-08-05T00:00:00+00:00", "2024-08-05", "x") for value in ("-1", "NaN", "1e999", "null", "{}")]
+    + [f"[{TWICE}]", '[["2023-08-05T00:00:00+00:00", 5]]', '[["2024-08-05T00:00:00", 5]]', "[[3, 5]]"],
+)
+def test_what_is_kept_is_looked_at(tmp_path: Path, server: Server, provider: str, text: str) -> None:
+    assert run(tmp_path, "--provider", provider).exit_code == 0
+    right = (tmp_path / "out.csv").read_text()
+    for path in (tmp_path / "cache").iterdir():
+        path.write_text(text)
+    assert run(tmp_path, "--provider", provider).exit_code == 0
+    assert (tmp_path / "out.csv").read_text() == right
+
+
 def test_gaps_are_told(tmp_path: Path, server: Server) -> None:
     server.holes = ("2024-08-05T05:00", "2024-08-05T06:00")
     assert "2 samples are missing in 1 gaps, the first after 2024-08-05 04:00 UTC" in run(tmp_path).output
@@ -255,3 +318,10 @@ def test_missing_key_client_and_network_are_one_line(tmp_path: Path, server: Ser
     server.body = b'{"zone": "US-CAL-CISO", "data": []}'
     assert "no data for US-CAL-CISO" in str(run(tmp_path, end="2024-08-06").exception)
     assert pl.DataFrame({"files": [str(path) for path in tmp_path.glob("out*")]}).is_empty()
+
+
+@pytest.mark.parametrize("year", ["0001", "1899", "2201", "2300", "9999"])
+def test_years_of_another_age_are_one_line(tmp_path: Path, server: Server, year: str) -> None:
+    result = run(tmp_path, start=f"{year}-12-30", end=f"{year}-12-31")
+    assert isinstance(result.exception, InputError)
+    assert f"--from '{year}-12-30': expected a year from 1900 to 2200" in str(result.exception)

@@ -14,8 +14,12 @@ PACKAGE = ROOT / "caps_fast"
 
 # Lowest first. A module or subpackage imports from lower rows only, not from its own row nor from above; inside a subpackage anything goes.
 LAYERS = """
-    errors interrupt _jit progress
-    arrays files text_table
+    errors interrupt caches progress
+    _jit
+    records
+    arrays parquet_check files text_table
+    polars_io documents
+    sealed unpacking
     containers physics outlook memory
     policy
     policies engine
@@ -25,7 +29,7 @@ LAYERS = """
     scenario books
     carbon workload metrics
     pack choose schema
-    predictor results
+    predictor results saved_state
     checkpoint inputs
     simulation
     sweep
@@ -87,6 +91,12 @@ def test_imports_go_down_only(path: Path) -> None:
 def test_files_hold_one_idea(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").count("\n")
     assert lines <= MAX_LINES
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name not in ("polars_io.py", "sealed.py")], ids=name)
+def test_polars_is_handed_no_names(path: Path) -> None:
+    found = [use for use in re.findall(r"pl\.(?:scan|read)_\w+\(.*", path.read_text(encoding="utf-8")) if "io.BytesIO(" not in use]
+    assert not found, f"{name(path)}: Polars takes names as patterns; expected polars_io"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)

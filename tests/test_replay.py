@@ -51,6 +51,16 @@ def test_re_rated(trace: Path) -> None:
     assert len(rows) == 2400
 
 
+def test_a_trace_of_which_all_is_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("arrival_s,input_tokens,output_tokens\n" + "".join(f"{at},10,1\n" for at in range(10)))
+    learned = {"predictor__source": "learned"}
+    with pytest.raises(InputError, match=r"predictor\.train_share 1: leaves nothing of .*t\.csv to replay"):
+        workload_of(replay(path, predictor__train_share=1.0, **learned))
+    with pytest.raises(InputError, match=r"t\.csv: its requests from 10 on, which predictor\.train_share leaves, all arrive at one time"):
+        workload_of(replay(path, predictor__train_share=0.95, **learned))
+
+
 def test_one_moment_is_no_rate_to_loop_at(tmp_path: Path) -> None:
     path = tmp_path / "burst.csv"
     path.write_text("arrival_s,input_tokens,output_tokens\n5.0,10,1\n5.0,20,2\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -163,3 +164,16 @@ def test_a_scenario_cannot_change_its_preset() -> None:
     assert preset("paper").replace({"preset": "paper"}) == preset("paper")
     with pytest.raises(InputError, match="preset 'measured': a scenario made from 'paper'"):
         preset("paper").replace({"preset": "measured"})
+
+
+def test_an_edit_within_the_second_and_of_the_same_size_is_seen(tmp_path: Path) -> None:
+    """Python's own compiled files are told by time and size."""
+    path = tmp_path / "mine.py"
+    source = (
+        "from typing import NamedTuple\nfrom caps_fast.policy import policy\n\n@policy(layout='pools')\nclass Mine(NamedTuple):\n    a: float = {}\n"
+    )
+    for value in (1.0, 2.0):
+        path.write_text(source.format(value))
+        os.utime(path, (1e9, 1e9))
+        assert make_policy(preset("paper").replace({"policy.name": str(path)})).a == value
+    assert [found.name for found in tmp_path.iterdir()] == ["mine.py"]

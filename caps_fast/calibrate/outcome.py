@@ -62,12 +62,12 @@ def calibrate(path: str | Path, trials: int, out: Path, jobs: int = 0) -> Fitted
         expect_regular(out / name)
     run = on_threads(jobs or len(os.sched_getaffinity(0)))
     found = _search(task, trials, out, run)
-    with whole(out / BEST) as beside:
+    with whole(out / BEST, follow=False) as beside:
         beside.write_text(scenario_toml(task, found.values), encoding="utf-8")
     fit = judge(task, found.values, run)
     sensitivity = sensitivities(task, found.values, run)
     for name, frame in zip(TABLES, (_trials(task, found), fit, sensitivity), strict=True):
-        with whole(out / name) as beside:
+        with whole(out / name, follow=False) as beside:
             frame.write_parquet(os.fspath(beside), compression="zstd")
     return Fitted(found.values, float(found.study.best_value), fit, sensitivity)
 

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.trial import Trial, TrialState
 
 from caps_fast.calibrate.loss import Simulate, loss, measure
 from caps_fast.calibrate.targets import NO_VALUE, Bound, Task
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, naming
 from caps_fast.simulation import simulate_group
 from caps_fast.sweep.axes import value_of
+from caps_fast.sweep.disk import writing
 from caps_fast.sweep.journal import held, open_study
 
 PRESENT = " is set"
@@ -44,48 +46,67 @@ def search(task: Task, trials: int, out: str | Path, on_trial: Callable[[int, fl
 
     `on_trial` gets the number of finished trials and the best loss so far. Raises InputError if the folder belongs to another task or process.
     """
-    with held(Path(out) / "study.log"):
+    with held(Path(out) / "study.log"), writing(Path(out) / "study.log"):
         return _search(task, trials, Path(out) / "study.log", on_trial, run)
 
 
 def _search(task: Task, trials: int, path: Path, on_trial: Callable[[int, float], None] | None, run: Simulate) -> Found:
+    """Trial after trial, the one that a killed search had begun first. Each has random numbers of its own, so that a search is the same however often
+    it was stopped."""
     study = _study(task, path)
-    finished = [trial for trial in study.trials if trial.state.is_finished()]
-    if not study.trials:
-        study.enqueue_trial(_start(task))
-        rng = np.random.default_rng(0)
-        for _ in range(SCOUTS):
-            study.enqueue_trial(_near(task, _start(task), rng))
-    study.sampler = _sampler(len(finished))
-
-    def objective(trial: optuna.Trial) -> float:
-        values = suggest(task, trial)
+    for start in _starts(task)[len(study.trials) :]:
+        study.enqueue_trial(start)
+    finished = sum(trial.state.is_finished() for trial in study.trials)
+    for number in range(finished, trials):
+        study.sampler = _sampler(number)
+        begun = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        trial = Trial(study, begun[0]._trial_id) if begun else study.ask()
         try:
-            config = task.base.replace(values)
-        except InputError:
-            raise optuna.TrialPruned from None  # fields that do not go together
-        figures = measure(task, config, task.seeds.train, run).mean(axis=1)
-        trial.set_user_attr("figures", figures.tolist())
-        return loss(task, figures.tolist())
-
-    def told(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+            study.tell(trial, _loss(task, trial, run))
+        except optuna.TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED)
         if on_trial is not None:
-            on_trial(trial.number + 1, best_trial(study).value or 0.0 if _complete(study) else float("nan"))
-
-    study.optimize(objective, n_trials=max(trials - len(finished), 0), callbacks=[told])
+            on_trial(number + 1, best_trial(study).value or 0.0 if _complete(study) else float("nan"))
     if not _complete(study):
         raise InputError("no trial gave a valid scenario: expected bounds whose fields go together")
-    return Found(study, values_of(task, best_trial(study).params))
+    with naming(str(path)):
+        return Found(study, values_of(task, best_trial(study).params))
 
 
-def suggest(task: Task, trial: optuna.Trial) -> dict[str, Any]:
-    """Values for all bounded fields."""
-    return {field: _suggest(field, bound, trial) for field, bound in task.bounds.items()}
+def _loss(task: Task, trial: Trial, run: Simulate) -> float:
+    """The trial's loss. Raises TrialPruned for fields that do not go together."""
+    values = suggest(task, trial)
+    try:
+        config = task.base.replace(values)
+    except InputError:
+        raise optuna.TrialPruned from None
+    figures = measure(task, config, task.seeds.train, run).mean(axis=1)
+    trial.set_user_attr("figures", figures.tolist())
+    return loss(task, figures.tolist())
+
+
+def suggest(task: Task, trial: Trial) -> dict[str, Any]:
+    """Values for all bounded fields: new parameters are drawn, those that the trial has are kept. Raises InputError."""
+    for field, bound in task.bounds.items():
+        _suggest(field, bound, trial)
+    return values_of(task, trial.params)
 
 
 def values_of(task: Task, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted field of a trial's search parameters."""
-    return {field: parameters[field] if parameters.get(field + PRESENT, True) else None for field in task.bounds}
+    """Values by dotted field of a trial's parameters. Raises InputError for one outside its bounds, as a log of others may hold."""
+    values = {field: parameters.get(field) if parameters.get(field + PRESENT, True) is True else None for field in task.bounds}
+    for field, bound in task.bounds.items():
+        value = values[field]
+        if value is None:
+            inside = bound.optional
+        elif bound.range is None:
+            inside = value in bound.choices
+        else:
+            low, high = bound.range if bound.kind == "float" else map(round, bound.range)
+            inside = type(value) in (int, float) and low <= value <= high
+        if not inside:
+            raise InputError(f"a trial with {field} {repr(value)[:100]}: expected a value within its bounds")
+    return values
 
 
 def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial:
@@ -93,15 +114,21 @@ def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial:
     return study.best_trial
 
 
-def _suggest(field: str, bound: Bound, trial: optuna.Trial) -> Any:
+def _suggest(field: str, bound: Bound, trial: Trial) -> None:
     if bound.optional and not trial.suggest_categorical(field + PRESENT, [True, False]):
-        return None
+        return
     if bound.range is None:
-        return trial.suggest_categorical(field, list(bound.choices))
-    low, high = bound.range
-    if bound.kind == "int":
-        return trial.suggest_int(field, round(low), round(high), log=bound.log)
-    return trial.suggest_float(field, low, high, log=bound.log)
+        trial.suggest_categorical(field, list(bound.choices))
+    elif bound.kind == "int":
+        trial.suggest_int(field, *map(round, bound.range), log=bound.log)
+    else:
+        trial.suggest_float(field, *bound.range, log=bound.log)
+
+
+def _starts(task: Task) -> list[dict[str, Any]]:
+    """Parameters of the first trials: the starting point, and scouts around it."""
+    rng = np.random.default_rng(0)
+    return [_start(task), *(_near(task, _start(task), rng) for _ in range(SCOUTS))]
 
 
 def _start(task: Task) -> dict[str, Any]:
@@ -136,7 +163,7 @@ def _near(task: Task, start: dict[str, Any], rng: np.random.Generator) -> dict[s
 
 
 def _complete(study: optuna.Study) -> bool:
-    return any(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
+    return any(trial.state == TrialState.COMPLETE for trial in study.trials)
 
 
 def _sampler(done: int) -> optuna.samplers.TPESampler:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from caps_fast import scenario
 from caps_fast.choose import check_options
+from caps_fast.documents import read_toml
 from caps_fast.errors import InputError
-from caps_fast.files import read_toml
 from caps_fast.metrics import expect_metric
 
 OPTIONS = "policy.options."

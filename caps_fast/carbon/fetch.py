@@ -1,7 +1,7 @@
 """Carbon intensity over the internet: Electricity Maps and WattTime, through their official clients (extra `fetch`).
 
-The key comes from the environment and goes nowhere but into the request. Answers are kept on disk, one file a chunk of time, once they are old enough
-not to change.
+The key comes from the environment and goes nowhere but into the request. Samples are kept on disk, one file a chunk of time, once they have been
+understood and are old enough not to change.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import polars as pl
 
 from caps_fast.carbon.formats import Declared
 from caps_fast.carbon.formats_json import JSON_READERS
+from caps_fast.carbon.frame import MAX_G_PER_KWH, SCHEMA, UNKNOWN
+from caps_fast.documents import parse_json, read_json
 from caps_fast.errors import InputError
 from caps_fast.files import whole
 
@@ -28,9 +31,12 @@ SETTLED = timedelta(days=7)
 """Providers still correct younger values; only older chunks are cached."""
 TIMEOUT_S = 60.0
 OK = 200
+SECRETS = ("ELECTRICITYMAPS_API_KEY", "WATTTIME_USER", "WATTTIME_PASSWORD")
 STEPS = ("hourly", "15_minutes", "5_minutes")
 REASONS = {400: "the request was refused: check zone and dates", 401: "the key was refused", 403: "the key does not cover this zone"}
 REASONS |= {404: "no data for this zone and time", 429: "too many requests: try again later"}
+
+REASONS |= dict.fromkeys((301, 302, 303, 307, 308), "redirects are not followed, for the key is for this server alone: check the base URL")
 
 
 @dataclass(frozen=True)
@@ -86,38 +92,70 @@ class Provider:
     steps: tuple[str, ...]
 
 
-def fetch(query: Query, cache: Path, now: datetime, chunks: Callable[[list[Query]], Iterator[Query]] = iter) -> pl.DataFrame:
+def fetch(query: Query, cache: Path | None, now: datetime, chunks: Callable[[list[Query]], Iterator[Query]] = iter) -> pl.DataFrame:
     """The observed intensities of `query` in the canonical schema. `chunks` may wrap the loop over requests, to show progress.
 
     Raises InputError for a missing key or client, a refusal, an answer that makes no sense, or no data.
     """
-    provider = PROVIDERS[query.provider]
-    read = JSON_READERS[provider.reader]
-    parts = []
-    for chunk in chunks(list(query.chunks())):
-        documents = _cached(chunk, cache, now)
-        if any(document.get("data") for document in documents):
-            frame = read(documents, f"{query.provider}, {chunk.zone} from {chunk.start:%Y-%m-%d}", Declared(chunk.zone, None, None))
-            parts.append(frame.filter((pl.col("valid_at") >= chunk.start) & (pl.col("valid_at") < chunk.end)))
+    parts = [_samples(chunk, cache, now) for chunk in chunks(list(query.chunks()))]
     if not sum(part.height for part in parts):
         raise InputError(f"{query.provider}: no data for {query.zone} from {query.start:%Y-%m-%d} to {query.end:%Y-%m-%d}; expected some")
     return pl.concat(parts).sort("valid_at")
 
 
-def _cached(chunk: Query, cache: Path, now: datetime) -> list[Any]:
-    path = cache / chunk.name
-    if path.exists():
+def _samples(chunk: Query, cache: Path | None, now: datetime) -> pl.DataFrame:
+    """The samples of a chunk. What is kept of them on disk are times and numbers, which have been understood, and nothing else of an answer."""
+    path = cache / chunk.name if cache else None
+    if path and path.exists():
         try:
-            kept: list[Any] = json.loads(path.read_text(encoding="utf-8"))
-            return kept
-        except (OSError, ValueError):
+            if not (kept := _frame(chunk, read_json(path))).is_empty():
+                return kept
+        except (OSError, ValueError, TypeError, OverflowError):
             path.unlink(missing_ok=True)
-    documents = PROVIDERS[chunk.provider].ask(chunk)
-    if chunk.end + SETTLED <= now:
-        with whole(path) as beside:
-            cache.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(documents), encoding="utf-8")
-    return documents
+    frame = _fetched(chunk)
+    if path and frame.height and chunk.end + SETTLED <= now:
+        samples = [[time.isoformat(), value] for time, value in frame.select("valid_at", "g_per_kwh").rows()]
+        with whole(path, follow=False) as beside:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(json.dumps(samples), encoding="utf-8")
+    return frame
+
+
+def _fetched(chunk: Query) -> pl.DataFrame:
+    provider = PROVIDERS[chunk.provider]
+    where = f"{chunk.provider}, {chunk.zone} from {chunk.start:%Y-%m-%d}"
+    try:
+        documents = provider.ask(chunk)
+        if not any(document.get("data") for document in documents):
+            return _frame(chunk, [])
+        found = JSON_READERS[provider.reader](documents, where, Declared(chunk.zone, None, None))
+    except InputError as error:  # which may show what a server sent back
+        raise InputError(_without_secrets(str(error))) from None
+    for column, wanted in (("zone", chunk.zone), ("kind", chunk.kind), ("scope", chunk.scope)):
+        if not found[column].is_in([wanted, UNKNOWN]).all():
+            raise InputError(f"{where}: the answer is about another {column}; expected {wanted}")
+    found = found.filter((pl.col("valid_at") >= chunk.start) & (pl.col("valid_at") < chunk.end))
+    return _frame(chunk, found.sort("valid_at").select("valid_at", "g_per_kwh").rows())
+
+
+def _frame(chunk: Query, samples: Sequence[tuple[datetime | str, float]]) -> pl.DataFrame:
+    """Times and intensities of a chunk in the canonical schema. Raises ValueError or TypeError for any that cannot be."""
+    times = [datetime.fromisoformat(time) if isinstance(time, str) else time for time, _ in samples]
+    values = [value for _, value in samples]
+    if not all(chunk.start <= time < chunk.end for time in times) or not all(0 <= value <= MAX_G_PER_KWH for value in values):
+        raise ValueError("samples that are none of this chunk")
+    if any(after <= before for before, after in pairwise(times)):
+        raise ValueError("samples out of order")
+    constant = {"zone": chunk.zone, "issued_at": None, "kind": chunk.kind, "scope": chunk.scope}
+    frame = pl.DataFrame({"valid_at": times, "g_per_kwh": values}, schema={name: SCHEMA[name] for name in ("valid_at", "g_per_kwh")})
+    return frame.with_columns(pl.lit(value, SCHEMA[name]).alias(name) for name, value in constant.items()).select(*SCHEMA)
+
+
+def _without_secrets(text: str) -> str:
+    for name in SECRETS:
+        if len(value := os.environ.get(name, "")) > 3:
+            text = text.replace(value, "...")
+    return text
 
 
 def _ask_electricitymaps(query: Query) -> list[Any]:
@@ -128,6 +166,7 @@ def _ask_electricitymaps(query: Query) -> list[Any]:
     models = _client("openapi.models", "electricitymaps")
     configuration = openapi.Configuration(host=os.environ.get("ELECTRICITYMAPS_API_URL", "https://api.electricitymaps.com/v3"))
     configuration.api_key["authToken"] = key
+    configuration.retries = _client("urllib3", "urllib3").Retry(redirect=False)  # the key goes to this server alone
     past_range = api.CarbonIntensityAPI(openapi.ApiClient(configuration)).get_carbon_intensity_past_range_without_preload_content
     try:
         answer = past_range(
@@ -152,6 +191,7 @@ def _ask_watttime(query: Query) -> list[Any]:
     historical = _client("watttime", "watttime").WattTimeHistorical
     root.handlers[:], root.level = handlers, level  # importing the client turns on logging for the whole program
     client = historical()
+    client.session.max_redirects = 0  # the token goes to this server alone
     client.url_base = os.environ.get("WATTTIME_API_URL", "https://api.watttime.org")
     signal = {"marginal": "co2_moer", "average": "co2_aoer"}[query.kind]
     try:
@@ -168,7 +208,7 @@ def _document(name: str, status: int, body: bytes) -> Any:
     if status != OK:
         raise InputError(f"{name} answered {status} ({REASONS.get(status, 'no reason known')}); expected {OK}")
     try:
-        document = json.loads(body)
+        document = parse_json(body)
     except ValueError:
         document = None
     if not isinstance(document, dict):

@@ -5,12 +5,19 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
+from caps_fast.documents import read_bytes as read_at_most
 from caps_fast.errors import InputError
 from caps_fast.files import GZIP, ZSTD, is_special
+from caps_fast.parquet_check import MOST_COLUMNS
+from caps_fast.unpacking import unpack
+
+MOST_BYTES = 1 << 27
+"""Of a carbon file's content, which is read into memory: 250 years of one zone by the hour."""
+FREE_BYTES, UNPACKED_A_BYTE = 1 << 24, 100
+"""What any compressed file may unpack to, and what more for each of its bytes."""
 
 
 def read_bytes(path: str) -> bytes:
@@ -18,15 +25,15 @@ def read_bytes(path: str) -> bytes:
     if is_special(path):
         raise InputError(f"{path}: not a regular file; expected a carbon file")
     try:
-        raw = Path(path).read_bytes()
+        raw = read_at_most(path, MOST_BYTES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a carbon file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; expected a carbon file") from None
     if not raw.startswith((GZIP, ZSTD)):
         return raw
-    from caps_fast.traces.opening import unpack  # noqa: PLC0415 (needed for compressed files alone)
-
     content = io.BytesIO()
-    unpack(path, io.BytesIO(raw), content)
+    unpack(path, io.BytesIO(raw), content, min(max(FREE_BYTES, UNPACKED_A_BYTE * len(raw)), MOST_BYTES))
     return content.getvalue()
 
 
@@ -72,6 +79,8 @@ def read_table(text: str, path: str) -> Table:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row]
     except csv.Error as error:
         raise InputError(f"{path}: not a CSV file ({error}); expected rows of {separator!r}-separated cells") from None
+    if len(rows[0]) > MOST_COLUMNS:
+        raise InputError(f"{path}: row 1 has more than {MOST_COLUMNS:,} cells; expected fewer")
     header, body = [name.strip() for name in rows[0]], rows[1:]
     repeated = {name for name in header if header.count(name) > 1}
     if repeated:

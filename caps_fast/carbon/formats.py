@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from caps_fast.carbon.files import decode, read_bytes, read_table
 from caps_fast.carbon.formats_csv import CSV_READERS, detect_csv, read_common
 from caps_fast.carbon.formats_json import JSON_READERS, detect_json
 from caps_fast.carbon.frame import G_PER_KWH, KINDS, SCHEMA, SCOPES, UNKNOWN
+from caps_fast.documents import parse_json
 from caps_fast.errors import InputError
 
 PARQUET_MAGIC = b"PAR1"
@@ -69,8 +69,8 @@ def _read_text(text: str, path: str, format: str | None, declared: Declared) -> 
 
 def _read_json(text: str, path: str) -> list[Any]:
     try:
-        data = json.loads(text, parse_int=_whole_number)
-    except (json.JSONDecodeError, RecursionError) as error:
+        data = parse_json(text, _whole_number)
+    except ValueError as error:
         raise InputError(f"{path}: not JSON or cut off ({error}); expected a whole JSON document") from None
     return data if isinstance(data, list) else [data]
 
@@ -83,8 +83,8 @@ def _whole_number(digits: str) -> float:
 def _read_parquet(content: bytes, path: str, format: str | None) -> pl.DataFrame:
     if format not in (None, "common"):
         raise InputError(f"{path}: format {format!r} does not fit a Parquet file; expected common")
-    from caps_fast.traces.parquet_check import Damaged, check_parquet  # noqa: PLC0415 (needed for Parquet alone)
-    from caps_fast.traces.tables import first_line  # noqa: PLC0415
+    from caps_fast.parquet_check import Damaged, check_parquet  # noqa: PLC0415 (needed for Parquet alone)
+    from caps_fast.polars_io import first_line  # noqa: PLC0415
 
     try:
         check_parquet(content)

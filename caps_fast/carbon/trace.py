@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from caps_fast.carbon.formats import read_carbon
-from caps_fast.carbon.frame import fill_gaps, select_series
+from caps_fast.carbon.frame import YEARS, fill_gaps, select_series
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -175,6 +175,9 @@ def parse_utc(text: str, origin: str) -> datetime:
     """A date or time, UTC unless it has an offset. Raises InputError naming `origin`."""
     try:
         value = datetime.fromisoformat(text)
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except (ValueError, OverflowError):
         raise InputError(f"{origin} {text!r}: expected a date or time like 2024-08-05 or 2024-08-05T06:00Z") from None
+    if not YEARS[0] <= value.year <= YEARS[1]:
+        raise InputError(f"{origin} {text!r}: expected a year from {YEARS[0]} to {YEARS[1]}")
+    return value

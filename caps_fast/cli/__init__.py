@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import typer
 
 from caps_fast.errors import InputError
-from caps_fast.interrupt import leave, raising
+from caps_fast.interrupt import Ended, leave, raising
 
 ABOUT = "Which LLM request to which GPU pool, and when, so that carbon falls and no SLO breaks: a fast batch simulator."
 MODULES = ("run", "sweep", "answers", "train", "report", "inspect", "profiles", "carbon")
@@ -33,15 +33,13 @@ def _app() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point of `caps-fast`: one line and exit code 2 for bad input, 130 for Ctrl-C, 1 for a fault of ours (CAPS_FAST_DEBUG=1 shows it)."""
-    gc.set_threshold(*SELDOM)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by who called us
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, raising(KeyboardInterrupt))
+    """Entry point of `caps-fast`.
+
+    One line and exit code 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 1 for a fault of ours (CAPS_FAST_DEBUG=1 shows it).
+    """
+    _prepare()
     try:
-        leave(_app()(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
+        leave(_exit_code())
     except InputError as error:
         fail(str(error))
     except USAGE_ERROR as error:
@@ -49,8 +47,10 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         leave(130)
+    except Ended as ended:
+        leave(int(str(ended.code)))
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python itself would still write at the end
         sys.exit(0)
     except OSError as error:
         fail(f"{error.filename or 'the system'}: {error.strerror or error}")
@@ -62,6 +62,29 @@ def main() -> None:
         fail(f"internal error: {type(error).__name__}: {error} (CAPS_FAST_DEBUG=1 shows where)", code=1)
     finally:
         gc.freeze()  # spares the collection at exit, which takes 0.2 s to find that all was needed
+
+
+def _prepare() -> None:
+    gc.set_threshold(*SELDOM)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who called us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, raising(KeyboardInterrupt))
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, raising(Ended))
+
+
+def _exit_code() -> int:
+    """Run the command. Raises BrokenPipeError where nobody reads what it prints."""
+    stdout = sys.stdout
+    try:
+        return _app()(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        sys.stdout = stdout  # Typer wraps it, and exits with 1, where the pipe is broken
+        raise BrokenPipeError from None
 
 
 def _given(error: Any) -> str:

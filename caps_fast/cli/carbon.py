@@ -35,7 +35,7 @@ def fetch_carbon(
     """Fetch observed carbon intensity (key from ELECTRICITYMAPS_API_KEY, or WATTTIME_USER and WATTTIME_PASSWORD)."""
     from datetime import UTC, datetime
 
-    from caps_fast._jit import cache_root
+    from caps_fast.caches import cache_folder
     from caps_fast.carbon.fetch import PROVIDERS, Query, fetch
     from caps_fast.carbon.frame import find_gaps
     from caps_fast.carbon.trace import parse_utc
@@ -47,7 +47,7 @@ def fetch_carbon(
     chosen = PROVIDERS.get(provider)
     defaults = (chosen.kinds[0], chosen.scopes[0], chosen.steps[0]) if chosen else ("", "", "")
     query = Query(provider, zone, parse_utc(start, "--from"), parse_utc(end, "--to"), kind or defaults[0], scope or defaults[1], step or defaults[2])
-    frame = fetch(query, cache or cache_root().parent, datetime.now(UTC), _progress)
+    frame = fetch(query, cache or cache_folder("carbon"), datetime.now(UTC), _progress)
     with whole(out) as beside:
         if out.suffix == ".csv":
             frame.write_csv(beside, datetime_format="%Y-%m-%dT%H:%M:%SZ")

@@ -81,11 +81,11 @@ def calibrate(
 def _write(folder: Path, out: Path | None) -> None:
     from caps_fast.report.folder import read_folder
     from caps_fast.report.tables import shown
-    from caps_fast.report.write import write_results
+    from caps_fast.report.write import report_folder, write_results
     from caps_fast.sweep.alike import choices
 
     results = read_folder(folder)
-    files = write_results(results, out or folder / "report")
+    files = write_results(results, report_folder(folder, out))
     if chosen := choices(results.runs):
         print(shown(chosen), file=sys.stderr)
     print(f"wrote {len(files) - 1} figures and {files[-1]}", file=sys.stderr)

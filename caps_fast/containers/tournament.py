@@ -8,6 +8,7 @@ begin at node `width`. Offsets are unsigned, which spares Numba's check for nega
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,17 @@ def width_of(leaves: int) -> int:
     return 1 << max(leaves - 1, 0).bit_length()
 
 
-def plant(sizes: list[int]) -> tuple[Array, list[int], list[int]]:
-    """Trees of so many leaves with key 0, one after the other: int64 (total,), where each begins, and how wide it is."""
-    widths = [width_of(size) for size in sizes]
-    begins = [2 * sum(widths[:i]) for i in range(len(widths))]
-    tree = np.full(2 * sum(widths), NOBODY)
-    for size, at, width in zip(sizes, begins, widths, strict=True):
+def plant(sizes: Sequence[int], keys: Array | None = None) -> tuple[Array, Array, Array]:
+    """Trees of so many leaves with these keys (or 0), one after the other: int64 (total,), where each begins, and how wide it is."""
+    widths = np.array([width_of(size) for size in sizes])
+    begins, firsts = np.cumsum(2 * widths) - 2 * widths, np.cumsum(sizes) - np.array(sizes)
+    nodes = np.zeros(sum(sizes), np.int64) if keys is None else keys.astype(np.int64) << 32
+    tree = np.full(2 * int(widths.sum()), NOBODY)
+    alone = widths == 1
+    tree[begins[alone] + 1] = nodes[firsts[alone]]
+    for at, width, first, size in zip(begins[~alone], widths[~alone], firsts[~alone], np.array(sizes)[~alone], strict=True):
         level = tree[at + width : at + 2 * width]
-        level[:size] = np.arange(size)
+        level[:size] = nodes[first : first + size] + np.arange(size)
         while len(level) > 1:
             left, right = level[::2], level[1::2]
             level = tree[at + len(left) : at + 2 * len(left)]

@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Any
 
 from caps_fast import _jit, scenario
+from caps_fast.caches import WAY_OUT, cache_folder, tell_once
 from caps_fast.errors import InputError
 from caps_fast.predictor.length import LengthModel, Lengths
 from caps_fast.predictor.store import Model, load, save
@@ -27,6 +28,7 @@ __all__ = ["LengthModel", "Lengths", "Model", "informed", "load", "past_of", "pr
 
 Talk = Callable[[str], None]
 
+PART = "predictors"  # of what is kept
 BLOCK = 16_384
 PAST_REQUESTS = 100_000  # of the time before t = 0 that a run's histories are made of
 _training = Lock()
@@ -98,9 +100,9 @@ def key_of(config: scenario.Scenario, risks: str = "") -> str:
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def folder() -> Path:
-    """Where trained models are kept, beside the compiled kernels."""
-    return _jit.cache_root().parent / "predictors"
+def folder() -> Path | None:
+    """Where trained models are kept, if anywhere, beside the compiled kernels."""
+    return cache_folder(PART)
 
 
 def _trained(config: scenario.Scenario, risks: tuple[str, ...], talk: Talk) -> Model:
@@ -142,20 +144,24 @@ def _cached(key: str, make: Callable[[], Model]) -> Model:
     """The model kept under `key`, in memory or on disk, or else a new one, which is kept. A damaged file is made anew."""
     if key in _at_hand:
         return _at_hand[key]
-    path = folder() / f"{key}.npz"
-    model = None
+    place = folder()
+    if place is None:
+        model = make()
+        tell_once("the predictor is", PART)
+        return _at_hand.setdefault(key, model)
+    path, kept = place / f"{key}.npz", None
     if path.exists():
         try:
-            model = load(path)
+            kept = load(path)
         except InputError as error:
             _talk(f"predictor: {error}; training it anew")
-    if model is None:
-        model = make()
+    if kept is None:
+        kept = make()
         try:
-            save(model, path)
+            save(kept, path)
         except InputError as error:
-            _talk(f"predictor: not kept, {error} (CAPS_FAST_CACHE names another)")
-    return _at_hand.setdefault(key, model)
+            _talk(f"predictor: not kept, {error} ({WAY_OUT})")
+    return _at_hand.setdefault(key, kept)
 
 
 def _talk(line: str) -> None:

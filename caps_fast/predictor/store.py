@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from caps_fast.documents import parse_json, read_arrays
 from caps_fast.errors import InputError
 from caps_fast.files import whole
 from caps_fast.predictor import length, risk
@@ -25,6 +26,11 @@ from caps_fast.records import Array
 
 FORMAT, VERSION = "caps-fast predictor", 1
 EXPECTED = "expected a model written by caps-fast train"
+MOST_BYTES = 1 << 29  # of its arrays
+DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError, AttributeError, MemoryError, SyntaxError, TypeError),
+    RecursionError,
+)
 FORESTS = ("median", "low", "high")
 
 
@@ -57,9 +63,8 @@ def save(model: Model, path: str | Path) -> None:
 def load(path: str | Path) -> Model:
     """Read a model file. Raises InputError naming it where it is truncated, foreign, or of another version or other features."""
     try:
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
-            content = {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError, AttributeError, MemoryError, SyntaxError, TypeError):
+        content = read_arrays(path, MOST_BYTES)
+    except DAMAGES:
         raise InputError(f"{path}: not a model, or cut off: {EXPECTED}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}): {EXPECTED}") from None
@@ -90,7 +95,7 @@ def _packed(model: Model) -> dict[str, Array]:
 
 def _unpacked(content: Mapping[str, Array], path: str) -> Model:
     try:
-        header = json.loads(str(content["header"]))
+        header = parse_json(str(content["header"]))
         found = (header["format"], header["version"])
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: no header: {EXPECTED}") from None

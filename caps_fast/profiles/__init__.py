@@ -5,11 +5,11 @@ A profile is a TOML file with fields of `sections.Gpu` and, besides, `about`, `s
 
 from __future__ import annotations
 
-import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError
 
 ABOUT = ("source", "about", "fit")  # keys of a profile that describe it and are no field of a GPU
@@ -20,7 +20,7 @@ def profiles() -> dict[str, dict[str, Any]]:
     found = {}
     for entry in sorted(files(__name__).iterdir(), key=lambda item: item.name):
         if entry.name.endswith(".toml"):
-            found[entry.name.removesuffix(".toml")] = tomllib.loads(entry.read_text(encoding="utf-8"))
+            found[entry.name.removesuffix(".toml")] = parse_toml(entry.read_text(encoding="utf-8"))
     return found
 
 
@@ -45,10 +45,7 @@ def read_profile(name: str) -> dict[str, Any]:
         return built_in[name]
     if not name.endswith(".toml") or not Path(name).is_file():
         raise InputError(f"gpu.profile {name!r}: expected one of {', '.join(built_in)} or a .toml file that exists")
-    try:
-        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{name}: not a GPU profile in TOML: {error}") from None
+    return read_toml(name, "a GPU profile")
 
 
 def peak_at(fields: dict[str, Any], old_max_batch: float, new_max_batch: float) -> float:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from polars.exceptions import PanicException, PolarsError
 
 from caps_fast.errors import InputError
+from caps_fast.parquet_check import Damaged
+from caps_fast.polars_io import FAULTS, first_line, scan_csv
 
 IDLE_W = {"a100": 63.0, "h100": 75.0}  # SplitwiseSim's constants, one GPU
 PEAK_W = {"a100": 400.0, "h100": 700.0}  # the board's limit by its data sheet: SplitwiseSim gives power as a share of it
@@ -112,11 +113,11 @@ def read_measurements(path: str | Path, wanted: Mapping[str, str | int | None]) 
 
 def _read(path: str) -> pl.DataFrame:
     try:
-        frame = pl.read_csv(path, infer_schema=False).rename(str.strip)
+        frame = scan_csv(path).collect().rename(str.strip)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}): expected measurements in CSV") from None
-    except (PolarsError, PanicException) as error:
-        raise InputError(f"{path}: not readable as CSV: {(str(error).splitlines() or ['?'])[0][:200]}") from None
+        raise InputError(f"{path}: cannot be read ({first_line(error)}): expected measurements in CSV") from None
+    except (*FAULTS, Damaged) as error:
+        raise InputError(f"{path}: not readable as CSV: {first_line(error)}") from None
     if frame.is_empty():
         raise InputError(f"{path}: no measurements: expected at least one row")
     return frame.with_row_index(_ROW, offset=1)

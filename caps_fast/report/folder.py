@@ -10,6 +10,7 @@ import polars as pl
 
 from caps_fast.errors import InputError
 from caps_fast.metrics import metric_of
+from caps_fast.sealed import read_sealed
 from caps_fast.sweep.rows import PARAMETERS
 
 NEEDED = ("policy", "rate_rps", "seed", "slo_attainment", "carbon_g_per_1k_tokens", "ttft_after_release_p95_s")
@@ -50,7 +51,7 @@ def read_folder(folder: str | Path) -> Results:
     )
     frames = []
     for path in files:
-        frame = _read(path)
+        frame = read_sealed(path)
         if set(NEEDED) <= set(frame.columns):
             _expect_types(path, frame, [name for name in frame.columns if name in PARAMETERS or metric_of(name)])
             frames.append(frame)
@@ -65,18 +66,11 @@ def read_folder(folder: str | Path) -> Results:
     for name, columns in TABLES.items():
         path = root / f"{name}.parquet"
         if path.is_file():
-            tables[name] = _read(path)
+            tables[name] = read_sealed(path)
             if lacking := [column for column in columns if column not in tables[name].columns]:
                 raise InputError(f"{path}: column {lacking[0]} is missing; expected a table of reproduce")
             _expect_types(path, tables[name], columns)
     return Results(root.resolve().name, runs, tables)
-
-
-def _read(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})") from None
 
 
 def _expect_types(path: Path, frame: pl.DataFrame, columns: Iterable[str]) -> None:

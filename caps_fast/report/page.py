@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -12,10 +14,10 @@ from typing import Any
 
 import jinja2
 import polars as pl
-import vl_convert
 from markupsafe import Markup
 
 from caps_fast import __version__
+from caps_fast.errors import InputError
 from caps_fast.report import charts, tables
 from caps_fast.report.folder import Results
 from caps_fast.report.style import NAMES
@@ -50,7 +52,7 @@ def page(results: Results, pictures: Mapping[str, tuple[str, Path]]) -> str:
             {"name": name, "caption": caption, "base64": base64.b64encode(path.read_bytes()).decode()} for name, (caption, path) in pictures.items()
         ],
         parameters=tables.parameter_table(results.runs),
-        vega=_library(),
+        vega=library(),
     )
 
 
@@ -102,6 +104,15 @@ def _chart(label: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _library() -> Markup:
-    """The charts' JavaScript."""
-    return Markup(vl_convert.javascript_bundle().replace("</script", r"<\/script"))  # type: ignore[call-arg]
+def library() -> Markup:
+    """The charts' JavaScript. Raises InputError where it cannot be had.
+
+    It comes from a process of its own, which looks for nothing in the current folder: the engine in the library ends its process where address space
+    is limited.
+    """
+    code = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=False)
+    if done.returncode:
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
+        raise InputError(f"report: the JavaScript of the charts cannot be made ({how}): expected more address space (ulimit -v) and memory")
+    return Markup(done.stdout.decode().replace("</script", r"<\/script"))

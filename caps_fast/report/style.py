@@ -76,7 +76,7 @@ def save(figure: Figure, path: str | Path, forms: Sequence[str] = ()) -> list[Pa
     files = [target.with_suffix(form) for form in forms] or [target]
     for file in files:
         expect_picture(file)
-        with styled(), whole(file) as beside:
+        with styled(), whole(file, follow=False) as beside:
             dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[file.suffix.lower()]
             figure.savefig(os.fspath(beside), format=file.suffix[1:].lower(), dpi=180, metadata=dates)
     return files

@@ -8,10 +8,10 @@ from textwrap import fill
 import polars as pl
 from matplotlib.figure import Figure
 
-from caps_fast.files import whole
+from caps_fast.files import expect_no_link, whole
 from caps_fast.report import figures
 from caps_fast.report.folder import Results, read_folder
-from caps_fast.report.page import page
+from caps_fast.report.page import library, page
 from caps_fast.report.rates import rate_figure
 from caps_fast.report.style import name_of, save
 from caps_fast.sweep.alike import Alike, alike, alike_at_one_rate
@@ -24,12 +24,20 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> list[Path
 
     Raises InputError as `read_folder` does, or where nothing can be written.
     """
-    return write_results(read_folder(folder), Path(folder) / "report" if out is None else Path(out))
+    return write_results(read_folder(folder), report_folder(folder, out))
+
+
+def report_folder(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Where the report of a folder goes. Raises InputError where a link in the folder itself leads away."""
+    if out is None:
+        expect_no_link(Path(folder) / "report", "a folder")
+    return Path(folder) / "report" if out is None else Path(out)
 
 
 def write_results(results: Results, target: Path) -> list[Path]:
     """As `write_report`, of results that are read. Raises InputError where nothing can be written."""
-    with whole(target / ".probe") as probe:
+    library()  # before anything is written: it may be that it cannot be had
+    with whole(target / ".probe", follow=False) as probe:
         target.mkdir(parents=True, exist_ok=True)
         probe.touch()
     (target / ".probe").unlink()
@@ -38,7 +46,7 @@ def write_results(results: Results, target: Path) -> list[Path]:
         files = save(figure, target / name, BOTH)
         written += files
         pictures[name] = (caption, files[1])
-    with whole(target / "report.html") as beside:
+    with whole(target / "report.html", follow=False) as beside:
         beside.write_text(page(results, pictures), encoding="utf-8")
     return [*written, target / "report.html"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from caps_fast.reproduce.judge import judge
 from caps_fast.reproduce.plan import Size, detailed, plan
 from caps_fast.reproduce.predictor import predictor_rows
 from caps_fast.reproduce.table import comparison
+from caps_fast.sealed import sealed
 from caps_fast.sweep import Workers, sweep
 
 Frames = dict[str, pl.DataFrame]
@@ -51,6 +51,6 @@ def reproduce(presets: Sequence[str], size: Size, out: Path, workers: Workers) -
     frames["headline"] = pl.concat([headline(each) for each in evidence])
     frames["predictor"] = pl.concat([predictor_rows(name) for name in presets])
     for name in TABLES:
-        with whole(out / f"{name}.parquet") as beside:
-            frames[name].write_parquet(os.fspath(beside), compression="zstd")
+        with whole(out / f"{name}.parquet", follow=False) as beside:
+            beside.write_bytes(sealed(frames[name]))
     return {"runs": runs, **frames}

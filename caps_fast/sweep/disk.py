@@ -28,7 +28,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write beside, sync, and move there: a kill at any moment leaves the old file or the new one. Raises OSError."""
     beside = path.with_name(f"{path.name}.tmp")
     try:
-        with beside.open("wb") as stream:
+        beside.unlink(missing_ok=True)
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

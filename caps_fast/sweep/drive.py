@@ -70,9 +70,10 @@ def local_folder(out: str | Path) -> Path:
     if not str(out):
         raise InputError("out '': expected a folder")
     scheme, separator, rest = str(out).partition("://")
-    if separator and (scheme not in STORES or not rest.strip("/")):
+    places = rest.strip("/").split("/")
+    if separator and (scheme not in STORES or not {"", ".", ".."}.isdisjoint(places)):
         raise InputError(f"out {str(out)!r}: expected a folder, or a bucket and a path after one of {', '.join(f'{name}://' for name in STORES)}")
-    return Path("results", "remote", scheme, *rest.strip("/").split("/")) if separator else Path(out)
+    return Path("results", "remote", scheme, *places) if separator else Path(out)
 
 
 def _copy(runs: pl.DataFrame, url: str) -> None:

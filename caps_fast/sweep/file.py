@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from caps_fast import scenario
+from caps_fast.documents import read_toml
 from caps_fast.errors import InputError, naming
-from caps_fast.files import read_toml
 from caps_fast.sweep.axes import Axis, Changes, axis, field_of, flatten, named, zipped
 from caps_fast.sweep.plan import Grid, Plan
 from caps_fast.sweep.values import COUNT, MOST, values

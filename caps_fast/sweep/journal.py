@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 
+from caps_fast.documents import parse_json
 from caps_fast.errors import InputError
-from caps_fast.files import expect_regular
+from caps_fast.files import expect_no_link, expect_regular
 from caps_fast.sweep.disk import writing
 from caps_fast.sweep.lock import Lock
 
@@ -27,6 +27,7 @@ def held(path: Path) -> Iterator[None]:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would print the traceback of a trial that fails
     expect_regular(path)
+    expect_no_link(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     _whole_bytes(path)  # another file is refused before anything is made beside it
@@ -49,7 +50,7 @@ def open_study(path: Path, name: str, directions: Sequence[StudyDirection], samp
             return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True, sampler=sampler)
     except InputError:
         raise
-    except (ValueError, KeyError, AssertionError, optuna.exceptions.OptunaError):
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError, optuna.exceptions.OptunaError):
         raise _no_study(str(path)) from None
 
 
@@ -64,7 +65,7 @@ def _whole_bytes(path: Path) -> int:
         lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         try:
-            if "op_code" not in json.loads(line):
+            if "op_code" not in parse_json(line):
                 raise TypeError
         except (ValueError, TypeError):
             if number == len(lines) > 1 and not line.endswith(b"\n"):

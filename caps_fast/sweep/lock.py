@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
-from typing import IO
 
 from caps_fast.errors import InputError
+from caps_fast.files import expect_no_link
 from caps_fast.sweep.disk import writing
 
 
@@ -16,26 +17,29 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: IO[str] | None = None
+        self._file: int | None = None
 
     def take(self, what: Path) -> None:
-        """Raises InputError, naming `what`, where another process holds it."""
-        with writing(what):
-            self._file = self.path.open("a+", encoding="utf-8")
+        """Raises InputError, naming `what`, where another process holds it, and where the lock is a link or another's file."""
+        expect_no_link(self.path)
+        with writing(self.path):
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        found = os.fstat(self._file)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            self.free()
+            raise InputError(f"{self.path}: not a regular file of its own; expected none, or a lock that caps-fast left")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "unknown"
+            holder = os.pread(self._file, 20, 0).decode("ascii", "replace").strip() or "unknown"
             self.free()
             raise InputError(f"{what}: another caps-fast (process {holder}) is at work there; wait for it, or choose another place") from None
-        with writing(what):
-            self._file.truncate(0)
-            self._file.write(str(os.getpid()))
-            self._file.flush()
+        with writing(self.path):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, str(os.getpid()).encode(), 0)
 
     def free(self) -> None:
         """Let others have it."""
-        if self._file:
-            self._file.close()
+        if self._file is not None:
+            os.close(self._file)
             self._file = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +39,32 @@ class Dimension:
     whole: bool = False
     choices: Sequence[Any] = ()
 
-    def suggest(self, trial: Trial, base: Scenario) -> Any:
-        """A value for the trial."""
-        if self.bounds is not None and self.whole:
-            return trial.suggest_int(self.field, *map(int, self.bounds), log=self.log)
-        if self.bounds is not None:
-            return trial.suggest_float(self.field, *self.bounds, log=self.log)
-        if self.choices:
-            return trial.suggest_categorical(self.field, self.choices)
-        return split_at([trial.suggest_float(f"{self.field} {place}", 0, 1) for place in range(len(base.fleet.pools) - 1)], base.fleet.replicas)
+    def suggest(self, trial: Trial, base: Scenario) -> None:
+        """Draw the field's parameters for the trial."""
+        for name in self._names(base):
+            if self.choices:
+                trial.suggest_categorical(name, self.choices)
+            elif self.whole and self.bounds is not None:
+                trial.suggest_int(name, *map(int, self.bounds), log=self.log)
+            else:
+                trial.suggest_float(name, *(self.bounds or (0, 1)), log=self.log)
+
+    def value(self, parameters: Mapping[str, Any], base: Scenario) -> Any:
+        """The field's value by a trial's parameters. Raises InputError where one is missing or not such as `suggest` draws."""
+        names = self._names(base)
+        found: list[Any] = [parameters.get(name) for name in names]
+        for name, value in zip(names, found, strict=True):
+            low, high = self.bounds or (0, 1)
+            inside = value in self.choices if self.choices else type(value) in (int, float) and low <= value <= high
+            if not inside or (self.whole and value != int(value)):
+                raise InputError(f"a trial with {name} {repr(value)[:100]}: expected a value within the search")
+        return split_at(found, base.fleet.replicas) if names != [self.field] else found[0]
+
+    def _names(self, base: Scenario) -> list[str]:
+        """Names of the parameters behind the field."""
+        if self.bounds is not None or self.choices:
+            return [self.field]
+        return [f"{self.field} {place}" for place in range(len(base.fleet.pools) - 1)]
 
     def known(self, base: Scenario) -> dict[str, Any]:
         """Parameters that stand for the scenario's own value, where the search can reach it."""
@@ -78,8 +95,15 @@ def dimension(text: str) -> Dimension:
 
 
 def changes(dimensions: Sequence[Dimension], trial: Trial, base: Scenario) -> Changes:
-    """What the trial changes about the scenario."""
-    return {one.field: one.suggest(trial, base) for one in dimensions}
+    """What the trial changes about the scenario: new parameters are drawn, those that it has are kept. Raises InputError."""
+    for one in dimensions:
+        one.suggest(trial, base)
+    return changes_of(dimensions, trial.params, base)
+
+
+def changes_of(dimensions: Sequence[Dimension], parameters: Mapping[str, Any], base: Scenario) -> Changes:
+    """What a trial with these parameters changes. Raises InputError for values outside the search, as a study of others may hold."""
+    return {one.field: one.value(parameters, base) for one in dimensions}
 
 
 def split_at(shares: Sequence[float], gpus: int) -> str:

@@ -6,12 +6,12 @@
     failures.json      runs that ended with an error
     spare/*.parquet    finished runs that the plan no longer has
 
-Files are written beside their place, synced, and moved there, so that a kill at any moment leaves whole files only.
+Files are written beside their place, synced, and moved there, so that a kill at any moment leaves whole files only. Results carry a digest: what
+was damaged is computed anew. Links in the folder are not followed, for it may come from others.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import uuid
@@ -24,7 +24,10 @@ from typing import Any
 import polars as pl
 
 from caps_fast import __version__
+from caps_fast.documents import read_json
 from caps_fast.errors import InputError
+from caps_fast.files import expect_no_link
+from caps_fast.sealed import read_sealed, sealed
 from caps_fast.sweep.disk import write_whole, writing
 from caps_fast.sweep.lock import Lock
 from caps_fast.sweep.rows import PARAMETERS, code_hash, column_order, content, table
@@ -49,6 +52,8 @@ class Store:
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+        for place in (self.parts, self.spare):
+            expect_no_link(place, "a folder")
         if not fresh:  # nothing is made in a folder that is not ours; it is asked again once nobody else can write there
             self._expect_ours(manifest(self.folder), plan)
         with writing(self.folder):
@@ -80,7 +85,7 @@ class Store:
         frames = []
         for path in self._files():
             try:
-                frames.append(_read(path, PARAMETERS))
+                frames.append(_read(path, PARAMETERS, required=True))
             except InputError as error:
                 self._put_aside(path, f"{error}; put aside, its runs are computed anew")
         return content(_joined(frames))
@@ -89,7 +94,7 @@ class Store:
         """Runs that ended with an error. A damaged list is put aside, and its runs count as missing."""
         path = self.folder / "failures.json"
         try:
-            found = [Failure(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+            found = [Failure(**one) for one in read_json(path)]
             if not all(isinstance(value, str) for one in found for value in vars(one).values()):
                 raise TypeError
         except FileNotFoundError:
@@ -103,7 +108,7 @@ class Store:
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         """Keep these finished runs."""
-        self.write(f"parts/{uuid.uuid4().hex}.parquet", _parquet(table(rows)))
+        self.write(f"parts/{uuid.uuid4().hex}.parquet", sealed(table(rows)))
 
     def set_failures(self, failures: Sequence[Failure]) -> None:
         """Keep the list of failed runs; an empty one leaves no file."""
@@ -123,8 +128,8 @@ class Store:
         others = rows.join(order, on=KEY, how="anti")
         old = [*self.parts.glob("*.parquet"), *self.spare.glob("*.parquet")]
         if others.height:
-            self.write(f"spare/{uuid.uuid4().hex}.parquet", _parquet(others))
-        self.write("runs.parquet", _parquet(runs))
+            self.write(f"spare/{uuid.uuid4().hex}.parquet", sealed(others))
+        self.write("runs.parquet", sealed(runs))
         with writing(self.folder):
             for path in old:
                 path.unlink()
@@ -166,7 +171,7 @@ def manifest(folder: Path) -> dict[str, Any] | None:
     """The folder's manifest; None where there is none. Raises InputError where it is none of ours."""
     path = folder / "manifest.json"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         if data["program"] != "caps-fast":
             raise KeyError
         data["version"], data["code"], data["plan"]["name"]
@@ -188,12 +193,9 @@ def read(folder: str | Path) -> pl.DataFrame:
     return _joined([_read(file, (KEY, "policy", "seed", "rate_rps")) for file in files])
 
 
-def _read(path: Path, names: Iterable[str]) -> pl.DataFrame:
-    """A Parquet file with these parameter columns. Raises InputError."""
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); expected Parquet") from None
+def _read(path: Path, names: Iterable[str], required: bool = False) -> pl.DataFrame:
+    """A Parquet file with these parameter columns and, if `required`, its digest. Raises InputError."""
+    frame = read_sealed(path, required)
     for name in names:
         if name not in frame.columns:
             raise InputError(f"{path}: no column {name}; expected results of a sweep")
@@ -211,9 +213,3 @@ def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema={KEY: pl.String})
     return pl.concat(frames, how="diagonal_relaxed").select(column_order(frames)).unique(KEY, keep="first", maintain_order=True)
-
-
-def _parquet(frame: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd")
-    return buffer.getvalue()

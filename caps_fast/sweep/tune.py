@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -17,9 +16,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from caps_fast.choose import check_options
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, naming
 from caps_fast.inputs import expect_inputs
 from caps_fast.metrics import expect_metric, larger_is_better
+from caps_fast.polars_io import first_line
 from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.disk import writing
@@ -29,7 +29,7 @@ from caps_fast.sweep.journal import held, open_study
 from caps_fast.sweep.pareto import hypervolume, nondominated
 from caps_fast.sweep.plan import GROUP
 from caps_fast.sweep.rows import code_hash
-from caps_fast.sweep.space import Dimension, changes
+from caps_fast.sweep.space import Dimension, changes, changes_of
 from caps_fast.sweep.store import KEY
 from caps_fast.sweep.summary import HELD_OUT
 
@@ -111,7 +111,7 @@ def tune(search: Search, study_file: Path, trials: int, workers: Workers | None 
             _open(search, study_file)  # another search's is refused before any run
         own = _own(search, workers)
         study = _open(search, study_file)
-        with writing(study_file):
+        with writing(study_file), naming(str(study_file)):
             _run(search, study, trials, workers)
         return _outcome(search, study, own, workers)
 
@@ -139,6 +139,11 @@ def _open(search: Search, path: Path) -> optuna.Study:
     elif before != about:
         differing = ", ".join(name for name in about if before.get(name) != about[name])
         raise InputError(f"{path}: holds a study with another {differing}; expected the same, or a new file")
+    with naming(str(path)):
+        for one in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            changes_of(search.dimensions, one.params, search.base)
+            if len(one.values) != len(search.objectives) or not all(map(math.isfinite, one.values)):
+                raise InputError(f"trial {one.number} with the results {one.values}: expected a number for every objective")
     return study
 
 
@@ -172,8 +177,12 @@ def _ask(search: Search, study: optuna.Study, begun: FrozenTrial | int) -> tuple
     else:
         study.sampler = optuna.samplers.NSGAIISampler(seed=number, population_size=2 * BATCH)
     trial = study.ask() if isinstance(begun, int) else Trial(study, begun._trial_id)
-    changed = changes(search.dimensions, trial, search.base)
-    trial.set_user_attr("changes", json.dumps(changed))
+    try:
+        changed = changes(search.dimensions, trial, search.base)
+    except InputError:
+        raise
+    except ValueError as error:  # of Optuna's, about what a study of others holds
+        raise InputError(f"trial {number}: {first_line(error)}: expected a trial of this search") from None
     try:
         return trial, search.base.replace(changed)
     except InputError as error:
@@ -217,7 +226,7 @@ def _outcome(search: Search, study: optuna.Study, own: Sequence[dict[str, float]
         errors = [one.user_attrs["error"] for one in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)) if "error" in one.user_attrs]
         raise InputError(f"tune: no trial has a result; expected some that can be run{f' (the first: {errors[0]})' if errors else ''}")
     objectives, held = list(search.objectives), [f"{HELD_OUT}{name}" for name in search.objectives]
-    points = pl.DataFrame([json.loads(one.user_attrs["changes"]) | dict(zip(objectives, one.values, strict=True)) for one in done])
+    points = pl.DataFrame([changes_of(search.dimensions, one.params, search.base) | dict(zip(objectives, one.values, strict=True)) for one in done])
     front = nondominated(points.unique([one.field for one in search.dimensions], keep="first", maintain_order=True), objectives)
     configs = [search.base.replace({one.field: row[one.field] for one in search.dimensions}) for row in front.to_dicts()]
     again = _evaluate(configs, search.held_out, objectives, workers)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from caps_fast.documents import parse_json
 from caps_fast.errors import InputError
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -82,9 +83,9 @@ def scalar(text: str) -> Any:
 def _split(text: str, origin: str) -> list[Any]:
     if "[" in text or '"' in text:
         try:
-            return list(json.loads(f"[{text}]"))
+            return list(parse_json(f"[{text}]"))
         except ValueError:
-            raise InputError(f"{origin}: {text!r}: expected JSON values with commas between them") from None
+            raise InputError(f"{origin}: {text[:100]!r}: expected JSON values with commas between them") from None
     parts = [part.strip() for part in text.split(",")]
     if "" in parts:
         raise InputError(f"{origin}: {text!r}: an empty value; expected values or ranges with commas between them")

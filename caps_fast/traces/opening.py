@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Literal
-
-import zstandard
+from typing import Any, Literal
 
 from caps_fast.errors import InputError
 from caps_fast.files import GZIP, ZSTD, is_special
+from caps_fast.unpacking import unpack
 
 Container = Literal["csv", "jsonl", "json", "parquet"]
-_CHUNK_BYTES = 1 << 18
+FREE_BYTES, UNPACKED_A_BYTE = 1 << 28, 250
+"""What any compressed trace may unpack to, and what more for each of its bytes."""
+_SHARE_OF_ROOM = 0.9
+_OPEN_FILES = "/proc/self/fd"
 _PARQUET = b"PAR1"
 _MARKED_JSONL, _UNMARKED_JSONL = b"\xef\xbb\xbf{", b"   {"  # Polars skips a byte order mark in CSV alone
 _WIDE_TEXT = (b"\xff\xfe", b"\xfe\xff")
@@ -25,7 +25,7 @@ _WIDE_TEXT = (b"\xff\xfe", b"\xfe\xff")
 
 @contextmanager
 def plain(path: str) -> Iterator[str]:
-    """The path of the uncompressed content: the file itself, or a temporary copy (without JSONL's byte order mark) that is removed afterwards.
+    """The path of the uncompressed content: the file itself, or a temporary copy (without JSONL's byte order mark).
 
     Told by the first bytes, not by the name. Raises InputError where the file cannot be read or is cut off.
     """
@@ -39,29 +39,26 @@ def plain(path: str) -> Iterator[str]:
     if not start.startswith((GZIP, ZSTD, _MARKED_JSONL)):
         yield path
         return
-    handle, copy = tempfile.mkstemp(prefix="caps-fast-")
-    try:
-        with open(handle, "wb+") as target, open(path, "rb") as source:
-            unpack(path, source, target)
+    nameless = os.path.isdir(_OPEN_FILES)  # then nothing stays behind, however the process ends
+    make: Any = tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile
+    with make(prefix="caps-fast-") as target:
+        try:
+            with open(path, "rb") as source:
+                unpack(path, source, target, _most_bytes(path))
             target.seek(0)
             if target.read(4) == _MARKED_JSONL:
                 target.seek(0)
                 target.write(_UNMARKED_JSONL)
-        yield copy
-    finally:
-        os.unlink(copy)
+            target.flush()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be unpacked in {tempfile.gettempdir()} ({error.strerror}): expected room there (TMPDIR)") from None
+        yield f"{_OPEN_FILES}/{target.fileno()}" if nameless else str(target.name)
 
 
-def unpack(path: str, source: BinaryIO, target: BinaryIO) -> None:
-    """Write the content of `source` to `target`, decompressed where it is gzip or Zstandard. Raises InputError naming `path` where it is damaged."""
-    start = source.read(4)
-    source.seek(0)
-    if start.startswith(GZIP):
-        _copy_gzip(path, source, target)
-    elif start.startswith(ZSTD):
-        _copy_zstd(path, source, target)
-    else:
-        shutil.copyfileobj(source, target)
+def _most_bytes(path: str) -> int:
+    """What a trace may unpack to: no more than is usual of such files, nor than most of the room that there is."""
+    room = shutil.disk_usage(tempfile.gettempdir()).free * _SHARE_OF_ROOM
+    return int(min(max(FREE_BYTES, UNPACKED_A_BYTE * os.path.getsize(path)), room))
 
 
 def container(path: str, content: str) -> Container:
@@ -78,29 +75,3 @@ def container(path: str, content: str) -> Container:
         raise InputError(f"{path}: neither text nor Parquet (a zero byte near the start): expected CSV, JSONL, JSON or Parquet")
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     return {b"[": "json", b"{": "jsonl"}.get(text[:1], "csv")  # type: ignore[return-value]
-
-
-def _copy_gzip(path: str, source: BinaryIO, target: BinaryIO) -> None:
-    try:
-        with gzip.open(source) as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
-                target.write(chunk)
-    except EOFError:
-        raise InputError(f"{path}: gzip data is cut off: expected a whole file") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: broken gzip data ({error}): expected a whole file") from None
-
-
-def _copy_zstd(path: str, source: BinaryIO, target: BinaryIO) -> None:
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    try:
-        while chunk := source.read(_CHUNK_BYTES):
-            while chunk:
-                if frame.eof:
-                    frame = zstandard.ZstdDecompressor().decompressobj()
-                target.write(frame.decompress(chunk))
-                chunk = frame.unused_data if frame.eof else b""
-    except zstandard.ZstdError as error:
-        raise InputError(f"{path}: broken Zstandard data after {target.tell()} bytes of content ({error}): expected a whole file") from None
-    if not frame.eof:
-        raise InputError(f"{path}: Zstandard data is cut off after {target.tell()} bytes of content: expected a whole file")

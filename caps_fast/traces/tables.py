@@ -11,13 +11,13 @@ from itertools import islice
 from typing import Any, NoReturn
 
 import polars as pl
-from polars.exceptions import PanicException, PolarsError
 
 from caps_fast.errors import InputError
-from caps_fast.traces.formats import listed
+from caps_fast.parquet_check import MOST_COLUMNS, Damaged
+from caps_fast.polars_io import FAULTS, first_line, scan_csv, scan_ndjson, scan_parquet
 from caps_fast.traces.opening import Container
-from caps_fast.traces.parquet_check import Damaged, check_file
 
+_MOST_LINE = 1 << 24  # characters
 _KEYS_FROM_ROWS = 1000  # JSONL has no header: its columns are the keys of the first rows
 
 
@@ -35,14 +35,14 @@ class Table:
         """These expressions over all rows, in order. Raises InputError where the file cannot be parsed."""
         try:
             return self.scan.select(*expressions).collect(engine="streaming")
-        except (PolarsError, PanicException, OSError) as error:
+        except FAULTS as error:
             self._refuse(error)
 
     def first_value(self, column: str) -> Any:
         """The first raw value of a column that is not missing, or None."""
         try:
             found = self.scan.select(column).filter(pl.col(column).is_not_null()).head(1).collect()
-        except (PolarsError, PanicException, OSError) as error:
+        except FAULTS as error:
             self._refuse(error)
         return found.item() if len(found) else None
 
@@ -61,17 +61,16 @@ def open_table(path: str, content: str, kind: Container) -> Table:
     """The table in `content`; CSV and JSONL values are text. Raises InputError."""
     try:
         if kind == "parquet":
-            check_file(content)
-            scan = pl.scan_parquet(content)
+            scan = scan_parquet(content)
         elif kind == "csv":
-            scan = pl.scan_csv(content, infer_schema=False)
+            scan = scan_csv(content)
         else:
             keys, fault = jsonl_keys(content)
             if fault:
                 raise InputError(f"{path}: {fault}")
-            scan = pl.scan_ndjson(content, schema=dict.fromkeys(keys, pl.String()))
+            scan = scan_ndjson(content, dict.fromkeys(keys, pl.String()))
         return Table(path, content, kind, scan, dict(scan.collect_schema()))
-    except (PolarsError, PanicException, OSError, Damaged) as error:
+    except (*FAULTS, Damaged) as error:
         raise InputError(f"{path}: not readable as {kind}: {first_line(error)}") from None
 
 
@@ -81,6 +80,8 @@ def jsonl_keys(content: str) -> tuple[list[str], str | None]:
     for number, line in islice(_lines(content), _KEYS_FROM_ROWS):
         try:
             keys |= dict.fromkeys(_json_object(line))
+            if len(keys) > MOST_COLUMNS:
+                raise ValueError(f"more than {MOST_COLUMNS:,} keys: expected fewer")
         except ValueError as error:
             return list(keys), f"row {number}: {error}"
     return list(keys), None
@@ -129,7 +130,7 @@ def _lines(content: str) -> Iterator[tuple[int, str]]:
     """Lines that are not blank, numbered from 1 as rows are: blank lines do not count."""
     number = 0
     with open(content, encoding="utf-8-sig", errors="replace", newline="\n") as stream:
-        for line in stream:
+        while line := stream.readline(_MOST_LINE):
             if line.strip():
                 number += 1
                 yield number, line
@@ -137,6 +138,8 @@ def _lines(content: str) -> Iterator[tuple[int, str]]:
 
 def _json_object(line: str) -> dict[str, Any]:
     shown = line.strip()[:60]
+    if len(line) >= _MOST_LINE:
+        raise ValueError(f"{shown!r} goes on for more than {_MOST_LINE:,} characters: expected one JSON object a line")
     try:
         found = json.loads(line, parse_constant=_finite, parse_float=_finite, parse_int=_finite, object_pairs_hook=_each_once)
     except (json.JSONDecodeError, RecursionError):
@@ -158,8 +161,3 @@ def _finite(number: str) -> float:
     if not math.isfinite(value := float(number)):
         raise ValueError(f"number {number[:60]!r}: expected a finite one")
     return value
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of Polars says first, or its name."""
-    return listed((str(error) or type(error).__name__).splitlines()[:1])

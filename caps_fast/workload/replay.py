@@ -34,10 +34,14 @@ class ReplayedWorkload:
         self.trace = trace_of(config.workload)
         self.columns = columns_of(self.trace.frame, config, config.seed)
         self.notes: tuple[str, ...] = ()
+        first = 1
         if config.predictor.source == "learned" and config.predictor.model is None and config.workload.trace_fit == "loop":
             count = len(self.trace.frame)
-            self.columns = _after(config.predictor.train_share, self.columns)
+            share = config.predictor.train_share
+            self.columns = _after(share, self.columns)
             first = count - len(self.columns["input_tokens"]) + 1
+            if int(share * count) >= count > 1:
+                raise InputError(f"predictor.train_share {share:g}: leaves nothing of {self.trace.path} to replay: expected a share below 1")
             self.notes = (f"{self.trace.path}: replayed from request {first:,} of {count:,} on, for CAPS learns from those before it",)
         self._streams = {name: stream(config.seed, name) for name in ("arrivals", "tenants", "turns", "outputs")}
         self._tenants = tenants(config)
@@ -45,8 +49,9 @@ class ReplayedWorkload:
         if self.trace.timed:
             span_s = float(self.columns["arrival_s"][-1]) + self._mean_gap_s()
             if rate_rps is None and config.workload.trace_fit == "loop" and self.columns["arrival_s"][-1] == 0.0:
+                which = f"its requests from {first:,} on, which predictor.train_share leaves," if first > 1 else "its requests"
                 raise InputError(
-                    f"{self.trace.path}: its requests all arrive at one time, which is no rate to loop them at: expected workload.rate_rps (--rate), "
+                    f"{self.trace.path}: {which} all arrive at one time, which is no rate to loop them at: expected workload.rate_rps (--rate), "
                     "or workload.trace_fit once or stretch"
                 )
             self.period_s = span_s if rate_rps is None else len(self.columns["arrival_s"]) / rate_rps

@@ -1,4 +1,4 @@
-"""A look at a Parquet file's headers before it is read: sizes and counts must fit the file and each other.
+"""A look at a Parquet file's headers before it is read: sizes and counts must fit the file and each other, and be such as memory can hold.
 
 The reader takes them on trust, and a damaged size can end the whole process. Source: the Apache Parquet format (Thrift compact protocol).
 """
@@ -13,6 +13,12 @@ from typing import Any
 MAGIC = b"PAR1"
 _BOOLEANS = {1: True, 2: False}
 _DEEPEST = 16
+
+MOST_COLUMNS = 10_000
+_MOST_FOOTER_BYTES = 1 << 23
+_FREE_ROWS, _ROWS_A_BYTE, _MOST_ROWS = 1_000_000, 4, 400_000_000
+_FREE_BYTES, _UNPACKED_A_BYTE = 1 << 28, 250
+"""Of rows and of unpacked bytes, so many go without saying, and so many more for every byte of the file."""
 
 Buffer = mmap.mmap | bytes
 
@@ -35,30 +41,53 @@ def check_parquet(data: Buffer) -> None:
     start = len(data) - 8 - footer_bytes
     if start < 4:
         raise Damaged("the footer is larger than the file")
+    _expect(footer_bytes <= _MOST_FOOTER_BYTES, f"its footer is larger than {_MOST_FOOTER_BYTES:,} bytes")
     try:
         footer, _ = _struct(data, start)
-        rows = sum(_check_group(data, group, start) for group in footer.get(4, []))
-        _expect(rows == footer[3], "rows of the row groups do not add up")
+        rows = footer[3]
+        most_rows = min(max(_FREE_ROWS, _ROWS_A_BYTE * len(data)), _MOST_ROWS)
+        _expect(rows <= most_rows, f"{rows:,} rows in {len(data):,} bytes: expected at most {most_rows:,}")
+        _expect(len(footer[2]) <= MOST_COLUMNS, f"more than {MOST_COLUMNS:,} columns: expected fewer")
+        _expect(_depth(footer[2]) <= _DEEPEST, "its columns are nested too deep")
+        found = [_check_group(data, group, start) for group in footer.get(4, [])]
+        _expect(sum(of_group for of_group, _ in found) == rows, "rows of the row groups do not add up")
+        unpacked, most = sum(size for _, size in found), max(_FREE_BYTES, _UNPACKED_A_BYTE * len(data))
+        _expect(unpacked <= most, f"{len(data):,} bytes unpack to {unpacked:,}: expected at most {most:,}")
     except (IndexError, KeyError, TypeError, AttributeError, struct.error, OverflowError):
         raise Damaged("its headers are garbled") from None
 
 
-def _check_group(data: Buffer, group: dict[int, Any], end: int) -> int:
-    rows = group[3]
+def _depth(schema: list[dict[int, Any]]) -> int:
+    """Levels of a schema, which is a tree written root first, each node with the number of its children."""
+    deepest, open_nodes = 0, [1]
+    for node in schema:
+        while open_nodes and open_nodes[-1] == 0:
+            open_nodes.pop()
+        _expect(bool(open_nodes), "its columns are garbled")
+        open_nodes[-1] -= 1
+        open_nodes.append(node.get(5) or 0)
+        deepest = max(deepest, len(open_nodes))
+    return deepest
+
+
+def _check_group(data: Buffer, group: dict[int, Any], end: int) -> tuple[int, int]:
+    """Rows and unpacked bytes of a row group."""
+    rows, unpacked = group[3], 0
     _expect(isinstance(rows, int) and rows >= 0, "a row group has a negative number of rows")
     for chunk in group[1]:
         meta = chunk[3]
         start = min(meta[9], meta.get(11) or meta[9])
         stop = start + meta[7]
         _expect(4 <= start <= stop <= end, "a column lies outside the file")
-        values = sum(_pages(data, start, stop))
+        pages = list(_pages(data, start, stop))
+        values, unpacked = sum(count for count, _ in pages), unpacked + sum(size for _, size in pages)
         flat = len(meta[3]) == 1
         _expect(values == meta[5] and (not flat or values == rows), "the values of a column's pages do not add up")
-    return int(rows)
+    return int(rows), unpacked
 
 
-def _pages(data: Buffer, start: int, stop: int) -> Iterator[int]:
-    """Number of values in each data page."""
+def _pages(data: Buffer, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Number of values and unpacked bytes of each page; a dictionary's values do not count."""
     at = start
     while at < stop:
         header, at = _struct(data, at)
@@ -70,8 +99,7 @@ def _pages(data: Buffer, start: int, stop: int) -> Iterator[int]:
         _expect(0 <= values < 2**31, "a page has a negative number of values")
         if 8 in header:
             _expect(body[5] >= 0 and body[6] >= 0 and body[5] + body[6] <= min(packed, unpacked), "a page's levels are larger than the page")
-        if 7 not in header:
-            yield values
+        yield (0 if 7 in header else values), unpacked
 
 
 def _expect(holds: bool, otherwise: str) -> None:

@@ -1,0 +1,69 @@
+"""Where things are kept from one run to the next: a folder of the user's own that nobody else may write to, or none.
+
+Compiled code is executed when it is loaded, so a folder in which others may put files is as good as a program of theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import sys
+from functools import cache
+from pathlib import Path
+
+WAY_OUT = "CAPS_FAST_CACHE names another folder"
+
+
+def cache_folder(part: str) -> Path | None:
+    """The folder of a part of what is kept, made if need be; None where there is none to be trusted (`why_not` says why)."""
+    root = _root()
+    return None if root is None or why_not(part) else root / part
+
+
+@cache
+def why_not(part: str) -> str:
+    """Why nothing can be kept in this part; "" where it can."""
+    root = _root()
+    if root is None:
+        return "no home folder is known"
+    return _fault(root) or _fault(root / part)
+
+
+@cache
+def tell_once(what: str, part: str) -> None:
+    """Say on standard error that something is not kept, and why."""
+    print(f"{what} not kept: {why_not(part)} ({WAY_OUT})", file=sys.stderr)
+
+
+def _root() -> Path | None:
+    """`CAPS_FAST_CACHE`, or caps-fast in the user's cache folder. Empty and relative values of other variables count as none."""
+    if named := os.environ.get("CAPS_FAST_CACHE"):
+        return Path(named).absolute()
+    base, home = os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", "")
+    if os.path.isabs(base):
+        return Path(base, "caps-fast")
+    if not os.path.isabs(home):
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            return None
+    return Path(home, ".cache", "caps-fast") if os.path.isabs(home) else None
+
+
+def _fault(folder: Path) -> str:
+    """What is wrong with a folder to keep things in, which is made if need be, for this user alone; "" for nothing."""
+    try:
+        for place in reversed((folder, *folder.parents)):
+            if not place.exists():
+                place.mkdir(mode=0o700, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        return f"{folder} cannot be made ({error.strerror})"
+    if not stat.S_ISDIR(found.st_mode):
+        return f"{folder} is not a folder"
+    if found.st_uid != os.geteuid():
+        return f"{folder} belongs to another user"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others may write to {folder}: expected a folder that only its owner may write to (chmod go-w)"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"{folder} cannot be written to"
