@@ -15,7 +15,7 @@ PACKAGE = ROOT / "caps_fast"
 # Lowest first. A module or subpackage imports from lower rows only, not from its own row nor from above; inside a subpackage anything goes.
 LAYERS = """
     errors interrupt _jit progress
-    arrays files
+    arrays files words instants
     containers physics outlook memory
     policy
     policies engine

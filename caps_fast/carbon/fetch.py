@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from caps_fast.carbon.formats import Declared
+from caps_fast.carbon.declared import Declared
 from caps_fast.carbon.formats_json import JSON_READERS
 from caps_fast.errors import InputError
 from caps_fast.files import whole
