@@ -58,8 +58,7 @@ def read_times(text: pl.Series, time_zone: str | None = None, time_format: str |
     shifted = _without_offset(local, offset)
     naive = bool((offset.is_null() & local.is_not_null()).any())
     if time_zone is not None and naive:
-        localised = _localised(local, time_zone)
-        shifted = shifted.to_frame("at").select(pl.when(offset.is_null()).then(localised).otherwise("at")).to_series()
+        shifted = shifted.zip_with(offset.is_not_null(), localised(local, time_zone).alias("at"))
     if time_format is None and shifted.null_count():
         shifted = shifted.to_frame("at").select(pl.coalesce("at", _unix(cells))).to_series()
     return Times(shifted.alias("at"), naive, tuple(notes))
@@ -144,8 +143,8 @@ def _without_offset(local: pl.Series, offset: pl.Series) -> pl.Series:
     return pl.DataFrame({"at": local, "offset": offset}).select((pl.col("at") - shift).dt.replace_time_zone("UTC")).to_series()
 
 
-def _localised(local: pl.Series, time_zone: str) -> pl.Series:
-    """UTC of local times. When clocks go back, an hour's first pass is summer time and its second one winter time; null where clocks skip."""
+def localised(local: pl.Series, time_zone: str) -> pl.Series:
+    """UTC of local times without a zone; null where clocks skip an hour, summer time and then winter time where they repeat one."""
     frame = local.to_frame("at")
     again = ~pl.struct("at").is_first_distinct()
     which = pl.when(again).then(pl.lit("latest")).otherwise(pl.lit("earliest"))

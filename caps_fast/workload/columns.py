@@ -32,7 +32,8 @@ def columns_of(frame: pl.DataFrame, config: scenario.Scenario, seed: int) -> dic
     text = next((name for name in ("system_prompt", "opening") if name in frame.columns), None)
     columns["task"] = tasks_of_prompts(frame[text]) if text else np.full(len(frame), TASKS.index("unknown"), np.int8)
     if "turns" not in columns and "session" in frame.columns:
-        columns["turns"] = frame.select(turns=pl.int_range(1, pl.len() + 1).over("session").clip(1, MAX_TURNS))["turns"].to_numpy()
+        counted = pl.int_range(1, pl.len() + 1).over("session").clip(1, MAX_TURNS)
+        columns["turns"] = frame.select(turns=pl.when(pl.col("session") == "").then(1).otherwise(counted))["turns"].to_numpy()
     if "tenant" in frame.columns:
         columns["tenant"] = (frame["tenant"].rank("dense") - 1).to_numpy()
     if "tier" in frame.columns:
