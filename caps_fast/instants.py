@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -72,6 +73,20 @@ def check_zone(time_zone: str | None, origin: str) -> None:
         pl.select(pl.datetime(2024, 1, 1).dt.replace_time_zone(time_zone))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         raise InputError(f"{origin} {time_zone!r}: expected a time zone like America/Los_Angeles, Europe/Berlin or UTC") from None
+
+
+def parse_utc(text: str, origin: str) -> datetime:
+    """A date or time, UTC unless it has an offset. Raises InputError naming `origin`."""
+    try:
+        value = datetime.fromisoformat(text)
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InputError(f"{origin} {text!r}: expected a date or time like 2024-08-05 or 2024-08-05T06:00Z") from None
+
+
+def is_date(text: str) -> bool:
+    """Whether the text has a date and no time of day."""
+    return bool(re.fullmatch(r"\d{4}-?\d\d-?\d\d", text.strip()))
 
 
 def looks_like_time(cell: str | None) -> bool:

@@ -48,6 +48,7 @@ class Result:
         by_tier = cells.reshape(3, 3, 3)
         slots_s = self.end_s * self.scenario.cluster.gpus * self.scenario.cluster.max_batch
         row: dict[str, float | int] = {"requests": requests, "output_tokens": tokens, "slo_attainment": _ratio(cells["met"].sum(), requests)}
+        row["played_rps"] = requests / self.scenario.horizon_s
         for index, tier in enumerate(sections.TIERS):
             row[f"slo_attainment_{tier}"] = _ratio(by_tier["met"][:, :, index].sum(), by_tier["requests"][:, :, index].sum())
         row |= {

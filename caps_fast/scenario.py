@@ -35,6 +35,7 @@ from caps_fast.sections import (
     Tiers,
     Workload,
 )
+from caps_fast.spelled import spelled
 
 
 class Scenario(Section):
@@ -43,6 +44,7 @@ class Scenario(Section):
     preset: str = Field("paper", description="the preset that the scenario started from")
     seed: int = Field(0, ge=0, le=2**32 - 1)
     days: Positive = Field(7.0, le=LONGEST_DAYS)
+    start: str | None = Field(None, description="date and time of t = 0 (UTC unless it has an offset); none = the trace's own, if it has dates")
     drain_h: NonNegative = Field(48.0, le=24 * LONGEST_DAYS, description="hours after the last arrival in which work may still finish")
     control_step_s: Positive = Field(1.0, ge=0.001)
     cluster: Cluster
@@ -58,7 +60,7 @@ class Scenario(Section):
     @classmethod
     def _fill_from_profile(cls, data: Any) -> Any:
         gpu = data.get("gpu") if isinstance(data, dict) else None
-        if isinstance(gpu, dict) and gpu.get("profile"):
+        if isinstance(gpu, dict) and spelled(gpu.get("profile"), str | None):
             return {**data, "gpu": {**_profile(data), **gpu}}
         return data
 
@@ -71,6 +73,8 @@ class Scenario(Section):
         if changes.get("preset", self.preset) != self.preset:
             raise InputError(f"preset {changes['preset']!r}: a scenario made from {self.preset!r}, whose values it holds, cannot start from another")
         data = self.model_dump(mode="json")
+        if "rate_rps" not in self.workload.model_fields_set:
+            del data["workload"]["rate_rps"]  # the default depends on the trace
         if self.gpu.profile:
             filled = _profile(data)
             data["gpu"] = {key: value for key, value in data["gpu"].items() if filled.get(key) != value}

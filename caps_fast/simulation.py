@@ -21,6 +21,7 @@ from caps_fast.pack import Means, pack, with_room
 from caps_fast.predictor import LengthModel, Lengths, informed, past_of
 from caps_fast.results import Result, collect, unfinished_rows
 from caps_fast.workload import workload_of
+from caps_fast.workload.played import rate_notes
 
 BLOCK = 16_384  # requests: large enough to make the calls free, small enough for the cache
 
@@ -112,7 +113,8 @@ class Group:
         if len(self.held):
             self._feed(math.nextafter(float(self.held["arrival_s"][-1]), math.inf), on_progress)
         results = [run.finish() for run in self.runs]
-        return [replace(result, notes=(*self.source.notes, *result.notes)) for result in results]
+        played = rate_notes(results[0].scenario, int(results[0].accounts["requests"].sum()), drawn=self.source.drawn)
+        return [replace(result, notes=(*self.source.notes, *played, *result.notes)) for result in results]
 
     def _feed(self, until_s: float, on_progress: Callable[[int], object] | None) -> None:
         foreseen = {key: view(self.held) for key, view in self.views.items()}
@@ -126,7 +128,8 @@ def workload_key(config: scenario.Scenario) -> str:
     """Equal for scenarios that see the same requests, and before them the same past."""
     tiers = [tier.share for tier in config.slo.all]
     trained = config.predictor.model_dump_json() if config.workload.trace else config.predictor.train_days
-    return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained}"
+    begins = (config.start, config.carbon.start) if config.workload.trace else None
+    return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained} {begins}"
 
 
 @dataclass
@@ -210,6 +213,6 @@ def _check_fits(config: scenario.Scenario, requests: Array, seq: int) -> None:
     if tokens[worst] > capacity:
         row = requests[worst]
         raise InputError(
-            f"cluster.kv_capacity_tokens {capacity}: request {seq + worst} has {row['input_tokens']} input and {row['output_tokens']} output tokens; "
-            f"expected a capacity of at least {tokens[worst]}"
+            f"cluster.kv_capacity_tokens {capacity}: request {seq + worst + 1} has {row['input_tokens']} input and "
+            f"{row['output_tokens']} output tokens; expected a capacity of at least {tokens[worst]}"
         )

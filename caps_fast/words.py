@@ -29,6 +29,11 @@ G_PER_KWH = {
 """Units of carbon intensity, each in g/kWh."""
 
 
+LOCAL = {"local", "prevailing", "eastern", "central", "mountain", "pacific", "et", "ct", "pt", "cet", "cest", "bst"}
+LOCAL |= {"pst", "pdt", "mst", "mdt", "cst", "cdt", "est", "edt", "ept", "cpt", "mpt", "ppt"}
+UTC = {"utc", "gmt", "zulu"}
+
+
 def plain(name: str) -> str:
     """The name in lower case, words apart: `carbonIntensity`, `CO₂` and `intervalEndTime` read as they are spoken."""
     text = name.translate(str.maketrans("₂⁻¹µ", "2-1u")).replace("CO2-e", "CO2e").replace("·", " ")
@@ -78,3 +83,14 @@ def other_unit(text: str) -> bool:
     power = re.search(r"(?<![a-z])(?:[kmg]w|mmbtu|mj|gj)(?![a-z])|%", spoken)
     states = _ENERGY.search(spoken) or _PRICE.search(spoken) or _OTHER_GAS.search(spoken) or power
     return bool(states) and unit_of(text) is None
+
+
+def clock_of_name(name: str) -> str | None:
+    """Whose time a column has by its name: `UTC`, a fixed zone as in `Time (UTC+2)`, `local` where the zone is not said, or None."""
+    if shift := re.search(r"(?i)(?:utc|gmt) ?([+-]) ?(\d{1,2})(?::?([0-5]\d))?(?!\d)", name):
+        hours, minutes = int(shift[2]), int(shift[3] or 0)
+        if (hours, minutes) == (0, 0):
+            return "UTC"
+        return "local" if minutes or hours > 12 else f"Etc/GMT{'-' if shift[1] == '+' else '+'}{hours}"
+    own = set(words(name))
+    return "UTC" if own & UTC else "local" if own & LOCAL else None

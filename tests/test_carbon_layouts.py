@@ -104,6 +104,12 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "average",
         "unknown",
     ),
+    "a zone in the name": (
+        csv("Time (UTC-7),intensity g/kWh", lambda at, g: (iso(at - 7 * HOUR, SPACED), g)),
+        {},
+        "average",
+        "unknown",
+    ),
     "start and end": (csv("end,start,carbon g/kWh", lambda at, g: (iso(at + HOUR), iso(at), g)), {}, "average", "unknown"),
     "caiso": (
         csv(
@@ -196,6 +202,7 @@ NEAR = {  # text, what is said
     "a share": ("time,Carbon-free energy percentage (CFE%)\n2024-08-05,3\n", "none is a carbon intensity"),
     "forecast and actual of nothing": ("datetime,forecast,actual\n2024-08-05,3,4\n", "none is a carbon intensity"),
     "local time": ("Local time,gCO2/kWh\n2024-08-05 01:00,3\n", "is in local time; expected carbon.time_zone (--carbon-time-zone)"),
+    "an odd zone in the name": ("Time (UTC+5:30),gCO2/kWh\n2024-08-05 01:00,3\n", "is in local time; expected carbon.time_zone"),
     "pacific time": ("Time (PST),gCO2/kWh\n2024-08-05 01:00,3\n", "expected carbon.time_zone (--carbon-time-zone)"),
     "zones that nobody knows": ("time,tz,gCO2/kWh\n2024-08-05 01:00,Mars,3\n", "column tz says 'Mars'; expected carbon.time_zone"),
     "two times": (

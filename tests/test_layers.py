@@ -15,13 +15,14 @@ PACKAGE = ROOT / "caps_fast"
 # Lowest first. A module or subpackage imports from lower rows only, not from its own row nor from above; inside a subpackage anything goes.
 LAYERS = """
     errors interrupt _jit progress
-    arrays files words instants
+    arrays files words instants spelled
     containers physics outlook memory
     policy
     policies engine
     profiles presets traces
     sections
     scenario
+    clock
     carbon workload
     pack choose
     predictor results

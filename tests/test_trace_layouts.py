@@ -158,6 +158,16 @@ def test_a_column_map_of_an_unknown_table_names_both_lengths(tmp_path: Path) -> 
         read_requests(write(tmp_path, "a,b\n1,2\n"), columns={"input_tokens": "a"})
 
 
+def test_local_dates_need_a_zone_and_blank_columns_are_none(tmp_path: Path) -> None:
+    path = write(tmp_path, "local_time,p,g\n2024-08-05 00:00:00,1,1\n")
+    columns = {"time": "local_time", "input_tokens": "p", "output_tokens": "g"}
+    with pytest.raises(InputError, match=r"column local_time is in local time: expected its time zone in workload\.trace_time_zone"):
+        read_requests(path, columns=columns)
+    assert read_requests(path, columns=columns, time_zone="Europe/Berlin").starts_at == datetime(2024, 8, 4, 22, tzinfo=UTC)
+    blank = write(tmp_path, f"arrival_s,tenant,tier,turns,{OURS}\n0,,,,1,1\n1,,,,1,1\n")
+    assert read_requests(blank).frame.columns == ["arrival_s", "input_tokens", "output_tokens"]
+
+
 def test_digits_are_dates(tmp_path: Path) -> None:
     trace = read_requests(write(tmp_path, f"arrival_s,{OURS}\n2024080500,1,1\n2024080502,1,1\n"))
     assert trace.frame["arrival_s"].to_list() == [0.0, 7200.0]

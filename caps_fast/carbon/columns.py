@@ -11,12 +11,12 @@ from caps_fast.carbon.declared import Declared, option
 from caps_fast.carbon.files import FIRST_ROW, Table
 from caps_fast.errors import InputError
 from caps_fast.instants import looks_like_time
-from caps_fast.words import other_unit, says_any, unit_of, words
+from caps_fast.words import clock_of_name, other_unit, says_any, unit_of, words
 
 VALUE_NAMES = ("value", "carbon", "co2")
 VALUE_PHRASES = ("intensity", "moer", "aoer", "emission factor", "emissions factor", "emission rate", "emissions rate")
 NO_VALUE: tuple[str, ...] = ("index", "level", "type", "method", "source", "category", "estimated", "estimation", "quality", "flag")
-NO_VALUE += ("percentage", "unit", "units", "name")
+NO_VALUE += ("percentage", "percent", "percentile", "unit", "units", "name")
 FORECAST = ("forecast", "forecasted", "predicted", "prediction")
 ZONE_NAMES = ("zone id", "zone key", "zone code", "zone name", "zone", "region", "balancing authority", "ba code", "ba", "country", "area", "grid")
 TIME_WORDS = {"time", "date", "datetime", "stamp", "ts", "utc", "gmt", "start", "end", "begin", "from", "to", "period", "interval", "hour", "at"}
@@ -24,14 +24,12 @@ CLERKS = ("updated", "created", "generated", "published", "retrieved", "modified
 ISSUED = ("issued at", "issued", "issue time", "issue date time", "issue date", "forecast issued at", "forecast issue time")
 END = {"end", "ending", "ends", "until", "to", "he"}
 START = {"start", "starting", "starts", "begin", "beginning", "from"}
-UTC = {"utc", "gmt", "zulu"}
-LOCAL = {"local", "prevailing", "eastern", "central", "mountain", "pacific", "et", "ct", "pt", "cet", "cest", "bst"}
-LOCAL |= {"pst", "pdt", "mst", "mdt", "cst", "cdt", "est", "edt"}
 TRUE = ("true", "1", "yes", "y", "t", "estimated")
 
 
 class TimeColumn(NamedTuple):
-    """Where the times stand. `clock` is a second column with the time of day or the hour; `until` has the ends of the intervals."""
+    """Where the times stand. `clock` is a second column with the time of day or the hour; `until` has the ends of the
+    intervals, `zone` is the one that the name states."""
 
     name: str
     edge: str | None
@@ -39,6 +37,7 @@ class TimeColumn(NamedTuple):
     until: str | None = None
     local: bool = False
     utc: bool = False
+    zone: str | None = None
 
 
 def value_columns(table: Table, declared: Declared) -> list[str]:
@@ -171,8 +170,9 @@ def _is_clock(table: Table, name: str) -> bool:
 def _described(table: Table, name: str) -> TimeColumn:
     own = set(words(name))
     edge = "end" if own & END else "start" if own & START else None
-    utc = bool(own & UTC) or bool(re.search(r":\d\d.*(Z|[+-]\d\d:?\d\d)$", cell(table, name)))
-    return TimeColumn(name, edge, local=bool(own & LOCAL), utc=utc)
+    clock = clock_of_name(name)
+    utc = clock == "UTC" or bool(re.search(r":\d\d.*(Z|[+-]\d\d:?\d\d)$", cell(table, name)))
+    return TimeColumn(name, edge, local=clock == "local", utc=utc, zone=clock if clock not in ("UTC", "local") else None)
 
 
 def stated_scopes(table: Table) -> pl.Series:

@@ -92,7 +92,9 @@ def instants(table: Table, time: TimeColumn, declared: Declared) -> tuple[pl.Ser
     Raises InputError for local times of no known zone, and where an interval's ends are no ends.
     """
     path, name = table.path, time.name
-    zone = None if time.utc else _time_zone(table, declared)
+    zone = None if time.utc else time.zone or _time_zone(table, declared)
+    if time.zone is not None and declared.time_zone not in (None, time.zone):
+        raise InputError(f"time_zone {declared.time_zone!r}: column {name} of {path} is in {time.zone}; expected that, or none given")
     if time.local and zone is None:
         raise InputError(f"{path}: column {name} is in local time; expected {option('time_zone')}, like America/Los_Angeles")
     text, edge, hours = table.frame[name], time.edge, None

@@ -11,7 +11,8 @@ import polars as pl
 
 from caps_fast import arrays, scenario
 from caps_fast.arrays import Array
-from caps_fast.workload.columns import columns_of, trace_of
+from caps_fast.clock import trace_of
+from caps_fast.workload.columns import columns_of
 from caps_fast.workload.streams import stream
 
 SEED = 0  # one model serves every seed

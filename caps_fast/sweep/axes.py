@@ -25,7 +25,11 @@ FIELDS = {
     "carbon": "carbon.file",
     "gate": "monitor.gate_quantile",
 }
-SHAPES_WORKLOAD = {"preset", "seed", "days"} | {f"workload.{name}" for name in Workload.model_fields} | {f"slo.{tier}.share" for tier in TIERS}
+SHAPES_WORKLOAD = (
+    {"preset", "seed", "days", "start", "carbon.start"}
+    | {f"workload.{name}" for name in Workload.model_fields}
+    | {f"slo.{tier}.share" for tier in TIERS}
+)
 ANSWERS = ("seeds", "metric", "pairs", "baseline", "mean", "difference", "low", "high", "relative")  # columns that `pareto` and `compare` add
 
 Changes = dict[str, Any]
@@ -81,7 +85,7 @@ def zipped(columns: Mapping[str, Any], origin: str) -> Axis:
 
 def named(name: str, settings: Mapping[str, Any], origin: str) -> Axis:
     """An axis whose points are named settings of several fields, each with the same fields. Raises InputError."""
-    if name in {*FIELDS, *PARAMETERS, *field_types(), *metric_names(), "group", "input_hashes", *ANSWERS}:
+    if name in {*FIELDS, *PARAMETERS, *field_types(), *metric_names(), "group", "input_hashes", "notes", *ANSWERS}:
         raise InputError(f"{origin}: {name!r} is a column of the results; expected another name")
     flat = {label: {field_of(key): value for key, value in flatten(one).items()} for label, one in settings.items() if isinstance(one, Mapping)}
     if not flat or len(flat) != len(settings):

@@ -12,7 +12,7 @@ from caps_fast.errors import InputError
 from caps_fast.sweep.rows import PARAMETERS, field_types
 from caps_fast.sweep.values import scalar
 
-BOOKKEEPING = ("scenario_hash", "version", "input_hashes")
+BOOKKEEPING = ("scenario_hash", "version", "input_hashes", "notes")
 LARGER_IS_BETTER = re.compile(r"slo_attainment.*|goodput_tps|requests|output_tokens|utilization")
 COUNT = "seeds"
 

@@ -30,13 +30,14 @@ PARAMETERS: dict[str, Any] = {
     **{"alpha": pl.Float64, "beta": pl.Float64, "lambda": pl.Float64, "days": pl.Float64},
     **{"preset": pl.String, "scenario_hash": pl.String, "version": pl.String},
 }
+BESIDE = ("input_hashes", "notes")  # texts that no run is told apart by
 COUNTS = ("requests", "output_tokens", "preemptions", "unfinished")
 
 
 def row(result: Result) -> dict[str, Any]:
-    """A run's row: its parameters, its metrics, its other scenario fields (lists and tables as JSON), its input files' hashes."""
+    """A run's row: its parameters, its metrics, its other scenario fields, its input files' hashes and its notes (lists and tables as JSON)."""
     config = result.scenario
-    hashes = {"input_hashes": json.dumps({path: file_hash(path) for path in config.input_files})}
+    hashes = {"input_hashes": json.dumps({path: file_hash(path) for path in config.input_files}), "notes": json.dumps(result.notes)}
     return parameters(config) | result.metrics | fields(config) | hashes
 
 
@@ -48,14 +49,14 @@ def fields(config: Scenario) -> dict[str, Any]:
 
 def table(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     """Rows as a frame with the types that they have in every file, whatever the values at hand."""
-    known = PARAMETERS | field_types() | {"input_hashes": pl.String} | dict.fromkeys(COUNTS, pl.Int64)
+    known = PARAMETERS | field_types() | dict.fromkeys(BESIDE, pl.String) | dict.fromkeys(COUNTS, pl.Int64)
     names = dict.fromkeys(name for one in sorted(rows, key=len, reverse=True) for name in one)
     return pl.DataFrame(rows, schema={name: known.get(name, pl.Float64) for name in names}, orient="row")
 
 
 def content(frame: pl.DataFrame) -> pl.DataFrame:
     """What runs themselves say: parameters, metrics and fields, without the names that a plan gave them."""
-    known = {*PARAMETERS, *field_types(), "input_hashes"}
+    known = {*PARAMETERS, *field_types(), *BESIDE}
     return frame.select(name for name, dtype in frame.schema.items() if name in known or dtype.is_numeric())
 
 

@@ -17,7 +17,7 @@ from caps_fast.traces.dates import EXAMPLE, date_expressions
 from caps_fast.traces.formats import OPTIONAL, SHAREGPT, Format, choose, listed, option, recognised, same
 from caps_fast.traces.opening import container, plain
 from caps_fast.traces.tables import Table, jsonl_keys, open_table
-from caps_fast.traces.told import dated, doubts, epoch, is_digits, refuse_unused_times, refuse_wrong_unit, zone_of
+from caps_fast.traces.told import dated, doubts, epoch, is_digits, refuse_local, refuse_unused_times, refuse_wrong_unit, zone_of
 
 MAX_TOKENS = 10_000_000
 MAX_TURNS = 32_767
@@ -133,6 +133,7 @@ class _Reader:
         zone = dates.time_zone
         if "time" in self.names and zone is None and self._dated():
             zone = zone_of(self.table, self.names)
+            refuse_local(self.table.path, self.names["time"], first, zone)
         convert = {"input_tokens": self._tokens, "output_tokens": self._tokens, "tier": self._tier, "turns": self._turns}
         others = [convert.get(ours, self._text)(ours).alias(ours) for ours in self.names if ours != "time"]
         blank = pl.all_horizontal(pl.all().is_null()) if self.table.kind == "csv" else pl.lit(value=False)
@@ -146,6 +147,7 @@ class _Reader:
             frame = frame.with_columns(self._instants(frame["time"], zone, dates.time_format, notes))
             if self.form.name == "mooncake" and not dates.unit_given and _has_fractions(frame["time"]):
                 self.form = replace(self.form, time_unit="s", hint="timestamps read as seconds, for they have fractions; Mooncake's are milliseconds")
+        frame = self._without_blank(frame)
         self._refuse_bad_values(frame)
         self._refuse_falling_times(frame)
         frame, dropped = self._drop(frame)
@@ -248,6 +250,19 @@ class _Reader:
         text = column.cast(pl.String).str.strip_chars()
         quick = date_expressions(text, str(first)) if zone is None and dates.time_format is None else []
         return quick or [text]
+
+    def _without_blank(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Optional columns that are blank in every row are as good as absent; sessions say that there are none."""
+        nothing = {ours for ours in self.names if ours in OPTIONAL and ours != "session" and self._is_blank(frame[ours])}
+        raw = self.table.collect(*(pl.col(self.names[ours]).cast(pl.String) for ours in nothing)) if nothing else pl.DataFrame()
+        blank = [ours for ours in nothing if (raw[self.names[ours]].fill_null("").str.strip_chars() == "").all()]
+        for ours in blank:
+            del self.names[ours]
+        return frame.drop(blank)
+
+    @staticmethod
+    def _is_blank(column: pl.Series) -> bool:
+        return column.null_count() == len(column) or (column.dtype == pl.String and bool((column == "").all()))
 
     def _refuse_bad_values(self, frame: pl.DataFrame) -> None:
         checked = [ours for ours in self.names if ours in self.expected]

@@ -13,7 +13,7 @@ from caps_fast.errors import InputError
 from caps_fast.instants import looks_like_time
 from caps_fast.traces.formats import Format, listed, option, same
 from caps_fast.traces.tables import Table
-from caps_fast.words import says_any, words
+from caps_fast.words import clock_of_name, says_any, words
 
 TIME_WORDS = {"time", "date", "datetime", "stamp", "ts", "arrival", "arrived", "created", "epoch", "clock", "when"}
 DURATIONS: tuple[str, ...] = ("elapsed", "time to", "time per", "latency", "duration", "delay", "deadline", "ttft", "tpot", "e2e", "itl", "timeout")
@@ -72,6 +72,13 @@ def zone_of(table: Table, names: Mapping[str, str]) -> str | None:
             return str(zones[0].strip())
     shown = ", ".join(repr(zone) for zone in sorted(zones)[:3])
     raise InputError(f"{table.path}: column {listed([name])} says {shown}: expected the time zone of the dates in {option('time_zone')}")
+
+
+def refuse_local(path: str, name: str, first: object, zone: str | None) -> None:
+    """Raise InputError where a column of dates says that they are local and nothing says where."""
+    offset = isinstance(first, str) and re.search(r":\d\d.*(Z|[+-]\d\d(:?\d\d)?)$", first.strip())
+    if zone is None and not offset and clock_of_name(name) not in (None, "UTC"):
+        raise InputError(f"{path}: column {listed([name])} is in local time: expected its time zone in {option('time_zone')}")
 
 
 def is_digits(value: object) -> bool:

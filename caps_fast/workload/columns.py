@@ -7,15 +7,9 @@ import polars as pl
 
 from caps_fast import scenario, sections
 from caps_fast.arrays import Array
-from caps_fast.traces import TraceFile, read_requests
 from caps_fast.workload.streams import stream
 from caps_fast.workload.synthetic import MAX_TURNS, TASKS
 from caps_fast.workload.tasks import tasks_of_prompts
-
-
-def trace_of(workload: sections.Workload) -> TraceFile:
-    """The workload's trace. Raises InputError for a bad one."""
-    return read_requests(workload.trace or "", workload.trace_format, workload.trace_columns or None, workload.trace_time_unit)
 
 
 def columns_of(frame: pl.DataFrame, config: scenario.Scenario, seed: int) -> dict[str, Array]:
