@@ -19,7 +19,7 @@ def scenario_of(name: str) -> Scenario:
 
 
 def settings(pairs: list[str] | None) -> dict[str, Any]:
-    """Dotted fields and values from `field=value`, where a value may be a list in JSON. Raises InputError."""
+    """Dotted fields and values from `field=value`, where a value may be a list or a table in JSON. Raises InputError."""
     from caps_fast.sweep.axes import field_of
     from caps_fast.sweep.values import scalar
 
@@ -29,7 +29,7 @@ def settings(pairs: list[str] | None) -> dict[str, Any]:
         if not sign:
             raise InputError(f"--set {pair!r}: expected field=value")
         try:
-            found[field_of(field.strip())] = json.loads(value) if value.strip().startswith("[") else scalar(value)
-        except json.JSONDecodeError:
-            raise InputError(f"--set {pair!r}: expected a list like [1, 2]") from None
+            found[field_of(field.strip())] = json.loads(value) if value.strip()[:1] in ("[", "{") else scalar(value)
+        except (json.JSONDecodeError, RecursionError):
+            raise InputError(f'--set {pair!r}: expected a list like [1, 2] or a table like {{"time": "ts"}}') from None
     return found

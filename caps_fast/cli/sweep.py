@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from caps_fast.cli.declared import CARBON, CLOCK, TRACE, declaring
 from caps_fast.cli.json_text import json_text
 from caps_fast.errors import InputError
 
@@ -28,7 +29,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 def register(app: typer.Typer) -> None:
     """Add the commands `sweep` and `grid`."""
     app.command("sweep")(sweep)
-    app.command("grid")(grid)
+    app.command("grid")(declaring(TRACE, CARBON, CLOCK)(grid))
 
 
 def sweep(
@@ -70,6 +71,8 @@ def grid(
     retry_failed: RetryFailed = False,
     fresh: Fresh = False,
     as_json: AsJson = False,
+    *,
+    declared: dict[str, Any],
 ) -> None:
     """Run every combination of the values given. Ranges are a..b, a..b:step or a..b:logN, both ends included."""
     from caps_fast.sweep import Grid, Workers
@@ -82,7 +85,7 @@ def grid(
     axes += [axis(name, [path], f"--{name}") for name, path in (("trace", trace), ("carbon", carbon)) if path is not None]
     axes += [_set_axis(text) for text in set_ or []]
     axes.append(seed_axis(seeds, "--seeds"))
-    plan = assemble("grid", [Grid("", {}, tuple(axes))], file=scenario)
+    plan = assemble("grid", [Grid("", declared, tuple(axes))], file=scenario)
     _run(plan, out, Workers(jobs, backend, address), (dry_run, retry_failed, fresh, as_json))
 
 
