@@ -41,6 +41,7 @@ def plain(name: str) -> str:
     text = re.sub(r"\bm[tT](?=CO2)|\bmT\b", "t", text)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])(?<!\bg)(?<!\bkg)(?<!\bt)(?<!\blb)(?<!\blbs)|(?<=[A-Z])(?=[A-Z][a-z]{2})", " ", text)
     text = re.sub(r"[\s_.\-:|,;()\[\]{}<>\"'^*]+", " ", text.lower()).strip()
+    text = re.sub(r"(?<![a-z])((?:g|kg|t|mt|lbs?)(?:co2(?:e|eq)?)?|co2(?:e|eq)?)per(?= [km]wh)", r"\1 per", text)
     return re.sub(r"(?<![a-z])(g|kg|t|mt|lbs?)(?=co2)", r"\1 ", text).replace("grid intensity", "carbon intensity")
 
 

@@ -50,6 +50,10 @@ def local(at: datetime) -> str:
     return f"{at.astimezone(LOS_ANGELES):%m/%d/%Y %I:%M:%S %p}"
 
 
+def both(at: datetime) -> tuple[str, str]:
+    return at.astimezone(LOS_ANGELES).isoformat(" "), at.isoformat(" ")
+
+
 def document(**more: Any) -> dict[str, Any]:
     return {"zone": "DE", "history": [{"datetime": iso(at), "carbonIntensity": g} | more for at, g in zip(TIMES, G, strict=True)]}
 
@@ -167,6 +171,7 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any], str, str]] = {
     ),
     "maps, history": (json.dumps(document(emissionFactorType="direct")), {}, "average", "direct"),
     "maps, latest": (json.dumps([{"zone": "DE"} | item for item in document()["history"]]), {}, "average", "unknown"),
+    "maps, a line an answer": ("\n".join(json.dumps({"zone": "DE"} | item) for item in document()["history"]), {}, "average", "unknown"),
     "watttime": (json.dumps(WATTTIME), {}, "marginal", "direct"),
     "uk, json": (json.dumps(UK), {}, "average", "direct"),
 }
@@ -209,6 +214,7 @@ NEAR = {  # text, what is said
         "time,measured_at,gCO2/kWh\n2024-08-05 01:00,2024-08-05 02:00,3\n",
         "could each be the time; expected time=NAME",
     ),
+    "written early": ("time,created_at,gCO2/kWh\n2024-08-05 01:00,2024-08-04 01:00,3\n", "is of a later time than its created_at, as forecasts are"),
     "two values": ("time,a gCO2/kWh,b gCO2/kWh\n2024-08-05 01:00,3,4\n", "could each be the value; expected value=NAME in carbon.columns"),
     "a forecast alone": ("time,carbon_intensity_forecast_g_per_kwh\n2024-08-05 01:00,3\n", "is a forecast without an issue time"),
     "two units": ("time,g_per_kwh,unit\n2024-08-05 01:00,3,kg/kWh\n", "column unit says kg/kWh, column g_per_kwh g/kWh"),

@@ -116,6 +116,7 @@ NEAR = {
     "unused times": (f"timestamp,{OURS}\n0,1,1\n", "column timestamp looks like a time: expected time=NAME in the column map"),
     "unused microseconds": ("arrival_us,num_prefill_tokens,num_decode_tokens\n0,1,1\n", "column arrival_us looks like a time"),
     "unused dates": (f"foo,{OURS}\n2024-08-05 00:00:00,1,1\n", "column foo looks like a time"),
+    "unused numbers": (f"id,submitted,{OURS}\n0,0,1,1\n", "column submitted looks like a time"),
     "two times": (f"arrival_s,timestamp,{OURS}\n0,1,1,1\n", "column timestamp looks like a time beside arrival_s"),
     "two formats": ("arrival_s,input_tokens,output_tokens,timestamp,input_length,output_length\n0,1,1,0,1,1\n", "formats caps-fast and guidellm"),
     "zones that differ": ("TIMESTAMP,tz,ContextTokens,GeneratedTokens\n2024-08-05 00:00:00,PST,1,1\n", "says 'PST': expected the time zone"),

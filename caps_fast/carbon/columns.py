@@ -131,8 +131,10 @@ def time_column(table: Table, declared: Declared, taken: set[str]) -> TimeColumn
         expected = f"expected columns like time, carbon_intensity, or time=NAME in {option('columns')}"
         raise InputError(f"{table.path}: no time column among {shown}; {expected}")
     told = [_described(table, name) for name in found]
-    if any(one.utc for one in told):
-        told = [one for one in told if one.utc]
+    for preferred in ([one for one in told if clock_of_name(one.name) == "UTC"], [one for one in told if one.utc]):
+        if preferred:
+            told = preferred
+            break
     edges = {one.edge for one in told}
     if len(told) == 2 and edges == {"start", "end"}:
         first, last = sorted(told, key=lambda one: one.edge != "start")
@@ -207,6 +209,12 @@ def refuse_unused(table: Table, format: str) -> None:
     odd = column_of(table, *ISSUED, "emission factor type", "scope", "kind", "signal type", "signal")
     if odd is not None:
         raise InputError(f"{table.path}: column {odd} beside format {format}, which has none such; expected the format's own columns")
+
+
+def clerks(table: Table, declared: Declared) -> list[str]:
+    """Columns that say when a row was written, unless the caller says which columns have the times."""
+    settled = not {"time", "issued_at"}.isdisjoint(declared.columns)
+    return [] if settled else [name for name in table.frame.columns if says_any(name, *CLERKS) and looks_like_time(cell(table, name))]
 
 
 def estimated_note(table: Table) -> list[str]:

@@ -90,8 +90,18 @@ def _read_json(text: str, path: str) -> list[Any]:
     try:
         data = json.loads(text, parse_int=_whole_number)
     except (json.JSONDecodeError, RecursionError) as error:
+        if documents := _read_lines(text):
+            return documents
         raise InputError(f"{path}: not JSON or cut off ({error}); expected a whole JSON document") from None
     return data if isinstance(data, list) else [data]
+
+
+def _read_lines(text: str) -> list[Any]:
+    """One answer a line; nothing where a line is none."""
+    try:
+        return [json.loads(line, parse_int=_whole_number) for line in text.splitlines() if line.strip()]
+    except (json.JSONDecodeError, RecursionError):
+        return []
 
 
 def _whole_number(digits: str) -> float:

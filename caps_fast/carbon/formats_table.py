@@ -50,6 +50,7 @@ def _read(table: Table, path: str, declared: Declared, usual_unit: str | None) -
     taken = {*values, *found, *filter(None, [issued_name])}
     time = columns.time_column(table, declared, taken)
     valid_at, naive = instants(table, time, declared)
+    _refuse_early(table, valid_at, [] if issued_name else columns.clerks(table, declared), declared)
     zone_name = columns.zone_column(table, declared)
     zones = table.frame[zone_name] if zone_name else pl.Series("zone", [declared.zone or UNKNOWN] * valid_at.len())
     if (zones == "").any():
@@ -149,6 +150,17 @@ def issue_times(table: Table, name: str, valid_at: pl.Series, declared: Declared
     shown = valid_at.dt.to_string("%Y-%m-%dT%H:%M:%SZ")
     parsed, _ = parse_times(shown.zip_with(observed, text), table.path, name, FIRST_ROW, declared, declared.time_zone)
     return parsed.to_frame("t").select(pl.when(~observed).then("t")).to_series()
+
+
+def _refuse_early(table: Table, valid_at: pl.Series, names: list[str], declared: Declared) -> None:
+    """Raise InputError where a row was written before its time: it is a forecast, of an issue that nobody may guess."""
+    for name in names:
+        written, _ = parse_times(table.frame[name], table.path, name, FIRST_ROW, declared, declared.time_zone)
+        early = written < valid_at
+        if early.any():
+            row = FIRST_ROW + (early.arg_max() or 0)
+            told = f"row {row} is of a later time than its {name}, as forecasts are"
+            raise InputError(f"{table.path}: {told}; expected issued_at={name} in {option('columns')}, or time=NAME to settle it")
 
 
 def _time_zone(table: Table, declared: Declared) -> str | None:

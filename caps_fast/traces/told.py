@@ -16,6 +16,7 @@ from caps_fast.traces.tables import Table
 from caps_fast.words import clock_of_name, says_any, words
 
 TIME_WORDS = {"time", "date", "datetime", "stamp", "ts", "arrival", "arrived", "created", "epoch", "clock", "when"}
+TIME_WORDS |= {"submitted", "submission", "received", "queued", "enqueued", "started"}
 DURATIONS: tuple[str, ...] = ("elapsed", "time to", "time per", "latency", "duration", "delay", "deadline", "ttft", "tpot", "e2e", "itl", "timeout")
 DURATIONS += tuple(
     f"{what} time" for what in ("response", "processing", "service", "queue", "execution", "inference", "prefill", "decode", "wait", "think")
