@@ -1,7 +1,8 @@
 """One clock for traffic and grid: which date and time t = 0 is, and how a dated trace keeps its own time of day.
 
-A trace that spans days is replayed in whole days: its loops, the part that trains the predictor, its start. A higher or lower rate then means more or
-fewer requests at the same times of day, never a faster clock. Traces without dates, and shorter ones, are replayed as they are.
+A trace that spans days is replayed in whole days: its loops, the part that trains the predictor, its start. A higher or
+lower rate then means more or fewer requests at the same times of day, never a faster clock. Traces without dates, and
+shorter ones, are replayed as they are.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ def training_rows(config: Scenario, trace: TraceFile) -> int:
 def whole_days(arrivals_s: Array) -> int:
     """How many days a trace spans; 0 where it is shorter than a day's traffic.
 
-    The last day counts if the hours that it lacks have at most half of a day's requests on the days before: a night is no gap.
+    The last day counts if the hours that it lacks have at most half of a day's requests on the days before: a night is
+    no gap.
     """
     span_s = float(arrivals_s[-1])
     if span_s < DAY_FROM_S:
@@ -140,7 +142,9 @@ def _told_start(config: Scenario, own: datetime) -> datetime:
 
 
 def _phase_s(late_s: float, period_s: float | None, fit: str, span_s: float) -> float:
-    """The second of the trace that is t = 0, which lies `late_s` after its first: on its own date, or else weekday, or else time of day."""
+    """The second of the trace that is t = 0, which lies `late_s` after its first: on its own date, or else weekday, or
+    else time of day.
+    """
     if fit == "once":
         return late_s if 0 <= late_s <= span_s else -(-late_s % SECONDS_PER_DAY)
     if period_s is None:

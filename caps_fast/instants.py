@@ -38,9 +38,11 @@ class Unclear(ValueError):
 
 
 def read_times(text: pl.Series, time_zone: str | None = None, time_format: str | None = None) -> Times:
-    """Instants from text: ISO dates, dates with slashes or dots, digits such as 2024080500, Unix times, or a format of strptime.
+    """Instants from text: ISO dates, dates with slashes or dots, digits such as 2024080500, Unix times, or a format of
+    strptime.
 
-    A date without an offset is local to `time_zone`, or else in UTC. Raises Unclear where day and month cannot be told apart.
+    A date without an offset is local to `time_zone`, or else in UTC. Raises Unclear where day and month cannot be told
+    apart.
     """
     cells = text.cast(pl.String).str.strip_chars()
     split = pl.DataFrame({"text": cells}).select(
@@ -159,7 +161,9 @@ def _without_offset(local: pl.Series, offset: pl.Series) -> pl.Series:
 
 
 def localised(local: pl.Series, time_zone: str) -> pl.Series:
-    """UTC of local times without a zone; null where clocks skip an hour, summer time and then winter time where they repeat one."""
+    """UTC of local times without a zone; null where clocks skip an hour, summer time and then winter time where they
+    repeat one.
+    """
     frame = local.to_frame("at")
     again = ~pl.struct("at").is_first_distinct()
     which = pl.when(again).then(pl.lit("latest")).otherwise(pl.lit("earliest"))

@@ -9,7 +9,8 @@ from caps_fast.errors import InputError
 
 
 def spelled(value: Any, annotation: Any) -> Any:
-    """The value that is meant for a field of this type: `"none"` switches an optional one off, whatever the file's language.
+    """The value that is meant for a field of this type: `"none"` switches an optional one off, whatever the file's
+    language.
 
     Raises ValueError for a map that is none.
     """

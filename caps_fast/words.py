@@ -67,7 +67,9 @@ def says_any(name: str, *phrases: str) -> bool:
 
 
 def unit_of(text: str) -> str | None:
-    """The unit of carbon intensity that a name or a cell states (one of `G_PER_KWH`), or None: a mass of gas per energy, no price, no load."""
+    """The unit of carbon intensity that a name or a cell states (one of `G_PER_KWH`), or None: a mass of gas per
+    energy, no price, no load.
+    """
     spoken = plain(text)
     found = _UNIT.search(spoken)
     rest = "" if found is None else spoken[: found.start()] + " " + spoken[found.end() :]
@@ -87,7 +89,9 @@ def other_unit(text: str) -> bool:
 
 
 def clock_of_name(name: str) -> str | None:
-    """Whose time a column has by its name: `UTC`, a fixed zone as in `Time (UTC+2)`, `local` where the zone is not said, or None."""
+    """Whose time a column has by its name: `UTC`, a fixed zone as in `Time (UTC+2)`, `local` where the zone is not
+    said, or None.
+    """
     if shift := re.search(r"(?i)(?:utc|gmt) ?([+-]) ?(\d{1,2})(?::?([0-5]\d))?(?!\d)", name):
         hours, minutes = int(shift[2]), int(shift[3] or 0)
         if (hours, minutes) == (0, 0):

@@ -1,4 +1,6 @@
-"""What users may say of their inputs: the same in TOML, in Python and on the command line; `none`; rates that traces keep."""
+"""What users may say of their inputs: the same in TOML, in Python and on the command line; `none`; rates that traces
+keep.
+"""
 
 from __future__ import annotations
 

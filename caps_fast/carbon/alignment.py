@@ -16,8 +16,8 @@ WEEK, DAY = timedelta(weeks=1), timedelta(days=1)
 def meeting(start: datetime, first: datetime, last: datetime, length: timedelta) -> tuple[datetime, str]:
     """The file's time that is t = 0 of a run of this `length` whose traffic starts at `start`, and how it was found.
 
-    Its own date; the same weekday and time in the same season of another year, where the file then lasts; the first such weekday and time; or
-    the first such time of day. Later than `last` where the file has not even that.
+    Its own date; the same weekday and time in the same season of another year, where the file then lasts; the first
+    such weekday and time; or the first such time of day. Later than `last` where the file has not even that.
     """
     if first <= start <= last:
         return start, "its own date"
@@ -33,7 +33,8 @@ def meeting(start: datetime, first: datetime, last: datetime, length: timedelta)
 
 
 def repeated(times_s: Floats, values: Floats, step_s: float, until_s: float) -> tuple[Floats, Floats, str]:
-    """Samples that go on until `until_s` with the last week, or the last day of a shorter series, again and again; and which of them it was.
+    """Samples that go on until `until_s` with the last week, or the last day of a shorter series, again and again; and
+    which of them it was.
 
     As they are, and "", where the series has no whole day.
     """

@@ -1,4 +1,6 @@
-"""Which columns of a carbon table say what: by whole words and by what stands in them, or refused with the option that settles it."""
+"""Which columns of a carbon table say what: by whole words and by what stands in them, or refused with the option that
+settles it.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,9 @@ def scope_of(name: str) -> str | None:
 
 
 def column_of(table: Table, *phrases: str) -> str | None:
-    """The first column whose whole name, but for a prefix such as `data.`, is one of these phrases, the first phrases first."""
+    """The first column whose whole name, but for a prefix such as `data.`, is one of these phrases, the first phrases
+    first.
+    """
     for phrase in phrases:
         for name in table.frame.columns:
             if words(name) == words(phrase) or words(name.rpartition(".")[2]) == words(phrase):

@@ -16,7 +16,8 @@ INTERVALS = ("start", "end")
 
 @dataclass
 class Declared:
-    """What a file does not say itself, under the names that `carbon.*`, `--carbon-*` and `read_carbon` share; and what a reader assumed.
+    """What a file does not say itself, under the names that `carbon.*`, `--carbon-*` and `read_carbon` share; and what
+    a reader assumed.
 
     columns     our names (`COLUMNS`) to the file's
     time_zone   of times without an offset

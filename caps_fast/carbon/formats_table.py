@@ -1,4 +1,6 @@
-"""Any table of times and carbon intensities: Electricity Maps' exports, hour-ending files of grid operators, research data."""
+"""Any table of times and carbon intensities: Electricity Maps' exports, hour-ending files of grid operators, research
+data.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _IN_UTC = ("utc", "gmt", "z", "etc/utc", "+00:00", "0", "+0", "00:00")
 
 
 def read_table(table: Table, path: str, declared: Declared) -> pl.DataFrame:
-    """A table with one column of times and one of intensities, or one for each scope and kind; the unit is stated or declared."""
+    """A table with one column of times and one of intensities, or one for each scope and kind; the unit is stated or
+    declared.
+    """
     return _read(table, path, declared, None)
 
 
@@ -122,7 +126,9 @@ def instants(table: Table, time: TimeColumn, declared: Declared) -> tuple[pl.Ser
 
 
 def factor(table: Table, name: str, declared: Declared, usual_unit: str | None) -> float:
-    """What turns a column's numbers into g/kWh. Raises InputError where nothing states its unit, or where two things do differently."""
+    """What turns a column's numbers into g/kWh. Raises InputError where nothing states its unit, or where two things do
+    differently.
+    """
     stated = unit_of(name)
     cells = columns.column_of(table, "unit", "units", "carbon intensity unit", "carbon intensity units")
     if cells is not None:

@@ -1,4 +1,6 @@
-"""Options that say what input files do not say themselves, alike in `run`, `grid` and `inspect`: `--trace-time-unit`, `--carbon-zone` and so on."""
+"""Options that say what input files do not say themselves, alike in `run`, `grid` and `inspect`: `--trace-time-unit`,
+`--carbon-zone` and so on.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ CLOCK: Options = {
 
 
 def declaring(*tables: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add these options to a command, which receives those that are given as `declared`: values by the scenario's field."""
+    """Add these options to a command, which receives those that are given as `declared`: values by the scenario's
+    field.
+    """
     options = {name: one for table in tables for name, one in table.items()}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,6 @@
-"""What a trace's other columns say of its times, and what is hardly plausible of them: used, said, or refused with what settles it."""
+"""What a trace's other columns say of its times, and what is hardly plausible of them: used, said, or refused with what
+settles it.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def _is_time(name: str, value: Any, kind: pl.DataType) -> bool:
 
 
 def zone_of(table: Table, names: Mapping[str, str]) -> str | None:
-    """The time zone that a column states for all rows, None where no column does. Raises InputError where rows differ or it is none."""
+    """The time zone that a column states for all rows, None where no column does. Raises InputError where rows differ
+    or it is none.
+    """
     name = next((name for name in table.schema if name not in names.values() and any(words(name) == words(zone) for zone in ZONES)), None)
     if name is None:
         return None

@@ -17,8 +17,8 @@ ROUNDING = 1e-9  # of a request
 class Days:
     """A loop of requests at `at_s`, float64 (n,), never falling, in [0, `period_s`), of which `phase_s` is t = 0.
 
-    With a `density` below 1 every so many-th request is played, evenly; above 1 each is played several times, spread over the time to the next one
-    (the mean distance at most). The k-th request that is played depends on nothing but k.
+    With a `density` below 1 every so many-th request is played, evenly; above 1 each is played several times, spread
+    over the time to the next one (the mean distance at most). The k-th request that is played depends on nothing but k.
     """
 
     at_s: Array
@@ -38,7 +38,9 @@ class Days:
         return np.minimum(np.diff(self.at_s, append=self.at_s[0] + self.period_s), mean_s)
 
     def played(self, k: int, size: int) -> tuple[Array, Array]:
-        """Rows and arrivals (s) of the requests from the k-th on; fewer than `size` where the trace is played once and ends."""
+        """Rows and arrivals (s) of the requests from the k-th on; fewer than `size` where the trace is played once and
+        ends.
+        """
         number = np.arange(k, k + size)
         passed = np.floor(number / self.density + ROUNDING).astype(np.int64)  # requests of the trace before this one, over all loops
         if self.once:
