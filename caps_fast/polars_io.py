@@ -25,10 +25,10 @@ FAULTS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, Memo
 """What reading a damaged or unreadable file may raise."""
 
 
-def scan_csv(path: str | Path) -> pl.LazyFrame:
+def scan_csv(path: str | Path, separator: str = ",") -> pl.LazyFrame:
     """A CSV file whose values are text. Raises Damaged where its header has no end or too many columns."""
     _expect_header(path)
-    return pl.scan_csv(_literal(path), glob=False, infer_schema=False)
+    return pl.scan_csv(_literal(path), glob=False, infer_schema=False, separator=separator)
 
 
 def scan_ndjson(path: str | Path, schema: Mapping[str, pl.DataType | DataTypeClass]) -> pl.LazyFrame:

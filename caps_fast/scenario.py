@@ -40,6 +40,7 @@ from caps_fast.sections import (
     Tiers,
     Workload,
 )
+from caps_fast.spelled import spelled
 
 
 class Scenario(Section):
@@ -48,6 +49,7 @@ class Scenario(Section):
     preset: str = Field("paper", description="the preset that the scenario started from")
     seed: int = Field(0, ge=0, le=2**32 - 1)
     days: Positive = Field(7.0, le=LONGEST_DAYS)
+    start: str | None = Field(None, description="date and time of t = 0 (UTC unless it has an offset); none = the trace's own, if it has dates")
     drain_h: NonNegative = Field(48.0, le=24 * LONGEST_DAYS, description="hours after the last arrival in which work may still finish")
     control_step_s: Positive = Field(1.0, ge=0.001)
     cluster: Cluster | None = None
@@ -110,6 +112,8 @@ class Scenario(Section):
         if changes.get("preset", self.preset) != self.preset:
             raise InputError(f"preset {changes['preset']!r}: a scenario made from {self.preset!r}, whose values it holds, cannot start from another")
         data = self.model_dump(mode="json")
+        if "rate_rps" not in self.workload.model_fields_set:
+            del data["workload"]["rate_rps"]  # the default depends on the trace
         if data["gpu"]:
             data["gpu"] = _as_given(data["gpu"], data["cluster"]["max_batch"])
         for name, kind in (data["gpus"] or {}).items():
@@ -215,7 +219,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _filled(kind: Mapping[str, Any], max_batch: Any) -> dict[str, Any]:
     """A kind's data with what its profile says, power at that batch, where it says nothing itself."""
-    if not kind.get("profile"):
+    if not spelled(kind.get("profile"), str | None):
         return dict(kind)
     return {**profile_fields(str(kind["profile"]), max_batch if isinstance(max_batch, int) else None), **kind}
 

@@ -6,7 +6,9 @@ import re
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from caps_fast.spelled import spelled
 
 Role = Literal["LP", "CP", "BP"]
 ROLES: tuple[Role, ...] = ("LP", "CP", "BP")
@@ -23,6 +25,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # of a pool, a kind, a region: part of a 
 MOST_TOKENS = 2**31 - 1  # of a request, prompt and answer each, and of a GPU's memory
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 LONGEST_DAYS = 3660
+SYNTHETIC_RPS = 10.0
 SLOWEST_S = 100.0  # a token or an iteration
 MOST_W = 1e9  # of a GPU: beyond any, and sums of it stay finite
 LEAST_RPS = 1e-12
@@ -35,11 +38,15 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_values(cls, value: Any) -> Any:
-        """No field is one, but Pydantic would take them as 1 and 0."""
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """What users write (`spelled`). No field is a truth value, but Pydantic would take them as 1 and 0."""
         if isinstance(value, bool):
             raise ValueError(f"{str(value).lower()}: expected a number or text")
-        return value
+        field = cls.model_fields.get(info.field_name or "")
+        return value if field is None else spelled(value, field.annotation)
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
 
 
 class Cluster(Section):
@@ -157,11 +164,18 @@ class Tiers(Section):
 class Workload(Section):
     """Requests: drawn, or replayed from a trace with tiers, tenants and tasks drawn where it has none."""
 
-    rate_rps: Positive | None = Field(10.0, le=1e9, description="mean arrivals a second; none = the trace's own rate")
     trace: str | None = Field(None, description="request trace file; none = synthetic")
+    rate_rps: Positive | None = Field(
+        default_factory=lambda known: None if known.get("trace") else SYNTHETIC_RPS,
+        le=1e9,
+        description="mean arrivals per second; none = the trace's own rate. Default: 10 without a trace, none with one",
+    )
     trace_format: str | None = Field(None, description="name of the trace's format; none = detect from content")
     trace_columns: dict[str, str] = Field(default_factory=dict, description="our names to the file's, for other layouts (docs/traces.md)")
     trace_time_unit: str | None = Field(None, description="unit of the time column with trace_columns: s, ms, us, ns or datetime")
+    trace_time_zone: str | None = Field(None, description="time zone of the trace's dates without an offset; none = UTC")
+    trace_time_format: str | None = Field(None, description="format of the trace's dates, as strptime has it; none = detect from content")
+    trace_tiers: dict[str, str] = Field(default_factory=dict, description="classes in the trace's tier column to gold, silver or bronze; * = others")
     trace_fit: Literal["loop", "stretch", "once"] = Field("loop", description="how a trace fills the horizon")
     category_shares: tuple[Share, Share, Share] = Field((0.5, 0.35, 0.15), description="short, long, agentic")
     input_token_edges: tuple[Tokens, Tokens, Tokens, Tokens] = Field(
@@ -197,12 +211,20 @@ class Carbon(Section):
 
     file: str | None = Field(None, description="carbon file; none = built in")
     format: str | None = Field(None, description="name of the file's format; none = detect from content")
+    columns: dict[str, str] = Field(default_factory=dict, description="time, value, zone, issued_at to the file's names, where these do not say")
+    time_zone: str | None = Field(None, description="time zone of dates without an offset; none = UTC")
+    time_format: str | None = Field(None, description="format of the file's dates, as strptime has it; none = detect from content")
+    interval: Literal["start", "end"] | None = Field(None, description="which end of its interval a time is; none = as the file says, else start")
     zone: str | None = Field(None, description="zone to take, where the file has several")
     scope: Literal["lifecycle", "direct"] = "lifecycle"
     kind: Literal["average", "marginal"] = "average"
-    start: str | None = Field(None, description="date or time of the file (UTC) that is t = 0; none = its first sample")
+    start: str | None = Field(
+        None, description="date or time of the file (UTC) that is t = 0; none = where it meets the trace's date or `start`, else its first sample"
+    )
     fill_gaps: Literal["no", "previous", "linear"] = "no"
-    unit: Literal["g/kWh", "kg/MWh", "lb/MWh"] | None = Field(None, description="unit of a plain time,value file")
+    unit: Literal["g/kWh", "kg/kWh", "t/kWh", "lb/kWh", "g/MWh", "kg/MWh", "t/MWh", "lb/MWh"] | None = Field(
+        None, description="unit of the values, where the file does not say"
+    )
     scale_to_g_per_kwh: tuple[Intensity, Intensity] | None = Field(None, description="built-in trace: stretch its range to these two figures")
     day_to_day_sd: Share = Field(0.06, description="built-in trace: standard deviation of a day's level")
 

@@ -15,6 +15,7 @@ from caps_fast.arrays import State
 from caps_fast.carbon.monitor import Monitor, monitors_of
 from caps_fast.checkpoint import Keeper
 from caps_fast.choose import compile_for, layout_of, make_policy
+from caps_fast.clock import told_start
 from caps_fast.engine.loop import advance, settle
 from caps_fast.errors import InputError
 from caps_fast.pack import Means, pack, with_room
@@ -22,6 +23,7 @@ from caps_fast.predictor import LengthModel, Lengths, informed, past_of
 from caps_fast.records import Array
 from caps_fast.results import Result, collect, unfinished_rows
 from caps_fast.workload import workload_of
+from caps_fast.workload.played import rate_notes
 
 BLOCK = 16_384  # requests: large enough to make the calls free, small enough for the cache
 
@@ -113,7 +115,8 @@ class Group:
         if len(self.held):
             self._feed(math.nextafter(float(self.held["arrival_s"][-1]), math.inf), on_progress)
         results = [run.finish() for run in self.runs]
-        return [replace(result, notes=(*self.source.notes, *result.notes)) for result in results]
+        played = rate_notes(results[0].scenario, int(results[0].accounts["requests"].sum()), drawn=self.source.drawn)
+        return [replace(result, notes=(*self.source.notes, *played, *result.notes)) for result in results]
 
     def _feed(self, until_s: float, on_progress: Callable[[int], object] | None) -> None:
         foreseen = {key: view(self.held) for key, view in self.views.items()}
@@ -127,7 +130,8 @@ def workload_key(config: scenario.Scenario) -> str:
     """Equal for scenarios that see the same requests, and before them the same past."""
     tiers = [tier.share for tier in config.slo.all]
     trained = config.predictor.model_dump_json() if config.workload.trace else config.predictor.train_days
-    return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained}"
+    begins = told_start(config) if config.workload.trace else None
+    return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained} {begins}"
 
 
 @dataclass(frozen=True)
@@ -237,6 +241,6 @@ def _check_obeyed(config: scenario.Scenario, state: State) -> None:
     if config.pools is not None:
         field, where = f"gpus.{pool.gpu}.kv_capacity_tokens", f" and may not enter a larger pool than {pool.name}"
     raise InputError(
-        f"{field} {capacity}: request {request} has {row['input_tokens']} input and {row['output_tokens']} output tokens{where}; "
+        f"{field} {capacity}: request {request + 1} has {row['input_tokens']} input and {row['output_tokens']} output tokens{where}; "
         f"expected a capacity of at least {tokens}"
     )

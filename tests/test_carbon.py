@@ -146,7 +146,7 @@ def test_carboncast_blocks_are_issued_at_their_first_hour(tmp_path: Path) -> Non
 def test_plain_files_need_a_unit_and_honour_offsets(tmp_path: Path) -> None:
     path = write(tmp_path, PLAIN)
     with pytest.raises(
-        InputError, match=r"unit of column 'carbon_intensity' is not stated; expected --unit, or --set carbon\.unit=, with one of g/kWh, kg/MWh"
+        InputError, match=r"unit of column 'carbon_intensity' is not stated; expected --unit, or --set carbon\.unit=, with one of g/kWh, kg/kWh"
     ):
         read_carbon(path)
     assert rows(read_carbon(path, unit="kg/MWh", zone="DE", scope="direct"))[1] == (

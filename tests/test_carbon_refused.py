@@ -32,7 +32,8 @@ def refusal(path: Path, **options: str | None) -> str:
 BAD = {
     "": "empty; expected carbon data",
     "time,value\n": "no rows after the header",
-    "a,b\n1,2\n": "no time column among a, b",
+    "a,b\n1,2\n": "no value column among a, b",
+    "a,value\n1,2\n": "no time column among a, value",
     "time,a\n2024-01-01,2\n": "no value column among time, a",
     "time,value\n2024-01-01,2\n2024-01-02\n": "row 3 has 1 cells; expected 2",
     "time,value,value\n2024-01-01,2,2\n": "column 'value' appears twice",

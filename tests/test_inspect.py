@@ -99,7 +99,7 @@ def test_a_column_map_and_a_picture(tmp_path):
     text = run(tmp_path / "t.csv", "--columns", "time=t,input_tokens=p,output_tokens=g", "--time-unit", "ms", "--picture", picture)
     assert "span           2.5 s" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(InputError, match="--columns: 'time': expected time=NAME"):
+    with pytest.raises(InputError, match="--columns: 'time': expected NAME=VALUE"):
         parse_columns("time")
 
 

@@ -17,7 +17,8 @@ LAYERS = """
     errors interrupt caches progress
     _jit
     records
-    arrays parquet_check files text_table
+    arrays parquet_check files text_table words
+    instants spelled
     polars_io documents
     sealed unpacking
     containers physics outlook memory
@@ -27,7 +28,8 @@ LAYERS = """
     sections
     fleet
     scenario books
-    carbon workload metrics
+    clock metrics
+    carbon workload
     pack choose schema
     predictor results saved_state
     checkpoint inputs

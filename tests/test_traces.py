@@ -262,4 +262,4 @@ def test_the_real_azure_trace():
 
 
 def test_formats_lists_every_format_once():
-    assert {"azure", "burstgpt", "mooncake", "sharegpt", "vidur", "splitwise", "guidellm", "caps-fast"} == set(formats())
+    assert {"azure", "blis", "qwen", "burstgpt", "mooncake", "sharegpt", "vidur", "splitwise", "guidellm", "caps-fast"} == set(formats())

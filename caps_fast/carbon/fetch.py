@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from caps_fast.carbon.formats import Declared
+from caps_fast.carbon.declared import Declared
 from caps_fast.carbon.formats_json import JSON_READERS
 from caps_fast.carbon.frame import MAX_G_PER_KWH, SCHEMA, UNKNOWN
 from caps_fast.documents import parse_json, read_json

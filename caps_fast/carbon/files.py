@@ -48,27 +48,15 @@ def decode(content: bytes, path: str) -> str:
     return text
 
 
+FIRST_ROW = 2
+
+
 @dataclass(frozen=True)
 class Table:
     """A CSV file as strings: column names as written, cells stripped; row i stands in row i + 2 of the file (the header is row 1)."""
 
     path: str
     frame: pl.DataFrame
-
-    def column(self, *words: str, avoid: tuple[str, ...] = ()) -> str | None:
-        """The first column whose lower-case name holds all of `words` and none of `avoid`."""
-        for name in self.frame.columns:
-            lower = name.lower()
-            if all(word in lower for word in words) and not any(word in lower for word in avoid):
-                return name
-        return None
-
-    def require(self, *words: str, avoid: tuple[str, ...] = ()) -> str:
-        """As `column`, but raises InputError where there is none."""
-        name = self.column(*words, avoid=avoid)
-        if name is None:
-            raise InputError(f"{self.path}: no column named like {' '.join(words)!r}; expected it among {', '.join(self.frame.columns)}")
-        return name
 
 
 def read_table(text: str, path: str) -> Table:

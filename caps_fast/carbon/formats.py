@@ -3,52 +3,71 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
+from caps_fast.carbon.declared import Declared
 from caps_fast.carbon.files import decode, read_bytes, read_table
 from caps_fast.carbon.formats_csv import CSV_READERS, detect_csv, read_common
 from caps_fast.carbon.formats_json import JSON_READERS, detect_json
-from caps_fast.carbon.frame import G_PER_KWH, KINDS, SCHEMA, SCOPES, UNKNOWN
+from caps_fast.carbon.frame import SCHEMA, UNKNOWN, Selected
 from caps_fast.documents import parse_json
 from caps_fast.errors import InputError
 
 PARQUET_MAGIC = b"PAR1"
 FORMATS = (*CSV_READERS, *JSON_READERS)
-
-
-class Declared(NamedTuple):
-    """What the caller says about a file that does not say it itself."""
-
-    zone: str | None
-    unit: str | None
-    kind: str | None
+STATES_UNIT = ("common", *JSON_READERS)
+CLEAN_FOR, CLEAN_G_PER_KWH = timedelta(days=7), 5.0  # no grid is so clean for so long
 
 
 def read_carbon(
-    path: str | Path, format: str | None = None, zone: str | None = None, unit: str | None = None, kind: str | None = None, scope: str | None = None
+    path: str | Path,
+    format: str | None = None,
+    zone: str | None = None,
+    unit: str | None = None,
+    kind: str | None = None,
+    scope: str | None = None,
+    **more: Any,
 ) -> pl.DataFrame:
     """Read a carbon file into the canonical schema (see `frame`), sorted by zone, kind, scope, issue time and time.
 
     format  one of `FORMATS`; None = told from the content
     zone, kind, scope   select from what the file states; declare what it does not state (then kind defaults to average, scope to unknown)
-    unit    of a plain file: g/kWh, kg/MWh or lb/MWh
+    unit    one of `words.G_PER_KWH`, where the file does not state it
+    more    columns, time_zone, time_format, interval: see `Declared`
 
     `.gz` and `.zst` are read as they are. Samples without a value are left out (`find_gaps` finds them).
     Raises InputError naming file, row, column, value and what was expected.
     """
+    return read_with_notes(path, format, Declared(zone, unit, kind, scope, **more)).frame
+
+
+def read_with_notes(path: str | Path, format: str | None, declared: Declared) -> Selected:
+    """As `read_carbon`, with the lines that its user should see: what was assumed, and what is hardly plausible."""
     path = str(path)
-    for name, value, allowed in (("format", format, FORMATS), ("unit", unit, tuple(G_PER_KWH)), ("kind", kind, KINDS), ("scope", scope, SCOPES)):
-        if value is not None and value not in allowed:
-            raise InputError(f"{name} {value!r}: expected one of {', '.join(allowed)}")
+    if format is not None and format not in FORMATS:
+        raise InputError(f"format {format!r}: expected one of {', '.join(FORMATS)}")
     content = read_bytes(path)
-    declared = Declared(zone, unit, kind)
     is_parquet = content.startswith(PARQUET_MAGIC)
     frame = _read_parquet(content, path, format) if is_parquet else _read_text(decode(content, path), path, format, declared)
-    return _select(frame, path, zone=zone, kind=kind, scope=scope)
+    frame = _select(frame, path, zone=declared.zone, kind=declared.kind, scope=declared.scope)
+    return Selected(frame, (*dict.fromkeys(declared.notes), *doubts(frame, path, datetime.now(UTC))))
+
+
+def doubts(frame: pl.DataFrame, path: str, now: datetime) -> Iterator[str]:
+    """What is hardly plausible of a canonical frame."""
+    observed = frame.filter(pl.col("issued_at").is_null())
+    first, last, highest = (observed["valid_at"].min(), observed["valid_at"].max(), observed["g_per_kwh"].max())
+    if not (isinstance(first, datetime) and isinstance(last, datetime) and isinstance(highest, float)):
+        return
+    if last - first >= CLEAN_FOR and highest < CLEAN_G_PER_KWH:
+        yield f"{path}: no intensity reaches {CLEAN_G_PER_KWH:g} g/kWh in {(last - first).days:,} days; is the unit right?"
+    if last > now:
+        yield f"{path}: observed values are dated in the future, up to {last:%Y-%m-%d %H:%M} UTC"
 
 
 def _read_text(text: str, path: str, format: str | None, declared: Declared) -> pl.DataFrame:
@@ -62,7 +81,7 @@ def _read_text(text: str, path: str, format: str | None, declared: Declared) -> 
         readers, source, name = dict(CSV_READERS), table, format or detect_csv(table)
     if name not in readers:
         raise InputError(f"{path}: format {name!r} does not fit the file's content; expected {' or '.join(readers)}")
-    if declared.unit is not None and name != "plain":
+    if declared.unit is not None and name in STATES_UNIT:
         raise InputError(f"unit {declared.unit!r}: {path} is in the format {name}, which states its own unit; expected no unit")
     return readers[name](source, path, declared)
 
@@ -71,8 +90,18 @@ def _read_json(text: str, path: str) -> list[Any]:
     try:
         data = parse_json(text, _whole_number)
     except ValueError as error:
+        if documents := _read_lines(text):
+            return documents
         raise InputError(f"{path}: not JSON or cut off ({error}); expected a whole JSON document") from None
     return data if isinstance(data, list) else [data]
+
+
+def _read_lines(text: str) -> list[Any]:
+    """One answer a line; nothing where a line is none."""
+    try:
+        return [parse_json(line, _whole_number) for line in text.splitlines() if line.strip()]
+    except ValueError:
+        return []
 
 
 def _whole_number(digits: str) -> float:

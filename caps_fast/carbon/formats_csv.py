@@ -1,42 +1,31 @@
-"""Readers of CSV formats; each turns a table of strings into the canonical schema."""
+"""Which CSV format a carbon table has, and the readers of those with forecasts; `formats_table` reads all others."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from caps_fast.carbon.files import Table
-from caps_fast.carbon.frame import (
-    G_PER_KWH,
-    INSTANT,
-    KINDS,
-    SCHEMA,
-    SCOPES,
-    UNKNOWN,
-    finish,
-    number_rows,
-    parse_times,
-    parse_values,
-    refuse_clock_change,
-    refuse_odd_years,
-)
+from caps_fast.carbon import columns
+from caps_fast.carbon.files import FIRST_ROW, Table
+from caps_fast.carbon.formats_table import factor, instants, issue_times, read_electricitymaps, read_table
+from caps_fast.carbon.frame import KINDS, SCHEMA, SCOPES, UNKNOWN, finish, number_rows, parse_times, parse_values, refuse_odd_years
 from caps_fast.errors import InputError
+from caps_fast.instants import INSTANT, looks_like_time
+from caps_fast.words import other_unit, says_any, words
 
 if TYPE_CHECKING:
-    from caps_fast.carbon.formats import Declared
+    from caps_fast.carbon.declared import Declared
 
 logger = logging.getLogger(__name__)
 
-FIRST_ROW = 2
-TIME_NAMES = ("datetime", "timestamp", "point_time", "time", "date", "from")
-VALUE_NAMES = ("value", "carbon", "co2", "moer")
-VALUE_WORDS = ("intensity", "moer", "per_kwh", "per_mwh", "/kwh", "/mwh")
-UNIT_PATTERNS = {"g/kWh": r"(?<![a-z])g.*kwh", "kg/MWh": r"(?<![a-z])kg.*mwh", "lb/MWh": r"(?<![a-z])lbs?.*mwh"}
 MAX_BLOCK_HOURS = 240
+ACTUAL = ("actual", "observed")
+UK_LEVELS = {"very low", "low", "moderate", "high", "very high"}
+FLATTENED = {("is", "estimated"), ("emission", "factor", "type"), ("estimation", "method")}
 
 
 def detect_csv(table: Table) -> str:
@@ -44,47 +33,69 @@ def detect_csv(table: Table) -> str:
     names = set(table.frame.columns)
     if {"valid_at", "g_per_kwh"} <= names:
         return "common"
-    if table.column("actual") and table.column("forecast"):
+    if _uk_columns(table) is not None:
+        return "uk-csv"
+    if _beside(table) is not None:
         return "carboncast"
-    if table.column("carbon intensity", "(") and (_scope_column(table, "direct") or _scope_column(table, "lifecycle")):
+    spoken = {words(name.rpartition(".")[2]) for name in names}
+    is_export = any(says_any(name, "carbon intensity") and "(" in name and columns.scope_of(name) for name in names)
+    if is_export or (any("carbonIntensity" in name for name in names) and not FLATTENED.isdisjoint(spoken)):
         return "electricitymaps-csv"
     return "plain"
 
 
-def _scope_column(table: Table, scope: str) -> str | None:
-    if scope == "direct":
-        return table.column("carbon intensity", "direct")
-    return next(filter(None, (table.column("carbon intensity", word) for word in ("lca", "life cycle", "life-cycle", "lifecycle"))), None)
+def _uk_columns(table: Table) -> tuple[str, str] | None:
+    """The forecast and the actual column of a table of UK Carbon Intensity, which it is if they or the index say so."""
+    by_words = {words(name): name for name in table.frame.columns}
+    long = by_words.get(("intensity", "forecast")), by_words.get(("intensity", "actual"))
+    if long[0] and long[1]:
+        return long[0], long[1]
+    short, index = (by_words.get(("forecast",)), by_words.get(("actual",))), by_words.get(("index",))
+    levels = set(table.frame[index].str.to_lowercase().unique()) - {""} if index else set()
+    return (short[0], short[1]) if short[0] and short[1] and levels and levels <= UK_LEVELS else None
 
 
-def read_electricitymaps(table: Table, path: str, declared: Declared) -> pl.DataFrame:
-    """Electricity Maps' exports, both header styles; the direct and the life-cycle column become rows of their scope."""
-    column = table.require("datetime")
-    valid_at, _ = parse_times(table.frame[column], path, column, FIRST_ROW)
-    zone = table.column("zone id") or table.column("zone key") or table.column("zone name") or table.column("zone")
-    zones = table.frame[zone] if zone else pl.Series("zone", [declared.zone or UNKNOWN] * valid_at.len())
-    if (zones == "").any():
-        raise InputError(f"{path}: row {FIRST_ROW + zones.to_list().index('')}, {zone}: empty; expected a zone")
-    parts = []
-    for scope in ("direct", "lifecycle"):
-        name = _scope_column(table, scope)
-        if name:
-            values = parse_values(table.frame[name], path, name, FIRST_ROW)
-            parts.append(_frame(zones, valid_at, values, "average", scope))
-    if not parts:
-        raise InputError(f"{path}: no column of carbon intensity (direct) or (LCA); expected one among {', '.join(table.frame.columns)}")
-    return finish(pl.concat(parts), path)
+def _beside(table: Table) -> tuple[str, str] | None:
+    """The actual and the forecast column of one carbon intensity, as CarbonCast writes them: both names say carbon."""
+    carbon = [name for name in table.frame.columns if says_any(name, "carbon") and not other_unit(name)]
+    actual, forecast = ([name for name in carbon if says_any(name, *said)] for said in (ACTUAL, columns.FORECAST))
+    return (actual[0], forecast[0]) if len(actual) == len(forecast) == 1 else None
+
+
+def read_uk_csv(table: Table, path: str, declared: Declared) -> pl.DataFrame:
+    """UK Carbon Intensity as CSV, half-hourly: `actual` is observed; where it is empty, `forecast` counts as in the JSON format."""
+    found = _uk_columns(table)
+    if found is None:
+        raise InputError(f"{path}: no columns intensity.forecast and intensity.actual; expected them among {', '.join(table.frame.columns)}")
+    columns.refuse_unused(table, "uk-csv")
+    time = columns.time_column(table, declared, set(found))
+    valid_at, _ = instants(table, time._replace(utc=True), declared)
+    forecast, actual = (parse_values(table.frame[name], path, name, FIRST_ROW, factor(table, name, declared, "g/kWh")) for name in found)
+    pending = actual.is_null()
+    half_hour = timedelta(minutes=30)
+    known_by = pl.lit((valid_at.filter(pending).min() or valid_at[0]) + half_hour, INSTANT)  # type: ignore[operator]
+    frame = pl.DataFrame({"valid_at": valid_at, "forecast": forecast, "g_per_kwh": actual}).with_columns(
+        zone=pl.lit(declared.zone or "GB"),
+        kind=pl.lit("average"),
+        scope=pl.lit("direct"),
+        issued_at=pl.when(pl.col("g_per_kwh").is_null()).then(known_by),
+        g_per_kwh=pl.coalesce("g_per_kwh", "forecast"),
+    )
+    return finish(number_rows(frame.select(*SCHEMA), FIRST_ROW), path)
 
 
 def read_carboncast(table: Table, path: str, declared: Declared) -> pl.DataFrame:
     """CarbonCast's files: blocks of forecasts one after another, each issued at its first hour, with the actual values beside them in every block."""
-    column = table.column("utc") or table.require("time")
-    valid_at, _ = parse_times(table.frame[column], path, column, FIRST_ROW)
-    actual_name, forecast_name = table.require("actual"), table.require("forecast")
-    scope = next((scope for scope in ("lifecycle", "direct") if scope in forecast_name.lower()), UNKNOWN)
+    found = _beside(table)
+    if found is None:
+        raise InputError(f"{path}: no columns of actual and forecasted carbon intensity; expected them among {', '.join(table.frame.columns)}")
+    columns.refuse_unused(table, "carboncast")
+    actual_name, forecast_name = found
+    valid_at, _ = instants(table, columns.time_column(table, declared, set(found)), declared)
+    scope = columns.scope_of(forecast_name) or UNKNOWN
     rows = number_rows(pl.DataFrame({"valid_at": valid_at}), FIRST_ROW).with_columns(
-        actual=parse_values(table.frame[actual_name], path, actual_name, FIRST_ROW),
-        forecast=parse_values(table.frame[forecast_name], path, forecast_name, FIRST_ROW),
+        actual=parse_values(table.frame[actual_name], path, actual_name, FIRST_ROW, factor(table, actual_name, declared, "g/kWh")),
+        forecast=parse_values(table.frame[forecast_name], path, forecast_name, FIRST_ROW, factor(table, forecast_name, declared, "g/kWh")),
         block=(pl.col("valid_at") <= pl.col("valid_at").shift()).fill_null(False).cum_sum(),
     )
     _check_blocks(rows, path)
@@ -128,60 +139,19 @@ def _mend_repeated_blocks(rows: pl.DataFrame, path: str) -> pl.DataFrame:
     return mended
 
 
-def read_plain(table: Table, path: str, declared: Declared) -> pl.DataFrame:
-    """Any table with a time and a value column; the unit is declared, or stands in the value column's name."""
-    time, value = _time_column(table), _value_column(table)
-    unit = _unit(value, path, declared.unit)
-    valid_at, naive = parse_times(table.frame[time], path, time, FIRST_ROW)
-    zone = table.column("zone")
-    zones = table.frame[zone] if zone else pl.Series("zone", [declared.zone or UNKNOWN] * valid_at.len())
-    values = parse_values(table.frame[value], path, value, FIRST_ROW, G_PER_KWH[unit])
-    naive = naive and "utc" not in time.lower()
-    frame = finish(_frame(zones, valid_at, values, declared.kind or "average", UNKNOWN), path, _CLOCK_HINT if naive else "")
-    if naive:
-        refuse_clock_change(frame["valid_at"], path)
-    return frame
-
-
-def _time_column(table: Table) -> str:
-    exact = {name.lower(): name for name in reversed(table.frame.columns)}
-    found = next((exact[name] for name in TIME_NAMES if name in exact), None) or next(filter(None, map(table.column, TIME_NAMES)), None)
-    if found is None:
-        raise InputError(f"{table.path}: no time column among {', '.join(table.frame.columns)}; expected columns like time, carbon_intensity")
-    return found
-
-
-def _value_column(table: Table) -> str:
-    found = [name for name in table.frame.columns if name.lower() in VALUE_NAMES or any(word in name.lower() for word in VALUE_WORDS)]
-    if len(found) != 1:
-        told = f"columns {', '.join(found)} could each be the value" if found else f"no value column among {', '.join(table.frame.columns)}"
-        raise InputError(f"{table.path}: {told}; expected one column like carbon_intensity")
-    return found[0]
-
-
-def _unit(column: str, path: str, declared: str | None) -> str:
-    stated = next((unit for unit, pattern in UNIT_PATTERNS.items() if re.search(pattern, column.lower())), None)
-    unit = declared or stated
-    if unit is None:
-        units = ", ".join(G_PER_KWH)
-        raise InputError(f"{path}: the unit of column {column!r} is not stated; expected --unit, or --set carbon.unit=, with one of {units}")
-    if stated is not None and G_PER_KWH[stated] != G_PER_KWH[unit]:
-        raise InputError(f"unit {unit!r}: column {column!r} of {path} is in {stated}; expected that unit, or none given")
-    return unit
-
-
-_CLOCK_HINT = " (local times repeat an hour when clocks go back: give UTC, or times with an offset)"
-
-
 def read_common_csv(table: Table, path: str, declared: Declared) -> pl.DataFrame:
     """The canonical schema itself, as CSV; `zone`, `issued_at`, `kind` and `scope` may be absent."""
     text = table.frame
     height = text.height
-    valid_at, _ = parse_times(text["valid_at"], path, "valid_at", FIRST_ROW)
+    _refuse_unknown_times(table)
+    valid_at, _ = parse_times(text["valid_at"], path, "valid_at", FIRST_ROW, declared, declared.time_zone)
+    issued_at = pl.Series([None] * height, dtype=INSTANT)
+    if "issued_at" in text.columns:
+        issued_at = issue_times(table, "issued_at", valid_at, declared)
     frame = pl.DataFrame(
         {
             "zone": text["zone"] if "zone" in text.columns else pl.Series([declared.zone or UNKNOWN] * height),
-            "issued_at": _issue_times(text, path),
+            "issued_at": issued_at,
             "valid_at": valid_at,
             "g_per_kwh": parse_values(text["g_per_kwh"], path, "g_per_kwh", FIRST_ROW),
             "kind": text["kind"] if "kind" in text.columns else pl.Series([declared.kind or "average"] * height),
@@ -189,15 +159,6 @@ def read_common_csv(table: Table, path: str, declared: Declared) -> pl.DataFrame
         }
     )
     return read_common(frame, path)
-
-
-def _issue_times(text: pl.DataFrame, path: str) -> pl.Series:
-    """Parsed issue times; an empty cell is null (valid_at stands in while parsing)."""
-    if "issued_at" not in text.columns:
-        return pl.Series([None] * text.height, dtype=INSTANT)
-    observed = text["issued_at"] == ""
-    parsed, _ = parse_times(text["valid_at"].zip_with(observed, text["issued_at"]), path, "issued_at", FIRST_ROW)
-    return parsed.to_frame("t").select(pl.when(~observed).then("t")).to_series()
 
 
 def read_common(frame: pl.DataFrame, path: str) -> pl.DataFrame:
@@ -226,14 +187,17 @@ def _cast(column: pl.Series, path: str) -> pl.Series:
     return typed
 
 
-def _frame(zone: pl.Series, valid_at: pl.Series, values: pl.Series, kind: str, scope: str) -> pl.DataFrame:
-    frame = pl.DataFrame({"zone": zone, "valid_at": valid_at, "g_per_kwh": values})
-    return number_rows(frame.with_columns(issued_at=pl.lit(None, INSTANT), kind=pl.lit(kind), scope=pl.lit(scope)).select(*SCHEMA), FIRST_ROW)
+def _refuse_unknown_times(table: Table) -> None:
+    """Raise InputError where the canonical schema has a column of times beside its own."""
+    for name in table.frame.columns:
+        if name not in SCHEMA and looks_like_time(columns.cell(table, name)):
+            raise InputError(f"{table.path}: column {name} has times that the common schema does not know; expected {', '.join(SCHEMA)} alone")
 
 
 CSV_READERS: dict[str, Callable[..., pl.DataFrame]] = {
     "electricitymaps-csv": read_electricitymaps,
     "carboncast": read_carboncast,
-    "plain": read_plain,
+    "uk-csv": read_uk_csv,
+    "plain": read_table,
     "common": read_common_csv,
 }

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from caps_fast.carbon.frame import G_PER_KWH, INSTANT, SCHEMA, UNKNOWN, finish, number_rows, parse_times, parse_values
+from caps_fast.carbon.frame import SCHEMA, UNKNOWN, finish, number_rows, parse_times, parse_values
 from caps_fast.errors import InputError
+from caps_fast.instants import INSTANT
+from caps_fast.words import G_PER_KWH, unit_of
 
 if TYPE_CHECKING:
-    from caps_fast.carbon.formats import Declared
+    from caps_fast.carbon.declared import Declared
 
 FIRST_ITEM = 1
 SCOPE_OF = {"direct": "direct", "lifecycle": "lifecycle", None: UNKNOWN}
 SIGNALS = {"co2_moer": "marginal", "co2_aoer": "average"}
 WATTTIME_UNIT = "lbs_co2_per_mwh"
+LATEST = "carbonIntensity"  # an answer that is an item itself
 
 Items = list[dict[str, Any]]
 
@@ -37,17 +40,22 @@ def detect_json(documents: list[Any], path: str) -> str:
 
 
 def read_electricitymaps(documents: list[Any], path: str, declared: Declared) -> pl.DataFrame:
-    """Electricity Maps' API answers: `history`, `data` (past range) or `forecast`; a forecast's issue time is its `updatedAt`."""
+    """Electricity Maps' API answers: `history`, `data` (past range), `forecast` (issued at its `updatedAt`), or single latest ones."""
     rows: list[tuple[Any, ...]] = []
+    estimated = 0
     for document in _objects(documents, path):
         zone = _zone(document, "zone", declared, path)
-        for key in ("history", "data", "forecast"):
+        _expect_grams(document, path)
+        for key in ("history", "data", "forecast", LATEST):
             issued = _text(document, "updatedAt", path) if key == "forecast" and key in document else None
-            for item in _items(document, key, path):
+            for item in [document] if key == LATEST and key in document else _items(document, key, path):
+                estimated += item.get("isEstimated") is True
                 scope = item.get("emissionFactorType", document.get("emissionFactorType"))
                 if scope not in list(SCOPE_OF):  # not in the dict: JSON has values without a hash
                     raise InputError(f"{path}: row {len(rows) + 1}, emissionFactorType: {_shown(scope)}; expected direct or lifecycle")
                 rows.append((zone, issued, item.get("datetime"), item.get("carbonIntensity"), "average", SCOPE_OF[scope]))
+    if estimated:
+        declared.notes.append(f"{path}: {estimated:,} of {len(rows):,} samples are estimated (isEstimated)")
     return _frame(rows, path, 1.0)
 
 
@@ -116,6 +124,13 @@ def _objects(documents: list[Any], path: str) -> list[dict[str, Any]]:
         if not isinstance(document, dict):
             raise InputError(f"{path}: document {number} is {str(document)[:40]!r}; expected an object")
     return documents
+
+
+def _expect_grams(document: dict[str, Any], path: str) -> None:
+    """Raise InputError where an answer of Electricity Maps states another unit than g/kWh."""
+    for key in ("unit", "units"):
+        if key in document and unit_of(str(document[key])) not in ("g/kWh", "kg/MWh"):
+            raise InputError(f"{path}: {key} {_shown(document[key])}; expected gCO2eq/kWh")
 
 
 def _items(document: dict[str, Any], key: str, path: str) -> Items:

@@ -9,13 +9,16 @@ Observed values have no issue time; a forecast has the time from which it could 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
 from caps_fast.errors import InputError
+from caps_fast.instants import INSTANT, Unclear, read_times
 
-INSTANT = pl.Datetime("us", "UTC")
+if TYPE_CHECKING:
+    from caps_fast.carbon.declared import Declared
+
 SCHEMA: dict[str, Any] = {
     "zone": pl.String,
     "issued_at": INSTANT,
@@ -27,13 +30,11 @@ SCHEMA: dict[str, Any] = {
 KINDS = ("average", "marginal")
 SCOPES = ("direct", "lifecycle", "unknown")
 UNKNOWN = "unknown"
-G_PER_KWH = {"g/kWh": 1.0, "kg/MWh": 1.0, "lb/MWh": 0.45359237}
 MAX_G_PER_KWH = 5000.0
 """No grid comes near it; above it a unit is wrong or a number mangled."""
 
 MAX_FILLED = 10_000_000
 YEARS = (1900, 2200)
-OFFSET = r"(Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)$"
 CLOCK_CHANGE_MONTHS = (3, 4, 9, 10, 11)
 
 
@@ -49,34 +50,33 @@ def number_rows(frame: pl.DataFrame, first: int) -> pl.DataFrame:
     return frame.with_row_index("row", offset=first)
 
 
-def parse_times(times: pl.Series, path: str, column: str, first_row: int) -> tuple[pl.Series, bool]:
-    """UTC instants from text: ISO dates and times with `Z`, an offset, or nothing (taken as UTC), or Unix seconds.
+def parse_times(
+    times: pl.Series, path: str, column: str, first_row: int, declared: Declared | None = None, zone: str | None = None
+) -> tuple[pl.Series, bool]:
+    """UTC instants from text (see `instants.read_times`), and whether any date came without an offset.
 
-    Also whether any time came without an offset. Raises InputError naming row and value.
+    Such a date is local to `zone`, or else in UTC. Raises InputError naming row and value.
     """
-    frame = pl.DataFrame({"text": times.cast(pl.String)}).with_columns(offset=pl.col("text").str.extract(r"\d{2}:\d{2}.*?" + OFFSET, 1))
-    bare = pl.col("text").str.replace(r"(\d{2}:\d{2}.*?)" + OFFSET, "$1").str.strip_chars().str.replace("T", " ", literal=True)
-    hours, minutes = pl.col("offset").str.slice(0, 3).cast(pl.Int64, strict=False), pl.col("offset").str.slice(3).str.strip_prefix(":")
-    sign = pl.when(pl.col("offset").str.starts_with("-")).then(-1).otherwise(1)
-    shift = (hours * 60 + sign * minutes.cast(pl.Int64, strict=False).fill_null(0)).fill_null(0)
-    formats = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
-    local = pl.coalesce(bare.str.to_datetime(form, time_unit="us", strict=False) for form in formats)
-    seconds = pl.col("text").cast(pl.Float64, strict=False)
-    unix = pl.when(seconds.is_between(1e8, 1e10)).then(pl.from_epoch((seconds * 1e6).cast(pl.Int64, strict=False), time_unit="us"))
-    parsed = frame.select(instant=pl.coalesce(local - pl.duration(minutes=shift), unix).dt.replace_time_zone("UTC"), offset="offset", text="text")
-    bad = parsed["instant"].is_null().arg_max()
-    if parsed["instant"].null_count() and bad is not None:
-        raise InputError(
-            f"{path}: row {first_row + bad}, {column}: {times[bad]!r}; expected a time like 2024-08-05 06:00:00, 2024-08-05T06:00Z or Unix seconds"
-        )
-    refuse_odd_years(parsed["instant"], path, column, first_row)
-    return parsed["instant"].rename("valid_at"), bool(parsed["offset"].is_null().any())
+    try:
+        found = read_times(times, zone, declared.time_format if declared else None)
+    except Unclear as error:
+        raise InputError(f"{path}: {column}: {error}; expected carbon.time_format (--carbon-time-format), like %d/%m/%Y %H:%M") from None
+    bad = found.utc.is_null().arg_max()
+    if found.utc.null_count() and bad is not None:
+        expected = "a time like 2024-08-05 06:00:00, 2024-08-05T06:00Z or Unix seconds"
+        if declared is not None and declared.time_format is not None:
+            expected = f"a time in the format {declared.time_format}"
+        raise InputError(f"{path}: row {first_row + bad}, {column}: {times[bad]!r}; expected {expected}")
+    refuse_odd_years(found.utc, path, column, first_row)
+    if declared is not None:
+        declared.notes += [f"{path}: {note}" for note in found.notes if f"{path}: {note}" not in declared.notes]
+    return found.utc.rename("valid_at"), found.naive
 
 
 def refuse_odd_years(times: pl.Series, path: str, column: str, first_row: int) -> None:
     """Raise InputError naming the first row whose year is not of this age; Python's dates know no year -1."""
     years = times.dt.year()
-    odd = ~years.is_between(*YEARS).fill_null(True)
+    odd = times.is_not_null() & ~years.is_between(*YEARS).fill_null(False)
     if odd.any():
         row = odd.arg_max() or 0
         raise InputError(f"{path}: row {first_row + row}, {column}: year {years[row]}; expected one from {YEARS[0]} to {YEARS[1]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from caps_fast.carbon.forecast import forecast_grid
 from caps_fast.carbon.grid import ForecastGrid
 from caps_fast.carbon.trace import carbon_trace
+from caps_fast.clock import clock_of
 from caps_fast.scenario import file_hash
 
 if TYPE_CHECKING:
@@ -74,12 +76,15 @@ def monitor_of(region: Region, config: Scenario) -> Monitor:
     """The monitor of one of a scenario's regions. Raises InputError for a carbon trace or forecasts that cannot be used."""
     contents = tuple(file_hash(path) for path in (region.carbon.file, region.monitor.forecast_file) if path)
     seed = config.seed if region.monitor.forecast == "noisy" else 0
-    return _monitor_of(region.carbon, region.monitor, config.horizon_s, config.drain_h, seed, contents)
+    return _monitor_of(region.carbon, region.monitor, (config.horizon_s, config.drain_h), seed, contents, clock_of(config).start)
 
 
 @lru_cache(KEPT)
-def _monitor_of(carbon: Carbon, config: MonitorConfig, horizon_s: float, drain_h: float, seed: int, contents: tuple[str, ...]) -> Monitor:
-    return monitor(config, carbon_trace(carbon, horizon_s), horizon_s + drain_h * 3600, seed)
+def _monitor_of(
+    carbon: Carbon, config: MonitorConfig, lengths: tuple[float, float], seed: int, contents: tuple[str, ...], start: datetime | None
+) -> Monitor:
+    horizon_s, drain_h = lengths
+    return monitor(config, carbon_trace(carbon, horizon_s, start), horizon_s + drain_h * 3600, seed)
 
 
 def monitor(config: MonitorConfig, trace: CarbonTrace, end_s: float, seed: int) -> Monitor:

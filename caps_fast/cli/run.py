@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from caps_fast.cli.declared import CARBON, CLOCK, TRACE, declaring
 from caps_fast.cli.json_text import json_text
 from caps_fast.cli.scenarios import scenario_of, settings
 from caps_fast.errors import InputError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands `run`, `policies` and `presets`."""
-    app.command("run")(run)
+    app.command("run")(declaring(TRACE, CARBON, CLOCK)(run))
     app.command("policies")(list_policies)
     app.command("presets")(list_presets)
 
@@ -35,14 +36,14 @@ def run(
     split: Annotated[str | None, typer.Option(help="GPUs a pool, like 8/8/8; sizes the cluster too")] = None,
     trace: Annotated[str | None, typer.Option(help="request trace to replay; its own rate unless --rate is given")] = None,
     carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
-    scope: Annotated[str | None, typer.Option(help="scope of the carbon file: lifecycle or direct")] = None,
-    carbon_start: Annotated[str | None, typer.Option(help="date in the carbon file that is t = 0 (UTC)")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="any field: --set policy.beta=1; may be repeated")] = None,
     requests_out: Annotated[Path | None, typer.Option(help="write one row a request to this Parquet file (one policy only)")] = None,
     series_out: Annotated[Path | None, typer.Option(help="write a series of every pool to this Parquet file (one policy only)")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="save the state here every minute, and go on from it if it is there")] = None,
     by_pool: Annotated[bool, typer.Option("--by-pool", help="print the metrics of every pool too")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print rows of parameters and metrics as JSON")] = False,
+    *,
+    declared: dict[str, Any],
 ) -> None:
     """Simulate a scenario and print a table."""
     from caps_fast.choose import check_options
@@ -59,8 +60,7 @@ def run(
         "workload.trace": trace,
         "carbon.file": carbon,
     }
-    given |= {"carbon.scope": scope, "carbon.start": carbon_start}
-    changes = {field: value for field, value in given.items() if value is not None}
+    changes = {field: value for field, value in given.items() if value is not None} | declared
     if trace is not None and rate is None:
         changes["workload.rate_rps"] = None
     if split is not None:
@@ -91,7 +91,9 @@ def run(
     if series_out:
         _write(results[0].series, series_out)
     if as_json:
-        print(json_text([result.row(by_pool) | {"scenario": result.scenario.model_dump(mode="json")} for result in results], indent=1))
+        told = ({"notes": result.notes, "scenario": result.scenario.model_dump(mode="json")} for result in results)
+        echo = [more | {"fleet": result.scenario.fleet.describe()} for result, more in zip(results, told, strict=True)]
+        print(json_text([result.row(by_pool) | more for result, more in zip(results, echo, strict=True)], indent=1))
     else:
         _print_table(results)
         if by_pool:

@@ -18,7 +18,7 @@ def scenario_of(name: str) -> Scenario:
 
 
 def settings(pairs: list[str] | None) -> dict[str, Any]:
-    """Dotted fields and values from `field=value`, where a value may be a list in JSON. Raises InputError."""
+    """Dotted fields and values from `field=value`, where a value may be a list or a table in JSON. Raises InputError."""
     from caps_fast.documents import parse_json
     from caps_fast.sweep.axes import field_of
     from caps_fast.sweep.values import scalar
@@ -29,9 +29,9 @@ def settings(pairs: list[str] | None) -> dict[str, Any]:
         if not sign:
             raise InputError(f"--set {pair!r}: expected field=value")
         try:
-            found[field_of(field.strip())] = parse_json(value) if value.strip().startswith("[") else scalar(value)
+            found[field_of(field.strip())] = parse_json(value) if value.strip()[:1] in ("[", "{") else scalar(value)
         except InputError:
             raise
         except ValueError:
-            raise InputError(f"--set {pair[:100]!r}: expected a list like [1, 2]") from None
+            raise InputError(f'--set {pair[:100]!r}: expected a list like [1, 2] or a table like {{"time": "ts"}}') from None
     return found

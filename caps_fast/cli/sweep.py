@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from caps_fast.cli.declared import CARBON, CLOCK, TRACE, declaring
 from caps_fast.cli.json_text import json_text
 from caps_fast.errors import InputError
 
@@ -29,7 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 def register(app: typer.Typer) -> None:
     """Add the commands `sweep` and `grid`."""
     app.command("sweep")(sweep)
-    app.command("grid")(grid)
+    app.command("grid")(declaring(TRACE, CARBON, CLOCK)(grid))
 
 
 def sweep(
@@ -77,6 +78,8 @@ def grid(
     fresh: Fresh = False,
     by_pool: ByPool = False,
     as_json: AsJson = False,
+    *,
+    declared: dict[str, Any],
 ) -> None:
     """Run every combination of the values given. Ranges are a..b, a..b:step or a..b:logN, both ends included."""
     from dataclasses import replace
@@ -91,7 +94,7 @@ def grid(
     axes += [axis(name, [path], f"--{name}") for name, path in (("trace", trace), ("carbon", carbon)) if path is not None]
     axes += [_set_axis(text) for text in set_ or []]
     axes.append(seed_axis(seeds, "--seeds"))
-    plan = assemble("grid", [Grid("", {}, tuple(axes))], file=scenario)
+    plan = assemble("grid", [Grid("", declared, tuple(axes))], file=scenario)
     _run(replace(plan, by_pool=by_pool), out, Workers(jobs, backend, address), (dry_run, retry_failed, fresh, as_json))
 
 

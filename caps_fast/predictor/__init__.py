@@ -93,6 +93,7 @@ def key_of(config: scenario.Scenario, risks: str = "") -> str:
     depends["shares"] = [tier.share for tier in config.slo.all]
     if config.workload.trace:
         depends["trace"] = scenario.file_hash(config.workload.trace)
+        depends["dated"] = config.start is not None
     if risks:
         depends |= {**_service(config), "risks": risks}
     own = sorted(Path(__file__).parent.glob("*.py")) + sorted(Path(_jit.PACKAGE, "workload").glob("*.py"))

@@ -7,10 +7,12 @@ does not say stays unknown.
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 
 from caps_fast import arrays, scenario
+from caps_fast.clock import trace_of
 from caps_fast.records import Array
-from caps_fast.workload.columns import columns_of, trace_of
+from caps_fast.workload.columns import columns_of
 from caps_fast.workload.streams import stream
 
 SEED = 0  # one model serves every seed
@@ -25,7 +27,8 @@ def requests_of(config: scenario.Scenario) -> tuple[Array, bool]:
     trace = trace_of(config.workload)
     frame = trace.frame
     if "tenant" not in frame.columns and "session" in frame.columns:
-        frame = frame.with_columns(tenant="session")
+        alone = pl.format("request {}", pl.int_range(pl.len()))  # nobody knows whose a request without a session is
+        frame = frame.with_columns(tenant=pl.when(pl.col("session") == "").then(alone).otherwise("session"))
     requests = np.zeros(len(frame), arrays.REQUEST)
     requests["arrival_s"] = np.cumsum(stream(SEED, "arrivals").standard_exponential(len(frame)))
     requests["turns"] = 1

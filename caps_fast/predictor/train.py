@@ -14,6 +14,7 @@ import numpy as np
 
 from caps_fast import scenario
 from caps_fast.arrays import SECONDS_PER_DAY
+from caps_fast.clock import trace_of, training_rows
 from caps_fast.errors import InputError
 from caps_fast.pack import Means
 from caps_fast.predictor import length, risk
@@ -62,7 +63,7 @@ def lessons_of(config: scenario.Scenario) -> Lessons:
     from caps_fast.predictor.real import requests_of  # noqa: PLC0415 - brings Polars
 
     requests, timed = requests_of(config)
-    requests = requests[: max(round(learnt.train_share * len(requests)), 1)]
+    requests = requests[: training_rows(config, trace_of(config.workload))]
     if len(requests) < FEWEST:
         first = f"the first {learnt.train_share:.0%} (predictor.train_share)"
         raise InputError(f"{config.workload.trace}: {len(requests):,} requests to learn from in {first}: expected at least {FEWEST:,}")

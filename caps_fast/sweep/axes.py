@@ -26,7 +26,11 @@ FIELDS = {
     "carbon": "carbon.file",
     "gate": "monitor.gate_quantile",
 }
-SHAPES_WORKLOAD = {"preset", "seed", "days"} | {f"workload.{name}" for name in Workload.model_fields} | {f"slo.{tier}.share" for tier in TIERS}
+SHAPES_WORKLOAD = (
+    {"preset", "seed", "days", "start", "carbon.start"}
+    | {f"workload.{name}" for name in Workload.model_fields}
+    | {f"slo.{tier}.share" for tier in TIERS}
+)
 ANSWERS = ("seeds", "metric", "pairs", "baseline", "mean", "difference", "low", "high", "relative")  # columns that `pareto` and `compare` add
 
 Changes = dict[str, Any]

@@ -161,7 +161,8 @@ class Plan:
         """Requests of a run, expected; 0 where its trace sets the rate."""
         changes = grid.changes(index)
         base = self.bases[changes.get("preset") or next(iter(self.bases))]
-        rate_rps = changes.get("workload.rate_rps", base.workload.rate_rps)
+        own_rate = bool(changes.get("workload.trace")) and "rate_rps" not in base.workload.model_fields_set
+        rate_rps = changes.get("workload.rate_rps", None if own_rate else base.workload.rate_rps)
         return float(rate_rps or 0.0) * float(changes.get("days", base.days)) * 86400.0
 
     def describe(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ AS_PARAMETERS = (
     *("preset", "seed", "days", "cluster.split", "workload.rate_rps"),
     *("policy.name", "policy.alpha", "policy.beta", "policy.lambda"),
 )
-ECHO = ("fleet", "input_hashes")  # the whole fleet, and the content of the files that the scenario names, as JSON
+ECHO = ("fleet", "input_hashes", "notes")  # as JSON: the whole fleet, the content of the files that the scenario names, the notes
 NAMED: dict[str, type[BaseModel]] = {"pools": Pool, "gpus": Kind, "regions": Region}
 PARAMETERS: dict[str, Any] = {
     **{"policy": pl.String, "rate_rps": pl.Float64, "seed": pl.Int64, "split": pl.String},
@@ -33,12 +33,12 @@ PARAMETERS: dict[str, Any] = {
 
 
 def row(result: Result, by_pool: bool = False) -> dict[str, Any]:
-    """A run's row: its parameters, its metrics, its other scenario fields (lists and tables as JSON), its input files' hashes; with `by_pool`, the
+    """A run's row: its parameters, its metrics, its other scenario fields and ECHO (lists and tables as JSON); with `by_pool`, the
     metrics of every pool too.
     """
     config = result.scenario
     hashes = {path: file_hash(path) for path in config.input_files}
-    echo = {"fleet": json.dumps(config.fleet.describe()), "input_hashes": json.dumps(hashes)}
+    echo = {"fleet": json.dumps(config.fleet.describe()), "input_hashes": json.dumps(hashes), "notes": json.dumps(result.notes)}
     return parameters(config) | result.metrics | fields(config) | echo | (result.pool_columns() if by_pool else {})
 
 

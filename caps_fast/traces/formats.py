@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
-import polars as pl
-
 from caps_fast.errors import InputError
 
 TimeUnit = Literal["s", "ms", "us", "ns", "datetime"]
@@ -21,7 +19,8 @@ class Format:
     """A named layout of columns.
 
     `columns` maps our names (`time`, `input_tokens`, `output_tokens` and those of `OPTIONAL`) to the file's.
-    `marks` are further columns that a file must have to be taken for this format unasked.
+    `marks` are further columns that a file must have to be taken for this format unasked, `unless` columns that it must not have, `others` columns
+    with times that it is known to have beside the arrivals, and `classes` its column of service classes, which a map of classes to tiers reads.
     """
 
     name: str
@@ -31,13 +30,21 @@ class Format:
     marks: tuple[str, ...] = ()
     optional_time: bool = False
     zero_output_is_failure: bool = False
+    unless: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    classes: str = ""
     hint: str = field(default="", compare=False)
 
     def recognises(self, header: Sequence[str]) -> bool:
         """Whether a file with these column names is taken for this format."""
         names = {_key(name) for name in header}
+        return self.needed <= names and names.isdisjoint(self.unless)
+
+    @property
+    def needed(self) -> set[str]:
+        """The columns that a file of this format has, in lower case."""
         needed = {name for ours, name in self.columns.items() if ours in REQUIRED and not (ours == "time" and self.optional_time)}
-        return {_key(name) for name in needed | set(self.marks)} <= names
+        return {_key(name) for name in needed | set(self.marks)}
 
 
 _LENGTHS = {"time": "timestamp", "input_tokens": "input_length", "output_tokens": "output_length"}
@@ -62,8 +69,32 @@ FORMATS: tuple[Format, ...] = (
         {"time": "Timestamp", "input_tokens": "Request tokens", "output_tokens": "Response tokens", "session": "Session ID"},
         "s",
         zero_output_is_failure=True,
+        others=("Elapsed time",),
     ),
-    Format("mooncake", "Mooncake: milliseconds, in bursts of 3 s", _LENGTHS, "ms", marks=("hash_ids",)),
+    Format(
+        "blis",
+        "BLIS TraceV2: microseconds",
+        {"time": "arrival_time_us", "input_tokens": "input_tokens", "output_tokens": "output_tokens", "tenant": "tenant_id", "session": "session_id"},
+        "us",
+        others=("send_time_us", "first_chunk_time_us", "last_chunk_time_us", "deadline_us"),
+        classes="slo_class",
+    ),
+    Format(
+        "qwen",
+        "Qwen Bailian: seconds, and turns of chats",
+        {**_LENGTHS, "turns": "turn"},
+        "s",
+        marks=("chat_id", "parent_chat_id"),
+    ),
+    Format(
+        "mooncake",
+        "Mooncake: milliseconds, in bursts of 3 s",
+        _LENGTHS,
+        "ms",
+        marks=("hash_ids",),
+        unless=("chat_id", "parent_chat_id"),
+        hint="timestamps read as milliseconds, as Mooncake's are; give the time unit s if they are seconds",
+    ),
     Format(
         "guidellm",
         "GuideLLM's minimal trace",
@@ -93,20 +124,25 @@ def formats() -> dict[str, str]:
     return {form.name: form.about for form in (*FORMATS, SHAREGPT)}
 
 
-def choose(path: str, schema: Mapping[str, pl.DataType], name: str | None, columns: Mapping[str, str] | None, time_unit: str | None) -> Format:
-    """The format of a table with these columns and types: the named one, the column map's, or the first that recognises it.
+def choose(
+    path: str, header: Sequence[str], dated: Sequence[str], name: str | None, columns: Mapping[str, str] | None, time_unit: str | None
+) -> Format:
+    """The format of a table with these columns, some of them `dated`: the named one, the column map's, or the one that recognises it.
 
-    Raises InputError where none fits or the column map is not complete.
+    A column map that does not name the lengths is laid over the format that recognises the table. Raises InputError where none fits or the column map
+    is not complete.
     """
     if time_unit is not None and time_unit not in TIME_UNITS:
         raise InputError(f"{path}: time unit {time_unit!r}: expected one of {', '.join(TIME_UNITS)}")
+    found = recognised(header)
     if name is not None:
         form = _named(path, name)
-    elif columns:
+    elif columns and ({"input_tokens", "output_tokens"} <= set(columns) or len(found) != 1):
         form = Format("columns", "a column map", {}, None, optional_time="time" not in columns)
     else:
-        form = _detected(path, list(schema))
-    dated = [column for column, kind in schema.items() if isinstance(kind, pl.Datetime)]
+        form = _detected(path, header)
+        if columns and "time" in columns and not same([form.columns["time"]], columns["time"]):
+            form = replace(form, time_unit=None, hint="")  # another column's unit is not known
     return _adapted(path, form, columns or {}, time_unit, dated)
 
 
@@ -130,13 +166,28 @@ def _named(path: str, name: str) -> Format:
     raise InputError(f"{path}: format {name!r}: expected one of {', '.join(formats())}")
 
 
+def recognised(header: Sequence[str]) -> list[Format]:
+    """The formats that these column names show, without those that another one is a special case of."""
+    found = [form for form in FORMATS if form.recognises(header)]
+    return [form for form in found if not any(form.needed < other.needed for other in found)]
+
+
 def _detected(path: str, header: Sequence[str]) -> Format:
-    for form in FORMATS:
-        if form.recognises(header):
-            return form
+    found = recognised(header)
+    if len(found) > 1:
+        names = " and ".join(form.name for form in found)
+        raise InputError(f"{path}: columns of the formats {names}: expected one of them in {option('format')}")
+    if found:
+        return found[0]
     raise InputError(
-        f"{path}: columns {listed(header)}: expected those of {', '.join(form.name for form in FORMATS)}, or a column map with a time unit"
+        f"{path}: columns {listed(header)}: expected those of {', '.join(form.name for form in FORMATS)}, or a column map "
+        f"({option('columns')}) with a time unit ({option('time_unit')})"
     )
+
+
+def option(name: str) -> str:
+    """How to give a fact: the field of a scenario and the option of a command."""
+    return f"workload.trace_{name}, --trace-{name.replace('_', '-')}"
 
 
 def _adapted(path: str, form: Format, columns: Mapping[str, str], time_unit: str | None, dated: Sequence[str]) -> Format:
@@ -150,8 +201,8 @@ def _adapted(path: str, form: Format, columns: Mapping[str, str], time_unit: str
     unit = cast(TimeUnit | None, time_unit) or form.time_unit
     if unit is None and same(dated, merged.get("time", "")):
         unit = "datetime"
-    if "time" in merged and unit is None:
-        raise InputError(f"{path}: column {merged['time']} has no time unit: expected one of {', '.join(TIME_UNITS)}")
+    if merged.get("time", "-") != "-" and unit is None:
+        raise InputError(f"{path}: column {merged['time']} has no time unit: expected one of {', '.join(TIME_UNITS)} ({option('time_unit')})")
     return replace(form, columns=merged, time_unit=unit, optional_time=form.optional_time and "time" not in columns)
 
 

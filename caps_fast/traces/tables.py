@@ -18,7 +18,8 @@ from caps_fast.polars_io import FAULTS, first_line, scan_csv, scan_ndjson, scan_
 from caps_fast.traces.opening import Container
 
 _MOST_LINE = 1 << 24  # characters
-_KEYS_FROM_ROWS = 1000  # JSONL has no header: its columns are the keys of the first rows
+_KEYS_FROM_ROWS = 1000  # JSONL has no header: its columns are the keys of its rows, which the first ones mostly show
+_CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class Table:
             self._refuse(error)
         return found.item() if len(found) else None
 
+    def first_values(self) -> dict[str, Any]:
+        """The raw values of the first row, by column; none where there is no row, or none that can be read, which is told later."""
+        try:
+            return next(iter(self.scan.head(1).collect().iter_rows(named=True)), {})
+        except FAULTS:
+            return {}
+
     def value(self, row: int, column: str) -> Any:
         """The raw value of a column in a row (from 0)."""
         return self.scan.select(column).collect(engine="streaming").item(row, 0)  # `slice` counts blank lines of JSONL
@@ -63,11 +71,12 @@ def open_table(path: str, content: str, kind: Container) -> Table:
         if kind == "parquet":
             scan = scan_parquet(content)
         elif kind == "csv":
-            scan = scan_csv(content)
+            scan = scan_csv(content, separator(content))
         else:
             keys, fault = jsonl_keys(content)
             if fault:
                 raise InputError(f"{path}: {fault}")
+            keys = _keys_of_all(content, keys)
             scan = scan_ndjson(content, dict.fromkeys(keys, pl.String()))
         return Table(path, content, kind, scan, dict(scan.collect_schema()))
     except (*FAULTS, Damaged) as error:
@@ -87,13 +96,41 @@ def jsonl_keys(content: str) -> tuple[list[str], str | None]:
     return list(keys), None
 
 
+def _keys_of_all(content: str, keys: list[str]) -> list[str]:
+    """These keys and those that stand in later rows alone.
+
+    All rows are looked through only where some have more names before a colon than the known keys at their place, which counting tells quickly.
+    """
+    known, names = [json.dumps(key).encode() + b":" for key in keys], 0
+    with open(content, "rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            chunk += stream.readline()
+            names += chunk.count(b'":') + chunk.count(b'" :') - sum(chunk.count(key) for key in known)
+    if names == 0:
+        return keys
+    found = dict.fromkeys(keys)
+    for _, line in _lines(content):
+        try:
+            found |= dict.fromkeys(_json_object(line))
+        except ValueError:
+            break  # told with its row when the values are read
+    return list(found)
+
+
+def separator(content: str) -> str:
+    """What stands between the columns of a CSV file: a comma, a semicolon or a tab, whichever the header has most of."""
+    with open(content, encoding="utf-8-sig", errors="replace") as stream:
+        header = next((line for line in stream if line.strip()), "")
+    return max(",;\t", key=header.count)
+
+
 def _csv_fault(content: str) -> str | None:
     """The first row that is not UTF-8 or has more fields than the header."""
     if fault := _encoding_fault(content, header_rows=1):
         return fault
     with open(content, encoding="utf-8-sig", newline="") as stream:
         try:
-            rows = csv.reader(stream, strict=True)
+            rows = csv.reader(stream, strict=True, delimiter=separator(content))
             width = len(next(rows))
             for number, row in enumerate(rows, start=1):
                 if len(row) > width:

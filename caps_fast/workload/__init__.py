@@ -15,6 +15,11 @@ class Workload(Protocol):
     notes: tuple[str, ...]  # what the user should know of them
 
     @property
+    def drawn(self) -> bool:
+        """Whether arrivals are drawn, so that their number varies by chance."""
+        ...
+
+    @property
     def mean_input_tokens(self) -> float: ...
 
     @property

@@ -7,15 +7,9 @@ import polars as pl
 
 from caps_fast import scenario, sections
 from caps_fast.records import Array
-from caps_fast.traces import TraceFile, read_requests
 from caps_fast.workload.streams import stream
 from caps_fast.workload.synthetic import MAX_TURNS, TASKS
 from caps_fast.workload.tasks import tasks_of_prompts
-
-
-def trace_of(workload: sections.Workload) -> TraceFile:
-    """The workload's trace. Raises InputError for a bad one."""
-    return read_requests(workload.trace or "", workload.trace_format, workload.trace_columns or None, workload.trace_time_unit)
 
 
 def columns_of(frame: pl.DataFrame, config: scenario.Scenario, seed: int) -> dict[str, Array]:
@@ -32,7 +26,8 @@ def columns_of(frame: pl.DataFrame, config: scenario.Scenario, seed: int) -> dic
     text = next((name for name in ("system_prompt", "opening") if name in frame.columns), None)
     columns["task"] = tasks_of_prompts(frame[text]) if text else np.full(len(frame), TASKS.index("unknown"), np.int8)
     if "turns" not in columns and "session" in frame.columns:
-        columns["turns"] = frame.select(turns=pl.int_range(1, pl.len() + 1).over("session").clip(1, MAX_TURNS))["turns"].to_numpy()
+        counted = pl.int_range(1, pl.len() + 1).over("session").clip(1, MAX_TURNS)
+        columns["turns"] = frame.select(turns=pl.when(pl.col("session") == "").then(1).otherwise(counted))["turns"].to_numpy()
     if "tenant" in frame.columns:
         columns["tenant"] = (frame["tenant"].rank("dense") - 1).to_numpy()
     if "tier" in frame.columns:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from caps_fast import arrays, scenario
+from caps_fast.clock import clock_of, trace_of
 from caps_fast.errors import InputError
 from caps_fast.records import Array
-from caps_fast.workload.columns import columns_of, trace_of
+from caps_fast.workload.columns import columns_of
+from caps_fast.workload.days import Days
 from caps_fast.workload.streams import set_states, states, stream
 from caps_fast.workload.synthetic import CONTINUES, MAX_TURNS, tenants
 
@@ -21,6 +23,7 @@ class ReplayedWorkload:
     """The requests of a trace over a run's horizon.
 
     A looped trace whose first `predictor.train_share` trains the predictor is replayed from there on: CAPS is not judged on what it learned from.
+    One that has dates and spans days keeps its time of day (`clock`), whatever the rate.
 
     Lengths are the file's. Tenant, tier, turns and task are the file's where it has them; a tenant without a tier gets one by the tiers' shares;
     where there are no tenants they are drawn as in the synthetic workload. `predicted_tokens` is a noisy estimate that explains `predictability` of
@@ -31,35 +34,76 @@ class ReplayedWorkload:
         self.config = config
         self.end_s = config.horizon_s
         self._at, self._now_s = 0, 0.0
-        self.trace = trace_of(config.workload)
+        self.trace, self.clock = trace_of(config.workload), clock_of(config)
         self.columns = columns_of(self.trace.frame, config, config.seed)
-        self.notes: tuple[str, ...] = ()
-        first = 1
-        if config.predictor.source == "learned" and config.predictor.model is None and config.workload.trace_fit == "loop":
-            count = len(self.trace.frame)
-            share = config.predictor.train_share
-            self.columns = _after(share, self.columns)
-            first = count - len(self.columns["input_tokens"]) + 1
-            if int(share * count) >= count > 1:
-                raise InputError(f"predictor.train_share {share:g}: leaves nothing of {self.trace.path} to replay: expected a share below 1")
-            self.notes = (f"{self.trace.path}: replayed from request {first:,} of {count:,} on, for CAPS learns from those before it",)
+        count = len(self.trace.frame)
+        first = self._first_row(count)
+        self.columns = {name: column[first : self.clock.last or count] for name, column in self.columns.items()}
         self._streams = {name: stream(config.seed, name) for name in ("arrivals", "tenants", "turns", "outputs")}
         self._tenants = tenants(config)
+        self._days: Days | None = None
         rate_rps = config.workload.rate_rps
         if self.trace.timed:
-            span_s = float(self.columns["arrival_s"][-1]) + self._mean_gap_s()
-            if rate_rps is None and config.workload.trace_fit == "loop" and self.columns["arrival_s"][-1] == 0.0:
-                which = f"its requests from {first:,} on, which predictor.train_share leaves," if first > 1 else "its requests"
-                raise InputError(
-                    f"{self.trace.path}: {which} all arrive at one time, which is no rate to loop them at: expected workload.rate_rps (--rate), "
-                    "or workload.trace_fit once or stretch"
-                )
-            self.period_s = span_s if rate_rps is None else len(self.columns["arrival_s"]) / rate_rps
-            if config.workload.trace_fit == "stretch":
-                self.period_s = config.horizon_s
-            self._arrivals_s = self.columns["arrival_s"] * (self.period_s / span_s)
+            self._lay_out()
         elif rate_rps is None:
             raise InputError(f"{self.trace.path}: the file has no arrival times: expected workload.rate_rps (--rate), at which arrivals are drawn")
+        self.notes = (*self.trace.notes, *self.clock.notes, *self._part_notes(first, count))
+
+    def _first_row(self, count: int) -> int:
+        """The first row that is replayed: a looped trace's is after those that train the predictor."""
+        if self.clock.start is not None and self.trace.timed:
+            return self.clock.first
+        if self.config.predictor.source == "declared" or self.config.predictor.model is not None or self.config.workload.trace_fit != "loop":
+            return 0
+        share = self.config.predictor.train_share
+        if int(share * count) >= count > 1:
+            raise InputError(f"predictor.train_share {share:g}: leaves nothing of {self.trace.path} to replay: expected a share below 1")
+        return min(int(share * count), count - 1)
+
+    def _lay_out(self) -> None:
+        """Arrivals of one replay, and how long it lasts; of a trace that keeps its time of day, its days. Raises InputError for one moment."""
+        config, clock, at_s = self.config.workload, self.clock, self.columns["arrival_s"]
+        if clock.period_s is not None:
+            own_rps = len(at_s) / clock.period_s
+            wanted_rps = len(at_s) / self.end_s if config.trace_fit == "stretch" else config.rate_rps or own_rps
+            self._days = Days(at_s - clock.base_s, clock.period_s, clock.phase_s, wanted_rps / own_rps, config.trace_fit == "once")
+            self._at = self._days.first
+            return
+        late = clock.start is not None and config.trace_fit == "once"
+        at_s = at_s - (clock.phase_s if late else at_s[0])
+        self.columns["arrival_s"] = at_s
+        span_s = float(at_s[-1]) + self._mean_gap_s()
+        if config.rate_rps is None and config.trace_fit == "loop" and at_s[-1] == 0.0:
+            raise InputError(
+                f"{self.trace.path}: its requests all arrive at one time, which is no rate to loop them at: expected workload.rate_rps (--rate), "
+                "or workload.trace_fit once or stretch"
+            )
+        self.period_s = span_s if config.rate_rps is None else len(at_s) / config.rate_rps
+        if config.trace_fit == "stretch":
+            self.period_s = self.config.horizon_s
+        self._arrivals_s = at_s * (self.period_s / span_s)
+
+    def _part_notes(self, first: int, count: int) -> Iterator[str]:
+        """What of the trace is not replayed, and why."""
+        if first and self.config.workload.trace_fit == "loop":
+            yield f"{self.trace.path}: replayed from request {first + 1:,} of {count:,} on, for CAPS learns from those before it"
+        if not self.trace.timed:
+            yield f"{self.trace.path}: has no arrival times; they are drawn"
+        elif self.config.workload.trace_fit == "once":
+            if self._days is not None:
+                _, arrivals_s = self._days.played(0, math.ceil(len(self.columns["arrival_s"]) * self._days.density))
+            else:
+                arrivals_s = self._arrivals_s
+            early, late = int((arrivals_s < 0).sum()) + (first if self._days is None else 0), int((arrivals_s >= self.end_s).sum())
+            for left, when in ((early, "before the run's start"), (late, f"after the run's end (days {self.config.days:g})")):
+                if left:
+                    share = left / max(len(arrivals_s), 1)
+                    yield f"{self.trace.path}: {left:,} requests ({share:.1%}) come {when} and are left out (trace_fit once)"
+
+    @property
+    def drawn(self) -> bool:
+        """Whether arrivals are drawn, for want of times in the file."""
+        return not self.trace.timed
 
     @property
     def mean_input_tokens(self) -> float:
@@ -72,7 +116,7 @@ class ReplayedWorkload:
     def blocks(self, size: int) -> Iterator[Array]:
         """REQUEST arrays of at most `size` requests, in order of arrival; the same requests whatever the size."""
         for rows, arrivals_s in self._timed(size) if self.trace.timed else self._drawn(size):
-            block = self._fill(rows, arrivals_s)[arrivals_s < self.end_s]
+            block = self._fill(rows, arrivals_s)[(arrivals_s >= 0) & (arrivals_s < self.end_s)]
             if len(block):
                 yield block
 
@@ -87,6 +131,12 @@ class ReplayedWorkload:
 
     def _timed(self, size: int) -> Iterator[tuple[Array, Array]]:
         """Row numbers and arrivals, replay after replay."""
+        while self._days is not None:
+            rows, arrivals_s = self._days.played(self._at, size)
+            if not len(rows) or arrivals_s[0] >= self.end_s:
+                return
+            self._at += len(rows)
+            yield rows, arrivals_s
         count = len(self._arrivals_s)
         while True:
             replay, row = divmod(self._at, count)
@@ -138,11 +188,3 @@ class ReplayedWorkload:
     def _mean_gap_s(self) -> float:
         arrivals_s = self.columns["arrival_s"]
         return max(float(arrivals_s[-1]) / max(len(arrivals_s) - 1, 1), 1e-3)
-
-
-def _after(share: float, columns: dict[str, Array]) -> dict[str, Array]:
-    """The columns without that share of their rows at the front, times from the first row that stays."""
-    rest = {name: column[min(int(share * len(column)), len(column) - 1) :] for name, column in columns.items()}
-    if "arrival_s" in rest:
-        rest["arrival_s"] = rest["arrival_s"] - rest["arrival_s"][0]
-    return rest

@@ -102,6 +102,7 @@ class SyntheticWorkload:
     """Draws the requests of a scenario, block by block, from t = 0 up to its horizon, or from `start_s` < 0 for training."""
 
     notes: tuple[str, ...] = ()
+    drawn = True
 
     def __init__(self, config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> None:
         self.config = config.workload

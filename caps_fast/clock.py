@@ -1,0 +1,171 @@
+"""One clock for traffic and grid: which date and time t = 0 is, and how a dated trace keeps its own time of day.
+
+A trace that spans days is replayed in whole days: its loops, the part that trains the predictor, its start. A higher or
+lower rate then means more or fewer requests at the same times of day, never a faster clock. Traces without dates, and
+shorter ones, are replayed as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+import numpy as np
+
+from caps_fast.arrays import SECONDS_PER_DAY
+from caps_fast.instants import is_date, parse_utc
+from caps_fast.records import Array
+from caps_fast.scenario import Scenario, file_hash
+from caps_fast.sections import Workload
+from caps_fast.traces import TraceFile, read_requests
+
+DAY_FROM_S = 6 * 3600.0
+"""A shorter trace is no day's traffic: its loops follow on one another."""
+KEPT = 2  # traces, for the next run that has the same
+FORMAT = "%a %Y-%m-%d %H:%M:%S"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How a run's seconds lie on the calendar.
+
+    start       date and time of t = 0 in UTC, as the traffic has it; None: it has no dates
+    period_s    length of a loop, whole days; None: the trace is replayed as a span of its own
+    first, last rows of the trace that are replayed: from `first` up to `last`
+    base_s      second of the trace at which a loop begins
+    phase_s     second of a loop that is t = 0
+    notes       lines that the user should see
+    """
+
+    start: datetime | None = None
+    period_s: float | None = None
+    first: int = 0
+    last: int = 0
+    base_s: float = 0.0
+    phase_s: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+def trace_of(workload: Workload) -> TraceFile:
+    """The workload's trace. Raises InputError for a bad one."""
+    maps = tuple(tuple(one.items()) for one in (workload.trace_columns, workload.trace_tiers))
+    told = (workload.trace_format, workload.trace_time_unit, workload.trace_time_zone, workload.trace_time_format)
+    return _trace_of(workload.trace or "", file_hash(workload.trace or ""), maps, told)
+
+
+@lru_cache(KEPT)
+def _trace_of(path: str, content: str, maps: tuple[tuple[tuple[str, str], ...], ...], told: tuple[str | None, ...]) -> TraceFile:
+    columns, tiers = (dict(one) for one in maps)
+    form, unit, zone, time_format = told
+    return read_requests(path, form, columns, unit, time_zone=zone, time_format=time_format, tiers=tiers)
+
+
+def clock_of(config: Scenario) -> Clock:
+    """The clock of a run. Raises InputError for a bad trace or start."""
+    begins = parse_utc(config.start, "start") if config.start is not None else None
+    if config.workload.trace is None:
+        return Clock(begins)
+    trace = trace_of(config.workload)
+    first_at = _date_of(trace) or begins
+    if first_at is None or not trace.timed:
+        return Clock(begins)
+    arrivals_s, fit = trace.frame["arrival_s"].to_numpy(), config.workload.trace_fit
+    days = whole_days(arrivals_s)
+    if fit == "once" and days:
+        days = int(arrivals_s[-1] // SECONDS_PER_DAY) + 1
+    learns = config.predictor.source == "learned" and config.predictor.model is None and fit == "loop"
+    first, base_s = _cut(arrivals_s, days, config.predictor.train_share) if learns else (0, 0.0)
+    last = int(np.searchsorted(arrivals_s, days * SECONDS_PER_DAY)) if days else len(arrivals_s)
+    period_s = (days * SECONDS_PER_DAY - base_s if days > 1 else SECONDS_PER_DAY) if days else None
+    own = first_at + timedelta(seconds=base_s)
+    start = _start(config, own)
+    phase_s = _phase_s((start - own).total_seconds(), period_s, fit, float(arrivals_s[-1]))
+    if period_s is None and phase_s > 0:
+        first = int(np.searchsorted(arrivals_s, phase_s))
+    loop = f", loops of {period_s / SECONDS_PER_DAY:g} d" if period_s is not None and fit == "loop" else ""
+    told = [f"{trace.path}: t = 0 is {start:{FORMAT}} UTC{loop}"]
+    if last < len(arrivals_s):
+        told.append(f"{trace.path}: {len(arrivals_s) - last:,} requests of its last day, which is not whole, are left out")
+    if period_s is None and fit != "once" and _outlasts(config, arrivals_s):
+        told.append(f"{trace.path}: spans {arrivals_s[-1] / 3600:.3g} h, too short to keep its time of day when it is replayed for longer")
+    return Clock(start, period_s, first, last, base_s, phase_s, tuple(told))
+
+
+def training_rows(config: Scenario, trace: TraceFile) -> int:
+    """How many requests of a trace train the predictor: those of whole days, where it has dates and spans them."""
+    count = len(trace.frame)
+    share = config.predictor.train_share
+    if trace.timed and (_date_of(trace) is not None or config.start is not None):
+        arrivals_s = trace.frame["arrival_s"].to_numpy()
+        return max(_cut(arrivals_s, whole_days(arrivals_s), share)[0], 1)
+    return max(round(share * count), 1)
+
+
+def whole_days(arrivals_s: Array) -> int:
+    """How many days a trace spans; 0 where it is shorter than a day's traffic.
+
+    The last day counts if the hours that it lacks have at most half of a day's requests on the days before: a night is
+    no gap.
+    """
+    span_s = float(arrivals_s[-1])
+    if span_s < DAY_FROM_S:
+        return 0
+    full, rest_s = divmod(span_s, SECONDS_PER_DAY)
+    if full == 0:
+        return 1
+    before = arrivals_s[arrivals_s < full * SECONDS_PER_DAY]
+    lacking = float((before % SECONDS_PER_DAY > rest_s).mean())
+    return int(full) + (lacking <= 0.5)
+
+
+def _date_of(trace: TraceFile) -> datetime | None:
+    at = trace.starts_at
+    return None if at is None else at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _cut(arrivals_s: Array, days: int, share: float) -> tuple[int, float]:
+    """The first row after the part that trains, and the second of the trace at which that row's loop begins."""
+    if days < 2:
+        row = min(int(share * len(arrivals_s)), len(arrivals_s) - 1)
+        return row, float(arrivals_s[row])
+    cut_s = (min(max(round(share * days), 1), days - 1) if share > 0 else 0) * SECONDS_PER_DAY
+    return int(np.searchsorted(arrivals_s, cut_s)), float(cut_s)
+
+
+def told_start(config: Scenario) -> tuple[str, str] | None:
+    """The date and time of t = 0 that the user gives, and the field that has it: `start`, or that of the grids if they
+    share one.
+    """
+    if config.start is not None:
+        return config.start, "start"
+    starts = {region.carbon.start for region in config.fleet.regions.values()}
+    only = starts.pop() if len(starts) == 1 else None
+    return None if only is None else (only, "carbon.start")
+
+
+def _start(config: Scenario, own: datetime) -> datetime:
+    """The date and time of t = 0: told (a date alone keeps the trace's time of day), or the trace's own."""
+    told = told_start(config)
+    if told is None:
+        return own
+    at = parse_utc(*told)
+    return datetime.combine(at.date(), own.timetz()) if is_date(told[0]) else at
+
+
+def _phase_s(late_s: float, period_s: float | None, fit: str, span_s: float) -> float:
+    """The second of the trace that is t = 0, which lies `late_s` after its first: on its own date, or else weekday, or
+    else time of day.
+    """
+    if fit == "once":
+        return late_s if 0 <= late_s <= span_s else -(-late_s % SECONDS_PER_DAY)
+    if period_s is None:
+        return 0.0
+    days, rest_s = divmod(late_s, SECONDS_PER_DAY)
+    loop = int(period_s // SECONDS_PER_DAY)
+    day = days if 0 <= days < loop else days % 7 if days % 7 < loop else days % loop
+    return float(day * SECONDS_PER_DAY + rest_s)
+
+
+def _outlasts(config: Scenario, arrivals_s: Array) -> bool:
+    return config.horizon_s > float(arrivals_s[-1]) + DAY_FROM_S
