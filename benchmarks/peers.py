@@ -15,7 +15,7 @@ from caps_fast import arrays
 from caps_fast.arrays import Array
 from caps_fast.pack import Means
 from caps_fast.scenario import Scenario
-from caps_fast.simulation import Recording, Run
+from caps_fast.simulation import Recording, Run, prepare
 
 from .scenarios import paper
 
@@ -70,7 +70,7 @@ def our_waits_s(seed: int, customers: int) -> Array:
 def our_queue(seed: int, customers: int, record: bool = False) -> Any:
     """The result of the same queue in the kernel."""
     rng = np.random.default_rng(seed)
-    run = Run.start(_one_at_a_time(customers), Means(1.0, SERVICE_S / TOKEN_S), Recording(requests=record))
+    run = Run.start(prepare(_one_at_a_time(customers), Means(1.0, SERVICE_S / TOKEN_S)), Recording(requests=record))
     now_s, left = 0.0, customers
     block = _customers(rng, now_s, min(BLOCK, left))
     while len(block):

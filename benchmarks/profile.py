@@ -11,10 +11,9 @@ import numpy as np
 
 from caps_fast import arrays
 from caps_fast.choose import make_policy
-from caps_fast.pack import Means
 from caps_fast.predictor import Lengths, informed, past_of
 from caps_fast.scenario import Scenario
-from caps_fast.simulation import BLOCK, Run, simulate
+from caps_fast.simulation import BLOCK, Run, prepare, simulate
 from caps_fast.workload import workload_of
 
 from .measure import Work, seconds_of, turns_of
@@ -132,7 +131,7 @@ def _memory(config: Scenario) -> list[str]:
 
 def _after_a_block(config: Scenario) -> Run:
     source = workload_of(config)
-    run = Run.start(config, Means(source.mean_input_tokens, source.mean_output_tokens))
+    run = Run.start(prepare(config))
     first, second = (block for _, block in zip(range(2), source.blocks(BLOCK), strict=False))
     run.feed(first, float(second["arrival_s"][0]))
     return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caps_fast.carbon.monitor import monitor_of
+from caps_fast.carbon.monitor import monitors_of
 from caps_fast.pack import Means
 from caps_fast.scenario import Scenario
 from caps_fast.workload import workload_of
@@ -49,7 +49,9 @@ def test_policy(timing, sizes, policy):
 def assert_same_as_reference(config: Scenario) -> None:
     """The kernel's play of the scenario's first requests is the token-by-token one."""
     source = workload_of(config)
-    case = Case(config, monitor_of(config), next(source.blocks(CHECKED)), Means(source.mean_input_tokens, source.mean_output_tokens))
+    first, *others = monitors_of(config)
+    means = Means(source.mean_input_tokens, source.mean_output_tokens)
+    case = Case(config, first, next(source.blocks(CHECKED)), means, tuple(others))
     fast, slow = play_fast(case), play_slow(case)
     assert fast.requests is not None
     for name in ("admitted_s", "first_token_s", "finished_s", "energy_j", "carbon_g"):

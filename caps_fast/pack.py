@@ -168,7 +168,8 @@ def _regions(monitors: Sequence[Monitor]) -> Any:
     rows = records.zeros(arrays.Region, len(monitors))
     samples = thresholds = issues = forecasts = 0
     for row, monitor in zip(rows, monitors, strict=True):
-        row["carbon_first"] = row["carbon_at"] = samples
+        row["carbon_first"] = samples
+        row["carbon_at"] = samples + _in_force(monitor, 0.0)  # `slices` begin with it
         row["threshold_at"], row["issue_first"], row["issue_at"] = thresholds, issues, issues
         row["forecast_at"], row["leads"] = forecasts, monitor.forecast.g_per_kwh.shape[1]
         row["forecast_step_s"] = monitor.forecast.step_s
@@ -180,6 +181,11 @@ def _regions(monitors: Sequence[Monitor]) -> Any:
     return rows
 
 
+def _in_force(monitor: Monitor, t_s: float) -> int:
+    """Number of the carbon sample in force at a time."""
+    return max(int(np.searchsorted(monitor.trace.times_s, t_s, side="right")) - 1, 0)
+
+
 def _pools(config: scenario.Scenario, regions: Any, monitors: Sequence[Monitor]) -> tuple[Any, Any]:
     """Pools, and room for what each does in every sample of its region that a run may meet."""
     names, until_s = list(config.fleet.regions), config.horizon_s + config.drain_h * 3600
@@ -188,7 +194,7 @@ def _pools(config: scenario.Scenario, regions: Any, monitors: Sequence[Monitor])
     for row, pool in zip(rows, config.fleet.pools, strict=True):
         z = row["region"] = names.index(pool.region)
         row["max_batch"] = config.fleet.kinds[pool.gpu].max_batch
-        first, last = np.maximum(np.searchsorted(monitors[z].trace.times_s, (0.0, until_s), side="right") - 1, 0).tolist()
+        first, last = _in_force(monitors[z], 0.0), _in_force(monitors[z], until_s)
         row["slice_at"] = at - first - regions[z]["carbon_first"]
         at += last - first + 1
     return rows, records.zeros(arrays.Slice, at * N_STATES)

@@ -12,6 +12,7 @@ pytest.importorskip("pytest_benchmark", reason="benchmarks are not installed")
 from benchmarks import outcome, page, peers, scenarios
 from benchmarks.measure import TURN_S, Work, exponent, turns_of
 from benchmarks.outcome import Benchmark, Outcome, Ratio
+from caps_fast.arrays import BUSY
 
 LESS = Ratio(2.0, 4.0, more_is_better=False)
 MORE = Ratio(2.0, 4.0, more_is_better=True)
@@ -85,9 +86,9 @@ def test_exponent_of_a_power() -> None:
 
 def test_scenarios_are_what_their_names_say() -> None:
     config = scenarios.fleet("edf", 100, 5000.0, pools=30)
-    assert len(config.cluster.pools) == 30
-    assert sum(config.cluster.pools) == 100
-    assert [config.cluster.pool_roles.count(role) for role in ("LP", "CP", "BP")] == [10, 10, 10]
+    assert len(config.fleet.pools) == 30
+    assert config.fleet.replicas == sum(config.fleet.sizes) == 100
+    assert [config.fleet.roles.count(role) for role in ("LP", "CP", "BP")] == [10, 10, 10]
     assert config.workload.rate_rps == pytest.approx(100 * 10 / 24)
     assert scenarios.drawing(config).units == pytest.approx(5000, rel=0.1)
     assert scenarios.paper(scenarios.LEARNED, 1.0).predictor.source == "learned"
@@ -99,7 +100,7 @@ def test_common_queue_is_the_same_in_every_simulator() -> None:
     waits_s = peers.our_waits_s(0, 2000)
     assert (waits_s >= 0).all()
     assert len(waits_s) == len(peers.simpy_waits_s(0, 2000)) == 2000
-    busy = peers.our_queue(0, 2000).pools["busy_s"].sum() / 2000
+    busy = peers.our_queue(0, 2000).spent["seconds"][:, BUSY].sum() / 2000
     assert busy == pytest.approx(peers.SERVICE_S, rel=0.1)
     assert peers.expected_wait_s() == pytest.approx(0.4531, abs=1e-4)
 

@@ -18,12 +18,12 @@ KEYS = st.one_of(st.sampled_from([-math.inf, 0.0, 1.0, 2.0]), st.floats(-1e9, 1e
 
 
 @kernel
-def put_all(tree, place, leaves, values, found):
-    """Set leaves one by one; after each, the smallest value and where it is go to `found`."""
+def put_all(tree, spans, leaves, values, found):
+    """Set leaves of the second span one by one; after each, the smallest value and where it is go to `found`."""
     for i in range(leaves.shape[0]):
-        tournament.put(tree, place, leaves[i], values[i])
-        found[i, 0] = tournament.key_of(tournament.root(tree, place))
-        found[i, 1] = tournament.leaf_of(tournament.root(tree, place))
+        tournament.put(tree, spans[1], leaves[i], values[i])
+        found[i, 0] = tournament.key_of(tournament.root(tree, spans[1]))
+        found[i, 1] = tournament.leaf_of(tournament.root(tree, spans[1]))
 
 
 class Ends(NamedTuple):
@@ -94,17 +94,19 @@ TIMES = st.one_of(st.sampled_from([0.0, 1.0, math.inf]), st.floats(0, 1e9))
 def test_a_tournament_finds_the_first_smallest(data: st.DataObject, leaves: int) -> None:
     puts = data.draw(st.lists(st.tuples(st.integers(0, leaves - 1), WHOLE_NUMBERS), min_size=1, max_size=200))
     first = data.draw(st.lists(WHOLE_NUMBERS, min_size=leaves, max_size=leaves))
-    tree, places = tournament.plant([np.zeros(3, np.int64), np.array(first), np.zeros(5, np.int64)])  # neither the first nor the last of its array
-    found = np.zeros((len(puts) + 1, 2), np.int64)
-    again = [(0, first[0]), *puts]  # the first put changes nothing: it shows what was planted
-    put_all(tree, places[1], np.array([leaf for leaf, _ in again]), np.array([value for _, value in again]), found)
-    plain = np.array(first)
+    spans = np.zeros(3, arrays.SPAN)
+    tree, spans["tree_at"], spans["width"] = tournament.plant([3, leaves, 5])  # neither the first nor the last of its array
+    planted, own = tree.copy(), slice(spans["tree_at"][1], spans["tree_at"][2])
+    again = [(0, 0), *enumerate(first), *puts]  # the first put changes nothing: it shows what was planted
+    found = np.zeros((len(again), 2), np.int64)
+    put_all(tree, spans, np.array([leaf for leaf, _ in again]), np.array([value for _, value in again]), found)
+    plain = np.zeros(leaves, np.int64)
     for (leaf, value), (smallest, where) in zip(again, found, strict=True):
         plain[leaf] = value
         assert smallest == plain.min()
         assert where == plain.argmin()
-    for place in places[[0, 2]]:
-        assert tree[place[0] + 1] == 0, "wrote into its neighbour"
+    planted[own] = tree[own]
+    assert (tree == planted).all(), "wrote into its neighbour"
 
 
 @given(data=st.data(), gpus=LEAVES)
@@ -123,10 +125,10 @@ def test_an_agenda_tells_the_first_end(data: st.DataObject, gpus: int) -> None:
 
 @given(data=st.data(), done=st.sampled_from([0, 2**31 - 3, 2**32 - 2, 10**12]))
 def test_decoders_end_in_order_however_many_iterations_were_before(data: st.DataObject, done: int) -> None:
-    """The heap keeps 32 bits of the count, which may go round between a push and the end."""
+    """The count and the heap keep 32 bits of it, which may go round between a push and the end."""
     capacity = 12
     gpus = np.zeros(3, arrays.GPU)
-    gpus["iterations_done"] = done
+    gpus["iterations_done"] = done % 2**32
     s = Decoding(gpus, np.full((3, capacity), 7, np.uint64))
     actions = data.draw(st.lists(st.one_of(st.none(), st.integers(1, 4), st.just(2**31 - 1)), max_size=60))
     live: list[tuple[int, int]] = []

@@ -21,7 +21,7 @@ from plain import FIXED
 
 REQUESTS = Recording(requests=True)
 BLIND_TO_CARBON = ("round-robin", "edf", "slo-aware", "caps-no-carbon")
-ARRAYS = ("accounts", "pools", "histograms", "samples", "requests")
+ARRAYS = ("accounts", "pools", "spent", "slices", "histograms", "samples", "requests")
 NUMBERS = ("end_s", "unfinished", "preemptions", "events", "idle_energy_j", "idle_carbon_g")
 
 
@@ -128,7 +128,7 @@ def test_control_step_is_only_when_gates_are_asked(policy: str, data: st.DataObj
     times_s = slot_s * np.arange(-1, count - 1)
     forecast = replace(grid.forecast, issued_s=np.array([0.0]), step_s=slot_s, g_per_kwh=grid.forecast.g_per_kwh[:1])
     monitor = replace(grid, trace=replace(grid.trace, times_s=times_s), threshold_s=times_s, forecast=forecast)
-    low_carbon_only = "/".join(["CP"] * len(case.config.cluster.pools))
+    low_carbon_only = "/".join(["CP"] * len(case.config.fleet.pools))
     case = replace(case, monitor=monitor, config=case.config.replace({"policy.beta": 0.5, "cluster.roles": low_carbon_only}))
     results = [play_fast(with_control_step(case, step_s)) for step_s in (12.0, 1.0, 3.0)]
     for other in results[1:]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from caps_fast.arrays import J_PER_KWH, Array
+from caps_fast.arrays import BUSY, J_PER_KWH, Array
 from caps_fast.results import Result
 from cases import play_fast
 from plain import case, cluster, grid, requests
@@ -143,7 +143,7 @@ def test_m_g_1_processor_sharing(service: str) -> None:
         for low, high in ((0.2, 0.4), (1.0, 1.5), (2.0, 4.0)):
             within = (low <= size_s) & (size_s < high)
             assert_within_interval(stays_s[within] / size_s[within], 1 / (1 - load))
-    assert result.pools["busy_s"].sum() / result.end_s == pytest.approx(load, rel=0.03)
+    assert result.spent["seconds"][:, BUSY].sum() / result.end_s == pytest.approx(load, rel=0.03)
 
 
 def test_littles_law() -> None:
@@ -160,11 +160,16 @@ def test_littles_law() -> None:
     assert result.pools["member_s"].sum() == pytest.approx((rows["finished_s"] - rows["admitted_s"]).sum(), rel=1e-9)
 
 
-def test_carbon_of_one_request_across_samples() -> None:
-    """One request for 1,000 s under an intensity with a sample every 7 s: its carbon is power times the sum of samples, by hand."""
+@pytest.mark.parametrize("horizon_s", [500.0, 2500.0])
+def test_carbon_of_one_request_across_samples(horizon_s: float) -> None:
+    """One request for 1,000 s under an intensity with a sample every 7 s: its carbon is power times the sum of samples, by hand.
+
+    The arrivals end while it runs, or long after: idle power counts until then.
+    """
     times_s = np.arange(-70.0, 3000.0, 7.0)
     gamma = 200 + 150 * np.sin(times_s / 90)
     changes = cluster(2, 1) | {"gpu.decode_base_s": 0.1, "gpu.decode_s_per_seq": 0.0, "gpu.idle_w": 50.0, "gpu.peak_w": 300.0}
+    changes |= {"days": horizon_s / 86400}
     result = play_fast(case(changes, requests(123.4, 1, 10_000), grid(times_s, gamma)))  # type: ignore[arg-type]
     rows = result.requests
     assert rows is not None
@@ -177,14 +182,16 @@ def test_carbon_of_one_request_across_samples() -> None:
 
     attributed_g = 300.0 * integral(123.4, end_s) / J_PER_KWH
     assert rows["carbon_g"][0] == pytest.approx(attributed_g, rel=1e-9)
-    assert result.idle_carbon_g == pytest.approx(50.0 * (integral(0, 123.4) + integral(0, end_s)) / J_PER_KWH, rel=1e-9)
-    assert result.idle_energy_j == pytest.approx(50.0 * (123.4 + end_s), rel=1e-9)
+    after_s = max(horizon_s - end_s, 0.0)
+    idle = integral(0, 123.4) + integral(end_s, end_s + after_s) + integral(0, horizon_s)
+    assert result.idle_carbon_g == pytest.approx(50.0 * idle / J_PER_KWH, rel=1e-9)
+    assert result.idle_energy_j == pytest.approx(50.0 * (123.4 + after_s + horizon_s), rel=1e-9)
 
 
 def test_carbon_of_two_requests_that_overlap() -> None:
     """On one GPU of four slots: alone a request pays P(1/4), together each pays half of P(2/4), across a change of intensity at 10 s."""
     changes = cluster(1, 4) | {"gpu.decode_base_s": 1.0, "gpu.decode_s_per_seq": 0.0, "gpu.prefill_s_per_token": 1e-12}
-    changes |= {"gpu.idle_w": 100.0, "gpu.peak_w": 400.0, "gpu.power_exponent": 0.5}
+    changes |= {"gpu.idle_w": 100.0, "gpu.peak_w": 400.0, "gpu.power_exponent": 0.5, "days": 10 / 86400}
     result = play_fast(case(changes, requests([0.0, 7.5], 1, [16, 4]), grid([0.0, 10.0], [100.0, 500.0])))
     rows = result.requests
     assert rows is not None

@@ -42,7 +42,7 @@ class Moment:
         self.state, self.t_s, self.policy = state, t_s, policy
 
     def __repr__(self) -> str:
-        parts = {name: getattr(self.state, name).tolist() for name in ("clock", "setup", "tiers", "queues", "live")}
+        parts = {name: getattr(self.state, name).tolist() for name in ("clock", "setup", "tiers", "queues", "kinds", "regions", "memory", "live")}
         return f"Moment(t_s={self.t_s}, {self.policy}, {parts})"
 
     @property
@@ -77,7 +77,7 @@ def cluster_at_rest(changes: Mapping[str, Any], g_per_kwh: float, means: Means) 
     """A fresh state, of the paper's scenario with fields changed, and one live request."""
     config = scenario.preset("paper").replace(FIXED | {"predictor.source": "declared"} | dict(changes))
     policy = make_policy(config)
-    return pack(config, policy, layout_of(policy, config), grid(g_per_kwh=[g_per_kwh]), means)._replace(live=np.zeros(1, arrays.LIVE))
+    return pack(config, policy, layout_of(policy, config), [grid(g_per_kwh=[g_per_kwh])], means)._replace(live=np.zeros(1, arrays.LIVE))
 
 
 def pools(roles: str, gpus: Sequence[int]) -> dict[str, Any]:
@@ -122,9 +122,10 @@ def moments(draw: Any, roles: str | None = None) -> Moment:
         queue["prompt_tokens"] = draw(st.integers(0, 10**6))
         queue["open"] = draw(st.booleans())
         queue["backlog"] = draw(st.booleans())
-        queue["start_s"] = draw(st.one_of(st.floats(0, 1e9), st.floats(0, 100).map(lambda ahead: t_s + ahead)))
-        queue["start_g_per_kwh"] = draw(intensity)
-    state.clock[0]["gamma"] = draw(intensity)
+    for memory in state.memory:
+        memory["start_s"] = draw(st.one_of(st.floats(0, 1e9), st.floats(0, 100).map(lambda ahead: t_s + ahead)))
+        memory["start_g_per_kwh"] = draw(intensity)
+    state.regions[0]["gamma"] = draw(intensity)
     request = state.live[0]
     request["tier"] = draw(st.integers(0, 2))
     request["input_tokens"] = draw(st.integers(1, 2**31 - 1))
@@ -185,8 +186,8 @@ def test_a_constant_for_every_pool_changes_no_decision(moment: Moment, weights: 
 @given(moment=moments(), gammas=st.lists(intensity, min_size=6, max_size=6), alpha=weight, lambda_=weight)
 def test_beta_zero_is_blind_to_carbon(moment: Moment, gammas: list[float], alpha: float, lambda_: float) -> None:
     before = moment.weigh(alpha, 0.0, lambda_)
-    moment.state.clock[0]["gamma"] = gammas[0]
-    moment.state.queues["start_g_per_kwh"] = gammas[1 : 1 + len(moment.state.queues)]
+    moment.state.regions[0]["gamma"] = gammas[0]
+    moment.state.memory["start_g_per_kwh"] = gammas[1 : 1 + len(moment.state.queues)]
     after = moment.weigh(alpha, 0.0, lambda_)
     assert after[0] == before[0]
     np.testing.assert_array_equal(after[1], before[1])
@@ -208,15 +209,15 @@ def test_lambda_to_infinity_picks_the_least_v(moment: Moment, alpha: float, beta
 def test_a_dirtier_pool_is_no_more_attractive(moment: Moment, weights: tuple[float, float, float], dirtier: float) -> None:
     before = moment.weigh(*weights)
     for pool in (2, 3):  # each batch pool has its own forecast
-        own = moment.state.queues[pool]["start_g_per_kwh"]
-        moment.state.queues[pool]["start_g_per_kwh"] += dirtier
+        own = moment.state.memory[pool]["start_g_per_kwh"]
+        moment.state.memory[pool]["start_g_per_kwh"] += dirtier
         after = moment.weigh(*weights)
-        moment.state.queues[pool]["start_g_per_kwh"] = own
+        moment.state.memory[pool]["start_g_per_kwh"] = own
         assert after[1][pool] <= before[1][pool]
         np.testing.assert_array_equal(np.delete(after[1], pool), np.delete(before[1], pool))
         if before[0] != pool:
             assert after[0] == before[0]
-    moment.state.clock[0]["gamma"] += dirtier  # the present intensity counts for the other two
+    moment.state.regions[0]["gamma"] += dirtier  # the present intensity counts for the other two
     after = moment.weigh(*weights)
     assert (after[1][:2] <= before[1][:2]).all()
     np.testing.assert_array_equal(after[1][2:], before[1][2:])
@@ -229,6 +230,7 @@ def test_a_dirtier_pool_is_no_more_attractive(moment: Moment, weights: tuple[flo
 def test_alike_pools_tie_and_the_lower_one_wins(moment: Moment, weights: tuple[float, float, float]) -> None:
     moment.state.tiers["roles"] = 7
     moment.state.queues[1:] = moment.state.queues[0]
+    moment.state.memory[1:] = moment.state.memory[0]
     chosen, scores = moment.weigh(*weights)
     assert len(set(scores.tolist())) == 1
     assert chosen == moment.allowed[0]
@@ -265,8 +267,8 @@ def one_request(**limits: float) -> State:
 def test_score_is_equation_4() -> None:
     """By hand: 300 g/kWh now, 100 g/kWh forecast for the batch pool."""
     state = one_request()
-    state.clock[0]["gamma"] = 300.0
-    state.queues["start_g_per_kwh"] = 100.0
+    state.regions[0]["gamma"] = 300.0
+    state.memory["start_g_per_kwh"] = 100.0
     goodput, carbon, violation = Moment(state, 0.0, Caps()).terms
     assert violation.tolist() == [0, 0, 0]
     assert goodput == pytest.approx([1, 1, 1])

@@ -49,7 +49,7 @@ def test_the_readme_policy_runs_and_does_what_it_says(tmp_path: Path) -> None:
     rows = in_order.requests
     assert rows is not None
     assert (np.diff(rows["admitted_s"]) >= 0).all(), "patience 0 is first come, first served"
-    assert np.unique(rows["gpu"]).size == config.cluster.gpus, "one queue for all GPUs"
+    assert np.unique(rows["gpu"]).size == config.fleet.replicas, "one queue for all GPUs"
 
 
 def test_a_policy_without_rules_uses_every_pool(tmp_path: Path) -> None:
