@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from caps_fast.carbon.forecast import ForecastGrid, degrade, forecast_error, forecast_grid
 from caps_fast.carbon.forecasters import NAMES, forecaster
-from caps_fast.carbon.monitor import monitor, monitor_of, rolling_quantile
+from caps_fast.carbon.monitor import monitor, monitors_of, rolling_quantile
 from caps_fast.carbon.skill import CARBONCAST, error_table
 from caps_fast.carbon.trace import CarbonTrace, carbon_trace
 from caps_fast.cli.carbon import register
@@ -209,13 +209,13 @@ def test_runs_share_a_monitor_only_where_they_see_the_same(tmp_path: Path) -> No
     path = tmp_path / "carbon.csv"
     path.write_text("time,g_per_kwh\n" + "".join(f"2024-01-01T{hour:02}:00Z,{100 + hour}\n" for hour in range(24)))
     run = preset("measured").replace({"carbon.file": str(path), "carbon.unit": "g/kWh", "days": 0.1})
-    seen = monitor_of(run)
-    assert monitor_of(run.replace({"seed": 7, "policy.name": "edf", "workload.rate_rps": 3.0})) is seen
+    (seen,) = monitors_of(run)
+    assert monitors_of(run.replace({"seed": 7, "policy.name": "edf", "workload.rate_rps": 3.0}))[0] is seen
     noisy = run.replace({"monitor.forecast": "noisy"})
-    assert monitor_of(noisy) is monitor_of(noisy.replace({"policy.beta": 3.0})) is not monitor_of(noisy.replace({"seed": 7}))
-    assert monitor_of(run.replace({"monitor.gate_quantile": 0.1})).threshold(0.0) <= seen.threshold(0.0)
+    assert monitors_of(noisy)[0] is monitors_of(noisy.replace({"policy.beta": 3.0}))[0] is not monitors_of(noisy.replace({"seed": 7}))[0]
+    assert monitors_of(run.replace({"monitor.gate_quantile": 0.1}))[0].threshold(0.0) <= seen.threshold(0.0)
     path.write_text(path.read_text().replace(",100\n", ",900\n"))
-    assert (seen.intensity(0.0), monitor_of(run).intensity(0.0)) == (100.0, 900.0)
+    assert (seen.intensity(0.0), monitors_of(run)[0].intensity(0.0)) == (100.0, 900.0)
 
 
 @given(st.integers(0, 47), st.integers(0, 50))

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 
 from caps_fast import scenario, sections
-from caps_fast.arrays import Array
-from caps_fast.books import pool_names
 from caps_fast.errors import InputError
+from caps_fast.fleet import pool_names
 from caps_fast.metrics import METRICS, POOL_METRICS, TABLE, Metric, heading, larger_is_better, metric_of
+from caps_fast.records import Array
 from caps_fast.results import Result
 from caps_fast.schema import with_tables
 from caps_fast.simulation import Recording, simulate
@@ -82,7 +82,7 @@ def test_throughput_power_and_totals_follow_from_the_requests(case: Case) -> Non
     expected = {
         "requests_per_s": len(case.requests) / case.config.horizon_s,
         "output_tokens_per_s": rows_of(result)["output_tokens"].sum() / result.end_s,
-        "mean_power_w": (energy_j + result.idle_energy_j) / result.end_s,
+        "mean_power_w": (energy_j + result.idle_energy_j) / max(result.end_s, case.config.horizon_s),
         "total_energy_kwh": (energy_j + result.idle_energy_j) / 3.6e6,
         "total_carbon_kg": (carbon_g + result.idle_carbon_g) / 1000,
     }
@@ -93,7 +93,8 @@ def test_throughput_power_and_totals_follow_from_the_requests(case: Case) -> Non
 @given(cases())
 def test_pools_follow_from_the_requests_and_add_up(case: Case) -> None:
     result = play_fast(case)
-    rows, names = result.requests, pool_names(case.config)
+    rows, names = result.requests, pool_names(case.config.cluster.pool_roles)
+    end_s, horizon_s = result.end_s, case.config.horizon_s
     assert rows is not None
     assert list(result.by_pool) == list(names)
     for number, name in enumerate(names):
@@ -101,9 +102,11 @@ def test_pools_follow_from_the_requests_and_add_up(case: Case) -> None:
         pool = result.by_pool[name]
         assert list(pool) == list(POOL_METRICS)
         assert pool["requests"] == np.isfinite(here["finished_s"]).sum()
-        assert pool["energy_kwh"] == pytest.approx(here["energy_j"].sum() / 3.6e6, rel=1e-9, abs=1e-12)
-        assert pool["carbon_kg"] == pytest.approx(here["carbon_g"].sum() / 1000, rel=1e-9, abs=1e-12)
-        assert math.isnan(pool["busy_share"]) or 0 <= pool["utilization"] <= pool["busy_share"] <= 1 + 1e-9
+        assert pool["busy_energy_kwh"] == pytest.approx(here["energy_j"].sum() / 3.6e6, rel=1e-9, abs=1e-12)
+        assert pool["busy_carbon_kg"] == pytest.approx(here["carbon_g"].sum() / 1000, rel=1e-9, abs=1e-12)
+        used_s = pool["utilization"] * min(end_s, horizon_s)  # busy_share is of the whole arrivals, if the run ends earlier
+        assert math.isnan(used_s) or 0 <= used_s <= pool["busy_share"] * horizon_s * (1 + 1e-9)
+        assert 0 <= pool["busy_share"] <= 1 + 1e-9
     slots = [gpus * case.config.cluster.max_batch for gpus in case.config.cluster.pools]
     parts = [result.by_pool[name]["utilization"] * share / sum(slots) for name, share in zip(names, slots, strict=True)]
     assert sum(parts) == pytest.approx(result.metrics["utilization"], rel=1e-9, abs=1e-12, nan_ok=True)
@@ -115,9 +118,11 @@ def test_a_replica_of_one_slot_is_busy_from_admission_to_the_end() -> None:
     rows = rows_of(result)
     for number, pool in enumerate(result.by_pool.values()):
         here = rows[rows["pool"] == number]
-        share = (here["finished_s"] - here["admitted_s"]).sum() / (8 * result.end_s)
-        assert pool["busy_share"] == pytest.approx(share, rel=1e-9)
-        assert pool["utilization"] == pytest.approx(share, rel=1e-9)
+        busy_s = (here["finished_s"] - here["admitted_s"]).sum()
+        arrivals_s = result.scenario.horizon_s
+        drained_s = (here["finished_s"].clip(arrivals_s) - here["admitted_s"].clip(arrivals_s)).sum()
+        assert pool["busy_share"] == pytest.approx(busy_s / (8 * arrivals_s + drained_s), rel=1e-9)
+        assert pool["utilization"] == pytest.approx(busy_s / (8 * result.end_s), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,9 @@ def test_a_replica_of_one_slot_is_busy_from_admission_to_the_end() -> None:
     [("LP/CP/BP", ("lp", "cp", "bp")), ("LP/BP/LP", ("lp1", "bp", "lp2")), ("BP/BP/BP", ("bp1", "bp2", "bp3"))],
 )
 def test_pools_are_named_by_role_and_number(roles: str, names: tuple[str, ...]) -> None:
-    assert pool_names(scenario.preset("paper").replace({"cluster.roles": roles})) == names
+    assert pool_names(roles.split("/")) == names
+    fleet = scenario.preset("paper").replace({"cluster.roles": roles}).fleet
+    assert tuple(pool.name for pool in fleet.pools) == names
 
 
 def result_of(**changes: Any) -> Result:
@@ -145,7 +152,7 @@ def test_every_metric_is_a_column_and_of_its_type() -> None:
 def test_headings_tell_metrics_apart() -> None:
     headings = [metric.heading for metric in METRICS.values()]
     assert len(set(headings)) == len(headings)
-    assert heading("pool.lp1.energy_kwh") == "lp1 energy kWh"
+    assert heading("pool.lp1.busy_energy_kwh") == "lp1 busy kWh"
     assert heading("cluster.max_batch") == "cluster.max_batch"
 
 
@@ -194,7 +201,7 @@ def test_no_direction_is_guessed() -> None:
     for column in ("speed", "pool.lp.speed", "pool.lp.requests", "beta"):
         with pytest.raises(InputError, match="expected one that has: output_tokens, "):
             larger_is_better(column)
-    assert not larger_is_better("pool.lp.energy_kwh")
+    assert not larger_is_better("pool.lp.busy_energy_kwh")
     assert metric_of("pool.fast.one.requests") is POOL_METRICS["requests"]
 
 
@@ -242,9 +249,9 @@ def test_a_folder_holds_metrics_by_pool_or_does_not(by_pool: Path, tmp_path: Pat
 
 def test_answers_take_metrics_of_pools_and_results_of_before(by_pool: Path) -> None:
     runs = read(by_pool)
-    (front, *_) = pareto(runs, ["pool.lp.energy_kwh", "slo_attainment"], group=[])
+    (front, *_) = pareto(runs, ["pool.lp.busy_energy_kwh", "slo_attainment"], group=[])
     assert front.settings.height > 0
-    with pytest.raises(InputError, match=r"metric 'pool.lp.busy_share': has no better direction; .*pool.lp.energy_kwh"):
+    with pytest.raises(InputError, match=r"metric 'pool.lp.busy_share': has no better direction; .*pool.lp.busy_energy_kwh"):
         pareto(runs, ["pool.lp.busy_share", "slo_attainment"])
     with pytest.raises(InputError, match="metric 'held_share': has no better direction"):
         pareto(runs, ["held_share", "slo_attainment"])

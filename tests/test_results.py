@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from caps_fast import arrays, scenario, sections
 from caps_fast._jit import kernel
-from caps_fast.arrays import SLACK, Array
+from caps_fast.arrays import BUSY, SLACK
 from caps_fast.books import bin_edges_s, histogram_quantiles
-from caps_fast.carbon.monitor import monitor_of
+from caps_fast.carbon.monitor import monitors_of
 from caps_fast.engine.ledger import bin_of
 from caps_fast.errors import InputError
+from caps_fast.records import Array
 from caps_fast.results import Result
 from caps_fast.simulation import Recording, simulate, simulate_group
 from plain import FIXED, rows_of
@@ -124,7 +125,7 @@ def test_accounts_add_up(run: tuple[str, float]) -> None:
         by_kind = np.zeros(9)
         np.add.at(by_kind, rows["category"] * 3 + rows["tier"], rows[name])
         np.testing.assert_allclose(cells[name].reshape(3, 9).sum(0), by_kind, rtol=1e-9)
-        assert rows[name].sum() <= result.pools[name].sum() * (1 + 1e-12)
+        assert rows[name].sum() <= result.spent[name][:, BUSY].sum() * (1 + 1e-12)
     assert cells["deferral_s"].sum() == pytest.approx((rows["released_s"] - rows["arrival_s"]).sum(), rel=1e-9, abs=1e-6)
     assert (result.histograms[:, (arrays.TTFT, arrays.TTFT_AFTER_RELEASE, arrays.E2E)].sum(axis=(0, 2)) == len(rows)).all()
     assert result.histograms[:, arrays.TPOT].sum() == (rows["output_tokens"] > 1).sum()
@@ -133,12 +134,12 @@ def test_accounts_add_up(run: tuple[str, float]) -> None:
 @pytest.mark.parametrize("run", RUNS, ids=str)
 def test_metrics_follow_from_the_requests(run: tuple[str, float]) -> None:
     result = run_of(*run)
-    row, pools = result.row(), result.pools
+    row, busy = result.row(), result.spent[:, BUSY]
     arrived = len(result.request_table)
     table = result.request_table.filter(pl.col("finished_s").is_not_null())
     assert len(table) + result.unfinished == arrived
     tokens, good = int(table["output_tokens"].sum()), int(table.filter("met_slo")["output_tokens"].sum())
-    carbon_g = float(pools["carbon_g"].sum())
+    carbon_g = float(busy["carbon_g"].sum())
     busy_s = (table["finished_s"] - table["admitted_s"]).sum()
     expected = {
         "requests": arrived,
@@ -148,7 +149,7 @@ def test_metrics_follow_from_the_requests(run: tuple[str, float]) -> None:
         "carbon_g_per_1k_tokens": carbon_g / tokens * 1000,
         "total_carbon_g_per_1k_tokens": (carbon_g + result.idle_carbon_g) / tokens * 1000,
         "carbon_g_per_1k_good_tokens": carbon_g / good * 1000,
-        "energy_kwh": pools["energy_j"].sum() / 3.6e6,
+        "energy_kwh": busy["energy_j"].sum() / 3.6e6,
         "idle_energy_kwh": result.idle_energy_j / 3.6e6,
         "deferral_mean_s": (table["released_s"] - table["arrival_s"]).mean(),
         "unfinished": result.unfinished,
@@ -268,7 +269,7 @@ def test_series_tells_mean_power_and_counts() -> None:
         assert (power_w <= 8 * 400 + 1e-6).all()
     energy_j = (series["power_w"].fill_nan(0).sum()) * 60
     drained_j = (result.end_s - config.horizon_s) * 24 * 400
-    total_j = result.pools["energy_j"].sum() + result.idle_energy_j
+    total_j = result.spent["energy_j"][:, BUSY].sum() + result.idle_energy_j
     assert total_j - drained_j - 1 <= energy_j <= total_j * (1 + 1e-3)
 
 
@@ -277,7 +278,7 @@ def test_series_counts_the_waiting_and_tells_the_gates_whatever_the_queues(queue
     config = run_of("carbon-aware").scenario.replace({"policy.queueing": queueing, "days": 0.5})
     result = simulate(config, Recording(requests=True, sample_every_s=600.0))
     arrived_s, admitted_s = (result.request_table[name].fill_null(math.inf).to_numpy() for name in ("arrival_s", "admitted_s"))
-    watched = monitor_of(config)
+    (watched,) = monitors_of(config)
     closed = 0
     for (t_s,), pools in result.series.group_by("t_s", maintain_order=True):
         assert pools["waiting"].sum() == np.count_nonzero((arrived_s < t_s) & (admitted_s >= t_s))
