@@ -167,7 +167,8 @@ def _regions(monitors: Sequence[Monitor]) -> Any:
     rows = records.zeros(arrays.Region, len(monitors))
     samples = thresholds = issues = forecasts = 0
     for row, monitor in zip(rows, monitors, strict=True):
-        row["carbon_first"] = row["carbon_at"] = samples
+        row["carbon_first"] = samples
+        row["carbon_at"] = samples + _sample_at(monitor, 0.0)  # slices begin with it: none stands for what was before
         row["threshold_at"], row["issue_first"], row["issue_at"] = thresholds, issues, issues
         row["forecast_at"], row["leads"] = forecasts, monitor.forecast.g_per_kwh.shape[1]
         row["forecast_step_s"] = monitor.forecast.step_s
@@ -187,10 +188,15 @@ def _pools(config: scenario.Scenario, regions: Any, monitors: Sequence[Monitor])
     for row, pool in zip(rows, config.fleet.pools, strict=True):
         z = row["region"] = names.index(pool.region)
         row["max_batch"] = config.fleet.kinds[pool.gpu].max_batch
-        first, last = np.maximum(np.searchsorted(monitors[z].trace.times_s, (0.0, until_s), side="right") - 1, 0).tolist()
+        first, last = (_sample_at(monitors[z], t_s) for t_s in (0.0, until_s))
         row["slice_at"] = at - first - regions[z]["carbon_first"]
         at += last - first + 1
     return rows, records.zeros(arrays.Slice, at * N_STATES)
+
+
+def _sample_at(monitor: Monitor, t_s: float) -> int:
+    """Index of the carbon sample in force at a time; the first one before it begins."""
+    return max(int(np.searchsorted(monitor.trace.times_s, t_s, side="right")) - 1, 0)
 
 
 def _setup(config: scenario.Scenario, policy: Any, monitors: Sequence[Monitor], means: Means) -> Any:
