@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caps_fast.records import Array
 from caps_fast.errors import InputError
+from caps_fast.records import Array
 from caps_fast.scenario import Scenario, preset
 from caps_fast.simulation import simulate
 from caps_fast.workload import workload_of
