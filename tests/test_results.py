@@ -140,7 +140,7 @@ def test_slices_add_up_to_the_accounts(run: tuple[str, float]) -> None:
 
 
 def test_a_run_begins_in_the_first_slice_of_its_pools() -> None:
-    """However much of the trace lies before t = 0: a slice outside of its pool's would be memory that belongs to others."""
+    """However much of the trace lies before t = 0: what is outside of the slices is memory of others."""
     config = scenario.preset("paper").replace({"policy.name": "edf", "days": 0.002})
     ready = prepare(config)
     state = Run.start(ready).state
