@@ -212,7 +212,8 @@ def test_runs_share_a_monitor_only_where_they_see_the_same(tmp_path: Path) -> No
     (seen,) = monitors_of(run)
     assert monitors_of(run.replace({"seed": 7, "policy.name": "edf", "workload.rate_rps": 3.0}))[0] is seen
     noisy = run.replace({"monitor.forecast": "noisy"})
-    assert monitors_of(noisy)[0] is monitors_of(noisy.replace({"policy.beta": 3.0}))[0] is not monitors_of(noisy.replace({"seed": 7}))[0]
+    other_policy, other_seed = noisy.replace({"policy.beta": 3.0}), noisy.replace({"seed": 7})
+    assert monitors_of(noisy)[0] is monitors_of(other_policy)[0] is not monitors_of(other_seed)[0]
     assert monitors_of(run.replace({"monitor.gate_quantile": 0.1}))[0].threshold(0.0) <= seen.threshold(0.0)
     path.write_text(path.read_text().replace(",100\n", ",900\n"))
     assert (seen.intensity(0.0), monitors_of(run)[0].intensity(0.0)) == (100.0, 900.0)

@@ -87,7 +87,7 @@ def test_attributed_energy_is_the_pools_energy(policy: str, data: st.DataObject)
 
 
 def busy_after_arrivals(case: Case, result: Result) -> Array:
-    """Stretches after the arrivals in which a GPU has residents, (n, 2) in s, read off the requests of a run without pre-emption."""
+    """Stretches after the arrivals with residents on a GPU, (n, 2) in s, as the requests of a run without pre-emption say."""
     assert result.requests is not None
     placed = np.sort(result.requests[result.requests["gpu"] >= 0], order=["gpu", "admitted_s"])
     stretches, gpu, until_s = [], -1, 0.0

@@ -20,7 +20,7 @@ from caps_fast.engine.ledger import bin_of
 from caps_fast.errors import InputError
 from caps_fast.records import Array
 from caps_fast.results import Result
-from caps_fast.simulation import Recording, simulate, simulate_group
+from caps_fast.simulation import Recording, Run, prepare, simulate, simulate_group
 from plain import FIXED, rows_of
 
 STATED_ERROR = 0.004
@@ -129,6 +129,26 @@ def test_accounts_add_up(run: tuple[str, float]) -> None:
     assert cells["deferral_s"].sum() == pytest.approx((rows["released_s"] - rows["arrival_s"]).sum(), rel=1e-9, abs=1e-6)
     assert (result.histograms[:, (arrays.TTFT, arrays.TTFT_AFTER_RELEASE, arrays.E2E)].sum(axis=(0, 2)) == len(rows)).all()
     assert result.histograms[:, arrays.TPOT].sum() == (rows["output_tokens"] > 1).sum()
+
+
+@pytest.mark.parametrize("run", RUNS, ids=str)
+def test_slices_add_up_to_the_accounts(run: tuple[str, float]) -> None:
+    result = run_of(*run)
+    parts = result.slices.reshape(len(result.pools), -1, arrays.N_STATES)  # all pools are in one region
+    for name in ("seconds", "energy_j"):
+        np.testing.assert_allclose(parts[name].sum(axis=1), result.spent[name], rtol=1e-9)
+
+
+def test_a_run_begins_in_the_first_slice_of_its_pools() -> None:
+    """However much of the trace lies before t = 0: what is outside of the slices is memory of others."""
+    config = scenario.preset("paper").replace({"policy.name": "edf", "days": 0.002})
+    ready = prepare(config)
+    state = Run.start(ready).state
+    assert ready.monitors[0].trace.times_s[24] < 0, "the trace should begin long before the run"
+    first = state.pools["slice_at"] + state.regions["carbon_at"][state.pools["region"]]
+    assert first[0] == 0
+    assert (first + 1 <= len(state.slices) // arrays.N_STATES).all()
+    assert (np.diff(first) > 0).all()
 
 
 @pytest.mark.parametrize("run", RUNS, ids=str)

@@ -15,6 +15,7 @@ import pytest
 
 import caps_fast.sweep.store
 import caps_fast.sweep.work
+from caps_fast import scenario
 from caps_fast.errors import InputError
 from caps_fast.progress import Progress
 from caps_fast.scenario import Scenario
@@ -23,7 +24,7 @@ from caps_fast.sweep import Grid, Plan, Workers, sweep
 from caps_fast.sweep.axes import axis
 from caps_fast.sweep.file import assemble
 from caps_fast.sweep.file import read as read_file
-from caps_fast.sweep.rows import field_types
+from caps_fast.sweep.rows import field_types, row, table
 from caps_fast.sweep.work import Outcome
 from tiny_sweeps import SERIAL, TINY, content, count_runs, plan_of
 
@@ -39,9 +40,9 @@ def test_rows_are_those_of_single_runs_in_the_plans_order(undisturbed: Path) -> 
     runs = pl.read_parquet(undisturbed / "runs.parquet")
     plan = plan_of()
     assert runs.height == len(plan) == 12
-    for index, row in enumerate(runs.iter_rows(named=True)):
+    for index, found in enumerate(runs.iter_rows(named=True)):
         expected = simulate(plan.scenario(plan.grids[0], index)).row()
-        assert {name: row[name] for name in expected} == expected
+        assert {name: found[name] for name in expected} == expected
     assert runs["policy"].to_list()[:4] == ["round-robin", "round-robin", "edf", "edf"]
     assert {"cluster.max_batch", "monitor.forecast", "workload.trace", "input_hashes"} <= set(runs.columns)
 
@@ -241,6 +242,25 @@ def test_open_results(undisturbed: Path) -> None:
 def test_the_schema_page_names_every_column(undisturbed: Path) -> None:
     page = (Path(__file__).parent.parent / "docs/schema.md").read_text(encoding="utf-8")
     assert [name for name in pl.read_parquet_schema(undisturbed / "runs.parquet") if f"`{name}`" not in page and name not in field_types()] == []
+
+
+def test_a_fleet_in_the_long_form_has_columns_by_name() -> None:
+    short = scenario.preset("paper").replace({**TINY, "policy.name": "edf"})
+    long = short.replace({"pools.bp.replicas": 5, "gpus.gpu.max_batch": 7, "regions.grid.pue": 1.5})
+    one, other = (row(simulate(config)) for config in (short, long))
+    frame = table([one, other])
+    assert frame.select("pools.bp.replicas", "pools.bp.role", "gpus.gpu.max_batch", "regions.grid.pue").rows() == [
+        (None, None, None, None),
+        (5, "BP", 7, 1.5),
+    ]
+    assert frame["regions.grid.carbon.file"].dtype == pl.String
+    assert frame["split"].to_list() == ["8/8/8", "8/8/5"]
+    assert frame["cluster.max_batch"].to_list() == [short.cluster.max_batch if short.cluster else 0, None]
+    for config, fleet in zip((short, long), map(json.loads, frame["fleet"]), strict=True):
+        assert fleet == config.fleet.describe()
+    page = (Path(__file__).parent.parent / "docs/schema.md").read_text(encoding="utf-8")
+    for told in ("pools.NAME.role", "gpus.NAME.FIELD", "regions.NAME.FIELD", "fleet", "input_hashes"):
+        assert f"| `{told}`" in page
 
 
 def test_results_go_to_another_place_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

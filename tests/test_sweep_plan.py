@@ -279,7 +279,7 @@ def test_a_million_runs_are_planned_in_no_time() -> None:
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=4))
 def test_every_split_can_be_searched(sizes: list[int]) -> None:
     cluster = Cluster(gpus=sum(sizes), split="/".join(map(str, sizes)), roles="/".join(["LP", "CP", "BP", "BP"][: len(sizes)]))
-    assert split_at(cuts(cluster), cluster.gpus) == cluster.split
+    assert split_at(cuts(cluster.pools), cluster.gpus) == cluster.split
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=4), st.integers(5, 100))
