@@ -14,7 +14,7 @@ PACKAGE = ROOT / "caps_fast"
 
 # Lowest first. A module or subpackage imports from lower rows only, not from its own row nor from above; inside a subpackage anything goes.
 LAYERS = """
-    errors interrupt _jit progress
+    errors interrupt _jit progress records
     arrays files text_table
     containers physics outlook memory
     policy
