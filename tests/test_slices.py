@@ -1,4 +1,4 @@
-"""Time and energy by sample of the region's trace: what they sum up to, and that every pool's lie in rows of its own."""
+"""Time and energy by sample of the region's trace: what they sum up to; every pool's lie in rows of its own."""
 
 from __future__ import annotations
 
@@ -39,15 +39,16 @@ def test_slices_sum_up_to_the_accounts(case: Case) -> None:
 
 
 def test_slices_by_hand() -> None:
-    """Busy from 5 to 25 at 300 W, idle else at 50 W until the arrivals end at 40; a sample every 10 s, of which long ones came before 0."""
-    changes = cluster(1, 1) | {"gpu.decode_base_s": 1.0, "gpu.decode_s_per_seq": 0.0, "gpu.idle_w": 50.0, "gpu.peak_w": 300.0}
-    changes |= {"gpu.prefill_s_per_token": 1e-12, "days": 40 / 86400, "drain_h": 1.0}
+    """Busy from 5 to 25 at 300 W, idle else at 50 W until the arrivals end at 40; a sample every 10 s, most before 0."""
+    changes = cluster(1, 1) | {"gpu.decode_base_s": 1.0, "gpu.decode_s_per_seq": 0.0, "gpu.prefill_s_per_token": 1e-12}
+    changes |= {"gpu.idle_w": 50.0, "gpu.peak_w": 300.0, "days": 40 / 86400, "drain_h": 1.0}
     times_s = [*np.arange(-5000.0, 60.0, 10.0)]
     result = play_fast(case(changes, requests(5.0, 1, 20), grid(times_s, [100.0] * len(times_s))))
     assert len(result.slices) == 6  # from 0 on, the last for ever
     np.testing.assert_allclose(result.slices["seconds"][:, BUSY], [5, 10, 5, 0, 0, 0], atol=1e-9)
     np.testing.assert_allclose(result.slices["seconds"][:, IDLE], [5, 0, 5, 10, 0, 0], atol=1e-9)
-    np.testing.assert_allclose(result.slices["energy_j"], result.slices["seconds"] * [50.0, 300.0], rtol=1e-12, atol=1e-9)
+    expected_j = result.slices["seconds"] * [50.0, 300.0]
+    np.testing.assert_allclose(result.slices["energy_j"], expected_j, rtol=1e-12, atol=1e-9)
 
 
 @pytest.mark.parametrize("history", [0, 1, 5000])
