@@ -77,13 +77,19 @@ def check_zone(time_zone: str | None, origin: str) -> None:
         raise InputError(f"{origin} {time_zone!r}: expected a time zone like America/Los_Angeles, Europe/Berlin or UTC") from None
 
 
+YEARS = (1900, 2200)
+
+
 def parse_utc(text: str, origin: str) -> datetime:
     """A date or time, UTC unless it has an offset. Raises InputError naming `origin`."""
     try:
         value = datetime.fromisoformat(text)
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except (ValueError, OverflowError):
         raise InputError(f"{origin} {text!r}: expected a date or time like 2024-08-05 or 2024-08-05T06:00Z") from None
+    if not YEARS[0] <= value.year <= YEARS[1]:
+        raise InputError(f"{origin} {text!r}: expected a year from {YEARS[0]} to {YEARS[1]}")
+    return value
 
 
 def is_date(text: str) -> bool:

@@ -161,6 +161,10 @@ def load(path: str | Path) -> Scenario:
     name = data.get("preset", "paper")
     if not isinstance(name, str):
         raise InputError(f"{path}: preset {name!r}: expected one of {', '.join(presets())}")
+    try:
+        expect_one_form(data)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
     return build(_merge(laid_over(_preset_data(name), data), data), str(path))
 
 

@@ -18,7 +18,12 @@ ONE_SLOT = replace(HW, max_batch=1)  # 1000 W when busy
 GOLD, SILVER, BRONZE = 0, 1, 2
 
 
-def setup(hardware: Hardware = HW, pools: Sequence[int] = (1,), roles: Sequence[str] = ("LP",), **changes: Any) -> Setup:
+def setup(
+    hardware: Hardware = HW,
+    pools: Sequence[int] = (1,),
+    roles: Sequence[str] = ("LP",),
+    **changes: Any,
+) -> Setup:
     """Pools of so many replicas of one kind in one region; `changes` are the region's fields or the setup's."""
     seen = {name: changes.pop(name) for name in ("thresholds", "forecasts", "gamma_mean") if name in changes}
     region = Region(changes.pop("carbon", Carbon([0.0], [360.0])), **seen)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caps_fast.carbon.alignment import meeting, repeated
-from caps_fast.carbon.monitor import monitor_of
+from caps_fast.carbon.monitor import monitors_of
 from caps_fast.clock import clock_of, whole_days
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario, preset
@@ -94,7 +94,7 @@ def test_a_start_gives_a_trace_without_dates_a_calendar(folder: Path) -> None:
 
 
 def test_synthetic_traffic_meets_the_built_in_grid_at_the_time_of_day_of_start() -> None:
-    plain, later = (monitor_of(preset("measured").replace({"days": 1, "start": start})).trace for start in (None, "2024-05-12T08:00Z"))
+    plain, later = (monitors_of(preset("measured").replace({"days": 1, "start": start}))[0].trace for start in (None, "2024-05-12T08:00Z"))
     assert later.at(0.0) == plain.at(8 * 3600.0)
     assert "t = 0 is 08:00:00 UTC" in later.warnings[0]
     assert plain.warnings == ()
@@ -161,7 +161,7 @@ def test_where_a_grid_is_met() -> None:
 
 def test_a_start_that_the_grid_does_not_have_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match=r"carbon\.start '2025-01-01'"):
-        monitor_of(dated(folder, carbon__start="2025-01-01"))
+        monitors_of(dated(folder, carbon__start="2025-01-01"))
     with pytest.raises(InputError, match=r"start 'soon': expected a date or time"):
         clock_of(dated(folder, start="soon"))
 

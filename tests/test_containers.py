@@ -95,7 +95,8 @@ def test_a_tournament_finds_the_first_smallest(data: st.DataObject, leaves: int)
     puts = data.draw(st.lists(st.tuples(st.integers(0, leaves - 1), WHOLE_NUMBERS), min_size=1, max_size=200))
     first = data.draw(st.lists(WHOLE_NUMBERS, min_size=leaves, max_size=leaves))
     spans = np.zeros(3, arrays.SPAN)
-    tree, spans["tree_at"], spans["width"] = tournament.plant([3, leaves, 5])  # neither the first nor the last of its array
+    sizes = [3, leaves, 5]  # neither the first nor the last of its array
+    tree, spans["tree_at"], spans["width"] = tournament.plant(sizes)
     planted, own = tree.copy(), slice(spans["tree_at"][1], spans["tree_at"][2])
     again = [(0, 0), *enumerate(first), *puts]  # the first put changes nothing: it shows what was planted
     found = np.zeros((len(again), 2), np.int64)

@@ -79,7 +79,7 @@ def long(tmp_path: Path) -> Scenario:
 
 
 def same_bits(a: Result, b: Result) -> None:
-    assert a.metrics == b.metrics
+    np.testing.assert_equal(a.metrics, b.metrics)
     assert a.requests is not None
     assert b.requests is not None
     for name in a.requests.dtype.names or ():

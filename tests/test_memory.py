@@ -11,7 +11,7 @@ from caps_fast._jit import CACHE_LINE
 from caps_fast.arrays import Array
 from caps_fast.memory import aligned, on_own_lines
 from caps_fast.pack import SMALL, Means
-from caps_fast.simulation import Run
+from caps_fast.simulation import Run, prepare
 
 KINDS = st.sampled_from([np.dtype(np.uint8), np.dtype(np.uint32), np.dtype(np.float64), arrays.POOL, arrays.CLOCK, arrays.LIVE])
 
@@ -37,7 +37,7 @@ def test_no_two_arrays_share_a_line(shapes: list[tuple[int, np.dtype]]) -> None:
 @given(rows=st.integers(1, 5), columns=st.integers(1, 5))
 def test_a_copy_is_the_same(rows: int, columns: int) -> None:
     values = np.zeros((rows, columns), arrays.POOL)
-    values["energy_j"] = np.arange(rows * columns).reshape(rows, columns)
+    values["member_s"] = np.arange(rows * columns).reshape(rows, columns)
     values["requests"] = 7
     copy = on_own_lines(values)
     np.testing.assert_array_equal(copy, values)
@@ -48,6 +48,6 @@ def test_a_copy_is_the_same(rows: int, columns: int) -> None:
 
 def test_runs_side_by_side_share_no_line_that_they_write_to() -> None:
     config = scenario.preset("paper")
-    runs = [Run.start(config, Means(500.0, 150.0)) for _ in range(8)]
+    runs = [Run.start(prepare(config, Means(500.0, 150.0))) for _ in range(8)]
     written = [getattr(run.state, name) for run in runs for name in (*SMALL, "gpus", "finish_at") if getattr(run.state, name).size]
     assert len(set.union(*map(lines, written))) == sum(len(lines(values)) for values in written)

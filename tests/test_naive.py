@@ -289,7 +289,8 @@ def test_ttft_of_a_loaded_pool() -> None:
 
 def test_carbon_across_a_change() -> None:
     # 11 s at 400 W: 5 s at 360, 6 s at 720. Idle GPU 1: 200 W over the same, for the arrivals end then.
-    out = play(setup(horizon_s=11.0, pools=[2], carbon=Carbon([0.0, 5.0], [360.0, 720.0])), [request(0.0, 20, 3)], RoundRobin())
+    changed = setup(horizon_s=11.0, pools=[2], carbon=Carbon([0.0, 5.0], [360.0, 720.0]))
+    out = play(changed, [request(0.0, 20, 3)], RoundRobin())
     assert out.records[0].carbon_g == pytest.approx(400 * 6120 / 3.6e6)
     assert idle(out) == (11.0, pytest.approx(2200.0), pytest.approx(200 * 6120 / 3.6e6))
     assert out.carbon_g == pytest.approx(600 * 6120 / 3.6e6)
@@ -311,11 +312,11 @@ def test_accounts_by_pool_kind_and_region() -> None:
     out = play(changed, [request(0.0, 20, 3), request(0.0, 20, 3)], RoundRobin())
     assert column(out, "finished_s") == [11.0, 11.0]
     assert column(out, "carbon_g") == [pytest.approx(0.44), pytest.approx(2.2)]
-    busy = {0: [11.0, pytest.approx(4400.0), pytest.approx(0.44)], 1: [11.0, pytest.approx(11_000.0), pytest.approx(2.2)]}
-    assert {pool: out.accounts[pool, "busy"] for pool in (0, 1)} == busy
-    assert {pool: out.accounts[pool, "idle"] for pool in (0, 1)} == {
-        0: [1.0, pytest.approx(200.0), pytest.approx(0.02)],
-        1: [1.0, pytest.approx(200.0), pytest.approx(0.04)],
+    assert out.accounts == {
+        (0, "busy"): [11.0, pytest.approx(4400.0), pytest.approx(0.44)],
+        (1, "busy"): [11.0, pytest.approx(11_000.0), pytest.approx(2.2)],
+        (0, "idle"): [1.0, pytest.approx(200.0), pytest.approx(0.02)],
+        (1, "idle"): [1.0, pytest.approx(200.0), pytest.approx(0.04)],
     }
 
 

@@ -42,7 +42,8 @@ class Moment:
         self.state, self.t_s, self.policy = state, t_s, policy
 
     def __repr__(self) -> str:
-        parts = {name: getattr(self.state, name).tolist() for name in ("clock", "setup", "tiers", "queues", "kinds", "regions", "memory", "live")}
+        names = ("clock", "setup", "tiers", "queues", "kinds", "regions", "memory", "live")
+        parts = {name: getattr(self.state, name).tolist() for name in names}
         return f"Moment(t_s={self.t_s}, {self.policy}, {parts})"
 
     @property
@@ -77,7 +78,8 @@ def cluster_at_rest(changes: Mapping[str, Any], g_per_kwh: float, means: Means) 
     """A fresh state, of the paper's scenario with fields changed, and one live request."""
     config = scenario.preset("paper").replace(FIXED | {"predictor.source": "declared"} | dict(changes))
     policy = make_policy(config)
-    return pack(config, policy, layout_of(policy, config), [grid(g_per_kwh=[g_per_kwh])], means)._replace(live=np.zeros(1, arrays.LIVE))
+    state = pack(config, policy, layout_of(policy, config), [grid(g_per_kwh=[g_per_kwh])], means)
+    return state._replace(live=np.zeros(1, arrays.LIVE))
 
 
 def pools(roles: str, gpus: Sequence[int]) -> dict[str, Any]:

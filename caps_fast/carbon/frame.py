@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from caps_fast.errors import InputError
-from caps_fast.instants import INSTANT, Unclear, read_times
+from caps_fast.instants import INSTANT, YEARS, Unclear, read_times
 
 if TYPE_CHECKING:
     from caps_fast.carbon.declared import Declared
@@ -34,7 +34,7 @@ MAX_G_PER_KWH = 5000.0
 """No grid comes near it; above it a unit is wrong or a number mangled."""
 
 MAX_FILLED = 10_000_000
-YEARS = (1900, 2200)
+
 CLOCK_CHANGE_MONTHS = (3, 4, 9, 10, 11)
 
 

@@ -74,8 +74,10 @@ class ReplayedWorkload:
         self.columns["arrival_s"] = at_s
         span_s = float(at_s[-1]) + self._mean_gap_s()
         if config.rate_rps is None and config.trace_fit == "loop" and at_s[-1] == 0.0:
+            first = self._first_row(len(self.trace.frame)) + 1
+            which = f"its requests from {first:,} on, which predictor.train_share leaves," if first > 1 else "its requests"
             raise InputError(
-                f"{self.trace.path}: its requests all arrive at one time, which is no rate to loop them at: expected workload.rate_rps (--rate), "
+                f"{self.trace.path}: {which} all arrive at one time, which is no rate to loop them at: expected workload.rate_rps (--rate), "
                 "or workload.trace_fit once or stretch"
             )
         self.period_s = span_s if config.rate_rps is None else len(at_s) / config.rate_rps
