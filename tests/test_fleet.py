@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caps_fast import Recording, load, preset, simulate
+from caps_fast import Recording, checkpoint, load, preset, simulate
 from caps_fast.errors import InputError
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario, build
 from caps_fast.simulation import simulate_group
+from caps_fast.sweep import Workers
+from caps_fast.sweep.rows import code_hash
 from cases import POLICIES, Case, cases, fleets, play_fast
 
 LONG = """
@@ -215,3 +217,37 @@ def test_a_placement_of_ones_own_serves_any_policy(long: Scenario, tmp_path: Pat
     assert result.requests is not None
     used = np.bincount(result.requests["gpu"], minlength=5)
     assert used[1] > used[0], "the last of a pool is the cheapest"
+
+
+def test_a_memory_and_a_fleet_go_through_a_checkpoint(long: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fair.py").write_text(BUCKET, encoding="utf-8")
+    changes = {"pools.fast.replicas": 1, "workload.rate_rps": 14, "policy.placement": "prompts"}
+    config = long.replace({"policy.name": str(tmp_path / "fair.py")} | changes)
+    record = Recording(requests=True)
+    (whole,) = simulate_group([config], record, block=2000)
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
+    told: list[int] = []
+
+    def stop(requests: int) -> None:
+        told.append(requests)
+        if len(told) == 5:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt):
+        simulate_group([config], record, block=2000, on_progress=stop, checkpoint=path)
+    restored: list[int] = []
+    (again,) = simulate_group([config], record, block=3000, checkpoint=path, on_restore=restored.append)
+    assert restored
+    same_bits(whole, again)
+
+
+def test_a_memory_in_a_sweep_with_two_jobs(long: Scenario, tmp_path: Path) -> None:
+    (tmp_path / "fair.py").write_text(BUCKET, encoding="utf-8")
+    config = long.replace({"policy.name": str(tmp_path / "fair.py"), "pools.fast.replicas": 1, "workload.rate_rps": 14})
+    alone = simulate(config)
+    outcomes = Workers(2, "threading").map(iter([[config], [config.replace({"seed": 1})], [config]]), code_hash())
+    rows = [row for outcome in outcomes for row in outcome.rows if row["seed"] == 0]
+    assert len(rows) == 2
+    for row in rows:
+        np.testing.assert_equal({name: row[name] for name in alone.metrics}, alone.metrics)
