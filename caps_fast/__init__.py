@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from caps_fast.scenario import Scenario, load, preset
-    from caps_fast.simulation import Recording, simulate, simulate_group
+    from caps_fast.simulation import Recording, prepare, simulate, simulate_group
 
 __version__ = "0.1.0"
-__all__ = ["Recording", "Scenario", "__version__", "load", "preset", "simulate", "simulate_group"]
+__all__ = ["Recording", "Scenario", "__version__", "load", "prepare", "preset", "simulate", "simulate_group"]
 
 _HOME = {
     "Scenario": "scenario",
     "load": "scenario",
     "preset": "scenario",
     "Recording": "simulation",
+    "prepare": "simulation",
     "simulate": "simulation",
     "simulate_group": "simulation",
 }
