@@ -297,7 +297,7 @@ class PolicyChoice(Section):
     @classmethod
     def _known_placement(cls, value: str) -> str:
         if value not in PLACEMENTS and not _of_file(value):
-            raise ValueError(f"placement {value!r}: expected one of {', '.join(PLACEMENTS)} or FILE.py")
+            raise ValueError(f"{value!r}: expected one of {', '.join(PLACEMENTS)} or FILE.py")
         return value
 
 
