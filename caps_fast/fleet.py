@@ -115,13 +115,13 @@ def expect_one_form(data: Mapping[str, Any]) -> None:
 
 
 def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left of a preset's data where a scenario describes its fleet or its grid in the long form: the short one goes.
+    """What is left of a preset's data where a scenario, in one form (`expect_one_form`), has its fleet or grid in the long one: the short one goes.
 
     Pools without kinds of their own are of the preset's kind.
     """
     left = dict(base)
-    for form, (short, long) in FORMS.items():
-        if any(part in over for part in long) and not any(part in over for part in short):
+    for form, (_, long) in FORMS.items():
+        if any(part in over for part in long):
             left = lengthen(left, form)
             for part in long:
                 if part in over:

@@ -38,8 +38,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
     spans, queues = _spans_and_queues(fleet, layout)
     sizes = (spans["end_gpu"] - spans["first_gpu"]).tolist()
     tree, spans["tree_at"], spans["width"] = tournament.plant(sizes)
-
-    limited = any(kind.kv_capacity_tokens for kind in fleet.kinds.values())
+    setup = _setup(config, policy, monitors, means)
     free = np.array([kind.kv_capacity_tokens or tournament.FULL for kind in fleet.kind_of])
     leap_end_s, first_to_end = agenda.plan(fleet.replicas)
     regions = _regions(monitors)
@@ -51,7 +50,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
     most = max(kind.max_batch for kind in fleet.kinds.values())
     state = State(
         clock=records.zeros(arrays.Clock, 1),
-        setup=_setup(config, policy, monitors, means),
+        setup=setup,
         tiers=_tiers(config),
         queues=queues,
         spans=spans,
@@ -69,7 +68,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
         leap_end_s=leap_end_s,
         first_to_end=first_to_end,
         tree=tree,
-        room_tree=tournament.plant(sizes, -np.repeat(free, fleet.sizes))[0] if limited else np.zeros(0, np.int64),
+        room_tree=tournament.plant(sizes, -np.repeat(free, fleet.sizes))[0] if setup[0]["limits_kv"] else np.zeros(0, np.int64),
         touched=np.zeros(fleet.replicas, np.uint32),
         dirty=np.zeros(len(queues), np.uint32),
         carbon_s=_joined([monitor.trace.times_s for monitor in monitors]),

@@ -43,7 +43,8 @@ from caps_fast.records import Record, dtype_of
 # One queue per pool; one for all replicas; one per replica; or central or cyclic as the scenario's `policy.queueing` says.
 Layout = Literal["pools", "central", "cyclic", "queueing"]
 # What a row of a policy's memory stands for, or how many there are, asked of the policy.
-MemoryRows = Literal["queue", "tenant", "replica"] | Callable[[Any], int]
+RowOf = Literal["queue", "tenant", "replica"]
+MemoryRows = RowOf | Callable[[Any], int]
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
 PolicyType = TypeVar("PolicyType")
@@ -83,8 +84,8 @@ def policy(
     """
     if layout not in get_args(Layout):
         raise InputError(f"@policy: layout {layout!r}: expected one of {', '.join(get_args(Layout))}")
-    if not callable(rows) and rows not in ROWS:
-        raise InputError(f"@policy: rows {rows!r}: expected one of {', '.join(ROWS)}")
+    if not callable(rows) and rows not in get_args(RowOf):
+        raise InputError(f"@policy: rows {rows!r}: expected one of {', '.join(get_args(RowOf))}")
     traits = Traits(layout, preempts, _memory_of(memory), rows)
 
     def declare(policy_type: type[PolicyType]) -> type[PolicyType]:
@@ -99,9 +100,6 @@ def policy(
 def is_gated(policy_type: type) -> bool:
     """Does this policy ever close a gate?"""
     return policy_type in rules.gate.rules
-
-
-ROWS = ("queue", "tenant", "replica")
 
 
 def _memory_of(memory: Any) -> np.dtype[Any]:

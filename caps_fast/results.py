@@ -44,12 +44,12 @@ class Result:
     @property
     def idle_energy_j(self) -> float:
         """Energy of idle replicas, from 0 to the end of the arrivals."""
-        return float(self.spent["energy_j"][:, arrays.IDLE].sum())
+        return self.books.idle_energy_j
 
     @property
     def idle_carbon_g(self) -> float:
         """Carbon of idle replicas, from 0 to the end of the arrivals."""
-        return float(self.spent["carbon_g"][:, arrays.IDLE].sum())
+        return self.books.idle_carbon_g
 
     @cached_property
     def books(self) -> Books:

@@ -30,8 +30,7 @@ def headline(evidence: Evidence) -> pl.DataFrame:
 def bill_kg(evidence: Evidence, policy: str, **fields: Any) -> Floats:
     """Carbon by seed, idle replicas counted up to the end of the arrivals, kg."""
     runs = evidence.chosen(policy, **fields)
-    own: Floats = (runs["carbon_kg"] + runs["idle_carbon_kg"]).to_numpy()
-    return own
+    return (runs["carbon_kg"] + runs["idle_carbon_kg"]).to_numpy()
 
 
 def _row(evidence: Evidence, policy: str, name: str, held: str, **fields: Any) -> dict[str, Any]:
