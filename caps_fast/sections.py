@@ -58,7 +58,11 @@ class Cluster(Section):
     max_batch: int = Field(32, ge=1, le=4096, description="residents a GPU at most")
     prefill: Literal["chunked", "unchunked"] = "chunked"
     chunk_tokens: Tokens = Field(512, description="token budget of a chunked iteration")
-    kv_capacity_tokens: Tokens | None = Field(None, description="reserved tokens a GPU at most; none = no limit")
+    kv_capacity_tokens: Tokens | None = Field(None, description="KV tokens a GPU at most; none = no limit")
+    kv: Literal["reserve", "grow"] = Field(
+        "reserve", description="KV memory: reserve input and output at admission, or grow block by block and pre-empt by recompute"
+    )
+    kv_block_tokens: int = Field(16, ge=1, le=1024, description="kv grow: tokens per block, a power of two")
 
     @cached_property
     def pools(self) -> tuple[int, ...]:
@@ -90,9 +94,22 @@ class Gpu(Section):
     decode_base_s: Positive = Field(le=SLOWEST_S, description="d0: seconds an iteration takes at the least")
     decode_s_per_seq: NonNegative = Field(le=SLOWEST_S, description="d1: seconds more a decoding sequence")
     decode_s_per_context_token: NonNegative = Field(0.0, le=0.01, description="d2: seconds more a token of context")
+    overhead_s: NonNegative = Field(0.0, le=SLOWEST_S, description="o: of decode_base_s, what nothing overlaps with: scheduling, CPU time")
+    overlap_exponent: float = Field(
+        1.0, ge=1, le=1e6, description="p: how memory and compute time combine; 1 = their sum, large = the longer of them (roofline)"
+    )
+    mixed_s_per_context_token: NonNegative = Field(
+        0.0, le=0.01, description="d2m: seconds per token of context, beside d2, in iterations that carry a prompt"
+    )
+    prefill_s_per_token_pair: NonNegative = Field(
+        0.0, le=0.01, description="q: seconds per pair of a prompt token and a token before it (quadratic prefill)"
+    )
+    first_token_overhead_s: NonNegative = Field(0.0, le=SLOWEST_S, description="delay of every token outside the engine, in TTFT and E2E")
+    lag_iterations: int = Field(0, ge=0, le=1, description="iterations by which who is admitted to a busy replica joins late; 1 = async scheduling")
     idle_w: NonNegative = Field(100.0, le=MOST_W, description="P_idle of Eq. 2, one GPU")
     peak_w: Positive = Field(400.0, le=MOST_W, description="P_peak of Eq. 2, one GPU")
     power_exponent: Positive = Field(0.7, description="eta of Eq. 2")
+    prefill_w: Positive | None = Field(None, le=MOST_W, description="power while prompts are processed at full compute, one GPU; none = as Eq. 2")
     gpus_per_replica: int = Field(1, ge=1, le=100_000, description="tensor-parallel GPUs in a replica; multiplies power")
 
     @model_validator(mode="after")
@@ -108,10 +125,14 @@ class Kind(Gpu):
     max_batch: int = Field(32, ge=1, le=4096, description="residents per replica at most")
     prefill: Literal["chunked", "unchunked"] = "chunked"
     chunk_tokens: Tokens = Field(512, description="token budget of a chunked iteration")
-    kv_capacity_tokens: Tokens | None = Field(None, description="reserved tokens per replica at most; none = no limit")
+    kv_capacity_tokens: Tokens | None = Field(None, description="KV tokens per replica at most; none = no limit")
+    kv: Literal["reserve", "grow"] = Field(
+        "reserve", description="KV memory: reserve input and output at admission, or grow block by block and pre-empt by recompute"
+    )
+    kv_block_tokens: int = Field(16, ge=1, le=1024, description="kv grow: tokens per block, a power of two")
 
 
-ENGINE_LIMITS = ("max_batch", "prefill", "chunk_tokens", "kv_capacity_tokens")
+ENGINE_LIMITS = ("max_batch", "prefill", "chunk_tokens", "kv_capacity_tokens", "kv", "kv_block_tokens")
 
 
 class Pool(Section):
