@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from caps_fast.records import Array, Record, Rows, dtype_of, f8, i1, i2, i4, i8, u2, u4
+from caps_fast.traits import Traits
 
 NONE = -1
 LP, CP, BP = 0, 1, 2
@@ -252,6 +253,7 @@ class Clock(Record):
     events: i8
     refused: i8  # 1 + seq of the first request whose routing or key cannot be followed; 0 = none
     refused_queue: i8  # where it was sent
+    unpriced: i8  # 1 + the first replica that joining costs no number; 0 = none
 
 
 class Setup(Record):
@@ -357,6 +359,7 @@ class Risk(NamedTuple):
 class State(NamedTuple):
     """All arrays of one simulation. Kernels mutate them in place."""
 
+    traits: Traits
     clock: Rows[Clock]  # (1,)
     setup: Rows[Setup]  # (1,)
     tiers: Rows[Tier]  # (4,): gold, silver, bronze, and their mean

@@ -17,6 +17,7 @@ from caps_fast.memory import aligned, on_own_lines
 from caps_fast.policy import DECISIONS, TRAITS, is_gated
 from caps_fast.records import Array
 from caps_fast.sections import Kind
+from caps_fast.traits import traits
 
 FIRST_ROOM = 65_536  # live requests
 SMALL = (  # and written to all the time
@@ -48,7 +49,9 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
     share_w = [_share_table(kind, size) for kind, size in zip(fleet.kind_of, fleet.sizes, strict=True)] if layout == "pools" else []
     queues["share_at"] = np.cumsum([0, *map(len, share_w[:-1])]) if share_w else 0
     most = max(kind.max_batch for kind in fleet.kinds.values())
+    plain = len(fleet.kinds) == len(fleet.regions) == 1 and setup[0]["by_residents"]
     state = State(
+        traits=traits(fleet=not plain),
         clock=records.zeros(arrays.Clock, 1),
         setup=setup,
         tiers=_tiers(config),

@@ -20,7 +20,7 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
     # array: field: least value, and the first that is too large: a number, or the length of that array
     "clock": {
         **{"now_s": (0, MANY), "next_control_s": (0, MANY)},
-        **{"seq": (0, MANY), "touched": (0, 1), "dirty": (0, 1), "refused": (0, 1), "controls": (0, MANY)},
+        **{"seq": (0, MANY), "touched": (0, 1), "dirty": (0, 1), "refused": (0, 1), "unpriced": (0, 1), "controls": (0, MANY)},
         **{"samples": (0, MANY), "events": (0, MANY), "preemptions": (0, MANY), "claims": (0, MANY), "done": (0, MANY)},
     },
     "queues": {

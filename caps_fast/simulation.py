@@ -226,6 +226,8 @@ class Run:
 def _check_obeyed(config: scenario.Scenario, state: State) -> None:
     """Raise InputError if a rule of the policy gave what cannot be followed, or a request fits no replica where it was sent."""
     clock = state.clock[0]
+    if clock["unpriced"]:
+        raise InputError(f"policy {config.policy.name}: place gave replica {clock['unpriced'] - 1} the cost nan: expected a number")
     if clock["refused"] == 0:
         return
     request, queue, queues = clock["refused"] - 1, clock["refused_queue"], len(state.queues)

@@ -115,6 +115,10 @@ def test_an_edited_policy_is_compiled_anew(tmp_path: Path) -> None:
             POOLED.replace("route", "order") + "def f(policy, t_s, r, q, s):\n    return policy.a * 1e300 * 1e300 * 0.0\n",
             "order gave request 0 the key nan",
         ),
+        (
+            POOLED.replace("route", "place") + "def f(policy, g, s):\n    return policy.a * 1e300 * 1e300 * 0.0\n",
+            "place gave replica 0 the cost nan: expected a number",
+        ),
         (HEAD + "@policy(layout='heap')\nclass P(NamedTuple):\n    a: float = 1.0\n", "layout 'heap'"),
     ],
 )

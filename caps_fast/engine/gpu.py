@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from caps_fast._jit import inlined, prefetch
 from caps_fast.arrays import BUSY, GOLD, IDLE, LP, NONE, State
 from caps_fast.containers import agenda, decoders, flexible, tournament
 from caps_fast.engine import ledger
 from caps_fast.engine.accounts import spend
 from caps_fast.physics import iterations_until, leap_s
-from caps_fast.policy import observe, place
+from caps_fast.policy import place
+from caps_fast.traits import of_many
 
 FIT_THE_CACHE = 256  # GPUs whose records and heaps are at hand in any case
 
@@ -33,24 +36,47 @@ def price(s: State, policy: Any, g: int) -> None:
     queue = s.queues[gpu.queue]
     if queue.end_gpu - queue.first_gpu == 1:
         return
-    pool = s.pools[gpu.pool]
-    span = s.spans[pool.span]
+    span = s.spans[s.pools[gpu.pool].span if of_many(s) else gpu.queue]
     leaf = g - span.first_gpu
-    full = gpu.residents >= pool.max_batch
-    key = gpu.residents if s.setup[0].by_residents else tournament.key_of_cost(place(policy, g, s))
+    full = _is_full(s, g)
+    key: Any = np.int64(gpu.residents)
+    if of_many(s) and not s.setup[0].by_residents:
+        key = _key_of_cost(s, policy, g)
     tournament.put(s.tree, span, leaf, tournament.FULL if full else key)
     if s.gpus.shape[0] > FIT_THE_CACHE:
         prefetch(s.gpus, span.first_gpu + tournament.leaf_of(tournament.root(s.tree, span)))
     if s.setup[0].limits_kv:
-        capacity = s.kinds[gpu.kind].kv_capacity_tokens
+        capacity = kind_of(s, g).kv_capacity_tokens
         free = capacity - gpu.kv_tokens if capacity > 0 else tournament.FULL
         tournament.put(s.room_tree, span, leaf, 0 if full else -free)
 
 
 @inlined
+def _key_of_cost(s: State, policy: Any, g: int) -> int:
+    """The key of what joining replica `g` costs, as its placement says; the first that is no number is noted."""
+    cost = float(place(policy, g, s))
+    if math.isnan(cost) and s.clock[0].unpriced == 0:
+        s.clock[0].unpriced = g + 1
+    return tournament.key_of_cost(cost)
+
+
+@inlined
+def kind_of(s: State, g: int) -> Any:
+    """The row of the kind of replica `g`."""
+    return s.kinds[s.gpus[g].kind if of_many(s) else 0]
+
+
+@inlined
+def _is_full(s: State, g: int) -> bool:
+    gpu = s.gpus[g]
+    full: bool = gpu.residents >= (s.pools[gpu.pool].max_batch if of_many(s) else s.kinds[0].max_batch)
+    return full
+
+
+@inlined
 def fits(s: State, g: int, kv_tokens: int) -> bool:
     """Are so many KV tokens free on replica `g`?"""
-    capacity = s.kinds[s.gpus[g].kind].kv_capacity_tokens
+    capacity = kind_of(s, g).kv_capacity_tokens
     return capacity == 0 or s.gpus[g].kv_tokens + kv_tokens <= capacity
 
 
@@ -62,14 +88,14 @@ def find(s: State, q: int, r: int) -> int:
     need = s.live[r].input_tokens + s.live[r].output_tokens if limits_kv else 0  # a held request may lie far away
     g = queue.first_gpu
     if queue.end_gpu - g == 1:
-        full = s.gpus[g].residents >= s.pools[s.gpus[g].pool].max_batch
-        return NONE if full or (limits_kv and not fits(s, g, need)) else g
+        return NONE if _is_full(s, g) or (limits_kv and not fits(s, g, need)) else g
     best = NONE
     lowest = tournament.FULL
-    for at in range(queue.first_span, queue.end_span):
+    first = queue.first_span if of_many(s) else q
+    for at in range(first, queue.end_span if of_many(s) else first + 1):
         span = s.spans[at]
         cheapest = tournament.root(s.tree, span)
-        if span.open and tournament.key_of(cheapest) < lowest:
+        if (span.open or not of_many(s)) and tournament.key_of(cheapest) < lowest:
             if limits_kv and not fits(s, span.first_gpu + tournament.leaf_of(cheapest), need):
                 cheapest = _cheapest_with_room(s, at, need, lowest)
             if cheapest != tournament.NOBODY:
@@ -156,7 +182,7 @@ def cut(s: State, g: int) -> None:
     gpu = s.gpus[g]
     if gpu.leap_iterations == 1:
         return
-    growth_s = s.kinds[gpu.kind].decode_s_per_context_token * gpu.decoding
+    growth_s = kind_of(s, g).decode_s_per_context_token * gpu.decoding
     count = iterations_until(s.clock[0].now_s - gpu.since_s, gpu.step_s, growth_s)
     if count < gpu.leap_iterations:
         gpu.leap_iterations = count
@@ -178,7 +204,7 @@ def begin(s: State, g: int) -> None:
     now_s = s.clock[0].now_s
     if gpu.since_s < now_s:
         spend_idle(s, g, now_s)
-    kind = s.kinds[gpu.kind]
+    kind = kind_of(s, g)
     decoding = gpu.heap_len
     count = decoders.left(s, g, 0) if decoding > 0 else 1
     chunk = 0
@@ -258,7 +284,7 @@ def charge(s: State, g: int) -> None:
     """Account for the leap of replica `g` up to now: to its pool, and per member."""
     gpu = s.gpus[g]
     members = gpu.members
-    power_w = s.power_w[s.kinds[gpu.kind].power_at + members]
+    power_w = s.power_w[kind_of(s, g).power_at + members]
     elapsed_s = s.clock[0].now_s - gpu.since_s
     carbon_g = spend(s, gpu.pool, BUSY, gpu.since_s, s.clock[0].now_s, power_w)
     share = 1.0 / members
@@ -273,7 +299,7 @@ def spend_idle(s: State, g: int, until_s: float) -> None:
     gpu = s.gpus[g]
     until_s = min(until_s, s.setup[0].horizon_s)
     if gpu.since_s < until_s:
-        spend(s, gpu.pool, IDLE, gpu.since_s, until_s, s.power_w[s.kinds[gpu.kind].power_at])
+        spend(s, gpu.pool, IDLE, gpu.since_s, until_s, s.power_w[kind_of(s, g).power_at])
 
 
 @inlined
@@ -341,6 +367,4 @@ def _leave_finished(s: State, policy: Any, g: int, r: int) -> None:
         else:
             flexible.remove(s, gpu.queue, r)
     reserve(s, policy, g, -1, -(live[r].input_tokens + live[r].output_tokens))
-    ledger.judge(s, r)
-    observe(policy, s.clock[0].now_s, r, s)
-    ledger.finish(s, g, r)
+    ledger.finish(s, policy, g, r)

@@ -8,6 +8,7 @@ import numpy as np
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import E2E, FIRST_EXPONENT, HISTOGRAM_BINS, N_CATEGORIES, N_TIERS, SLACK, SUB_BIN_BITS, TPOT, TTFT, TTFT_AFTER_RELEASE, State
+from caps_fast.policy import observe
 
 
 @inlined
@@ -25,35 +26,26 @@ def cell_of(request: Any) -> int:
 
 
 @inlined
-def judge(s: State, r: int) -> None:
-    """Note whether request `r`, which ends now, met its SLO."""
-    request = s.live[r]
-    tier = s.tiers[request.tier]
-    now_s = s.clock[0].now_s
-    met = request.first_token_s - request.arrival_s <= tier.ttft_s * SLACK
-    met = met and now_s - request.arrival_s <= tier.e2e_s * SLACK
-    met = met and request.first_token_s - request.released_s <= tier.ttft_after_release_s * SLACK
-    if met and request.output_tokens > 1:
-        met = (now_s - request.first_token_s) / (request.output_tokens - 1) <= tier.tpot_s * SLACK
-    request.met = met
-
-
-@inlined
-def finish(s: State, g: int, r: int) -> None:
-    """Close the account of request `r`, which ends on replica `g` now and has been judged, and free its entry."""
+def finish(s: State, policy: Any, g: int, r: int) -> None:
+    """Judge request `r`, which ends on replica `g` now, show it to the policy, close its account and free its entry."""
     clock = s.clock[0]
     request = s.live[r]
     now_s = clock.now_s
     output_tokens = request.output_tokens
-    histogram = s.histograms[request.tier]
-    cell = s.cells[cell_of(request)]
-    if output_tokens > 1:
-        tpot_s = (now_s - request.first_token_s) / (output_tokens - 1)
-        histogram[TPOT, bin_of(tpot_s)] += 1
-        cell.tpot_s += tpot_s
     ttft_s = request.first_token_s - request.arrival_s
     after_release_s = request.first_token_s - request.released_s
     e2e_s = now_s - request.arrival_s
+    tpot_s = (now_s - request.first_token_s) / (output_tokens - 1) if output_tokens > 1 else 0.0
+    tier = s.tiers[request.tier]
+    met = ttft_s <= tier.ttft_s * SLACK and e2e_s <= tier.e2e_s * SLACK and after_release_s <= tier.ttft_after_release_s * SLACK
+    met = met and tpot_s <= tier.tpot_s * SLACK
+    request.met = met
+    observe(policy, now_s, r, s)
+    histogram = s.histograms[request.tier]
+    cell = s.cells[cell_of(request)]
+    if output_tokens > 1:
+        histogram[TPOT, bin_of(tpot_s)] += 1
+        cell.tpot_s += tpot_s
     histogram[TTFT, bin_of(ttft_s)] += 1
     histogram[TTFT_AFTER_RELEASE, bin_of(after_release_s)] += 1
     histogram[E2E, bin_of(e2e_s)] += 1
@@ -64,7 +56,7 @@ def finish(s: State, g: int, r: int) -> None:
     cell.output_tokens += output_tokens
     cell.energy_j += request.energy_j
     cell.carbon_g += request.carbon_g
-    if request.met:
+    if met:
         cell.met += 1
         cell.good_tokens += output_tokens
     if request.held:
