@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -22,6 +22,7 @@ from caps_fast.pack import Means
 from caps_fast.results import Result
 from caps_fast.simulation import Recording, Run, prepare
 
+E = TypeVar("E", bound=naive.Engine)
 POLICIES = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps", "caps-no-predictor", "caps-no-carbon", "caps-no-tiers")
 ENGINE_TERMS = {
     "speed": ("overhead_s", "overlap_exponent", "mixed_s_per_context_token", "prefill_s_per_token_pair", "first_token_overhead_s"),
@@ -232,6 +233,11 @@ def play_fast(case: Case, block: int = 10**9) -> Result:
 
 def play_slow(case: Case) -> naive_world.Outcome:
     """The reference engine's play of the same case."""
+    return slow_engine(case, naive.Engine).run()
+
+
+def slow_engine(case: Case, engine: type[E]) -> E:
+    """A reference engine, ready to play the case."""
     config, fleet = case.config, case.config.fleet
     regions = {name: _naive_region(monitor) for name, monitor in zip(fleet.regions, case.monitors, strict=True)}
     kinds = {name: _naive_hardware(kind) for name, kind in fleet.kinds.items()}
@@ -258,7 +264,7 @@ def play_slow(case: Case) -> naive_world.Outcome:
         )
         for row in ({name: value.item() for name, value in zip(case.requests.dtype.names or (), row, strict=True)} for row in case.requests)
     ]
-    return naive.play(setup, requests, _naive_policy(config.policy))
+    return engine(setup, requests, _naive_policy(config.policy))
 
 
 def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
