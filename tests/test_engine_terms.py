@@ -1,0 +1,39 @@
+"""The terms of an engine (speed, lag, growing memory, power by phase), one group alone and all at once: the kernel against the reference engine."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cases import ENGINE_TERMS, POLICIES, Case, engines, play_fast, play_slow
+from test_kernel_vs_naive import assert_same
+
+
+@pytest.mark.parametrize("group", ENGINE_TERMS)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_group_of_terms_is_the_same_as_token_by_token(group: str, data: st.DataObject) -> None:
+    assert_same_work(data.draw(engines(groups=[group])))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_all_terms_are_the_same_as_token_by_token(policy: str, data: st.DataObject) -> None:
+    assert_same_work(data.draw(engines(policy)))
+
+
+@settings(max_examples=60)
+@given(case=engines(), block=st.integers(1, 20))
+def test_blocks_of_requests_change_nothing(case: Case, block: int) -> None:
+    whole, fed = play_fast(case), play_fast(case, block)
+    assert whole.metrics == pytest.approx(fed.metrics, rel=0, abs=0, nan_ok=True)
+    assert whole.requests is not None
+    assert fed.requests is not None
+    assert whole.requests.tobytes() == fed.requests.tobytes()
+
+
+def assert_same_work(case: Case) -> None:
+    assert_same(case)
+    assert play_fast(case).metrics["recomputed_tokens"] == play_slow(case).recomputed_tokens
