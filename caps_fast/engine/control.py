@@ -9,7 +9,8 @@ from caps_fast._jit import inlined
 from caps_fast.arrays import BUSY, N_STATES, State
 from caps_fast.engine import speed
 from caps_fast.engine.accounts import close_sample
-from caps_fast.engine.gpu import mark_dirty, price
+from caps_fast.engine.gpu import mark_dirty
+from caps_fast.engine.placing import price
 from caps_fast.policy import gate
 from caps_fast.records import Array
 

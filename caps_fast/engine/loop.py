@@ -8,7 +8,7 @@ from typing import Any
 from caps_fast._jit import inlined, kernel, prefetch, use_cache
 from caps_fast.arrays import BUSY, GOLD, IDLE, LP, NONE, State
 from caps_fast.containers import agenda, queue
-from caps_fast.engine import control, gpu, kv, preempt
+from caps_fast.engine import control, gpu, kv, placing, preempt
 from caps_fast.engine.accounts import close_sample
 from caps_fast.engine.ledger import cell_of
 from caps_fast.policy import order, route
@@ -123,7 +123,7 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
     may_claim = s.setup[0].preempts and request.tier == GOLD and target.role == LP and target.open
     may_start = alone and target.open and target.waiting == 0
     if may_claim or may_start:
-        g = gpu.find(s, q, r)
+        g = placing.find(s, q, r)
         if g == NONE:
             if may_claim and preempt.claim(s, policy, q, r):
                 return
@@ -165,7 +165,7 @@ def _dispatch(s: State, policy: Any, q: int) -> None:
     target.dirty = 0
     while target.open and target.waiting > 0:
         r = queue.peek(s, q)
-        g = gpu.find(s, q, r)
+        g = placing.find(s, q, r)
         if g == NONE:
             return
         queue.pop(s, q, r)

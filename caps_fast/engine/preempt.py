@@ -9,7 +9,8 @@ from caps_fast._jit import inlined
 from caps_fast.arrays import BUSY, NONE, State
 from caps_fast.containers import decoders, flexible, queue
 from caps_fast.engine import kv
-from caps_fast.engine.gpu import admit, cut, mark_dirty, may_give_way, reserve
+from caps_fast.engine.gpu import admit, cut, mark_dirty, may_give_way
+from caps_fast.engine.placing import reserve
 from caps_fast.engine.speed import kind_of, prompt_of
 from caps_fast.records import Array
 from caps_fast.traits import has_terms
