@@ -14,8 +14,8 @@ import pytest
 
 from caps_fast import scenario
 from caps_fast._jit import kernel
-from caps_fast.arrays import Array, Risk
-from caps_fast.policies.risk import Load, odds, probability, request_bins
+from caps_fast.arrays import Array
+from caps_fast.policies.risk import Load, Risk, odds, probability, request_bins
 from caps_fast.predictor import Lengths, Model, past_of, train, train_model
 from caps_fast.predictor.explore import explore
 from caps_fast.predictor.features import Histories

@@ -46,7 +46,7 @@ class Live(Record):
 
     arrival_s: f8
     predicted_tokens: f8
-    key: f8  # queue order, smaller first
+    key: f8  # queue order, smaller first; of a resident, where KV grows, the number of its admission
     seq: i8  # input order
     input_tokens: i4
     output_tokens: i4
@@ -66,8 +66,8 @@ class Live(Record):
     first_token_s: f8  # nan before
     energy_j: f8  # attributed; of a member, less its GPU's energy per member so far
     carbon_g: f8
-    prompt_counted: i4  # prompt_left at the last admission
-    decode_left: i4  # output tokens not yet produced, kept while not decoding
+    prompt_counted: i4  # prompt_left at the last admission; of a claimant, KV tokens that it has claimed beside its victim's
+    decode_left: i4  # output tokens not yet produced, kept while not decoding: the others are part of the prompt, or resumed
     flexible_prev: i4  # neighbours among the non-Gold residents of a low-latency pool
     flexible_next: i4
     gpu: i4
@@ -85,26 +85,28 @@ class Gpu(Record):
     carbon_per_member_g: f8
     context_tokens: i8  # of the decoding sequences
     prompt_tokens: i8  # unprocessed prompt tokens of joined prompts
-    kv_tokens: i8  # reserved
+    kv_tokens: i8  # reserved, or held by blocks in the first iteration of the leap, less what prompts are about to add
     prompt_counted: i8  # prompt tokens of residents without a first token: what they had left when admitted
     iterations_done: u4  # decode iterations, the clock of `finish_at`; goes round
     leap_iterations: i4
     chunk: i4  # prompt tokens an iteration of this leap
-    members: i4
-    decoding: i4  # members that decode; 0 while a whole prompt is taken
-    residents: i4
-    heap_len: i4
     prompt_head: i4
     prompt_tail: i4
     joiner_head: i4
     joiner_tail: i4
+    waited_tail: i4  # joiner up to which all have waited for an iteration, where joining lags
     claim_head: i4
     claim_tail: i4
     queue: u4
     pool: u4
+    members: i2
+    decoding: i2  # members that decode; 0 while a whole prompt is taken
+    residents: i2
+    heap_len: i2
     kind: u2
     state: i1  # IDLE or BUSY
     touched: i1
+    barred: i1  # admits nobody until its next iteration has ended: its memory was too small
 
 
 class Kind(Record):
@@ -114,6 +116,12 @@ class Kind(Record):
     decode_base_s: f8
     decode_s_per_seq: f8
     decode_s_per_context_token: f8
+    overhead_s: f8
+    overlap_exponent: f8
+    mixed_s_per_context_token: f8
+    prefill_s_per_token_pair: f8
+    first_token_overhead_s: f8
+    prefill_w: f8  # of a replica; 0 = as Eq. 2
     service_s: f8  # of an average request on a full replica
     kv_capacity_tokens: i8  # 0 = no limit
     chunk_tokens: i8  # 0 = unchunked
@@ -121,6 +129,8 @@ class Kind(Record):
     max_batch: i4
     pack_below: i4  # residents up to which PACK fills it
     rank: i4  # 0 = the fastest kind
+    kv_block_tokens: i4  # 0 = KV is reserved
+    lag_iterations: i4
 
 
 class Region(Record):
@@ -246,10 +256,12 @@ class Clock(Record):
     touched: i8
     dirty: i8
     claims: i8  # places claimed, not yet taken
+    admissions: i8  # counted where KV grows
     done: i8
     samples: i8
     last_completion_s: f8
     preemptions: i8
+    recomputed_tokens: i8  # whose KV was lost
     events: i8
     refused: i8  # 1 + seq of the first request whose routing or key cannot be followed; 0 = none
     refused_queue: i8  # where it was sent
@@ -267,6 +279,7 @@ class Setup(Record):
     average_request: f8  # unit of E: J g/kWh of an average request alone on a replica at the mean intensity
     low_g_per_kwh: f8  # edges of the carbon levels
     high_g_per_kwh: f8
+    least_chunk_tokens: i8  # least that admission takes of memory that grows, but for shorter prompts
     tokens_per_resident: f8  # PROMPTS: what a resident counts
     placement: i4  # RESIDENTS, PROMPTS, PACK or FASTEST
     by_residents: i1  # what joining a replica costs is its residents
@@ -323,19 +336,14 @@ class Sample(Record):
 REQUEST = dtype_of(Request)
 LIVE = dtype_of(Live)
 GPU = dtype_of(Gpu)
-KIND = dtype_of(Kind)
-REGION = dtype_of(Region)
 QUEUE = dtype_of(Queue)
 SPAN = dtype_of(Span)
 POOL = dtype_of(Pool)
 ACCOUNT = dtype_of(Account)
-SLICE = dtype_of(Slice)
 CELL = dtype_of(Cell)
 CLOCK = dtype_of(Clock)
-SETUP = dtype_of(Setup)
 TIER = dtype_of(Tier)
 DONE = dtype_of(Done)
-SAMPLE = dtype_of(Sample)
 
 HISTOGRAMS = ("ttft", "ttft_after_release", "tpot", "e2e")
 TTFT, TTFT_AFTER_RELEASE, TPOT, E2E = range(4)
@@ -344,16 +352,6 @@ SUB_BINS = 1 << SUB_BIN_BITS  # bins an octave: a bin is less than 0.4 % wide
 OCTAVES = 40
 FIRST_EXPONENT = -14  # values below 2**-14 s (61 us) fall into the first bin
 HISTOGRAM_BINS = SUB_BINS * OCTAVES
-
-
-class Risk(NamedTuple):
-    """The learned SLO-risk model: odds of a miss as a product of three tables over bins; empty where the closed form is used."""
-
-    edges: Array  # float64 (5, n), upper bin edges of input, output, residents, waiting, ahead; padded with inf
-    guide: Array  # uint16 (5, cells): where a search for a bin begins
-    request: Array  # float64 (12, bins, bins): tier * 3 + role, input, output
-    queue: Array  # float64 (36, bins, bins): (tier * 3 + role) * 3 + gate, residents, waiting
-    prompts: Array  # float64 (36, bins, bins): the same, residents, ahead
 
 
 class State(NamedTuple):
@@ -376,6 +374,8 @@ class State(NamedTuple):
     power_w: Array  # float64: Eq. 2 by kind and members
     share_w: Array  # float64: from a queue's `share_at` on, what one more request would draw there by those present, P(u) / batch
     finish_at: Array  # uint64 (n_gpus, max_batch): heap of the decode iterations at which sequences end, with whose they are
+    decode_s: Array  # float64: memory and compute time of iterations that only decode, by kind and sequences
+    phases: Array  # int32 (n_gpus, most block tokens), where KV grows: decoding sequences by when they need their next block
     leap_end_s: Array  # float64 (width,): when each GPU's leap ends
     first_to_end: Array  # uint32 (2 width,): tournament of these
     tree: Array  # int64: tournaments of what joining a replica costs, one a span

@@ -45,6 +45,7 @@ class Books:
     horizon_s       length of the arrivals, s
     end_s           last completion, or the end of the drain if work is unfinished, s
     preemptions     sequences that gave way
+    recomputed_tokens  tokens whose KV was lost
     names, roles    of the pools, in order
     replicas        of each pool
     max_batch       of each pool: residents that a replica holds at most
@@ -58,6 +59,7 @@ class Books:
     horizon_s: float
     end_s: float
     preemptions: int
+    recomputed_tokens: int
     names: Sequence[str]
     roles: Sequence[str]
     replicas: Sequence[int]

@@ -27,7 +27,7 @@ EVERY_S = 60.0
 TREES = ("finish_at", "leap_end_s", "first_to_end", "tree", "room_tree")
 MUTABLE = (
     *("clock", "queues", "spans", "regions", "gpus", "pools", "accounts", "slices", "live", "free", *TREES),
-    *("cells", "histograms", "series", "memory", "run_memory"),
+    *("cells", "histograms", "series", "memory", "run_memory", "phases"),
 )
 GROWING = ("live", "free")
 HISTORY = Known._fields[1:]  # all but the lag, which is the model's

@@ -19,10 +19,14 @@ from caps_fast.records import Array
 from caps_fast.sections import Kind
 from caps_fast.traits import traits
 
+TERMS = (  # of a kind's speed
+    *("overhead_s", "overlap_exponent", "mixed_s_per_context_token", "prefill_s_per_token_pair"),
+    *("first_token_overhead_s", "lag_iterations"),
+)
 FIRST_ROOM = 65_536  # live requests
 SMALL = (  # and written to all the time
     *("clock", "queues", "spans", "regions", "pools", "accounts", "leap_end_s", "first_to_end", "tree", "room_tree"),
-    *("touched", "dirty", "cells", "memory", "run_memory"),
+    *("touched", "dirty", "cells", "memory", "run_memory", "phases"),
 )
 
 
@@ -40,24 +44,26 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
     sizes = (spans["end_gpu"] - spans["first_gpu"]).tolist()
     tree, spans["tree_at"], spans["width"] = tournament.plant(sizes)
     setup = _setup(config, policy, monitors, means)
-    free = np.array([kind.kv_capacity_tokens or tournament.FULL for kind in fleet.kind_of])
     leap_end_s, first_to_end = agenda.plan(fleet.replicas)
+    gpus = _gpus(fleet, queues)
     regions = _regions(monitors)
     pools, slices = _pools(config, regions, monitors)
     pools["span"] = np.searchsorted(spans["first_gpu"], np.cumsum(fleet.sizes) - 1, side="right") - 1
     kinds = _kinds(config, means)
+    free = kinds["kv_capacity_tokens"][gpus["kind"]]
+    free[free == 0] = tournament.FULL
     share_w = [_share_table(kind, size) for kind, size in zip(fleet.kind_of, fleet.sizes, strict=True)] if layout == "pools" else []
     queues["share_at"] = np.cumsum([0, *map(len, share_w[:-1])]) if share_w else 0
     most = max(kind.max_batch for kind in fleet.kinds.values())
     plain = len(fleet.kinds) == len(fleet.regions) == 1 and setup[0]["by_residents"]
     state = State(
-        traits=traits(fleet=not plain),
+        traits=traits(fleet=not plain, terms=any(map(_has_terms, fleet.kinds.values())), growth=bool(kinds["kv_block_tokens"].any())),
         clock=records.zeros(arrays.Clock, 1),
         setup=setup,
         tiers=_tiers(config),
         queues=queues,
         spans=spans,
-        gpus=_gpus(fleet, queues),
+        gpus=gpus,
         kinds=kinds,
         regions=regions,
         pools=pools,
@@ -68,10 +74,12 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
         power_w=np.concatenate([replica_power_w(kind, np.arange(kind.max_batch + 1)) for kind in fleet.kinds.values()]),
         share_w=np.concatenate([*share_w, np.zeros(0)]),
         finish_at=aligned(fleet.replicas * most, np.uint64).reshape(fleet.replicas, -1),
+        decode_s=np.concatenate([_decode_s(kind) for kind in fleet.kinds.values()]),
+        phases=_phases(fleet),
         leap_end_s=leap_end_s,
         first_to_end=first_to_end,
         tree=tree,
-        room_tree=tournament.plant(sizes, -np.repeat(free, fleet.sizes))[0] if setup[0]["limits_kv"] else np.zeros(0, np.int64),
+        room_tree=tournament.plant(sizes, -free)[0] if setup[0]["limits_kv"] else np.zeros(0, np.int64),
         touched=np.zeros(fleet.replicas, np.uint32),
         dirty=np.zeros(len(queues), np.uint32),
         carbon_s=_joined([monitor.trace.times_s for monitor in monitors]),
@@ -116,7 +124,7 @@ def _spans_and_queues(fleet: Fleet, layout: str) -> tuple[Any, Any]:
     sizes, ends = np.array(fleet.sizes), np.cumsum(fleet.sizes)
     regions = np.array([names.index(pool.region) for pool in fleet.pools])
     batches = np.array([kind.max_batch for kind in fleet.kind_of])
-    capacities = np.array([kind.kv_capacity_tokens or 0 for kind in fleet.kind_of])
+    capacities = np.array([kv_capacity_tokens(kind) for kind in fleet.kind_of])
     if layout == "central":
         starts = np.flatnonzero(np.diff(regions, prepend=-1))
         spans = records.zeros(arrays.Span, len(starts))
@@ -153,10 +161,12 @@ def _kinds(config: scenario.Scenario, means: Means) -> Any:
     alone_s = sorted({average_request_s(kind, means, 1) for kind in fleet.kinds.values()})
     power_at = 0
     for row, kind in zip(rows, fleet.kinds.values(), strict=True):
-        for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token", "max_batch"):
+        for name in (*TERMS, "prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token", "max_batch"):
             row[name] = getattr(kind, name)
+        row["prefill_w"] = (kind.prefill_w or 0.0) * kind.gpus_per_replica
+        row["kv_block_tokens"] = kind.kv_block_tokens if kind.kv == "grow" else 0
         row["service_s"] = average_request_s(kind, means, kind.max_batch)
-        row["kv_capacity_tokens"] = kind.kv_capacity_tokens or 0
+        row["kv_capacity_tokens"] = kv_capacity_tokens(kind)
         row["chunk_tokens"] = kind.chunk_tokens if kind.prefill == "chunked" else 0
         row["rank"] = alone_s.index(average_request_s(kind, means, 1))
         row["pack_below"] = math.ceil(config.policy.pack_below * kind.max_batch)
@@ -219,6 +229,7 @@ def _setup(config: scenario.Scenario, policy: Any, monitors: Sequence[Monitor], 
             mean_before_start(monitors[names.index(pool.region)]) * float(replica_power_w(own, np.ones(1))[0]) * average_request_s(own, means, 1)
             for pool, own in zip(fleet.pools, fleet.kind_of, strict=True)
         ),
+        "least_chunk_tokens": min((own.chunk_tokens for own in fleet.kinds.values() if own.kv == "grow" and own.prefill == "chunked"), default=2**31),
         "low_g_per_kwh": low,
         "high_g_per_kwh": high,
         "tokens_per_resident": config.policy.tokens_per_resident,
@@ -272,7 +283,7 @@ def _gpus(fleet: Fleet, queues: Any) -> Any:
     gpus["pool"] = np.repeat(np.arange(len(fleet.pools)), fleet.sizes)
     gpus["kind"] = np.repeat([kinds.index(pool.gpu) for pool in fleet.pools], fleet.sizes)
     gpus["queue"] = np.repeat(np.arange(len(queues)), queues["end_gpu"] - queues["first_gpu"])
-    for name in ("prompt_head", "prompt_tail", "joiner_head", "joiner_tail", "claim_head", "claim_tail"):
+    for name in ("prompt_head", "prompt_tail", "joiner_head", "joiner_tail", "waited_tail", "claim_head", "claim_tail"):
         gpus[name] = NONE
     return gpus
 
@@ -283,6 +294,31 @@ def _memory_rows(config: scenario.Scenario, policy: Any, queues: int) -> int:
     if callable(rows):
         return rows(policy)
     return {"queue": queues, "tenant": config.workload.tenants, "replica": config.fleet.replicas}[rows]
+
+
+def kv_capacity_tokens(kind: Kind) -> int:
+    """KV memory of a replica, in whole blocks where it grows by blocks; 0 = no limit."""
+    capacity = kind.kv_capacity_tokens or 0
+    return capacity // kind.kv_block_tokens * kind.kv_block_tokens if kind.kv == "grow" else capacity
+
+
+def _has_terms(kind: Kind) -> bool:
+    """Does a kind have any term of speed or power beyond the linear ones?"""
+    return kind.overlap_exponent != 1 or kind.prefill_w is not None or any(getattr(kind, name) for name in TERMS[2:])
+
+
+def _decode_s(kind: Kind) -> Array:
+    """Memory and compute time of iterations that only decode, by sequences: float64 (max_batch + 1,)."""
+    memory_s, compute_s = kind.decode_base_s - kind.overhead_s, kind.decode_s_per_seq * np.arange(kind.max_batch + 1)
+    longer = np.maximum(memory_s, compute_s)
+    ratio = np.divide(np.minimum(memory_s, compute_s), longer, out=np.zeros_like(longer), where=longer > 0)
+    return np.asarray(kind.overhead_s + longer * (1 + ratio**kind.overlap_exponent) ** (1 / kind.overlap_exponent))
+
+
+def _phases(fleet: Fleet) -> Array:
+    """Room for the decoding sequences by when they need their next block: int32 (n_gpus, most tokens of a block)."""
+    blocks = [kind.kv_block_tokens for kind in fleet.kinds.values() if kind.kv == "grow"]
+    return np.zeros((fleet.replicas, max(blocks)) if blocks else (0, 0), np.int32)
 
 
 def replica_power_w(kind: Kind, members: Array) -> Array:

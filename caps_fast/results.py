@@ -31,6 +31,7 @@ class Result:
     end_s: float  # last completion, or the end of the drain if work is unfinished
     unfinished: int
     preemptions: int
+    recomputed_tokens: int  # whose KV was lost
     events: int
     accounts: Array  # CELL (27,)
     pools: Array  # POOL (n_pools,)
@@ -63,6 +64,7 @@ class Result:
             horizon_s=self.scenario.horizon_s,
             end_s=self.end_s,
             preemptions=self.preemptions,
+            recomputed_tokens=self.recomputed_tokens,
             names=[pool.name for pool in fleet.pools],
             roles=fleet.roles,
             replicas=fleet.sizes,
@@ -178,6 +180,7 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
         end_s=end_s,
         unfinished=int(state.cells["requests"].sum() - state.cells["finished"].sum()),
         preemptions=int(state.clock[0]["preemptions"]),
+        recomputed_tokens=int(state.clock[0]["recomputed_tokens"]),
         events=int(state.clock[0]["events"]),
         accounts=state.cells,
         pools=state.pools,

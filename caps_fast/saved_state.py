@@ -22,6 +22,7 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
         **{"now_s": (0, MANY), "next_control_s": (0, MANY)},
         **{"seq": (0, MANY), "touched": (0, 1), "dirty": (0, 1), "refused": (0, 1), "unpriced": (0, 1), "controls": (0, MANY)},
         **{"samples": (0, MANY), "events": (0, MANY), "preemptions": (0, MANY), "claims": (0, MANY), "done": (0, MANY)},
+        **{"recomputed_tokens": (0, MANY), "admissions": (0, MANY)},
     },
     "queues": {
         "waiting": (0, MANY),
@@ -36,7 +37,7 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
     "gpus": {
         **{"prompt_counted": (0, MANY), "leap_iterations": (0, 2**31), "prompt_tokens": (0, MANY), "kv_tokens": (0, MANY)},
         **{"chunk": (0, MANY), "members": (0, "power_w"), "heap_len": (0, MANY), "residents": (0, "power_w"), "state": (0, N_STATES)},
-        **{"step_s": (0, MANY), "since_s": (0, MANY), "touched": (0, 1)},
+        **{"step_s": (0, MANY), "since_s": (0, MANY), "touched": (0, 1), "barred": (0, 2)},
     },
     "live": {
         **{"input_tokens": (1, MANY), "output_tokens": (1, MANY), "prompt_left": (0, MANY), "tenant": (0, MANY), "seq": (0, MANY)},
@@ -98,7 +99,8 @@ def expect_sound(state: State, fresh: State, done: Array) -> None:
     expect_ranges("live", live, state)
     _expect(live["seq"] < clock["seq"], "live.seq", live["seq"])
     _expect(~np.isnan(live["key"]), "live.key", live["key"])
-    _expect(live["prompt_left"] <= live["input_tokens"], "live.prompt_left", live["prompt_left"])
+    longest = live["input_tokens"].astype(np.int64) + (live["output_tokens"] if len(state.phases) else 0)
+    _expect(live["prompt_left"] <= longest, "live.prompt_left", live["prompt_left"])
     _expect_equal("clock.next_control_s", float(clock["next_control_s"]), float(clock["controls"] * state.setup[0]["control_step_s"]))
     _expect(np.array([clock["samples"] <= len(state.series)]), "clock.samples", state.clock["samples"])
     for at, first, last in (("carbon_at", "carbon_first", "carbon_last"), ("issue_at", "issue_first", "issue_last")):
@@ -161,6 +163,8 @@ class _Standing:
 
     def __init__(self, state: State, is_live: Array) -> None:
         self.state, self.is_live = state, is_live.tolist()
+        self.block = state.kinds[state.gpus["kind"]]["kv_block_tokens"]  # of each replica; 0 where KV is reserved
+        self.held = np.zeros(len(is_live), np.int64)  # KV tokens of residents and claims
         self.place = np.full(len(is_live), NONE)
         self.owner = np.full(len(is_live), NONE)
         self.next, self.child = state.live["next"].tolist(), state.live["child"].tolist()
@@ -176,6 +180,9 @@ class _Standing:
                 self._list("gpus.prompt", PROMPT, g, int(gpu["prompt_head"]), int(gpu["prompt_tail"]))
             self._list("gpus.claim", CLAIMING, g, int(gpu["claim_head"]), int(gpu["claim_tail"]))
             self._decoders(g, gpu)
+            waited = int(gpu["waited_tail"])
+            if waited != NONE and not (0 <= waited < len(self.place) and self.place[waited] == JOINING and self.owner[waited] == g):
+                raise Unsound(f"gpus.waited_tail {waited}")
         _expect_equal("live", int((self.place != NONE).sum()), int(self.state.clock[0]["live"]))
         self._expect_counts()
         self._expect_flags()
@@ -221,6 +228,10 @@ class _Standing:
         _expect((heap[at] - heap[(at - 1) // 2]).view(np.int64) > 0, "finish_at", heap[1:])
         tokens = self.state.live["input_tokens"][who].astype(np.int64) + self.state.live["output_tokens"][who] - left
         _expect_equal("gpus.context_tokens", int(gpu["context_tokens"]), int(tokens.sum()))
+        if block := int(self.block[g]):
+            self.held[who] = _blocks(tokens, block)
+            phases = np.bincount((tokens - int(gpu["iterations_done"])) % block, minlength=self.state.phases.shape[1])
+            _expect_equal("phases", self.state.phases[g], phases)
         whole_prompt = gpu["chunk"] > 0 and self.state.kinds[int(gpu["kind"])]["chunk_tokens"] == 0  # nothing decodes meanwhile
         if gpu["state"] == BUSY and gpu["decoding"] != (0 if whole_prompt else size):
             raise Unsound(f"gpus.decoding {gpu['decoding']}")
@@ -239,13 +250,12 @@ class _Standing:
         waiting, residents, claims = self._at(WAITING), self._at(JOINING, PROMPT, DECODING), self._at(CLAIMING)
         prompts = self._at(PROMPT)
         need = live["input_tokens"].astype(np.int64) + live["output_tokens"]
-        extra = np.zeros(len(need), np.int64)
         victims = live["child"][claims]
         _expect((victims >= 0) & (victims < len(live)), "live.child", victims)
         _expect_equal("live.child", sorted(set(victims.tolist())), sorted(np.flatnonzero(self._giving_way()).tolist()))
         _expect_equal("live.child", len(set(victims.tolist())), len(victims))
         _expect_equal("live.child", self.owner[victims], self.owner[claims])
-        extra[claims] = np.maximum(need[claims] - need[victims], 0)
+        self._expect_held(need, claims, victims)
         count = len(gpus)
         _expect_equal("clock.claims", int(state.clock[0]["claims"]), len(claims))
         _expect_equal("queues.waiting", queues["waiting"], self._sums(waiting, len(queues)))
@@ -255,22 +265,44 @@ class _Standing:
         _expect(
             gpus["chunk"].astype(np.int64) * gpus["leap_iterations"] * (gpus["state"] == BUSY) <= gpus["prompt_tokens"], "gpus.chunk", gpus["chunk"]
         )
-        _expect_equal("gpus.kv_tokens", gpus["kv_tokens"], self._sums(residents, count, need) + self._sums(claims, count, extra))
+        _expect_equal("gpus.kv_tokens", gpus["kv_tokens"], self._sums(np.append(residents, claims), count, self.held))
+        _expect(gpus["members"] <= kinds["max_batch"], "gpus.members", gpus["members"])
         without_token = residents[live["prompt_left"][residents] > 0]
         _expect_equal("gpus.prompt_counted", gpus["prompt_counted"], self._sums(without_token, count, live["prompt_counted"]))
-        full = gpus["residents"] >= kinds["max_batch"]
+        full = (gpus["residents"] >= kinds["max_batch"]) | ((gpus["barred"] != 0) & (len(state.phases) > 0))
         limited = kinds["kv_capacity_tokens"] > 0
         room = np.where(full, 0, np.where(limited, kinds["kv_capacity_tokens"] - gpus["kv_tokens"], tournament.FULL))
         for span in state.spans:
             here = slice(int(span["first_gpu"]), int(span["end_gpu"]))
             if here.stop - here.start > 1:
-                costs = np.where(full[here], tournament.FULL, gpus["residents"][here]) if state.setup[0]["by_residents"] else None
+                costs = np.where(full[here], tournament.FULL, gpus["residents"][here].astype(np.int64)) if state.setup[0]["by_residents"] else None
                 _expect_tree("tree", state.tree, span, costs)
                 if len(state.room_tree):
-                    _expect_tree("room_tree", state.room_tree, span, -room[here])
+                    _expect_tree("room_tree", state.room_tree, span, None if len(state.phases) else -room[here])
         total = np.zeros(len(queues), np.int64)
         np.add.at(total, gpus["queue"], gpus["residents"])
         _expect_equal("queues.residents", queues["residents"], total)
+
+    def _expect_held(self, need: Array, claims: Array, victims: Array) -> None:
+        """KV tokens of those that do not decode and of claims; what each has yet to produce."""
+        live = self.state.live
+        for r in self._at(JOINING, PROMPT):
+            prompt, left = int(need[r] - live["decode_left"][r]), int(live["prompt_left"][r])
+            kind, block = self.state.kinds[int(self.state.gpus["kind"][self.owner[r]])], int(self.block[self.owner[r]])
+            if left > 0:
+                least = 1 if len(self.state.phases) else int(live["output_tokens"][r])
+                _expect(np.array([least <= live["decode_left"][r] <= live["output_tokens"][r]]), "live.decode_left", live["decode_left"][r : r + 1])
+            if block:
+                first = min(prompt, int(kind["chunk_tokens"])) if kind["chunk_tokens"] else prompt
+                self.held[r] = _blocks(max(first, prompt - left), block)
+        residents = self._at(JOINING, PROMPT, DECODING)
+        reserved = residents[self.block[self.owner[residents]] == 0]
+        self.held[reserved] = need[reserved]
+        self.held[claims] = live["prompt_counted"][claims]
+        _expect(self.held[claims] >= 0, "live.prompt_counted", self.held[claims])
+        fixed = self.block[self.owner[claims]] == 0
+        beside = np.maximum(need[claims] - need[victims], 0)
+        _expect_equal("live.prompt_counted", self.held[claims][fixed], beside[fixed])
 
     def _expect_flags(self) -> None:
         """Residents know their GPU and what they do there."""
@@ -311,6 +343,11 @@ class _Standing:
                 r, following = before[r], r
         if wanted:
             raise Unsound(f"queues.flexible_tail without {min(wanted)}")
+
+
+def _blocks(tokens: Any, block: int) -> Any:
+    """So many tokens in whole blocks."""
+    return -(-tokens // block) * block
 
 
 def _expect_tree(name: str, tree: Array, span: Any, keys: Array | None) -> None:

@@ -6,7 +6,7 @@ import re
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from caps_fast.spelled import spelled
 
@@ -49,6 +49,22 @@ class Section(BaseModel):
         return hash(self.model_dump_json())
 
 
+def _power_of_two(tokens: int) -> int:
+    if tokens & (tokens - 1):
+        raise ValueError(f"{tokens}: expected a power of two, like 16")
+    return tokens
+
+
+BlockTokens = Annotated[int, Field(ge=1, le=1024), AfterValidator(_power_of_two)]
+
+
+def _expect_a_block(own: Cluster | Kind) -> None:
+    """Raise ValueError where KV memory is to grow by blocks and none fits."""
+    if own.kv == "grow" and (own.kv_capacity_tokens or 0) < own.kv_block_tokens:
+        said = "is missing" if own.kv_capacity_tokens is None else str(own.kv_capacity_tokens)
+        raise ValueError(f"kv_capacity_tokens {said}: with kv 'grow', expected at least kv_block_tokens = {own.kv_block_tokens}")
+
+
 class Cluster(Section):
     """GPUs (serving replicas), their pools and their batching."""
 
@@ -62,7 +78,7 @@ class Cluster(Section):
     kv: Literal["reserve", "grow"] = Field(
         "reserve", description="KV memory: reserve input and output at admission, or grow block by block and pre-empt by recompute"
     )
-    kv_block_tokens: int = Field(16, ge=1, le=1024, description="kv grow: tokens per block, a power of two")
+    kv_block_tokens: BlockTokens = Field(16, description="kv grow: tokens per block, a power of two")
 
     @cached_property
     def pools(self) -> tuple[int, ...]:
@@ -73,7 +89,8 @@ class Cluster(Section):
         return tuple(self.roles.split("/"))
 
     @model_validator(mode="after")
-    def _split_fits(self) -> Self:
+    def _consistent(self) -> Self:
+        _expect_a_block(self)
         parts = self.split.split("/")
         if not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
             raise ValueError(f"split {self.split!r}: expected whole numbers like 8/8/8")
@@ -113,9 +130,12 @@ class Gpu(Section):
     gpus_per_replica: int = Field(1, ge=1, le=100_000, description="tensor-parallel GPUs in a replica; multiplies power")
 
     @model_validator(mode="after")
-    def _peak_above_idle(self) -> Self:
-        if self.peak_w < self.idle_w:
-            raise ValueError(f"peak_w {self.peak_w:g}: expected at least idle_w = {self.idle_w:g}")
+    def _consistent(self) -> Self:
+        for name, power_w in (("peak_w", self.peak_w), ("prefill_w", self.prefill_w)):
+            if power_w is not None and power_w < self.idle_w:
+                raise ValueError(f"{name} {power_w:g}: expected at least idle_w = {self.idle_w:g}")
+        if self.overhead_s > self.decode_base_s:
+            raise ValueError(f"overhead_s {self.overhead_s:g}: expected at most decode_base_s = {self.decode_base_s:g}, which it is part of")
         return self
 
 
@@ -129,7 +149,12 @@ class Kind(Gpu):
     kv: Literal["reserve", "grow"] = Field(
         "reserve", description="KV memory: reserve input and output at admission, or grow block by block and pre-empt by recompute"
     )
-    kv_block_tokens: int = Field(16, ge=1, le=1024, description="kv grow: tokens per block, a power of two")
+    kv_block_tokens: BlockTokens = Field(16, description="kv grow: tokens per block, a power of two")
+
+    @model_validator(mode="after")
+    def _memory_fits(self) -> Self:
+        _expect_a_block(self)
+        return self
 
 
 ENGINE_LIMITS = ("max_batch", "prefill", "chunk_tokens", "kv_capacity_tokens", "kv", "kv_block_tokens")

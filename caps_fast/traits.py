@@ -26,6 +26,8 @@ class Traits(NamedTuple):
     """Traits of a run, each Yes() or No()."""
 
     fleet: Any  # several kinds or regions, or a placement other than residents
+    terms: Any  # terms of speed and power beyond the linear ones of Eq. 1 and 2, delays outside the engine, joining that lags
+    growth: Any  # KV memory that grows block by block
 
 
 def traits(**has: bool) -> Traits:
@@ -56,3 +58,5 @@ def _asked(name: str) -> Callable[[State], bool]:
 
 
 of_many = _asked("fleet")
+has_terms = _asked("terms")
+grows = _asked("growth")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -21,7 +22,15 @@ from caps_fast.pack import Means
 from caps_fast.results import Result
 from caps_fast.simulation import Recording, Run, prepare
 
+E = TypeVar("E", bound=naive.Engine)
 POLICIES = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps", "caps-no-predictor", "caps-no-carbon", "caps-no-tiers")
+ENGINE_TERMS = {
+    "speed": ("overhead_s", "overlap_exponent", "mixed_s_per_context_token", "prefill_s_per_token_pair", "first_token_overhead_s"),
+    "lag": ("lag_iterations",),
+    "memory": ("kv", "kv_block_tokens"),
+    "power": ("prefill_w",),
+}
+LONGEST_TOKENS = 384  # of a request of `engines`, in blocks of 64: exp(5.5) + exp(4.9) = 379
 
 
 @dataclass(frozen=True)
@@ -140,6 +149,46 @@ def fleets(draw: Any, policy: str | None = None) -> Case:
     return Case(scenario.build(data, "fleet"), case.monitor, case.requests, case.means, others)
 
 
+@st.composite
+def engines(draw: Any, policy: str | None = None, groups: Collection[str] = tuple(ENGINE_TERMS)) -> Case:
+    """A fleet whose kinds have any terms of these ENGINE_TERMS, and little memory for requests that are long and come at once."""
+    case = draw(fleets(policy))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    data = case.config.model_dump(mode="json")
+    for kind in data["gpus"].values():
+        terms = {
+            "overhead_s": kind["decode_base_s"] * draw(st.sampled_from([0.0, 0.3, 1.0])),
+            "overlap_exponent": draw(st.sampled_from([1.0, 2.0, 4.5, 1e6])),
+            "mixed_s_per_context_token": draw(st.sampled_from([0.0, 1e-4])),
+            "prefill_s_per_token_pair": draw(st.sampled_from([0.0, 2e-6])),
+            "first_token_overhead_s": draw(st.sampled_from([0.0, 0.01, 2.0])),
+            "lag_iterations": draw(st.integers(0, 1)),
+            "kv": draw(st.sampled_from(["grow", "grow", "reserve"])),
+            "kv_block_tokens": draw(st.sampled_from([1, 16, 64])),
+            "prefill_w": draw(st.sampled_from([None, 200.0, 700.0])),
+        }
+        limits = {
+            "max_batch": draw(st.sampled_from([8, 5, 2])),
+            "prefill": draw(st.sampled_from(["chunked", "chunked", "unchunked"])),
+            "chunk_tokens": draw(st.sampled_from([7, 32, 100, 512])),
+            "kv_capacity_tokens": draw(st.sampled_from([LONGEST_TOKENS, 400, 700])),
+        }
+        kind.update(limits | {name: terms[name] for group in groups for name in ENGINE_TERMS[group]})
+    if len(data["gpus"]) > 1 and case.config.policy.name in ("edf", "carbon-aware") and case.config.policy.queueing is None and draw(st.booleans()):
+        data["gpus"][min(data["gpus"])]["kv_capacity_tokens"] = 130  # in one queue with kinds that hold what it cannot
+    for pool in data["pools"]:
+        pool["replicas"] = min(pool["replicas"], 2)
+    count = int(rng.integers(10, 60))
+    requests = np.zeros(count, arrays.REQUEST)
+    requests["arrival_s"] = np.sort(rng.uniform(0, case.config.horizon_s * draw(st.sampled_from([0.02, 0.1, 1.0])), count))
+    requests["input_tokens"] = np.exp(rng.uniform(1.0, 5.5, count)).astype(int)
+    requests["output_tokens"] = np.exp(rng.uniform(0.0, 1.0, count) ** 0.5 * 4.9).astype(int)
+    requests["predicted_tokens"] = requests["output_tokens"] * np.exp(rng.normal(0, 0.3, count))
+    requests["tier"] = rng.integers(0, 3, count)
+    requests["category"] = rng.integers(0, 3, count)
+    return replace(case, config=scenario.build(data, "engine"), requests=requests)
+
+
 def _grid(draw: Any, rng: np.random.Generator, horizon_s: float) -> Monitor:
     samples = draw(st.integers(1, 12))
     times_s = np.concatenate([[-50.0], np.sort(rng.uniform(0, 2 * horizon_s, samples))])
@@ -184,6 +233,11 @@ def play_fast(case: Case, block: int = 10**9) -> Result:
 
 def play_slow(case: Case) -> naive_world.Outcome:
     """The reference engine's play of the same case."""
+    return slow_engine(case, naive.Engine).run()
+
+
+def slow_engine(case: Case, engine: type[E]) -> E:
+    """A reference engine, ready to play the case."""
     config, fleet = case.config, case.config.fleet
     regions = {name: _naive_region(monitor) for name, monitor in zip(fleet.regions, case.monitors, strict=True)}
     kinds = {name: _naive_hardware(kind) for name, kind in fleet.kinds.items()}
@@ -210,7 +264,7 @@ def play_slow(case: Case) -> naive_world.Outcome:
         )
         for row in ({name: value.item() for name, value in zip(case.requests.dtype.names or (), row, strict=True)} for row in case.requests)
     ]
-    return naive.play(setup, requests, _naive_policy(config.policy))
+    return engine(setup, requests, _naive_policy(config.policy))
 
 
 def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
@@ -223,6 +277,7 @@ def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
         max_batch=kind.max_batch,
         chunk_tokens=kind.chunk_tokens if kind.prefill == "chunked" else 0,
         kv_capacity_tokens=kind.kv_capacity_tokens or math.inf,
+        **{name: getattr(kind, name) for names in ENGINE_TERMS.values() for name in names},
     )
 
 

@@ -10,99 +10,16 @@ import heapq
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
 import numpy as np
 
-from naive_world import JOULES_PER_KWH, Hardware, Outcome, Record, Region, Request, Setup
+from naive_state import Gpu, Iteration, Job, Queue, work_of
+from naive_world import JOULES_PER_KWH, Hardware, Outcome, Record, Request, Setup
 
 GOLD, SILVER, BRONZE = 0, 1, 2
 T = TypeVar("T")
-
-
-# ---------------------------------------------------------------- the state of a run
-
-
-@dataclass(eq=False)
-class Job:
-    """A request on its way through the system."""
-
-    index: int
-    request: Request
-    record: Record
-    prompt_done: int = 0
-    produced: int = 0
-    held: bool = False
-    admission: int = -1  # number of its latest admission, over the whole run
-    prompt_at_admission: int = 0  # prompt tokens left then
-
-    @property
-    def prompt_left(self) -> int:
-        return self.request.input_tokens - self.prompt_done
-
-
-@dataclass
-class Iteration:
-    start_s: float
-    end_s: float
-    members: list[Job]
-    prompt_tokens: list[int]  # what each member takes of its prompt
-    decoders: list[Job]  # members that produce one more token
-
-
-@dataclass
-class Gpu:
-    index: int
-    pool: int
-    hardware: Hardware
-    region: Region
-    queue: Queue
-    residents: list[Job] = field(default_factory=list)  # in order of admission
-    claims: list[tuple[Job, Job]] = field(default_factory=list)  # (claimant, victim), in order of claim
-    iteration: Iteration | None = None
-    idle_since_s: float | None = 0.0
-    watts: list[tuple[float, float, bool]] = field(default_factory=list)  # (from_s, W, busy): the log for the independent integral
-
-    @property
-    def reserved(self) -> int:
-        """Tokens of the residents, and what each claim needs beyond its victim's."""
-        beside = sum(max(0, claimant.request.tokens - victim.request.tokens) for claimant, victim in self.claims)
-        return sum(job.request.tokens for job in self.residents) + beside
-
-
-@dataclass
-class Queue:
-    index: int
-    role: str = ""  # of its pool, in the layout `pools`
-    gpus: list[Gpu] = field(default_factory=list)
-    waiting: list[tuple[tuple[float, ...], int, Job]] = field(default_factory=list)  # a heap of (key, input order, job)
-    open_in: dict[int, bool] = field(default_factory=dict)  # by region, or rather its id
-    region: Region | None = None  # for which the gate is being asked
-    start_s: float = 0.0  # a policy's prediction: when a request that comes now would start,
-    start_gamma: float = 0.0  # and the intensity then
-    next_plan_s: float = 0.0
-
-    @property
-    def open(self) -> bool:
-        return any(self.open_in.values())
-
-    @property
-    def slots(self) -> int:
-        return sum(gpu.hardware.max_batch for gpu in self.gpus)
-
-    @property
-    def residents(self) -> int:
-        return sum(len(gpu.residents) for gpu in self.gpus)
-
-    @property
-    def prompt_waiting(self) -> int:
-        return sum(job.prompt_left for _, _, job in self.waiting)
-
-    @property
-    def prompt_admitted(self) -> int:
-        return sum(job.prompt_at_admission for gpu in self.gpus for job in gpu.residents if job.prompt_left)
 
 
 class Policy(Protocol):
@@ -213,9 +130,6 @@ class Engine:
         if not self.claim(queue, job):
             heapq.heappush(queue.waiting, (self.policy.order(self, queue, job), job.index, job))
 
-    def has_room(self, gpu: Gpu, job: Job) -> bool:
-        return len(gpu.residents) < gpu.hardware.max_batch and gpu.reserved + job.request.tokens <= gpu.hardware.kv_capacity_tokens
-
     def cost(self, gpu: Gpu) -> float:
         """What joining a replica costs, under the scenario's placement."""
         residents, setup = len(gpu.residents), self.setup
@@ -236,7 +150,7 @@ class Engine:
     def start_heads(self, queue: Queue) -> None:
         while queue.open and queue.waiting:
             head = queue.waiting[0][2]
-            roomy = [gpu for gpu in queue.gpus if queue.open_in[id(gpu.region)] and self.has_room(gpu, head)]
+            roomy = [gpu for gpu in queue.gpus if queue.open_in[id(gpu.region)] and gpu.has_room(head)]
             if not roomy:
                 return
             heapq.heappop(queue.waiting)
@@ -246,6 +160,7 @@ class Engine:
         gpu.residents.append(job)
         job.admission, self.admissions = self.admissions, self.admissions + 1
         job.prompt_at_admission = job.prompt_left
+        job.joined = job.waited = False
         job.record.gpu, job.record.pool = gpu.index, gpu.pool
         if math.isnan(job.record.admitted_s):
             job.record.admitted_s = self.now
@@ -255,29 +170,44 @@ class Engine:
     def claim(self, queue: Queue, job: Job) -> bool:
         """A Gold arrival takes the place of a running non-Gold sequence, if it may, must and can."""
         may = self.policy.preempts() and queue.role == "LP" and job.request.tier == GOLD and queue.open
-        if not may or any(self.has_room(gpu, job) for gpu in queue.gpus):
+        if not may or any(gpu.has_room(job) for gpu in queue.gpus):
             return False
-        victims = [(other.admission, gpu, other) for gpu in queue.gpus for other in gpu.residents if self.can_replace(gpu, other, job)]
+        residents = [(other.admission, gpu, other) for gpu in queue.gpus for other in gpu.residents]
+        victims = [entry for entry in residents if entry[2].request.tier != GOLD and entry[1].can_replace(entry[2], job)]
         if not victims:
             return False
         _, gpu, victim = max(victims, key=lambda entry: entry[0])
         gpu.claims.append((job, victim))
         return True
 
-    def can_replace(self, gpu: Gpu, victim: Job, claimant: Job) -> bool:
-        giving_way = any(victim is other for _, other in gpu.claims)
-        fits = gpu.reserved - victim.request.tokens + claimant.request.tokens <= gpu.hardware.kv_capacity_tokens
-        return victim.request.tier != GOLD and not giving_way and fits
-
     def honour_claims(self, gpu: Gpu) -> None:
         claims, gpu.claims = gpu.claims, []
         for claimant, victim in claims:
             if victim in gpu.residents:
-                gpu.residents.remove(victim)
-                victim.record.preempted += 1
-                self.outcome.preemptions += 1
-                heapq.heappush(gpu.queue.waiting, ((-math.inf,), victim.index, victim))
+                self.preempt(gpu, victim)
             self.admit(gpu, claimant)
+
+    def preempt(self, gpu: Gpu, job: Job) -> None:
+        """Send a resident back to the front of its queue; what it had computed is lost where memory grows."""
+        job.record.preempted += 1
+        self.outcome.preemptions += 1
+        if gpu.hardware.grows:
+            self.outcome.recomputed_tokens += job.lose_kv()
+        self.put_back(gpu, job)
+
+    def put_back(self, gpu: Gpu, job: Job) -> None:
+        gpu.residents.remove(job)
+        heapq.heappush(gpu.queue.waiting, ((-math.inf,), job.index, job))
+
+    def make_room(self, gpu: Gpu) -> None:
+        """Where the coming iteration does not fit into memory, who was admitted last goes (section 2)."""
+        while gpu.hardware.grows and gpu.taken() > gpu.hardware.capacity:
+            last = gpu.residents[-1]
+            if last.joined:
+                gpu.barred = True
+                self.preempt(gpu, last)
+            else:
+                self.put_back(gpu, last)
 
     # ------------------------------------------------ iterations (section 2)
 
@@ -286,46 +216,46 @@ class Engine:
             if gpu.idle_since_s is not None:
                 self.charge_idle(gpu, gpu.idle_since_s, self.now)
             gpu.idle_since_s = None
-            gpu.iteration = self.iteration(gpu.hardware, list(gpu.residents))
-            gpu.watts.append((self.now, gpu.hardware.replica_watts(len(gpu.residents)), True))
+            gpu.join()
+            gpu.iteration = self.iteration(gpu.hardware, gpu.members)
+            gpu.watts.append((self.now, gpu.iteration.watts, True))
         elif gpu.idle_since_s is None:
             gpu.idle_since_s = self.now
             gpu.watts.append((self.now, gpu.hardware.replica_watts(0), False))
 
     def iteration(self, hw: Hardware, members: list[Job]) -> Iteration:
-        decoders = [job for job in members if job.prompt_left == 0]
-        if hw.chunk_tokens:
-            budget: float = max(hw.chunk_tokens - len(decoders), 1)
-            takes = []
-            for job in members:
-                takes.append(int(min(job.prompt_left, budget)))
-                budget -= takes[-1]
-        else:
-            first = next((job for job in members if job.prompt_left), None)
-            takes = [job.prompt_left if job is first else 0 for job in members]
-            if first:
-                decoders = []
-        context = sum(job.request.input_tokens + job.produced for job in decoders)
-        step_s = (
-            hw.decode_base_s + hw.decode_s_per_seq * len(decoders) + hw.decode_s_per_context_token * context + hw.prefill_s_per_token * sum(takes)
-        )
-        return Iteration(self.now, self.now + step_s, members, takes, decoders)
+        work = work_of(hw, members)
+        prompts = [(taken, job.prompt_done) for job, taken in work.takes.items()]
+        step_s = hw.step_s(len(work.decoders), sum(job.context for job in work.decoders), prompts)
+        watts = hw.replica_watts(len(members), sum(work.takes.values()))
+        return Iteration(self.now, self.now + step_s, members, work, watts)
 
     def close(self, gpu: Gpu, iteration: Iteration) -> None:
         self.charge(gpu, iteration, self.now)
-        gpu.iteration = None
-        for job in iteration.decoders:
+        gpu.iteration, gpu.barred = None, False
+        for job in iteration.work.decoders:
             job.produced += 1
-        for job, taken in zip(iteration.members, iteration.prompt_tokens, strict=True):
+        for job, taken in iteration.work.takes.items():
             job.prompt_done += taken
-            if taken and job.prompt_left == 0:
-                job.produced = 1
-                job.record.first_token_s = self.now
+            if job.prompt_left == 0:
+                self.complete_prompt(gpu, job)
+        for job in iteration.members:
             if job.produced == job.request.output_tokens:
-                gpu.residents.remove(job)
-                job.record.finished_s = self.now
-                job.record.met_slo = self.met_slo(job)
+                self.finish(gpu, job)
         self.honour_claims(gpu)
+        self.make_room(gpu)
+
+    def complete_prompt(self, gpu: Gpu, job: Job) -> None:
+        """A complete prompt has produced the next token, which is the first one unless the prompt was recomputed."""
+        job.produced += 1
+        if job.produced == 1:
+            job.record.first_token_s = self.now + gpu.hardware.first_token_overhead_s
+
+    def finish(self, gpu: Gpu, job: Job) -> None:
+        gpu.residents.remove(job)
+        job.done_s = self.now
+        job.record.finished_s = self.now + gpu.hardware.first_token_overhead_s
+        job.record.met_slo = self.met_slo(job)
 
     def met_slo(self, job: Job) -> bool:
         tier, request, record = self.setup.tiers[job.request.tier], job.request, job.record
@@ -341,8 +271,8 @@ class Engine:
 
     def charge(self, gpu: Gpu, iteration: Iteration, until_s: float) -> None:
         """An iteration's energy and carbon, up to `until_s`, to its members in equal parts."""
-        members, watts = iteration.members, gpu.hardware.replica_watts(len(iteration.members))
-        energy_j, carbon_g = self.account(gpu, "busy", watts, iteration.start_s, until_s)
+        members = iteration.members
+        energy_j, carbon_g = self.account(gpu, "busy", iteration.watts, iteration.start_s, until_s)
         for job in members:
             job.record.energy_j += energy_j / len(members)
             job.record.carbon_g += carbon_g / len(members)
@@ -364,7 +294,7 @@ class Engine:
         """Close the accounts at the run's end; idle power counts until the arrivals end."""
         out, horizon_s = self.outcome, self.setup.horizon_s
         out.unfinished = sum(math.isnan(record.finished_s) for record in out.records)
-        out.end_s = limit if out.unfinished else max((record.finished_s for record in out.records), default=0.0)
+        out.end_s = limit if out.unfinished else max((job.done_s for job in self.jobs), default=0.0)
         for gpu in self.gpus:
             if gpu.iteration:
                 self.charge(gpu, gpu.iteration, out.end_s)

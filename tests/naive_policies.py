@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from naive import BRONZE, GOLD, Engine, Job, Queue
+from naive import BRONZE, GOLD, Engine
+from naive_state import Job, Queue
 from naive_world import Region, Tier
 
 
@@ -65,7 +66,7 @@ class SloAware(Plain):
 
 
 def may_hold(queue: Queue, job: Job) -> bool:
-    return any(job.request.tokens <= gpu.hardware.kv_capacity_tokens for gpu in queue.gpus)
+    return any(gpu.hardware.can_hold(job.request) for gpu in queue.gpus)
 
 
 def slots(region: Region, t: float, until_s: float) -> Iterator[tuple[float, float, float]]:

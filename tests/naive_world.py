@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 JOULES_PER_KWH = 3.6e6
@@ -25,13 +26,67 @@ class Hardware:
     max_batch: int
     chunk_tokens: int = 0  # 0: unchunked
     kv_capacity_tokens: float = math.inf
+    kv: str = "reserve"
+    kv_block_tokens: int = 16
+    overhead_s: float = 0.0
+    overlap_exponent: float = 1.0
+    mixed_s_per_context_token: float = 0.0
+    prefill_s_per_token_pair: float = 0.0
+    first_token_overhead_s: float = 0.0
+    lag_iterations: int = 0
+    prefill_w: float | None = None
+
+    # ------------------------------------------------ speed (section 2)
+
+    def step_s(self, decoding: int, context: int, prompts: Sequence[tuple[int, int]]) -> float:
+        """Length of an iteration; `prompts` are (tokens taken, tokens done before) of every prompt that takes any."""
+        taken = sum(k for k, _ in prompts)
+        pairs = sum(k * (done + k / 2) for k, done in prompts)
+        per_context = self.decode_s_per_context_token + (self.mixed_s_per_context_token if taken else 0.0)
+        return self.memory_and_compute_s(decoding, taken) + per_context * context + self.prefill_s_per_token_pair * pairs
+
+    def memory_and_compute_s(self, decoding: int, taken: int) -> float:
+        compute_s = self.decode_s_per_seq * decoding + self.prefill_s_per_token * taken
+        if self.overlap_exponent == 1:
+            return self.decode_base_s + compute_s
+        less, more = sorted([self.decode_base_s - self.overhead_s, compute_s])
+        p = self.overlap_exponent
+        return self.overhead_s + (more * math.pow(1 + math.pow(less / more, p), 1 / p) if more else 0.0)
+
+    # ------------------------------------------------ KV memory (section 2)
+
+    @property
+    def grows(self) -> bool:
+        return self.kv == "grow"
+
+    @property
+    def capacity(self) -> float:
+        """In tokens, or in blocks where memory grows by blocks."""
+        return self.kv_capacity_tokens // self.kv_block_tokens if self.grows else self.kv_capacity_tokens
+
+    def room(self, tokens: int) -> int:
+        """What so many tokens take of the capacity."""
+        return math.ceil(tokens / self.kv_block_tokens) if self.grows else tokens
+
+    def first_chunk(self, prompt: int) -> int:
+        return min(prompt, self.chunk_tokens) if self.chunk_tokens else prompt
+
+    def can_hold(self, request: Request) -> bool:
+        """Does it fit, whole, into the empty replica?"""
+        return self.room(request.tokens) <= self.capacity
+
+    # ------------------------------------------------ power (section 3)
 
     def power(self, u: float) -> float:
         """Eq. 2, of one device."""
         return self.idle_w + (self.peak_w - self.idle_w) * math.pow(u, self.power_exponent)
 
-    def replica_watts(self, members: int) -> float:
-        return (self.power(members / self.max_batch) if members else self.idle_w) * self.gpus_per_replica
+    def replica_watts(self, members: int, taken: int = 0) -> float:
+        """Of a replica with so many members, in an iteration that takes so many prompt tokens."""
+        by_members = self.power(members / self.max_batch) if members else self.idle_w
+        prompts_s = self.prefill_s_per_token * taken
+        more = max(0.0, self.prefill_w - by_members) * prompts_s / (self.decode_base_s + prompts_s) if self.prefill_w and taken else 0.0
+        return (by_members + more) * self.gpus_per_replica
 
 
 @dataclass(frozen=True)
@@ -146,3 +201,4 @@ class Outcome:
     member_seconds: float = 0.0
     unfinished: int = 0
     preemptions: int = 0
+    recomputed_tokens: int = 0  # prompt and answer tokens whose KV was lost

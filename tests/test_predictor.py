@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from caps_fast import scenario
 from caps_fast._jit import kernel
-from caps_fast.arrays import REQUEST, Array, Risk
+from caps_fast.arrays import REQUEST, Array
 from caps_fast.errors import InputError
-from caps_fast.policies.risk import Load, bin_of, guide_to, odds, request_bins
+from caps_fast.policies.risk import Load, Risk, bin_of, guide_to, odds, request_bins
 from caps_fast.predictor import Lengths, forest, past_of, train
 from caps_fast.predictor.explore import BLOCK, RISK_FEATURES, blocks_of
 from caps_fast.predictor.features import LENGTH_FEATURES, Histories

@@ -23,6 +23,11 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "short of memory": {"cluster.kv_capacity_tokens": 60_000, "workload.rate_rps": 30.0},
     "one GPU a pool": {"cluster.gpus": 3, "cluster.split": "1/1/1", "cluster.kv_capacity_tokens": 60_000},
     "context": {"gpu.decode_s_per_context_token": 1e-7, "cluster.gpus": 9, "cluster.split": "2/3/4"},
+    "terms of an engine": {
+        **{"cluster.kv": "grow", "cluster.kv_capacity_tokens": 4000, "cluster.max_batch": 16, "workload.rate_rps": 40.0},
+        **{"workload.max_output_tokens": 300, "workload.input_token_edges": (8, 64, 256, 1024), "cluster.chunk_tokens": 100},
+        **{"gpu.lag_iterations": 1, "gpu.overlap_exponent": 4.0, "gpu.prefill_w": 500.0, "gpu.first_token_overhead_s": 0.01},
+    },
     "a late gate": {"monitor.gate_quantile": 0.05, "workload.rate_rps": 25.0},
 }
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import BUSY, N_STATES, State
+from caps_fast.engine import speed
 from caps_fast.engine.accounts import close_sample
-from caps_fast.engine.gpu import mark_dirty, price
+from caps_fast.engine.gpu import mark_dirty
+from caps_fast.engine.placing import price
 from caps_fast.policy import gate
 from caps_fast.records import Array
 
@@ -106,6 +108,6 @@ def _sample(s: State) -> None:
     for g in range(s.gpus.shape[0]):
         gpu = s.gpus[g]
         row[gpu.pool].residents += gpu.residents
-        power_w = s.power_w[s.kinds[gpu.kind].power_at + (gpu.members if gpu.state == BUSY else 0)]
+        power_w = speed.power_w(s, g) if gpu.state == BUSY else s.power_w[s.kinds[gpu.kind].power_at]
         row[gpu.pool].energy_j += power_w * (now_s - gpu.since_s)
     s.clock[0].samples += 1

@@ -5,124 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from caps_fast._jit import inlined, prefetch
 from caps_fast.arrays import BUSY, GOLD, IDLE, LP, NONE, State
-from caps_fast.containers import agenda, decoders, flexible, tournament
-from caps_fast.engine import ledger
+from caps_fast.containers import agenda, decoders, flexible
+from caps_fast.engine import kv, ledger, speed
 from caps_fast.engine.accounts import spend
+from caps_fast.engine.placing import FIT_THE_CACHE, price, reserve
+from caps_fast.engine.speed import kind_of
 from caps_fast.physics import iterations_until, leap_s
-from caps_fast.policy import place
-from caps_fast.traits import of_many
-
-FIT_THE_CACHE = 256  # GPUs whose records and heaps are at hand in any case
-
-
-@inlined
-def reserve(s: State, policy: Any, g: int, residents: int, kv_tokens: int) -> None:
-    """Change what replica `g` has reserved, and what joining it costs."""
-    gpu = s.gpus[g]
-    gpu.residents += residents
-    gpu.kv_tokens += kv_tokens
-    s.queues[gpu.queue].residents += residents
-    price(s, policy, g)
-
-
-@inlined
-def price(s: State, policy: Any, g: int) -> None:
-    """Note what joining replica `g` costs now, and the room it has, in the tournaments that `find` reads."""
-    gpu = s.gpus[g]
-    queue = s.queues[gpu.queue]
-    if queue.end_gpu - queue.first_gpu == 1:
-        return
-    span = s.spans[s.pools[gpu.pool].span if of_many(s) else gpu.queue]
-    leaf = g - span.first_gpu
-    full = _is_full(s, g)
-    key: Any = np.int64(gpu.residents)
-    if of_many(s) and not s.setup[0].by_residents:
-        key = _key_of_cost(s, policy, g)
-    tournament.put(s.tree, span, leaf, tournament.FULL if full else key)
-    if s.gpus.shape[0] > FIT_THE_CACHE:
-        prefetch(s.gpus, span.first_gpu + tournament.leaf_of(tournament.root(s.tree, span)))
-    if s.setup[0].limits_kv:
-        capacity = kind_of(s, g).kv_capacity_tokens
-        free = capacity - gpu.kv_tokens if capacity > 0 else tournament.FULL
-        tournament.put(s.room_tree, span, leaf, 0 if full else -free)
-
-
-@inlined
-def _key_of_cost(s: State, policy: Any, g: int) -> int:
-    """The key of what joining replica `g` costs, as its placement says; the first that is no number is noted."""
-    cost = float(place(policy, g, s))
-    if math.isnan(cost) and s.clock[0].unpriced == 0:
-        s.clock[0].unpriced = g + 1
-    return tournament.key_of_cost(cost)
-
-
-@inlined
-def kind_of(s: State, g: int) -> Any:
-    """The row of the kind of replica `g`."""
-    return s.kinds[s.gpus[g].kind if of_many(s) else 0]
-
-
-@inlined
-def _is_full(s: State, g: int) -> bool:
-    gpu = s.gpus[g]
-    full: bool = gpu.residents >= (s.pools[gpu.pool].max_batch if of_many(s) else s.kinds[0].max_batch)
-    return full
-
-
-@inlined
-def fits(s: State, g: int, kv_tokens: int) -> bool:
-    """Are so many KV tokens free on replica `g`?"""
-    capacity = kind_of(s, g).kv_capacity_tokens
-    return capacity == 0 or s.gpus[g].kv_tokens + kv_tokens <= capacity
-
-
-@inlined
-def find(s: State, q: int, r: int) -> int:
-    """The replica of queue `q` that is cheapest to join of those in open regions with room for request `r`; NONE if there is none."""
-    queue = s.queues[q]
-    limits_kv = s.setup[0].limits_kv
-    need = s.live[r].input_tokens + s.live[r].output_tokens if limits_kv else 0  # a held request may lie far away
-    g = queue.first_gpu
-    if queue.end_gpu - g == 1:
-        return NONE if _is_full(s, g) or (limits_kv and not fits(s, g, need)) else g
-    best = NONE
-    lowest = tournament.FULL
-    first = queue.first_span if of_many(s) else q
-    for at in range(first, queue.end_span if of_many(s) else first + 1):
-        span = s.spans[at]
-        cheapest = tournament.root(s.tree, span)
-        if (span.open or not of_many(s)) and tournament.key_of(cheapest) < lowest:
-            if limits_kv and not fits(s, span.first_gpu + tournament.leaf_of(cheapest), need):
-                cheapest = _cheapest_with_room(s, at, need, lowest)
-            if cheapest != tournament.NOBODY:
-                lowest = tournament.key_of(cheapest)
-                best = span.first_gpu + tournament.leaf_of(cheapest)
-    return best
-
-
-@inlined
-def _cheapest_with_room(s: State, at: int, need: int, below: int) -> int:
-    """The leaf of the cheapest replica of span `at` below that key with room for `need` tokens, by branch and bound over both trees; or NOBODY."""
-    span = s.spans[at]
-    best = tournament.NOBODY
-    node = 1
-    while True:
-        here = s.tree[span.tree_at + node]
-        if tournament.key_of(here) >= below or tournament.key_of(s.room_tree[span.tree_at + node]) > -need:
-            while node & 1:
-                node >>= 1
-            if node == 0:
-                return best
-            node += 1
-        elif node < span.width:
-            node *= 2
-        else:
-            below = tournament.key_of(here)
-            best = here
+from caps_fast.traits import grows, has_terms
 
 
 @inlined
@@ -135,7 +26,7 @@ def touch(s: State, g: int) -> None:
 
 
 @inlined
-def _may_give_way(s: State, q: int, r: int) -> Any:
+def may_give_way(s: State, q: int, r: int) -> Any:
     """May request `r`, a resident of queue `q`, have to give its place to Gold?"""
     return s.setup[0].preempts and s.queues[q].role == LP and s.live[r].tier != GOLD
 
@@ -146,7 +37,7 @@ def admit(s: State, policy: Any, g: int, r: int) -> None:
     gpu = s.gpus[g]
     live = s.live
     gpu.prompt_counted += live[r].prompt_left
-    reserve(s, policy, g, 1, live[r].input_tokens + live[r].output_tokens)
+    reserve(s, policy, g, 1, kv.at_admission(s, g, r))
     now_s = s.clock[0].now_s
     if not live[r].admitted:
         held = live[r].held or live[r].arrival_s < s.queues[gpu.queue].reopened_s
@@ -157,7 +48,11 @@ def admit(s: State, policy: Any, g: int, r: int) -> None:
         live[r].first_token_s = math.nan
         live[r].energy_j = 0.0
         live[r].carbon_g = 0.0
+        live[r].decode_left = live[r].output_tokens
         live[r].giving_way = 0
+    if grows(s):
+        s.clock[0].admissions += 1
+        live[r].key = s.clock[0].admissions
     live[r].gpu = g
     live[r].joined = 0
     live[r].next = NONE
@@ -166,7 +61,7 @@ def admit(s: State, policy: Any, g: int, r: int) -> None:
     else:
         live[gpu.joiner_tail].next = r
     gpu.joiner_tail = r
-    if _may_give_way(s, gpu.queue, r):
+    if may_give_way(s, gpu.queue, r):
         flexible.append(s, gpu.queue, r)
     live[r].prompt_counted = live[r].prompt_left
     s.queues[gpu.queue].prompt_tokens += live[r].prompt_counted
@@ -182,7 +77,7 @@ def cut(s: State, g: int) -> None:
     gpu = s.gpus[g]
     if gpu.leap_iterations == 1:
         return
-    growth_s = kind_of(s, g).decode_s_per_context_token * gpu.decoding
+    growth_s = speed.growth_s(s, g)
     count = iterations_until(s.clock[0].now_s - gpu.since_s, gpu.step_s, growth_s)
     if count < gpu.leap_iterations:
         gpu.leap_iterations = count
@@ -224,18 +119,22 @@ def begin(s: State, g: int) -> None:
                 count = 1
     if gpu.claim_head != NONE:
         count = 1
-    step_s = kind.decode_base_s + kind.decode_s_per_seq * decoding + kind.prefill_s_per_token * chunk
-    growth_s = kind.decode_s_per_context_token * decoding
-    if growth_s > 0.0:
-        step_s += kind.decode_s_per_context_token * gpu.context_tokens
     gpu.members = gpu.residents
     gpu.decoding = decoding
     gpu.chunk = chunk
+    if has_terms(s) and gpu.joiner_head != NONE:
+        count = 1
+        gpu.members -= _joiners(s, g)
+    if kv.grows_on(s, g):
+        count = 1 if gpu.barred else count
+        while count > 1 and kv.held_at(s, g, count - 1) > kind.kv_capacity_tokens:
+            count = (count + 1) // 2
+    step_s = speed.first_step_s(s, g)
     gpu.step_s = step_s
     gpu.since_s = now_s
     gpu.leap_iterations = count
     gpu.state = BUSY
-    agenda.put(s, g, gpu.since_s + leap_s(step_s, count, growth_s))
+    agenda.put(s, g, gpu.since_s + leap_s(step_s, count, speed.growth_s(s, g)))
     _fetch_next(s)
 
 
@@ -256,13 +155,20 @@ def end(s: State, policy: Any, g: int) -> None:
     charge(s, g)
     gpu.state = IDLE
     gpu.since_s = s.clock[0].now_s
+    if grows(s) and gpu.barred:
+        gpu.barred = 0
+        price(s, policy, g)
     if gpu.decoding > 0:
+        if kv.grows_on(s, g):
+            gpu.kv_tokens += kv.grown(s, g, gpu.leap_iterations)
         gpu.iterations_done += gpu.leap_iterations
         gpu.context_tokens += gpu.decoding * gpu.leap_iterations
         while gpu.heap_len > 0 and decoders.left(s, g, 0) == 0:
             r = decoders.who(s, g, 0)
             decoders.remove(s, g, 0)
-            gpu.context_tokens -= s.live[r].input_tokens + s.live[r].output_tokens
+            context_tokens = s.live[r].input_tokens + s.live[r].output_tokens
+            gpu.context_tokens -= context_tokens
+            kv.starts_decoding(s, g, context_tokens, -1)
             _leave_finished(s, policy, g, r)
     if gpu.chunk > 0:
         _process_prompts(s, policy, g, gpu.chunk * gpu.leap_iterations)
@@ -284,7 +190,7 @@ def charge(s: State, g: int) -> None:
     """Account for the leap of replica `g` up to now: to its pool, and per member."""
     gpu = s.gpus[g]
     members = gpu.members
-    power_w = s.power_w[kind_of(s, g).power_at + members]
+    power_w = speed.power_w(s, g)
     elapsed_s = s.clock[0].now_s - gpu.since_s
     carbon_g = spend(s, gpu.pool, BUSY, gpu.since_s, s.clock[0].now_s, power_w)
     share = 1.0 / members
@@ -308,8 +214,9 @@ def _join(s: State, g: int) -> None:
     gpu = s.gpus[g]
     live = s.live
     r = gpu.joiner_head
-    gpu.joiner_head = NONE
-    while r != NONE:
+    stop = _first_to_wait(s, g)
+    gpu.joiner_head = stop
+    while r != stop:
         after = live[r].next
         live[r].joined = 1
         live[r].energy_j -= gpu.energy_per_member_j
@@ -329,6 +236,32 @@ def _join(s: State, g: int) -> None:
 
 
 @inlined
+def _first_to_wait(s: State, g: int) -> int:
+    """The first joiner of GPU `g` that has to wait for another iteration, for joining lags; NONE where all join."""
+    gpu = s.gpus[g]
+    if not has_terms(s) or kind_of(s, g).lag_iterations == 0 or gpu.joiner_head == NONE:
+        return NONE
+    stop = NONE
+    if gpu.waited_tail != NONE:
+        stop = s.live[gpu.waited_tail].next
+    elif gpu.heap_len > 0 or gpu.prompt_tokens > 0:
+        stop = gpu.joiner_head
+    gpu.waited_tail = gpu.joiner_tail if stop != NONE else NONE
+    return stop
+
+
+@inlined
+def _joiners(s: State, g: int) -> int:
+    """Residents of GPU `g` that are not yet members."""
+    count = 0
+    r = s.gpus[g].joiner_head
+    while r != NONE:
+        count += 1
+        r = s.live[r].next
+    return count
+
+
+@inlined
 def _process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
     """Take `tokens` prompt tokens off the prompts of GPU `g` in order; those complete have their first token."""
     gpu = s.gpus[g]
@@ -338,18 +271,27 @@ def _process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
         r = gpu.prompt_head
         taken = min(tokens, live[r].prompt_left)
         tokens -= taken
+        had = kv.held(s, g, r) if kv.grows_on(s, g) else 0
         live[r].prompt_left -= taken
         if live[r].prompt_left > 0:
+            if kv.grows_on(s, g):
+                gpu.kv_tokens += kv.held(s, g, r) - had
             return
         gpu.prompt_head = live[r].next
         s.queues[gpu.queue].prompt_tokens -= live[r].prompt_counted
         gpu.prompt_counted -= live[r].prompt_counted
-        live[r].first_token_s = s.clock[0].now_s
-        if live[r].output_tokens == 1:
+        if not grows(s) or math.isnan(live[r].first_token_s):  # it is the first, and not the next one after a recomputation
+            live[r].first_token_s = s.clock[0].now_s + speed.delay_s(s, g)
+        live[r].decode_left -= 1
+        if kv.grows_on(s, g):
+            gpu.kv_tokens += kv.held(s, g, r) - had
+        if live[r].decode_left == 0:
             _leave_finished(s, policy, g, r)
         else:
-            gpu.context_tokens += live[r].input_tokens + 1
-            decoders.push(s, g, live[r].output_tokens - 1, r)
+            context_tokens = speed.prompt_of(s, r)
+            gpu.context_tokens += context_tokens
+            kv.starts_decoding(s, g, context_tokens, 1)
+            decoders.push(s, g, live[r].decode_left, r)
             if s.setup[0].watches_prompts:
                 price(s, policy, g)
 
@@ -361,10 +303,10 @@ def _leave_finished(s: State, policy: Any, g: int, r: int) -> None:
     live = s.live
     live[r].energy_j += gpu.energy_per_member_j
     live[r].carbon_g += gpu.carbon_per_member_g
-    if _may_give_way(s, gpu.queue, r):
+    if may_give_way(s, gpu.queue, r):
         if live[r].giving_way:
             live[r].giving_way = 0
         else:
             flexible.remove(s, gpu.queue, r)
-    reserve(s, policy, g, -1, -(live[r].input_tokens + live[r].output_tokens))
+    reserve(s, policy, g, -1, -kv.at_the_end(s, g, r))
     ledger.finish(s, policy, g, r)

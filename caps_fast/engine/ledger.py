@@ -8,6 +8,7 @@ import numpy as np
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import E2E, FIRST_EXPONENT, HISTOGRAM_BINS, N_CATEGORIES, N_TIERS, SLACK, SUB_BIN_BITS, TPOT, TTFT, TTFT_AFTER_RELEASE, State
+from caps_fast.engine.speed import delay_s
 from caps_fast.policy import observe
 
 
@@ -30,17 +31,17 @@ def finish(s: State, policy: Any, g: int, r: int) -> None:
     """Judge request `r`, which ends on replica `g` now, show it to the policy, close its account and free its entry."""
     clock = s.clock[0]
     request = s.live[r]
-    now_s = clock.now_s
+    seen_s = clock.now_s + delay_s(s, g)
     output_tokens = request.output_tokens
     ttft_s = request.first_token_s - request.arrival_s
     after_release_s = request.first_token_s - request.released_s
-    e2e_s = now_s - request.arrival_s
-    tpot_s = (now_s - request.first_token_s) / (output_tokens - 1) if output_tokens > 1 else 0.0
+    e2e_s = seen_s - request.arrival_s
+    tpot_s = (seen_s - request.first_token_s) / (output_tokens - 1) if output_tokens > 1 else 0.0
     tier = s.tiers[request.tier]
     met = ttft_s <= tier.ttft_s * SLACK and e2e_s <= tier.e2e_s * SLACK and after_release_s <= tier.ttft_after_release_s * SLACK
     met = met and tpot_s <= tier.tpot_s * SLACK
     request.met = met
-    observe(policy, now_s, r, s)
+    observe(policy, clock.now_s, r, s)
     histogram = s.histograms[request.tier]
     cell = s.cells[cell_of(request)]
     if output_tokens > 1:
@@ -64,16 +65,16 @@ def finish(s: State, policy: Any, g: int, r: int) -> None:
         cell.held_tokens += output_tokens
         cell.deferral_s += request.released_s - request.arrival_s
     s.pools[s.gpus[g].pool].requests += 1
-    clock.last_completion_s = now_s
+    clock.last_completion_s = clock.now_s
     if s.setup[0].record:
-        _record(s, r)
+        _record(s, r, seen_s)
     s.free[clock.free] = r
     clock.free += 1
     clock.live -= 1
 
 
 @inlined
-def _record(s: State, r: int) -> None:
+def _record(s: State, r: int, seen_s: float) -> None:
     """Append request `r` to the finished ones."""
     request = s.live[r]
     done = s.done[s.clock[0].done]
@@ -82,7 +83,7 @@ def _record(s: State, r: int) -> None:
     done.released_s = request.released_s
     done.admitted_s = request.admitted_s
     done.first_token_s = request.first_token_s
-    done.finished_s = s.clock[0].now_s
+    done.finished_s = seen_s
     done.energy_j = request.energy_j
     done.carbon_g = request.carbon_g
     done.input_tokens = request.input_tokens

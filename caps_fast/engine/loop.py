@@ -8,7 +8,7 @@ from typing import Any
 from caps_fast._jit import inlined, kernel, prefetch, use_cache
 from caps_fast.arrays import BUSY, GOLD, IDLE, LP, NONE, State
 from caps_fast.containers import agenda, queue
-from caps_fast.engine import control, gpu, preempt
+from caps_fast.engine import control, gpu, kv, placing, preempt
 from caps_fast.engine.accounts import close_sample
 from caps_fast.engine.ledger import cell_of
 from caps_fast.policy import order, route
@@ -63,12 +63,17 @@ def _end_leaps(s: State, policy: Any, none_arrives: bool) -> int:
         clock.events += 1
         g = agenda.first(s)
         gpu.end(s, policy, g)
+        claimed = s.gpus[g].claim_head != NONE
+        if kv.grows_on(s, g) and not claimed:
+            preempt.make_room(s, policy, g)
         if none_arrives and clock.dirty == 0 and clock.claims == 0:
             return g
         gpu.touch(s, g)
         agenda.put(s, g, math.inf)
-        if s.gpus[g].claim_head != NONE:
+        if claimed:
             preempt.honour_claims(s, policy, g)
+            if kv.grows_on(s, g):
+                preempt.make_room(s, policy, g)
     return NONE
 
 
@@ -118,7 +123,7 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
     may_claim = s.setup[0].preempts and request.tier == GOLD and target.role == LP and target.open
     may_start = alone and target.open and target.waiting == 0
     if may_claim or may_start:
-        g = gpu.find(s, q, r)
+        g = placing.find(s, q, r)
         if g == NONE:
             if may_claim and preempt.claim(s, policy, q, r):
                 return
@@ -160,7 +165,7 @@ def _dispatch(s: State, policy: Any, q: int) -> None:
     target.dirty = 0
     while target.open and target.waiting > 0:
         r = queue.peek(s, q)
-        g = gpu.find(s, q, r)
+        g = placing.find(s, q, r)
         if g == NONE:
             return
         queue.pop(s, q, r)

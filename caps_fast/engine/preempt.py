@@ -1,4 +1,4 @@
-"""Pre-emption: a Gold request claims the place of a flexible resident (docs/model.md, section 4)."""
+"""Pre-emption: by a Gold request, which claims the place of a flexible resident, and by lack of memory (docs/model.md, sections 2 and 4)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from typing import Any
 from caps_fast._jit import inlined
 from caps_fast.arrays import BUSY, NONE, State
 from caps_fast.containers import decoders, flexible, queue
-from caps_fast.engine.gpu import admit, cut, fits, mark_dirty, reserve
+from caps_fast.engine import kv
+from caps_fast.engine.gpu import admit, cut, mark_dirty, may_give_way
+from caps_fast.engine.placing import reserve
+from caps_fast.engine.speed import kind_of, prompt_of
 from caps_fast.records import Array
+from caps_fast.traits import has_terms
 
 
 @inlined
 def claim(s: State, policy: Any, q: int, r: int) -> bool:
     """Let Gold request `r` take the place of the flexible resident of queue `q` that was admitted last. Is there one?"""
     live = s.live
-    need = live[r].input_tokens + live[r].output_tokens
     victim = s.queues[q].flexible_tail
+    extra = 0
     while victim != NONE:
-        extra = max(0, need - live[victim].input_tokens - live[victim].output_tokens)
-        if fits(s, live[victim].gpu, extra):
+        g = live[victim].gpu
+        capacity = kind_of(s, g).kv_capacity_tokens
+        extra = max(0, kv.at_admission(s, g, r) - kv.held_in_progress(s, g, victim))
+        if capacity == 0 or (kv.held_now(s, g) + extra <= capacity and live[r].input_tokens + live[r].output_tokens <= capacity):
             break
         victim = live[victim].flexible_prev
     if victim == NONE:
@@ -31,6 +37,7 @@ def claim(s: State, policy: Any, q: int, r: int) -> bool:
     live[victim].giving_way = 1
     live[r].child = victim
     live[r].next = NONE
+    live[r].prompt_counted = extra
     if gpu.claim_head == NONE:
         gpu.claim_head = r
     else:
@@ -53,47 +60,100 @@ def honour_claims(s: State, policy: Any, g: int) -> None:
     while r != NONE:
         after = live[r].next
         victim = live[r].child
-        need = live[r].input_tokens + live[r].output_tokens
-        freed = live[victim].input_tokens + live[victim].output_tokens
+        extra = live[r].prompt_counted
         if live[victim].giving_way:
             _evict(s, policy, g, victim)
-        gpu.kv_tokens -= max(0, need - freed)
+            s.clock[0].preemptions += 1
+        gpu.kv_tokens -= extra
         admit(s, policy, g, r)
         s.clock[0].claims -= 1
         r = after
 
 
 @inlined
+def make_room(s: State, policy: Any, g: int) -> None:
+    """Replica `g` is between iterations: while what its residents hold in the next one exceeds its memory, who was admitted last leaves.
+
+    Nobody is admitted in an iteration that one of them has left which had been in iterations before.
+    """
+    gpu = s.gpus[g]
+    while kv.held_now(s, g) > kind_of(s, g).kv_capacity_tokens:
+        r = _admitted_last(s, g)
+        begun = s.live[r].joined
+        if may_give_way(s, gpu.queue, r):
+            flexible.remove(s, gpu.queue, r)
+        gpu.barred |= begun
+        s.clock[0].preemptions += begun
+        _evict(s, policy, g, r)
+
+
+@inlined
+def _admitted_last(s: State, g: int) -> int:
+    """The resident of replica `g` that was admitted last: prompts are taken in order of admission, so those unfinished came after all others."""
+    gpu = s.gpus[g]
+    if gpu.joiner_head != NONE:
+        return gpu.joiner_tail
+    if gpu.prompt_tokens > 0:
+        return gpu.prompt_tail
+    last = decoders.who(s, g, 0)
+    for at in range(1, gpu.heap_len):
+        r = decoders.who(s, g, at)
+        if s.live[r].key > s.live[last].key:
+            last = r
+    return last
+
+
+@inlined
 def _evict(s: State, policy: Any, g: int, r: int) -> None:
-    """Request `r` leaves GPU `g` with its progress kept, for the front of its queue."""
+    """Request `r` leaves replica `g` for the front of its queue: with its progress kept, or recomputed where KV memory grows."""
     live = s.live
     gpu = s.gpus[g]
     q = gpu.queue
     live[r].giving_way = 0
+    lost_tokens = 0
     if live[r].joined:
         live[r].energy_j += gpu.energy_per_member_j
         live[r].carbon_g += gpu.carbon_per_member_g
         if live[r].prompt_left > 0:
             gpu.prompt_head, gpu.prompt_tail = _unlink(live, gpu.prompt_head, gpu.prompt_tail, r)
             gpu.prompt_tokens -= live[r].prompt_left
+            lost_tokens = prompt_of(s, r) - live[r].prompt_left
         else:
             at = 0
             while decoders.who(s, g, at) != r:
                 at += 1
             live[r].decode_left = decoders.left(s, g, at)
             decoders.remove(s, g, at)
-            gpu.context_tokens -= live[r].input_tokens + live[r].output_tokens - live[r].decode_left
+            context_tokens = prompt_of(s, r)
+            gpu.context_tokens -= context_tokens
+            kv.starts_decoding(s, g, context_tokens, -1)
+            lost_tokens = context_tokens - 1
     else:
-        gpu.joiner_head, gpu.joiner_tail = _unlink(live, gpu.joiner_head, gpu.joiner_tail, r)
+        _leave_joiners(s, g, r)
     if live[r].prompt_left > 0:
         s.queues[q].prompt_tokens -= live[r].prompt_counted
         gpu.prompt_counted -= live[r].prompt_counted
-    reserve(s, policy, g, -1, -(live[r].input_tokens + live[r].output_tokens))
+    reserve(s, policy, g, -1, -kv.held(s, g, r))
+    if kv.grows_on(s, g):
+        s.clock[0].recomputed_tokens += lost_tokens
+        live[r].prompt_left = prompt_of(s, r)
     live[r].joined = 0
     live[r].key = -math.inf
     queue.push(s, q, r)
     mark_dirty(s, q)
-    s.clock[0].preemptions += 1
+
+
+@inlined
+def _leave_joiners(s: State, g: int, r: int) -> None:
+    """Take `r` out of the joiners of replica `g`."""
+    gpu = s.gpus[g]
+    if has_terms(s) and gpu.waited_tail == r:
+        gpu.waited_tail = NONE
+        before = gpu.joiner_head
+        while before != r:
+            gpu.waited_tail = before
+            before = s.live[before].next
+    gpu.joiner_head, gpu.joiner_tail = _unlink(s.live, gpu.joiner_head, gpu.joiner_tail, r)
 
 
 @inlined

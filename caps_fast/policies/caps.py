@@ -10,10 +10,10 @@ import math
 from typing import Any, NamedTuple
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import ANY_TIER, BP, BRONZE, CP, GOLD, LP, Risk, State
+from caps_fast.arrays import ANY_TIER, BP, BRONZE, CP, GOLD, LP, State
 from caps_fast.containers.queue import may_hold, peek
 from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot, first_slot_below, slot_start_s
-from caps_fast.policies.risk import CLOSED_FORM, load_of, odds, probability, request_bins
+from caps_fast.policies.risk import CLOSED_FORM, Risk, load_of, odds, probability, request_bins
 from caps_fast.policy import policy, rules
 from caps_fast.records import Record, f8
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import N_ROLES, Risk, State
+from caps_fast.arrays import N_ROLES, State
 from caps_fast.records import Array
 
 OPEN, BACKLOG, CLOSED = 0, 1, 2
@@ -18,6 +18,18 @@ N_GATES = 3
 CELL_BITS, FIRST_EXPONENT, OCTAVES = 7, -8, 30
 CELLS = OCTAVES << CELL_BITS
 _1 = np.uint16(1)
+
+
+class Risk(NamedTuple):
+    """The learned SLO-risk model: odds of a miss as a product of three tables over bins; empty where the closed form is used."""
+
+    edges: Array  # float64 (5, n), upper bin edges of input, output, residents, waiting, ahead; padded with inf
+    guide: Array  # uint16 (5, cells): where a search for a bin begins
+    request: Array  # float64 (12, bins, bins): tier * 3 + role, input, output
+    queue: Array  # float64 (36, bins, bins): (tier * 3 + role) * 3 + gate, residents, waiting
+    prompts: Array  # float64 (36, bins, bins): the same, residents, ahead
+
+
 CLOSED_FORM = Risk(np.zeros((0, 0)), np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)))
 
 

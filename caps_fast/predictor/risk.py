@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caps_fast.arrays import Risk
-from caps_fast.policies.risk import guide_to
+from caps_fast.policies.risk import Risk, guide_to
 from caps_fast.predictor.explore import RISK_FEATURES
 from caps_fast.predictor.forest import Tables, look_up, padded
 from caps_fast.records import Array
