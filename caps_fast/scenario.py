@@ -23,6 +23,7 @@ from caps_fast.errors import InputError
 from caps_fast.files import open_regular
 from caps_fast.fleet import FORMS, SHORT_REGION, Fleet, expect_consistent, expect_one_form, laid_over, lengthen, with_defaults
 from caps_fast.profiles import profile_fields
+from caps_fast.section import NonNegative, Positive, Section
 from caps_fast.sections import (
     LONGEST_DAYS,
     Carbon,
@@ -30,13 +31,10 @@ from caps_fast.sections import (
     Gpu,
     Kind,
     Monitor,
-    NonNegative,
     PolicyChoice,
     Pool,
-    Positive,
     Predictor,
     Region,
-    Section,
     Tiers,
     Workload,
 )
@@ -135,7 +133,7 @@ class Scenario(Section):
     def input_files(self) -> tuple[str, ...]:
         grids = [path for region in self.fleet.regions.values() for path in (region.carbon.file, region.monitor.forecast_file)]
         own = [named[0] for named in (self.policy.own, self.policy.own_placement) if named]
-        named = (self.workload.trace, *grids, *own, self.predictor.model)
+        named = (*self.workload.files, *grids, *own, self.predictor.model)
         return tuple(dict.fromkeys(path for path in named if path))
 
 
