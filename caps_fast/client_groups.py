@@ -113,7 +113,7 @@ def _read(path: str, *state: int) -> Mix:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         groups = data.get("clients")
-        field = ".".join(_named(part, groups) for part in first["loc"])
+        field = ".".join(_named(part, groups) if at == 1 else str(part) for at, part in enumerate(first["loc"]))
         value = first.get("input")
         shown = "" if first["type"] == "value_error" or isinstance(value, dict | list) else f" {repr(value)[:200]}:"
         message = first["msg"].removeprefix("Value error, ")

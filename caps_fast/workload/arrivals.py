@@ -9,6 +9,7 @@ import numpy as np
 
 from caps_fast.demand import Demand
 from caps_fast.records import Array
+from caps_fast.workload.gamma_gaps import gamma_gaps
 from caps_fast.workload.intensity import Clockwork, LevelPath, Rate
 from caps_fast.workload.streams import set_states, states, stream
 
@@ -55,11 +56,9 @@ class Arrivals:
             gaps[0] = self._first_gap(gaps[0])
             self._u = 0.0
         gaps[0] += self._u
-        u = np.cumsum(gaps)
+        u = np.cumsum(gaps, out=gaps)
         self._u = float(u[-1])
         times_s = self._clockwork.seconds(u, self.end_s)
-        np.maximum.accumulate(times_s, out=times_s)  # where a day ends, rounding could turn two around
-        np.maximum(times_s, self._last_s, out=times_s)
         self._last_s = float(times_s[-1])
         self._over = self._last_s >= self.end_s
         if self._over:
@@ -73,7 +72,7 @@ class Arrivals:
             return draw.standard_exponential(count)
         if self._cv == 0.0:
             return np.ones(count)
-        return draw.standard_gamma(self._cv**-2, count) * self._cv**2
+        return gamma_gaps(draw.random(count), self._cv)
 
     def _first_gap(self, gap: float) -> float:
         """From the start to the first point: the rest of a gap that the start falls into, so that the process is stationary from there on."""

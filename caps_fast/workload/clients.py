@@ -104,6 +104,7 @@ class Score:
         other = math.sqrt((1 - position**2) / 2)
         self.weights = np.array([other, other, position])
         self._first, self._per_score, self._to_normal = score_table(*self._who, self.weights)
+        self._steps = np.diff(self._to_normal)
 
     def _correlation(self) -> float:
         """Of the score and the input's length, both as normal scores."""
@@ -119,7 +120,9 @@ class Score:
         """Standard normal scores of requests with these traits of tenants, tasks and positions (0..1) of input lengths."""
         position = (2.0 * position_u - 1.0) * POSITION_REACH
         score = self.weights[0] * trait + self.weights[1] * TASK_TRAITS[task] + self.weights[2] * position
-        return np.asarray(np.interp((score - self._first) * self._per_score, np.arange(GRID + 1), self._to_normal))
+        at = np.clip((score - self._first) * self._per_score, 0.0, GRID)
+        cell = np.minimum(at.astype(np.int64), GRID - 1)
+        return np.asarray(self._to_normal[cell] + (at - cell) * self._steps[cell])
 
 
 class ClientFeatures:

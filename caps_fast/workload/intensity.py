@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from caps_fast._jit import compiled
 from caps_fast.demand import Levels, Surge
 from caps_fast.records import Array
 from caps_fast.workload.shapes import DAY_S, Shape
@@ -102,9 +103,11 @@ class LevelPath:
         """Where the path stands, as plain data."""
         return {"level": self._level, "until_s": self._until_s, "streams": states(self._streams)}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+    def restore(self, state: Mapping[str, Any], begin_s: float) -> None:
+        """Go on from there, at `begin_s`. Raises ValueError where the level should have changed before."""
         self._level, self._until_s = int(state["level"]) % len(self.factors), float(state["until_s"])
+        if not self._until_s >= begin_s:
+            raise ValueError(f"until_s {self._until_s:g}")
         set_states(self._streams, state["streams"])
 
 
@@ -125,18 +128,11 @@ class Clockwork:
         """When operational times `u`, never falling, are: float64 (n,). What comes after the day of `end_s` is `inf`."""
         found = np.empty(len(u))
         done = 0
-        while done < len(u):
-            last = int(np.searchsorted(u, self._at[-1], side="left"))
-            if last > done:
-                part = u[done:last]
-                cell = np.searchsorted(self._at, part, side="right") - 1
-                found[done:last] = self._edges_s[cell] + (part - self._at[cell]) / self._rates[cell]
-                done = last
-            elif self._end_s >= end_s:
+        while (done := _map(u, self._at, self._edges_s, self._rates, found, done)) < len(u):
+            if self._end_s >= end_s:
                 found[done:] = math.inf
                 break
-            else:
-                self._go_on(self._end_s, float(self._at[-1]))
+            self._go_on(self._end_s, float(self._at[-1]))
         return found
 
     def _go_on(self, begin_s: float, u: float) -> None:
@@ -158,10 +154,29 @@ class Clockwork:
         return {"begin_s": self._begin_s, "end_s": self._end_s, "u": float(self._at[0]), "path": self._before}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there. Raises ValueError for a place before the start."""
         begin_s = float(state["begin_s"])
+        if not self._begin_s <= begin_s < math.inf:
+            raise ValueError(f"begin_s {begin_s:g}")
         if state["end_s"] == begin_s:
             return  # nothing had been asked for
         if self._path is not None:
-            self._path.restore(state["path"])
+            self._path.restore(state["path"], begin_s)
         self._go_on(begin_s, float(state["u"]))
+
+
+@compiled
+def _map(u: Array, at: Array, edges_s: Array, rates: Array, found: Array, done: int) -> int:
+    """Fill `found` from `done` on with the seconds of operational times within one day's pieces; how many are done then.
+
+    A piece's times stay within it, so that rounding does not turn two around.
+    """
+    if done >= u.shape[0] or not u[done] < at[-1]:
+        return done
+    cell = np.searchsorted(at, u[done], side="right") - 1
+    while done < u.shape[0] and u[done] < at[-1]:
+        while at[cell + 1] <= u[done]:
+            cell += 1
+        found[done] = min(edges_s[cell] + (u[done] - at[cell]) / rates[cell], edges_s[cell + 1])
+        done += 1
+    return done

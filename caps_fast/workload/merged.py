@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from caps_fast import arrays
 from caps_fast.records import Array
 
 
@@ -45,20 +46,29 @@ class Merged:
             here = [index for index, requests in enumerate(self._waiting) if requests is not None]
             if not here:
                 return
+            if len(self.sources) == 1:
+                yield from self._alone(self._waiting[0], size)
+                continue
             parts = [self._ready(index) for index in here]
             if not any(len(part) for part in parts):  # a source has nothing here but requests of one time
                 for index in here:
                     if not self._ended[index]:
                         self._ask(index, size)
                 continue
-            chosen = np.concatenate(parts)
-            order = np.argsort(chosen["arrival_s"], kind="stable")
-            owner = np.repeat(here, [len(part) for part in parts])
+            order = np.argsort(np.concatenate([part["arrival_s"] for part in parts]), kind="stable")
+            chosen, owner = joined(parts, order), np.repeat(here, [len(part) for part in parts])[order]
             for at in range(0, len(order), size):
-                rows = order[at : at + size]
-                for index in here:
-                    self._hand_out(index, int((owner[rows] == index).sum()))
-                yield chosen[rows]
+                for index, count in enumerate(np.bincount(owner[at : at + size], minlength=len(self.sources)).tolist()):
+                    self._hand_out(index, count)
+                yield chosen[at : at + size]
+
+    def _alone(self, requests: Array | None, size: int) -> Iterator[Array]:
+        """What waits, where there is one source only."""
+        count = 0 if requests is None else len(requests)
+        for at in range(0, count, size):
+            part = requests[at : at + size]  # type: ignore[index]
+            self._hand_out(0, len(part))
+            yield part
 
     def _ready(self, index: int) -> Array:
         """A source's requests that come before all that is not here yet."""
@@ -66,7 +76,7 @@ class Merged:
         open_ends = [requests["arrival_s"][-1] for requests, ended in pairs if requests is not None and not ended]
         requests = self._waiting[index]
         assert requests is not None
-        if not open_ends or (len(self.sources) == 1):
+        if not open_ends:
             return requests
         return requests[: np.searchsorted(requests["arrival_s"], min(open_ends))]
 
@@ -78,7 +88,7 @@ class Merged:
         elif requests is None:
             self._waiting[index] = more
         else:
-            self._waiting[index] = np.concatenate([requests, more])
+            self._waiting[index] = joined([requests, more])
 
     def _hand_out(self, index: int, count: int) -> None:
         requests = self._waiting[index]
@@ -111,5 +121,12 @@ class Merged:
             if not len(parts[-1]):
                 break
             count += len(parts[-1])
-        rest = np.concatenate(parts)[handed:]
+        rest = joined(parts)[handed:]
         return rest if len(rest) else None
+
+
+def joined(parts: Sequence[Array], order: Array | None = None) -> Array:
+    """One array of several, in `order` if given: copied as words, where NumPy would copy records field by field."""
+    words = arrays.REQUEST.itemsize // 8
+    rows = np.concatenate([np.ascontiguousarray(part).view(np.uint64).reshape(-1, words) for part in parts])
+    return (rows if order is None else rows[order]).view(arrays.REQUEST).reshape(-1)
