@@ -281,7 +281,7 @@ def test_bad_workload_files_are_one_line(tmp_path: Path, text: str, message: str
 
 def test_what_does_not_go_with_a_workload_file(tmp_path: Path) -> None:
     path = written(tmp_path / "mix.toml", MIX)
-    with pytest.raises(InputError, match="trace t.csv and file"):
+    with pytest.raises(InputError, match=r"trace t\.csv and file"):
         base(workload__file=path, workload__trace="t.csv")
     with pytest.raises(InputError, match="expected each client group to say its own"):
         base(workload__file=path, workload__by_tier={"gold": {"gap_cv": 2}})
