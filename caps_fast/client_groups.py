@@ -27,7 +27,10 @@ class Lengths(Section):
     log_mean: float | None = Field(None, ge=0, le=16, description="log-normal: mean of log tokens")
     log_sd: float | None = Field(None, ge=0, le=4, description="log-normal: standard deviation of log tokens")
     quantiles: tuple[tuple[Share, Positive], ...] | None = Field(
-        None, min_length=2, max_length=MOST_QUANTILES, description="pairs of probability and tokens from 0 to 1, log-linear in between"
+        None,
+        min_length=2,
+        max_length=MOST_QUANTILES,
+        description="pairs of probability and tokens from 0 to 1, log-linear in between",
     )
     trace: str | None = Field(None, min_length=1, description="request trace whose lengths are taken")
 
@@ -35,7 +38,8 @@ class Lengths(Section):
     def _one_way(self) -> Self:
         ways = [name for name in ("tokens", "log_mean", "quantiles", "trace") if getattr(self, name) is not None]
         if len(ways) != 1:
-            raise ValueError(f"{' and '.join(ways) or 'nothing'} given: expected one of tokens, log_mean with log_sd, quantiles, trace")
+            given = " and ".join(ways) or "nothing"
+            raise ValueError(f"{given} given: expected one of tokens, log_mean with log_sd, quantiles, trace")
         if (self.log_mean is None) != (self.log_sd is None):
             raise ValueError("expected log_mean and log_sd together")
         return self
@@ -58,13 +62,17 @@ class ClientGroup(Demand):
 
     name: str = Field(min_length=1, max_length=100)
     share: Positive = Field(le=1, description="share of the workload's rate")
-    tier: Literal["gold", "silver", "bronze"] | None = Field(None, description="tier of all its requests; none = by the tiers' shares")
+    tier: Literal["gold", "silver", "bronze"] | None = Field(None, description="its tier; none = by the tiers' shares")
     input_tokens: Lengths
     output_tokens: Lengths
     length_correlation: float = Field(
-        0.0, gt=-1, lt=1, allow_inf_nan=False, description="correlation of input and output length, both as normal scores (Gaussian copula)"
+        0.0,
+        gt=-1,
+        lt=1,
+        allow_inf_nan=False,
+        description="correlation of input and output length, both as normal scores (Gaussian copula)",
     )
-    predictability: Share | None = Field(None, description="share of the variance of output length that features explain; none = the workload's")
+    predictability: Share | None = Field(None, description="as the workload's, for this group; none = the workload's")
 
     @field_validator("input_tokens", "output_tokens", mode="before")
     @classmethod
@@ -101,7 +109,7 @@ def mix_of(path: str) -> Mix:
     try:
         stat = Path(path).stat()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a workload of client groups in TOML") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a workload file in TOML") from None
     return _read(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 

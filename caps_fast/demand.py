@@ -18,10 +18,10 @@ MOST_LEVELS = 16
 
 
 class RateTable(Section):
-    """A rate over time, piecewise constant and repeated; only its shape counts, its mean is the rate that is asked for."""
+    """A rate over time, piecewise constant and repeated; a shape: its mean is the rate that is asked for."""
 
     step_s: float = Field(3600.0, ge=LEAST_STEP_S, le=7 * SECONDS_PER_DAY, description="how long each factor holds")
-    factors: tuple[NonNegative, ...] = Field(min_length=1, max_length=MOST_STEPS, description="relative rates, in order")
+    factors: tuple[NonNegative, ...] = Field(min_length=1, max_length=MOST_STEPS, description="relative rates")
     begins: Literal["monday", "midnight", "start"] = Field(
         "monday", description="where the first factor holds from: Monday 00:00 or midnight in profile_zone, or t = 0"
     )
@@ -58,7 +58,7 @@ class Levels(Section):
     """A rate that jumps between levels at random: a Markov-modulated Poisson process."""
 
     levels: tuple[NonNegative, ...] = Field(min_length=1, max_length=MOST_LEVELS, description="relative rates")
-    sojourn_s: tuple[Positive, ...] = Field(min_length=1, max_length=MOST_LEVELS, description="mean time at each level, in seconds")
+    sojourn_s: tuple[Positive, ...] = Field(min_length=1, max_length=MOST_LEVELS, description="mean seconds at each")
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
@@ -84,21 +84,31 @@ class Demand(Section):
     """What is said about the arrivals of some requests; None where nothing is said."""
 
     rate_profile: str | None = Field(
-        None, min_length=1, description="rate over the week: flat (the default), office, evening, global, or a file (docs/demand.md)"
+        None,
+        min_length=1,
+        description="rate over the week: flat (the default), office, evening, global, or a file (docs/demand.md)",
     )
-    profile_from: str | None = Field(None, min_length=1, description="request trace whose rate over the week, or the day, is taken as the shape")
+    profile_from: str | None = Field(None, min_length=1, description="request trace whose course of rate is the shape")
     rate_table: RateTable | None = Field(None, description="rate over time, written out: step_s, factors, begins")
-    profile_zone: str | None = Field(None, description="time zone of the traffic, whose hours and weekdays profiles mean; none = UTC")
+    profile_zone: str | None = Field(None, description="time zone of the hours that profiles mean; none = UTC")
     growth_per_month: float | None = Field(
-        None, gt=-1, le=10, allow_inf_nan=False, description="growth of the rate in 30.4375 days, compound, day by day from t = 0 (0.05 = 5 %)"
+        None,
+        gt=-1,
+        le=10,
+        allow_inf_nan=False,
+        description="growth of the rate in 30.4375 days, compound, day by day from t = 0 (0.05 = 5 %)",
     )
-    surges: tuple[Surge, ...] | None = Field(None, max_length=1000, description="stretches in which the rate is multiplied: at_h, hours, factor")
+    surges: tuple[Surge, ...] | None = Field(None, max_length=1000, description="stretches with a multiple of the rate")
     gap_cv: float | None = Field(
-        None, ge=0, le=50, allow_inf_nan=False, description="coefficient of variation of the gaps between arrivals (Gamma); 1 = Poisson, the default"
+        None,
+        ge=0,
+        le=50,
+        allow_inf_nan=False,
+        description="coefficient of variation of the gaps between arrivals (Gamma); 1 = Poisson, the default",
     )
     rate_levels: Levels | None = Field(None, description="rate that jumps between levels (MMPP): levels, sojourn_s")
-    batch_size: float | None = Field(None, ge=1, le=1e6, description="mean number of requests that arrive together; 1, the default = each alone")
-    batch_size_law: Literal["geometric", "fixed"] | None = Field(None, description="how batch sizes are distributed; geometric is the default")
+    batch_size: float | None = Field(None, ge=1, le=1e6, description="mean number of requests that come together; default 1")
+    batch_size_law: Literal["geometric", "fixed"] | None = Field(None, description="of batch sizes; default geometric")
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:

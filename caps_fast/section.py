@@ -20,7 +20,13 @@ Limit = Positive | None  # None = no such limit
 class Section(BaseModel):
     """Frozen, no unknown fields, filled by name or by TOML alias."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        populate_by_name=True,
+        serialize_by_alias=True,
+    )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -20,8 +20,7 @@ from caps_fast import scenario
 from caps_fast.arrays import Array
 from caps_fast.demand import Demand, Levels, RateTable, Surge
 from caps_fast.errors import InputError
-from caps_fast.simulation import Recording, simulate_group, workload_key
-from caps_fast.workload import drawn_workload, workload_of
+from caps_fast.workload import workload_of
 from caps_fast.workload.arrivals import Arrivals
 from caps_fast.workload.intensity import MONTH_DAYS, Clockwork, Rate
 from caps_fast.workload.profile_file import table_of
@@ -67,7 +66,9 @@ def test_the_mean_over_a_week_is_exactly_the_rate(name: str, zone: str | None) -
 
 
 def test_counts_by_hour_are_those_of_the_profile() -> None:
-    """Over four weeks: each hour of the week is Poisson about the integral of its rate, from a start in the middle of an hour of another zone."""
+    """Over four weeks: each hour of the week is Poisson about the integral of its rate, from a start in the middle of
+    an hour of another zone.
+    """
     start = datetime(2024, 8, 7, 9, 30, tzinfo=UTC)  # a Wednesday; 02:30 in Los Angeles
     rate = rate_of_shape("office", 1.0, start, "America/Los_Angeles")
     times_s = arrivals(Demand(), 1.0, 4 * WEEK_S, rate=rate)
@@ -94,7 +95,9 @@ def test_arrivals_under_a_profile_are_poisson_in_operational_time() -> None:
 
 @pytest.mark.parametrize("cv", [0.3, 0.999, 2.0, 5.0])
 def test_gaps_have_their_coefficient_of_variation(cv: float) -> None:
-    """Distribution and independence; gaps below a microsecond, of which bursts have many, are lost in the rounding of times and only counted."""
+    """Distribution and independence; gaps below a microsecond, of which bursts have many, are lost in the rounding of
+    times and only counted.
+    """
     gaps_s = np.diff(arrivals(Demand(gap_cv=cv), 4.0, 100_000.0))
     at_s, counts = np.unique(np.maximum(gaps_s, 1e-6), return_counts=True)
     distance = np.abs(np.cumsum(counts) / len(gaps_s) - stats.gamma(cv**-2, scale=cv**2 / 4.0).cdf(at_s)).max()
@@ -108,7 +111,10 @@ def test_even_gaps() -> None:
     np.testing.assert_allclose(gaps_s, 0.25, rtol=1e-9)
 
 
-@pytest.mark.parametrize("demand", [Demand(gap_cv=4.0), Demand(gap_cv=0.5), Demand(batch_size=6.0), Demand(batch_size=4.0, batch_size_law="fixed")])
+@pytest.mark.parametrize(
+    "demand",
+    [Demand(gap_cv=4.0), Demand(gap_cv=0.5), Demand(batch_size=6.0), Demand(batch_size=4.0, batch_size_law="fixed")],
+)
 def test_bursts_are_stationary_from_the_start(demand: Demand) -> None:
     """The first two seconds of many runs hold as many requests as any other two, and no more at their beginning."""
     runs = [arrivals(demand, 3.0, 2.0, seed) for seed in range(2500)]
@@ -199,11 +205,21 @@ demands = st.fixed_dictionaries(
 
 
 @settings(max_examples=25, deadline=None)
-@given(whole=demands, bronze=demands, agentic=demands, size=st.integers(1, 3000), at=st.integers(0, 6), seed=st.integers(0, 2**32 - 1))
+@given(
+    whole=demands,
+    bronze=demands,
+    agentic=demands,
+    size=st.integers(1, 3000),
+    at=st.integers(0, 6),
+    seed=st.integers(0, 2**32 - 1),
+)
 def test_same_requests_whatever_the_block_size_and_after_a_restore(
     whole: dict[str, Any], bronze: dict[str, Any], agentic: dict[str, Any], size: int, at: int, seed: int
 ) -> None:
-    parts = {"workload.by_tier": {"bronze": bronze} if bronze else {}, "workload.by_category": {"agentic": agentic} if agentic else {}}
+    parts = {
+        "workload.by_tier": {"bronze": bronze} if bronze else {},
+        "workload.by_category": {"agentic": agentic} if agentic else {},
+    }
     config = base(seed=seed, days=0.02).replace({f"workload.{name}": value for name, value in whole.items()} | parts)
     wanted = drawn(config)
     assert (np.diff(wanted["arrival_s"]) >= 0).all()
@@ -241,15 +257,10 @@ def test_operational_time_is_the_integral_of_the_rate(factors: list[float], step
     assert rate.expected(from_s, from_s + period_s) == pytest.approx(period_s, rel=1e-9)
 
 
-def test_a_profile_alone_keeps_the_requests_and_moves_them_in_time() -> None:
-    flat, office = drawn(base()), drawn(base(workload__rate_profile="office"))
-    n = min(len(flat), len(office))
-    for name in set(flat.dtype.names or ()) - {"arrival_s"}:
-        np.testing.assert_array_equal(flat[name][:n], office[name][:n], err_msg=name)
-    assert (flat["arrival_s"][:n] != office["arrival_s"][:n]).all()
-
-
-@pytest.mark.parametrize("said", [{"rate_profile": "flat"}, {"gap_cv": 1.0}, {"batch_size": 1.0, "profile_zone": "Europe/Berlin"}, {"surges": []}])
+@pytest.mark.parametrize(
+    "said",
+    [{"rate_profile": "flat"}, {"gap_cv": 1.0}, {"batch_size": 1.0, "profile_zone": "Europe/Berlin"}, {"surges": []}],
+)
 def test_flat_is_bit_identical(said: dict[str, Any]) -> None:
     config = base(days=0.1).replace({f"workload.{name}": value for name, value in said.items()} | {"workload.by_tier": {"gold": said}})
     np.testing.assert_array_equal(drawn(config), drawn(base(days=0.1)))
@@ -262,7 +273,10 @@ def test_a_constant_rate_drawn_the_general_way_is_the_same_to_rounding() -> None
 
 def test_each_tier_and_category_has_its_own_demand() -> None:
     night = {"begins": "midnight", "factors": [4.0] * 6 + [0.0] * 18}
-    changes = {"workload.by_tier": {"bronze": {"rate_table": night, "batch_size": 10}}, "workload.by_category": {"agentic": {"gap_cv": 3.0}}}
+    changes = {
+        "workload.by_tier": {"bronze": {"rate_table": night, "batch_size": 10}},
+        "workload.by_category": {"agentic": {"gap_cv": 3.0}},
+    }
     config = base(days=2.0).replace(changes)
     block = drawn(config)
     bronze = block[(block["tier"] == 2) & (block["category"] < 2)]
@@ -284,53 +298,24 @@ def test_the_demand_of_one_tier_leaves_the_others_alone() -> None:
     assert len(one[one["tier"] == 2]) != len(other[other["tier"] == 2])
 
 
-def test_training_days_have_the_same_demand() -> None:
-    config = base(workload__rate_profile="office", start="2024-08-05")  # a Monday: the two days before are a weekend
-    past = np.concatenate(list(drawn_workload(config, -2 * DAY_S, 0.0).blocks(5000)))
-    expected = VariedWorkload(config, -2 * DAY_S, 0.0).expected_requests
-    assert expected == pytest.approx(2.0 * 2 * DAY_S * 0.4, rel=0.05)
-    assert stats.poisson(expected).cdf(len(past)) == pytest.approx(0.5, abs=0.5 - LEVEL)
-    assert past["arrival_s"][0] >= -2 * DAY_S
-    assert past["arrival_s"][-1] < 0
-    friday = drawn_workload(config, -4 * DAY_S, -2 * DAY_S)
-    assert friday.expected_requests == pytest.approx(2.0 * 2 * DAY_S * 1.28, rel=0.05)
-
-
-def test_start_decides_what_is_drawn() -> None:
-    monday, saturday = base(workload__rate_profile="office", start="2024-08-05"), base(workload__rate_profile="office", start="2024-08-10")
-    assert workload_key(monday) != workload_key(saturday)
-    assert len(drawn(monday)) > 2 * len(drawn(saturday))
-    assert workload_key(base(start="2024-08-05")) == workload_key(base(start="2024-08-10"))
-    np.testing.assert_array_equal(drawn(base(workload__rate_profile="office")), drawn(monday))
-
-
-def test_notes_tell_the_clock_and_the_mean() -> None:
-    notes = workload_of(base(workload__rate_profile="office", workload__profile_zone="America/Los_Angeles")).notes
-    assert notes[0] == "workload: no start is given: t = 0 is Monday 00:00 UTC for its profiles, Sunday 17:00 in America/Los_Angeles"
-    assert "requests per second are expected over this run; rate_rps 2 is the mean of its profiles" in notes[1]
-    assert workload_of(base(workload__rate_profile="global", days=7.0, start="2024-08-05")).notes == ()
-
-
-def test_policies_see_the_same_requests() -> None:
-    config = base(days=0.05, workload__rate_profile="office", workload__gap_cv=2.0, start="2024-08-05T16:00Z")
-    results = simulate_group([config.replace({"policy.name": name}) for name in ("round-robin", "caps")], Recording(requests=True))
-    first, second = (result.requests for result in results)
-    assert first is not None
-    assert second is not None
-    for name in ("arrival_s", "tenant", "input_tokens", "output_tokens"):
-        np.testing.assert_array_equal(first[name], second[name])
-    assert len(first) == len(drawn(config))
-
-
 REFUSED = [
     ({"rate_profile": "office", "profile_from": "x.csv"}, "rate_profile and profile_from: expected one of them"),
-    ({"rate_table": {"factors": [0.0] * 24, "begins": "midnight"}}, "factors: all are 0: expected at least one above 0"),
+    (
+        {"rate_table": {"factors": [0.0] * 24, "begins": "midnight"}},
+        "factors: all are 0: expected at least one above 0",
+    ),
     ({"rate_table": {"factors": [1.0, -2.0], "begins": "start"}}, "rate_table.factors.1 -2.0"),
-    ({"rate_table": {"factors": [1.0] * 25, "begins": "midnight"}}, "a table of 25 h that begins at midnight: expected whole days"),
+    (
+        {"rate_table": {"factors": [1.0] * 25, "begins": "midnight"}},
+        "a table of 25 h that begins at midnight: expected whole days",
+    ),
     ({"rate_levels": {"levels": [1.0, 2.0], "sojourn_s": [5.0]}}, "2 levels and 1 sojourn_s: expected as many"),
     ({"rate_levels": {"levels": [0.0], "sojourn_s": [5.0]}}, "levels: all are 0"),
     ({"gap_cv": -1.0}, "gap_cv -1"),
-    ({"batch_size": 2.5, "batch_size_law": "fixed"}, "batch_size 2.5 with batch_size_law fixed: expected a whole number"),
+    (
+        {"batch_size": 2.5, "batch_size_law": "fixed"},
+        "batch_size 2.5 with batch_size_law fixed: expected a whole number",
+    ),
     ({"profile_zone": "Mars/Base", "rate_profile": "office"}, "profile_zone 'Mars/Base': expected a time zone"),
     ({"rate_profile": "offise"}, "offise: cannot be read"),
     ({"surges": [{"at_h": -1, "hours": 48, "factor": 0}]}, "its rate is 0 over the whole run"),

@@ -10,30 +10,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import typer
 from scipy import stats
-from typer.testing import CliRunner
 
 from caps_fast import scenario
 from caps_fast.arrays import Array
-from caps_fast.cli.inspect import register
 from caps_fast.client_groups import Lengths
 from caps_fast.demand import Demand
 from caps_fast.errors import InputError
 from caps_fast.inputs import expect_inputs
 from caps_fast.instants import parse_utc
 from caps_fast.predictor import key_of
-from caps_fast.traces import read_requests
 from caps_fast.workload import drawn_workload, workload_of
 from caps_fast.workload.clients import quantile_function
 from caps_fast.workload.gamma_gaps import gamma_gaps
 from caps_fast.workload.intensity import Rate
 from caps_fast.workload.profile_file import table_of
-from caps_fast.workload.resemble import likeness, regenerated, workload_file
 from caps_fast.workload.shapes import shape_of
 
 DAY_S = 86400.0
-AZURE = Path(__file__).parents[2] / "shared/data/requests/AzureLLMInferenceTrace_conv.csv"
 
 
 def base(**changes: Any) -> scenario.Scenario:
@@ -53,17 +47,6 @@ def written(path: Path, text: str) -> str:
 def rate_of(path: str, zone: str | None = None, start: str | None = None) -> Rate:
     demand = Demand(rate_profile=path, profile_zone=zone)
     return Rate(1.0, shape_of(demand, table_of(demand), parse_utc(start, "start") if start else None))
-
-
-def inspect(*arguments: object) -> str:
-    app = typer.Typer()
-    register(app)
-    app.command("other")(lambda: None)
-    result = CliRunner().invoke(app, ["inspect", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def week_table(value: Any = lambda hour, day: 1 + hour + 100 * day) -> str:
@@ -101,7 +84,10 @@ REFUSED_PROFILES = [
     ("", "has no rows"),
     ("time,rate\n", "has no rows"),
     ("a,b\n1,2\n", "columns a, b: expected a table of hour, mon"),
-    ("time,rate\n0,1\n60,2\n180,2\n", "row 3: time '180' comes 120 s after the row before: expected 60 s, without gaps"),
+    (
+        "time,rate\n0,1\n60,2\n180,2\n",
+        "row 3: time '180' comes 120 s after the row before: expected 60 s, without gaps",
+    ),
     ("time,rate\n0,1\n60,-2\n", "row 2: rate '-2': expected 0 or more"),
     ("time,rate\n0,1\n60,\n", "row 2: rate '': expected a number"),
     ("time,rate\n0,1\n60,nan\n", "row 2: rate 'nan': expected a number"),
@@ -112,7 +98,7 @@ REFUSED_PROFILES = [
     ("time,rate\n0,1\n60,1,5\n", "row 2 has 3 cells: expected 2"),
     ("time,rate\n2024-08-05,1\n2024-08-05T01:00,1\n", "a table of 2 h that begins at midnight: expected whole days"),
     ("time,rate\n2024-13-05,1\n2024-08-05T01:00,1\n", "row 1: time '2024-13-05': expected a date"),
-    (week_table().replace("\n7,", "\n8,"), "row 8: hour 8: expected hour 7, for hours 0 to 23 are needed without gaps"),
+    (week_table().replace("\n7,", "\n8,"), "row 8: hour 8: expected hour 7, of hours 0 to 23 without gaps"),
     (week_table().rsplit("23,", 1)[0], "row 24: no row: expected hour 23"),
     (week_table(lambda hour, day: 0), "factors: all are 0"),
     (week_table(lambda hour, day: -hour), "row 2: mon '-1': expected 0 or more"),
@@ -138,7 +124,10 @@ def trace_file(path: Path, days: float, seed: int = 0, tiers: bool = False, star
     at_s = at_s[kept]
     lengths = np.exp(rng.multivariate_normal([6, 5], [[0.8, 0.4], [0.4, 0.7]], len(at_s)))
     columns: dict[str, Any] = {"TIMESTAMP": (np.datetime64(start) + (at_s * 1e6).astype("timedelta64[us]")).astype(str)}
-    columns |= {"ContextTokens": np.maximum(lengths[:, 0].astype(int), 1), "GeneratedTokens": np.maximum(lengths[:, 1].astype(int), 1)}
+    columns |= {
+        "ContextTokens": np.maximum(lengths[:, 0].astype(int), 1),
+        "GeneratedTokens": np.maximum(lengths[:, 1].astype(int), 1),
+    }
     if tiers:
         columns["tier"] = np.where(rng.random(len(at_s)) < 0.6, "gold", "bronze")
     pl.DataFrame(columns).write_csv(path)
@@ -160,7 +149,13 @@ def test_the_shape_of_a_trace_at_another_level(tmp_path: Path, days: float) -> N
 
 
 @pytest.mark.parametrize(
-    ("days", "message"), [(0.5, "spans 12 h and leaves 12 hours of the day open, the first at 12:00: expected a trace of a whole day at least")]
+    ("days", "message"),
+    [
+        (
+            0.5,
+            "spans 12 h and leaves 12 hours of the day open, the first at 12:00: expected a trace of a day or more",
+        )
+    ],
 )
 def test_a_trace_too_short_for_a_shape(tmp_path: Path, days: float, message: str) -> None:
     path = trace_file(tmp_path / "trace.csv", days)
@@ -232,7 +227,11 @@ def test_client_groups(tmp_path: Path) -> None:
         assert np.log(chat[name]).std() == pytest.approx(sd, abs=0.02)
     assert np.corrcoef(np.log(chat["predicted_tokens"]), np.log(chat["output_tokens"]))[0, 1] == pytest.approx(math.sqrt(0.6), abs=0.02)
     assert (nightly["arrival_s"] % DAY_S < 7200).all()
-    np.testing.assert_allclose(np.quantile(nightly["output_tokens"], (0.25, 0.5, 0.75)), (math.sqrt(2) * 100, 200, math.sqrt(8) * 200), rtol=0.02)
+    np.testing.assert_allclose(
+        np.quantile(nightly["output_tokens"], (0.25, 0.5, 0.75)),
+        (math.sqrt(2) * 100, 200, math.sqrt(8) * 200),
+        rtol=0.02,
+    )
     np.testing.assert_allclose(np.bincount(nightly["tier"]) / len(nightly), (0.3, 0.4, 0.3), atol=0.02)
     assert source.mean_input_tokens == pytest.approx(0.75 * math.exp(6 + 0.32) + 0.25 * 4096, rel=0.01)
     assert (chat["category"] == np.searchsorted([256, 2048], chat["input_tokens"], side="right")).all()
@@ -259,11 +258,20 @@ REFUSED_MIXES = [
     (MIX.replace('"nightly"', '"chat"'), "client 'chat': given twice"),
     (MIX.replace("share = 0.75", "share = -1"), "clients.chat.share -1"),
     (MIX.replace('tier = "gold"', 'tier = "golden"'), "clients.chat.tier 'golden'"),
-    (MIX.replace("[1, 1600]", "[0.9, 1600]"), "clients.nightly.output_tokens.quantiles probabilities: expected them to rise from 0 to 1"),
-    (MIX.replace("[0.5, 200]", "[0.5, 20]"), "clients.nightly.output_tokens.quantiles tokens: expected them not to fall"),
+    (
+        MIX.replace("[1, 1600]", "[0.9, 1600]"),
+        "clients.nightly.output_tokens.quantiles probabilities: expected them to rise from 0 to 1",
+    ),
+    (
+        MIX.replace("[0.5, 200]", "[0.5, 20]"),
+        "clients.nightly.output_tokens.quantiles tokens: expected them not to fall",
+    ),
     (MIX.replace("log_mean = 6.0, ", ""), "clients.chat.input_tokens nothing given: expected one of"),
     (MIX.replace("factors = [12, 12,", "factors = [12, -12,"), "clients.nightly.rate_table.factors.1 -12"),
-    (MIX.replace("length_correlation = 0.5", "length_correlation = 0.9"), "clients.chat: length_correlation 0.9: expected at most 0.7"),
+    (
+        MIX.replace("length_correlation = 0.5", "length_correlation = 0.9"),
+        "clients.chat: length_correlation 0.9: expected at most 0.7",
+    ),
     (MIX.replace("batch_size = 20", "batch_sise = 20"), "clients.nightly.batch_sise"),
     ("[[clients]\n", "not TOML"),
 ]
@@ -308,61 +316,3 @@ def test_lengths_are_capped_and_whole() -> None:
     u = np.linspace(0.0005, 0.9995, 1000)
     assert quantile_function(Lengths(log_mean=6.0, log_sd=2.0), "output_tokens", 500.0)(u).max() == 500
     assert quantile_function(Lengths(tokens=700), "output_tokens", 500.0)(u).max() == 500
-
-
-@pytest.mark.parametrize(("days", "tiers"), [(0.4, False), (2.0, True), (14.0, False)])
-def test_a_workload_that_resembles_a_trace(tmp_path: Path, days: float, tiers: bool) -> None:
-    path, out = trace_file(tmp_path / "trace.csv", days, tiers=tiers), tmp_path / "out.toml"
-    found = json.loads(inspect(path, "--profile", out, "--json"))["likeness"]
-    trace = read_requests(path)
-    assert found == json.loads(json.dumps(likeness(trace, regenerated(str(out), trace))))
-    original, again = found["requests"]
-    assert abs(original - again) < 4.5 * math.sqrt(2 * original)
-    for name in ("input_tokens_p50", "output_tokens_p50", "input_tokens_p95", "output_tokens_p95", "input_tokens_mean"):
-        assert found[name][1] == pytest.approx(found[name][0], rel=0.15), name
-    assert found["gap_cv"][1] == pytest.approx(found["gap_cv"][0], rel=0.1)
-    assert found["length_correlation"][1] == pytest.approx(found["length_correlation"][0], abs=0.06)
-    rates = {name: values for name, values in found.items() if name.startswith("rps_")}
-    assert len(rates) == (24 if days >= 1 else 10)
-    span_s = days * DAY_S / len(rates)
-    for name, (one, other) in rates.items():
-        assert abs(one - other) < 5 * math.sqrt(2 * one / span_s) + 0.02 * one, name
-    if tiers:
-        assert found["share_gold"][1] == pytest.approx(found["share_gold"][0], abs=0.03)
-
-
-def test_inspect_profile_prints_both_side_by_side_and_refuses(tmp_path: Path) -> None:
-    path = trace_file(tmp_path / "trace.csv", 1.0)
-    printed = inspect(path, "--profile", tmp_path / "out.toml")
-    heading = next(line for line in printed.splitlines() if "original" in line)
-    assert heading.split() == ["original", "regenerated"]
-    lengths = tmp_path / "lengths.csv"
-    pl.DataFrame({"input_tokens": [5, 6], "output_tokens": [1, 2]}).write_csv(lengths)
-    with pytest.raises(InputError, match="has no arrival times"):
-        inspect(lengths, "--profile", tmp_path / "no.toml")
-    assert not (tmp_path / "no.toml").exists()
-    carbon = written(tmp_path / "carbon.csv", "time,carbon_intensity\n2024-08-05T00:00Z,100\n2024-08-05T01:00Z,120\n")
-    with pytest.raises(InputError, match="is read as a carbon file: expected a request trace"):
-        inspect(carbon, "--profile", tmp_path / "no.toml", "--as", "carbon")
-
-
-def test_batches_of_a_trace_are_taken_over(tmp_path: Path) -> None:
-    rng = np.random.default_rng(2)
-    at_s = np.sort(rng.random(3000) * 40_000).round(3)
-    sizes = rng.geometric(1 / 4, len(at_s))
-    path = tmp_path / "bursts.csv"
-    columns = {"arrival_s": np.repeat(at_s, sizes), "input_tokens": np.full(sizes.sum(), 50), "output_tokens": np.full(sizes.sum(), 20)}
-    pl.DataFrame(columns).write_csv(path)
-    trace = read_requests(path)
-    out = written(tmp_path / "out.toml", workload_file(trace))
-    again = regenerated(out, trace)
-    assert again["arrival_s"].n_unique() == pytest.approx(3000, rel=0.1)
-    assert len(again) == pytest.approx(sizes.sum(), rel=0.1)
-
-
-@pytest.mark.skipif(not AZURE.exists(), reason="the Azure trace is not here")
-def test_the_azure_hour_is_resembled(tmp_path: Path) -> None:
-    trace = read_requests(AZURE)
-    found = likeness(trace, regenerated(written(tmp_path / "out.toml", workload_file(trace)), trace))
-    for name in ("requests", "gap_cv", "dispersion_10_s", "input_tokens_p50", "input_tokens_p95", "output_tokens_p50", "output_tokens_p95"):
-        assert found[name][1] == pytest.approx(found[name][0], rel=0.12), name

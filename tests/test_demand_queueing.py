@@ -1,4 +1,6 @@
-"""Queues under demand that varies: M(t)/M/c against the numerical solution of its differential equations, GI/M/1 and batches in closed form."""
+"""Queues under demand that varies: M(t)/M/c against the numerical solution of its differential equations, GI/M/1 and
+batches in closed form.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def arrivals(demand: Demand, rate: Rate, end_s: float, seed: int = 1) -> Array:
 def periodic_states(rates: Array, step_s: float, servers: int, phases: int) -> Array:
     """Probabilities of 0..MOST in the system of M(t)/M/c with mean service 1 s at so many phases of the period, in its periodic regime.
 
-    The forward equations, integrated over each piece of constant rate until the period repeats: float64 (phases, MOST + 1).
+    The forward equations, integrated over each piece of constant rate until the period repeats: float64 (phases, MOST +
+    1).
     """
     n = np.arange(MOST + 1)
     served = np.minimum(n, servers).astype(float)
@@ -56,7 +59,9 @@ def periodic_states(rates: Array, step_s: float, servers: int, phases: int) -> A
 
 @pytest.mark.parametrize(("gpus", "slots"), [(3, 1), (1, 4)])
 def test_m_t_m_c(gpus: int, slots: int) -> None:
-    """A rate that passes the capacity for a part of each period: mean number in the system and probability of waiting, phase by phase."""
+    """A rate that passes the capacity for a part of each period: mean number in the system and probability of waiting,
+    phase by phase.
+    """
     servers, step_s, periods, phases = gpus * slots, 15.0, 3000, 24
     factors = (0.3, 0.9, 1.8, 1.0)
     table = RateTable(factors=factors, step_s=step_s, begins="start")
@@ -75,7 +80,10 @@ def test_m_t_m_c(gpus: int, slots: int) -> None:
     for phase in range(phases):
         at_s = (np.arange(20, periods) + phase / phases) * period_s  # the first periods are warm-up
         present = np.searchsorted(times_s, at_s, side="right") - np.searchsorted(finished_s, at_s, side="right")
-        for values, wanted in ((present.astype(float), means[phase]), ((present >= servers).astype(float), waits[phase])):
+        for values, wanted in (
+            (present.astype(float), means[phase]),
+            ((present >= servers).astype(float), waits[phase]),
+        ):
             parts = np.array([part.mean() for part in np.array_split(values, 40)])
             half = confident * parts.std(ddof=1) / math.sqrt(40)
             assert abs(parts.mean() - wanted) < half, f"phase {phase}: {parts.mean():g} +- {half:g}, expected {wanted:g}"

@@ -1,8 +1,11 @@
-"""When requests come: a renewal process in operational time, mapped to the clock, each of its points a batch of requests."""
+"""When requests come: a renewal process in operational time, mapped to the clock, each of its points a batch of
+requests.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +34,7 @@ class Arrivals:
         self._fixed = demand.batch_size_law == "fixed"
         self._jumps = demand.rate_levels is not None
         path = LevelPath(demand.rate_levels, self._streams, start_s) if demand.rate_levels else None
-        self._clockwork = Clockwork(Rate(rate.mean_rps / self._batch, rate.shape, rate.growth_per_month, rate.surges), path, start_s)
+        self._clockwork = Clockwork(replace(rate, mean_rps=rate.mean_rps / self._batch), path, start_s)
         self._u = -1.0  # operational time of the last point; below 0: none yet
         self._last_s = start_s
         self._over = False
@@ -75,7 +78,9 @@ class Arrivals:
         return gamma_gaps(draw.random(count), self._cv)
 
     def _first_gap(self, gap: float) -> float:
-        """From the start to the first point: the rest of a gap that the start falls into, so that the process is stationary from there on."""
+        """From the start to the first point: the rest of a gap that the start falls into, so that the process is
+        stationary from there on.
+        """
         draw = self._streams["batches"]
         if self._cv == 1.0:
             return gap

@@ -1,4 +1,6 @@
-"""Requests of client groups: lengths by their quantile functions, joined by a Gaussian copula; whose they are, as in the synthetic workload."""
+"""Requests of client groups: lengths by their quantile functions, joined by a Gaussian copula; whose they are, as in
+the synthetic workload.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,16 @@ from caps_fast.workload.synthetic import (
 
 __all__ = ["ClientFeatures", "mix_of", "quantile_function"]
 
-LEAST_POSITION, MOST_POSITION = 0.02, 0.999  # weight of the input's position in the score: without any, the score would have jumps
+LEAST_POSITION, MOST_POSITION = (
+    0.02,
+    0.999,
+)  # weight of the input's position in the score: without any, the score would have jumps
 HALVINGS, POINTS = 14, 400  # of the search for the weight that gives a correlation
 TOLERANCE = 0.02  # of a correlation
 MEANS = 20_000  # points at which a quantile function is averaged
 TRACE_QUANTILES = 1001
 KEPT = 16
+UNIFORM = ("categories", "inputs", "tenants", "tasks", "turns")
 
 Quantiles = Callable[[Array], Array]
 """Tokens (float64, not yet whole) by probability."""
@@ -72,7 +78,7 @@ def table_of_lengths(tokens: Array, shares: Array) -> tuple[tuple[float, float],
 
 
 class Score:
-    """What features say of an output's length, as a standard normal: `weights` of tenant, task and the input's position.
+    """What features say of an output's length, as a standard normal: `weights` of tenant, task, input position.
 
     Arguments are of the tenants it is about: shares (sum 1), main tasks and traits, each (n,).
     """
@@ -82,10 +88,10 @@ class Score:
         self._lean(LEAST_POSITION)
 
     def lean_on_position(self, correlation: float) -> tuple[float, float]:
-        """Weigh the position so that the score correlates with the input's length as asked, both as normal scores, or as near as it can.
+        """Weigh the position so that score and input length correlate as asked, as normal scores, or nearly so.
 
-        Returns the correlation that is reached, and the share of requests whose position in the score is that of their input: below 1 where even
-        the least weight correlates more, and the others have a position of their own.
+        Returns the correlation that is reached, and the share of requests whose position in the score is that of their
+        input: below 1 where even the least weight correlates more, and the others have a position of their own.
         """
         least = self._correlation()
         if abs(correlation) <= least:
@@ -117,7 +123,7 @@ class Score:
         return found
 
     def normal(self, trait: Array, task: Array, position_u: Array) -> Array:
-        """Standard normal scores of requests with these traits of tenants, tasks and positions (0..1) of input lengths."""
+        """Standard normal scores for these traits of tenants, tasks and positions (0..1) of input lengths."""
         position = (2.0 * position_u - 1.0) * POSITION_REACH
         score = self.weights[0] * trait + self.weights[1] * TASK_TRAITS[task] + self.weights[2] * position
         at = np.clip((score - self._first) * self._per_score, 0.0, GRID)
@@ -128,9 +134,9 @@ class Score:
 class ClientFeatures:
     """Draws everything but the arrivals of a client group's requests.
 
-    Output length, as a normal score, is the features' part (tenant, task and the input's position, weighted so that input and output correlate as
-    declared) and noise, which is the rest of its variance. Raises InputError for a tier without tenants and for lengths that correlate more than
-    features explain.
+    Output length, as a normal score, is the features' part (tenant, task and the input's position, weighted so that
+    input and output correlate as declared) and noise, which is the rest of its variance. Raises InputError for a tier
+    without tenants and for lengths that correlate more than features explain.
     """
 
     def __init__(self, config: scenario.Scenario, group: ClientGroup, seed: int, part: int) -> None:
@@ -139,9 +145,11 @@ class ClientFeatures:
         explained = workload.predictability if group.predictability is None else group.predictability
         self._explained, self._rest = math.sqrt(explained), math.sqrt(1 - explained)
         self._tenants = tenants(config)
-        tiers = [(index, 0, tier.share) for index, tier in enumerate(config.slo.all) if tier.share > 0 and group.tier in (None, TIERS[index])]
+        shares_of = enumerate(tier.share for tier in config.slo.all)
+        tiers = [(tier, 0, share) for tier, share in shares_of if share > 0 and group.tier in (None, TIERS[tier])]
         if not tiers:
-            raise InputError(f"{workload.file}: clients.{group.name}: tier {group.tier}: slo.{group.tier}.share is 0: expected a tier with a share")
+            where = f"{workload.file}: clients.{group.name}: tier {group.tier}"
+            raise InputError(f"{where}: slo.{group.tier}.share is 0: expected a tier with a share")
         self._cells = cell_table(self._tenants, np.array([1.0]), tiers)
         own = np.isin(self._tenants.tier, [index for index, _, _ in tiers])
         shares = np.diff(self._tenants.cumulative_share, prepend=0.0)[own]
@@ -151,13 +159,14 @@ class ClientFeatures:
         reached *= self._explained
         if abs(reached - group.length_correlation) > TOLERANCE:
             raise InputError(
-                f"{workload.file}: clients.{group.name}: length_correlation {group.length_correlation:g}: expected at most {abs(reached):.3g}, "
+                f"{workload.file}: clients.{group.name}: length_correlation {group.length_correlation:g}: "
+                f"expected at most {abs(reached):.3g}, "
                 f"for features, the input's length among them, explain {explained:.4g} of the variance (predictability)"
             )
         most = float(workload.max_output_tokens)
         self._input = quantile_function(group.input_tokens, "input_tokens", float(MOST_LENGTH))
         self._output = quantile_function(group.output_tokens, "output_tokens", most)
-        self.streams = {name: stream(seed, name, part) for name in ("categories", "inputs", "outputs", "tenants", "tasks", "turns", "positions")}
+        self.streams = {name: stream(seed, name, part) for name in (*UNIFORM, "outputs", "positions")}
 
     @property
     def mean_tokens(self) -> tuple[float, float]:
@@ -168,12 +177,13 @@ class ClientFeatures:
     def fill(self, arrivals_s: Array) -> Array:
         """REQUEST rows of requests that arrive then."""
         size, draw = len(arrivals_s), self.streams
-        cell_u, position_u, tenant_u, task_u, turn_u = (draw[name].random(size) for name in ("categories", "inputs", "tenants", "tasks", "turns"))
+        cell_u, position_u, tenant_u, task_u, turn_u = (draw[name].random(size) for name in UNIFORM)
         noise = draw["outputs"].standard_normal(size)
         who = self._tenants
         tenant = np.searchsorted(who.cumulative_share, within_cells(self._cells, cell_u, tenant_u)[1], side="right")
         others = (1 + (task_u - MAIN_TASK_SHARE) * ((DRAWN_TASKS - 1) / (1.0 - MAIN_TASK_SHARE))).astype(np.int64)
-        task = (who.task[tenant] + np.where(task_u >= MAIN_TASK_SHARE, np.minimum(others, DRAWN_TASKS - 1), 0)) % DRAWN_TASKS
+        other = np.where(task_u >= MAIN_TASK_SHARE, np.minimum(others, DRAWN_TASKS - 1), 0)
+        task = (who.task[tenant] + other) % DRAWN_TASKS
         z = self._score.normal(who.trait[tenant], task, self._positions(position_u))
         block = np.empty(size, arrays.REQUEST)
         block["arrival_s"], block["tenant"], block["tier"], block["task"] = arrivals_s, tenant, who.tier[tenant], task

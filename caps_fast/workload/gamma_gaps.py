@@ -1,7 +1,8 @@
 """Gamma gaps by inversion: from uniforms through a table of the quantile function.
 
-The logarithm of the quantile is interpolated by cubics in cells that are a hundredth of their distance from 0, or from 1, wide; so gaps are
-exact to 1e-9 for coefficients of variation up to 5 (1e-7 at 50), and several times faster than by rejection.
+The logarithm of the quantile is interpolated by cubics in cells that are a hundredth of their distance from 0, or from
+1, wide; so gaps are exact to 1e-9 for coefficients of variation up to 5 (1e-7 at 50), and several times faster than by
+rejection.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def gamma_gaps(uniforms: Array, cv: float) -> Array:
 
 @lru_cache(KEPT)
 def _table(cv: float) -> Array:
-    """Cubics of the log quantile of Gamma with shape 1 / cv^2 and mean 1, from below and from above: float64 (2 * OCTAVES * CELLS, 4)."""
+    """Cubics of the log quantile of Gamma with shape 1 / cv^2 and mean 1, from below and from above: float64 (2 *
+    OCTAVES * CELLS, 4).
+    """
     shape = cv**-2
     width = 2.0 ** -(np.arange(OCTAVES) + 1.0) / 2
     edges = width[:, None] * (1 + np.arange(CELLS + 1) / CELLS)  # distances from 0 or 1, in (0, 1/2]
@@ -41,14 +44,21 @@ def _table(cv: float) -> Array:
         logs = np.where(found > TINY, np.log(np.maximum(found, TINY)), small)
         density = shape * logs - np.exp(logs) - gammaln(shape)  # log of quantile times density
         slopes = sign * np.exp(-density) * (width / CELLS)[:, None]
-        low, high, rise, end = logs[:, :-1] + 2 * math.log(cv), logs[:, 1:] + 2 * math.log(cv), slopes[:, :-1], slopes[:, 1:]
+        low, high, rise, end = (
+            logs[:, :-1] + 2 * math.log(cv),
+            logs[:, 1:] + 2 * math.log(cv),
+            slopes[:, :-1],
+            slopes[:, 1:],
+        )
         sides.append(np.stack([low, rise, 3 * (high - low) - 2 * rise - end, 2 * (low - high) + rise + end], axis=-1))
     return np.concatenate([side.reshape(-1, 4) for side in sides])
 
 
 @compiled
 def _log_quantiles(values: Array, bits: Array, table: Array) -> None:
-    """Turn uniforms into log quantiles, in place; `bits` are those of `values`, whose exponent and first 7 binary digits say which cell it is."""
+    """Turn uniforms into log quantiles, in place; `bits` are those of `values`, whose exponent and first 7 binary
+    digits say which cell it is.
+    """
     for i in range(values.shape[0]):
         p = values[i]
         above = p >= 0.5

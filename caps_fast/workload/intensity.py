@@ -1,7 +1,7 @@
 """The rate of arrivals over time, piecewise constant, and the map from operational time to the clock.
 
-In *operational time* one arrival comes per unit: u(t) is the integral of the rate from the start to t. A process with unit rate in operational time,
-mapped back through the inverse of u, has the rate that is asked for, exactly.
+In *operational time* one arrival comes per unit: u(t) is the integral of the rate from the start to t. A process with
+unit rate in operational time, mapped back through the inverse of u, has the rate that is asked for, exactly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MONTH_DAYS = 365.25 / 12
 
 @dataclass(frozen=True)
 class Rate:
-    """What is known of a rate in advance: requests per second at t, float64, for `mean_rps` on average over the shape's period.
+    """What is known of a rate in advance: requests per second, `mean_rps` on average over the shape's period.
 
     Growth steps at midnights of the run (multiples of a day from t = 0).
     """
@@ -42,7 +42,8 @@ class Rate:
             steps = np.arange(math.floor((from_s + phase_s) / step_s) + 1, math.ceil((to_s + phase_s) / step_s))
             inside.append(steps * step_s - phase_s)
         if self.surges:
-            inside.append(np.array([at for surge in self.surges for at in (surge.at_h * 3600, (surge.at_h + surge.hours) * 3600)]))
+            ends_h = [at_h for surge in self.surges for at_h in (surge.at_h, surge.at_h + surge.hours)]
+            inside.append(np.array(ends_h) * 3600)
         edges_s = np.unique(np.concatenate([[from_s], *inside, [to_s]]))
         edges_s = edges_s[(edges_s >= from_s) & (edges_s <= to_s)]
         middle_s = (edges_s[1:] + edges_s[:-1]) / 2
@@ -51,7 +52,11 @@ class Rate:
         if self.growth_per_month:
             rates = rates * (1 + self.growth_per_month) ** (math.floor((from_s + to_s) / 2 / DAY_S) / MONTH_DAYS)
         for surge in self.surges:
-            rates = np.where((middle_s >= surge.at_h * 3600) & (middle_s < (surge.at_h + surge.hours) * 3600), rates * surge.factor, rates)
+            rates = np.where(
+                (middle_s >= surge.at_h * 3600) & (middle_s < (surge.at_h + surge.hours) * 3600),
+                rates * surge.factor,
+                rates,
+            )
         return edges_s, rates
 
     def expected(self, from_s: float, to_s: float) -> float:
@@ -85,7 +90,9 @@ class LevelPath:
         self._until_s = start_s + self._sojourn_s()
 
     def before(self, to_s: float) -> tuple[Array, Array]:
-        """Times before `to_s` at which the level changes, and the factors before, between and after them. Time only goes forward."""
+        """Times before `to_s` at which the level changes, and the factors before, between and after them. Time only
+        goes forward.
+        """
         at_s, factors = [], [self.factors[self._level]]
         while self._until_s < to_s:
             at_s.append(self._until_s)
@@ -114,8 +121,8 @@ class LevelPath:
 class Clockwork:
     """Maps operational time to seconds, day by day, forward only.
 
-    The same operational times give the same seconds, to the bit, however they are cut into calls: each day's integral begins where the day
-    before ended.
+    The same operational times give the same seconds, to the bit, however they are cut into calls: each day's integral
+    begins where the day before ended.
     """
 
     def __init__(self, rate: Rate, path: LevelPath | None, start_s: float) -> None:
@@ -125,7 +132,7 @@ class Clockwork:
         self._before: dict[str, Any] | None = None
 
     def seconds(self, u: Array, end_s: float) -> Array:
-        """When operational times `u`, never falling, are: float64 (n,). What comes after the day of `end_s` is `inf`."""
+        """When operational times `u`, never falling, are: float64 (n,); `inf` after the day of `end_s`."""
         found = np.empty(len(u))
         done = 0
         while (done := _map(u, self._at, self._edges_s, self._rates, found, done)) < len(u):
@@ -144,7 +151,8 @@ class Clockwork:
             jumps_s, factors = self._path.before(self._end_s)
             every_s = np.unique(np.concatenate([edges_s, jumps_s]))
             middle_s = (every_s[1:] + every_s[:-1]) / 2
-            rates = rates[np.searchsorted(edges_s, middle_s, side="right") - 1] * factors[np.searchsorted(jumps_s, middle_s, side="right")]
+            levels = factors[np.searchsorted(jumps_s, middle_s, side="right")]
+            rates = rates[np.searchsorted(edges_s, middle_s, side="right") - 1] * levels
             edges_s = every_s
         self._edges_s, self._rates = edges_s, rates
         self._at = u + np.concatenate([[0.0], np.cumsum(rates * np.diff(edges_s))])
@@ -167,7 +175,7 @@ class Clockwork:
 
 @compiled
 def _map(u: Array, at: Array, edges_s: Array, rates: Array, found: Array, done: int) -> int:
-    """Fill `found` from `done` on with the seconds of operational times within one day's pieces; how many are done then.
+    """Fill `found` from `done` on with the seconds of operational times within a day's pieces; how many are done.
 
     A piece's times stay within it, so that rounding does not turn two around.
     """

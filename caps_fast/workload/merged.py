@@ -26,7 +26,8 @@ class Source(Protocol):
 class Merged:
     """Requests of all sources, merged by arrival; those that arrive together in the order of the sources.
 
-    The state holds each source's before it was last asked, and how many of what it gave have been handed out: so it is small, whatever waits here.
+    The state holds each source's before it was last asked, and how many of what it gave have been handed out: so it is
+    small, whatever waits here.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:

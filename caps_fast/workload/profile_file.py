@@ -15,7 +15,7 @@ from caps_fast.documents import read_bytes
 from caps_fast.errors import InputError
 from caps_fast.instants import looks_like_time, parse_utc
 from caps_fast.scenario import file_hash
-from caps_fast.workload.shapes import WEEK_S, built_in, checked_table, hourly, local_time
+from caps_fast.workload.shapes import DAY_S, WEEK_S, built_in, checked_table, hourly, local_time
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MOST_BYTES = 1 << 26
@@ -25,7 +25,7 @@ KEPT = 16
 
 
 def table_of(demand: Demand) -> RateTable | None:
-    """The table that a demand means, from wherever; None where the rate is constant. Raises InputError for a bad file."""
+    """The table that a demand means; None where the rate is constant. Raises InputError for a bad file."""
     if demand.profile_from is not None:
         return _of_trace(demand.profile_from, file_hash(demand.profile_from), demand.profile_zone)
     if demand.rate_profile not in NAMED:
@@ -39,7 +39,7 @@ def _of_trace(path: str, content: str, zone: str | None) -> RateTable:
 
     trace = read_requests(path)
     if not trace.timed:
-        raise InputError(f"{path}: has no arrival times: expected a trace with times, of which workload.profile_from takes the shape")
+        raise InputError(f"{path}: has no arrival times: expected a trace with times for workload.profile_from")
     arrivals_s = trace.frame["arrival_s"].to_numpy()
     return hourly(arrivals_s, float(arrivals_s[-1]), trace.starts_at, zone, path)
 
@@ -79,7 +79,7 @@ def _week(path: str, rows: list[list[str]]) -> RateTable:
     if hours != list(range(24)):
         wrong = next((number for number, hour in enumerate(hours) if hour != number), len(hours))
         found = f"hour {hours[wrong]:g}" if wrong < len(hours) else "no row"
-        raise InputError(f"{path}: row {wrong + 1}: {found}: expected hour {wrong}, for hours 0 to 23 are needed without gaps")
+        raise InputError(f"{path}: row {wrong + 1}: {found}: expected hour {wrong}, of hours 0 to 23 without gaps")
     days = [[_rate(path, number, day, row[at]) for number, row in enumerate(rows, 1)] for at, day in enumerate(DAYS, 1)]
     return checked_table([rate for day in days for rate in day], 3600.0, "monday", path)
 
@@ -94,26 +94,30 @@ def _timeline(path: str, rows: list[list[str]], zone: str | None) -> RateTable:
         raise InputError(f"{path}: one row: expected two at least, whose distance says how long a rate holds")
     step_s = float(times_s[1] - times_s[0])
     if step_s < LEAST_STEP_S:
-        raise InputError(f"{path}: row 2: time {rows[1][0]!r} comes {step_s:g} s after row 1: expected at least {LEAST_STEP_S:g} s")
+        told = f"time {rows[1][0]!r} comes {step_s:g} s after row 1"
+        raise InputError(f"{path}: row 2: {told}: expected at least {LEAST_STEP_S:g} s")
     uneven = np.flatnonzero(np.abs(np.diff(times_s) - step_s) > TOLERANCE * step_s)
     if len(uneven):
         at = int(uneven[0]) + 1
         gap_s = float(times_s[at] - times_s[at - 1])
-        raise InputError(f"{path}: row {at + 1}: time {rows[at][0]!r} comes {gap_s:g} s after the row before: expected {step_s:g} s, without gaps")
+        told = f"time {rows[at][0]!r} comes {gap_s:g} s after the row before"
+        raise InputError(f"{path}: row {at + 1}: {told}: expected {step_s:g} s, without gaps")
     if first is None:
         if times_s[0] != 0:
             raise InputError(f"{path}: row 1: time {rows[0][0]!r}: expected 0, as seconds count from t = 0")
         return checked_table(rates, step_s, "start", path)
     weekly = len(rates) * step_s >= WEEK_S
-    return checked_table(_turned(rates, step_s, local_time(first, zone), weekly, path), step_s, "monday" if weekly else "midnight", path)
+    turned = _turned(rates, step_s, local_time(first, zone), weekly, path)
+    return checked_table(turned, step_s, "monday" if weekly else "midnight", path)
 
 
 def _turned(rates: list[float], step_s: float, first: datetime, weekly: bool, path: str) -> list[float]:
     """The rates, turned so that they begin on a Monday, or at midnight. Raises InputError where no row begins then."""
-    since_s = (first.weekday() * 86400.0 if weekly else 0.0) + first.hour * 3600 + first.minute * 60 + first.second + first.microsecond * 1e-6
+    midnight = datetime(first.year, first.month, first.day)
+    since_s = (first - midnight).total_seconds() + (first.weekday() * DAY_S if weekly else 0.0)
     steps = since_s / step_s
     if abs(steps - round(steps)) > 1e-6:
-        raise InputError(f"{path}: row 1: {first} local time: expected rows that begin at midnight, a whole number of steps of {step_s:g} s away")
+        raise InputError(f"{path}: row 1: {first} local time: expected whole steps of {step_s:g} s from midnight")
     return [float(rate) for rate in np.roll(rates, round(steps))]
 
 

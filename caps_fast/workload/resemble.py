@@ -1,4 +1,4 @@
-"""A workload file that resembles a request trace, and how well it does: rates, gaps and lengths of both, side by side."""
+"""A workload file that resembles a request trace, and how well it does: rates, gaps and lengths side by side."""
 
 from __future__ import annotations
 
@@ -45,14 +45,18 @@ def workload_file(trace: TraceFile) -> str:
     tables = {name: _table(trace, rows["arrival_s"].to_numpy(), span_s) for name, rows in groups.items()}
     levels = {name: len(rows) / _rate(trace, 1.0, tables[name]).expected(0.0, span_s) for name, rows in groups.items()}
     total_rps = sum(levels.values())
-    lines = [f"# A workload that resembles {trace.path}: {len(trace.frame):,} requests over {span_s / 3600:.4g} h.", f"rate_rps = {total_rps!r}"]
+    lines = [
+        f"# A workload that resembles {trace.path}: {len(trace.frame):,} requests over {span_s / 3600:.4g} h.",
+        f"rate_rps = {total_rps!r}",
+    ]
     for name, rows in groups.items():
         lines += ["", "[[clients]]", f"name = {json.dumps(name)}", f"share = {levels[name] / total_rps!r}"]
         lines += [f"tier = {json.dumps(name)}"] if name in TIERS else []
         lines += _arrival_lines(trace, rows["arrival_s"].to_numpy(), tables[name])
         for column in ("input_tokens", "output_tokens"):
             pairs = table_of_lengths(rows[column].to_numpy(), SHARES)
-            lines.append(f"{column} = {{ quantiles = [{', '.join(f'[{_number(share)}, {_number(tokens)}]' for share, tokens in pairs)}] }}")
+            written = ", ".join(f"[{_number(share)}, {_number(tokens)}]" for share, tokens in pairs)
+            lines.append(f"{column} = {{ quantiles = [{written}] }}")
         lines.append(f"length_correlation = {_number(_correlation(rows))}")
     return "\n".join(lines) + "\n"
 
@@ -65,10 +69,11 @@ def _rate(trace: TraceFile, mean_rps: float, table: RateTable | None) -> Rate:
 
 def _arrivals_s(trace: TraceFile) -> Array:
     if not trace.timed:
-        raise InputError(f"{trace.path}: has no arrival times: expected a trace with times, for a workload that resembles it")
+        raise InputError(f"{trace.path}: has no arrival times: expected a trace with times for --profile")
     arrivals_s: Array = trace.frame["arrival_s"].to_numpy()
     if len(arrivals_s) < FEWEST or arrivals_s[-1] <= 0:
-        raise InputError(f"{trace.path}: {len(arrivals_s):,} requests over {arrivals_s[-1]:g} s: expected at least {FEWEST} at different times")
+        told = f"{len(arrivals_s):,} requests over {arrivals_s[-1]:g} s"
+        raise InputError(f"{trace.path}: {told}: expected at least {FEWEST} at different times")
     return arrivals_s
 
 
@@ -79,7 +84,8 @@ def _groups(trace: TraceFile) -> dict[str, pl.DataFrame]:
     found = {tier: rows for tier in TIERS if len(rows := trace.frame.filter(pl.col("tier") == tier))}
     for tier, rows in found.items():
         if len(rows) < FEWEST or rows["arrival_s"][-1] == rows["arrival_s"][0]:
-            raise InputError(f"{trace.path}: {len(rows):,} requests of tier {tier}: expected at least {FEWEST} of each at different times")
+            told = f"{len(rows):,} requests of tier {tier}"
+            raise InputError(f"{trace.path}: {told}: expected at least {FEWEST} at different times")
     return found
 
 
@@ -96,7 +102,7 @@ def _arrival_lines(trace: TraceFile, arrivals_s: Array, table: RateTable | None)
 
 
 def _table(trace: TraceFile, arrivals_s: Array, span_s: float) -> RateTable | None:
-    """The rate by hour of the week or of the day, by bins of a shorter trace; None where requests are too few to tell."""
+    """The rate by hour of the week or the day, by bins of a shorter trace; None where requests are too few."""
     if span_s >= DAY_FROM_S:
         table = hourly(arrivals_s, span_s, trace.starts_at, None, trace.path)
     else:
@@ -131,8 +137,15 @@ def _number(value: float) -> str:
 
 
 def regenerated(path: str, trace: TraceFile, seed: int = 0) -> pl.DataFrame:
-    """Requests of the workload file at `path` over the trace's span, with the columns of a trace. Raises InputError for a bad file."""
-    changes: dict[str, Any] = {"workload.file": path, "days": _arrivals_s(trace)[-1] / 86400.0, "seed": seed, "predictor.source": "declared"}
+    """Requests of the workload file at `path` over the trace's span, with the columns of a trace. Raises InputError for
+    a bad file.
+    """
+    changes: dict[str, Any] = {
+        "workload.file": path,
+        "days": _arrivals_s(trace)[-1] / 86400.0,
+        "seed": seed,
+        "predictor.source": "declared",
+    }
     if trace.starts_at is not None:
         changes["start"] = trace.starts_at.isoformat()
     changes["workload.max_output_tokens"] = int(trace.frame["output_tokens"].max())  # type: ignore[arg-type]
@@ -150,9 +163,14 @@ def likeness(trace: TraceFile, again: pl.DataFrame) -> dict[str, list[Any]]:
 def _facts(frame: pl.DataFrame, trace: TraceFile) -> dict[str, float]:
     arrivals_s = frame["arrival_s"].to_numpy()
     gaps_s, span_s = np.diff(arrivals_s), float(trace.frame["arrival_s"][-1])
-    facts = {"requests": float(len(frame)), "mean_rps": len(frame) / span_s, "gap_cv": float(gaps_s.std() / gaps_s.mean())}
+    facts = {
+        "requests": float(len(frame)),
+        "mean_rps": len(frame) / span_s,
+        "gap_cv": float(gaps_s.std() / gaps_s.mean()),
+    }
     for width_s in COUNTS_S:
-        counts = np.bincount((arrivals_s // width_s).astype(np.int64), minlength=int(span_s // width_s) + 1)[: int(span_s // width_s)]
+        bins = int(span_s // width_s)
+        counts = np.bincount((arrivals_s // width_s).astype(np.int64), minlength=bins)[:bins]
         if len(counts) > 2 and counts.std() > 0:
             facts[f"dispersion_{width_s:g}_s"] = float(counts.var() / counts.mean())
             facts[f"autocorrelation_{width_s:g}_s"] = float(np.corrcoef(counts[:-1], counts[1:])[0, 1])
@@ -168,7 +186,9 @@ def _facts(frame: pl.DataFrame, trace: TraceFile) -> dict[str, float]:
 
 
 def _by_hour(arrivals_s: Array, trace: TraceFile, span_s: float) -> dict[str, float]:
-    """Mean rate by hour of the day (UTC where the trace has dates), or by tenth of the span of a trace shorter than a day."""
+    """Mean rate by hour of the day (UTC where the trace has dates), or by tenth of the span of a trace shorter than a
+    day.
+    """
     if span_s < DAY_FROM_S:
         counts = np.bincount(np.minimum((arrivals_s / span_s * 10).astype(np.int64), 9), minlength=10)
         return {f"rps_tenth_{tenth + 1}": float(count / span_s * 10) for tenth, count in enumerate(counts)}

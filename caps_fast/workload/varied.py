@@ -1,4 +1,6 @@
-"""Requests whose rate changes over time or whose arrivals are bursty: drawn in parts, each with streams of its own, and merged."""
+"""Requests whose rate changes over time or whose arrivals are bursty: drawn in parts, each with streams of its own, and
+merged.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ class Part:
 
 
 class VariedWorkload:
-    """Draws the requests of a scenario from t = 0 up to its horizon, or from `start_s` < 0 for training: the days before have the same demand.
+    """Draws a scenario's requests from t = 0 up to its horizon, or before t = 0, with the same demand, for training.
 
     Raises InputError for bad profiles, workload files, and where no request is expected.
     """
@@ -76,7 +78,7 @@ class VariedWorkload:
         self.parts = _client_parts(config, span_s) if config.workload.file else _parts(config, span_s)
         self._merged = Merged(self.parts)
         if start_s >= 0 and self.expected_requests <= 0:
-            raise InputError(f"workload: its rate is 0 over the whole run (days {config.days:g}): expected some requests")
+            raise InputError(f"workload: its rate is 0 over the whole run, {config.days:g} days: expected requests")
         self.notes = tuple(_notes(config, self.expected_requests)) if start_s >= 0 else ()
 
     @property
@@ -86,7 +88,9 @@ class VariedWorkload:
 
     @property
     def spread(self) -> float | None:
-        """Long-run variance of the number of requests over its mean; None where the rate jumps, so that it is not known."""
+        """Long-run variance of the number of requests over its mean; None where the rate jumps, so that it is not
+        known.
+        """
         known = [part.arrivals.dispersion for part in self.parts]
         return None if None in known else max(one for one in known if one is not None)
 
@@ -117,7 +121,7 @@ class VariedWorkload:
 
 
 def rate_of(config: scenario.Scenario, demand: Demand, share: float = 1.0) -> Rate:
-    """The rate of requests with a demand and a share of the workload's mean rate. Raises InputError for a bad profile."""
+    """The rate of requests with a demand and a share of the mean rate. Raises InputError for a bad profile."""
     told = told_start(config)
     shape = shape_of(demand, table_of(demand), parse_utc(*told) if told else None)
     return Rate((config.workload.rate_rps or 1.0) * share, shape, demand.growth_per_month or 0.0, demand.surges or ())
@@ -154,7 +158,8 @@ def _client_parts(config: scenario.Scenario, span_s: tuple[float, float]) -> lis
     for number, group in enumerate(mix_of(str(config.workload.file)).clients):
         demand, part = laid_over((config.workload, group)), FIRST_CLIENT + number
         features = ClientFeatures(config, group, seed, part)
-        found.append(Part(group.share, Arrivals(demand, rate_of(config, demand, group.share), seed, part, *span_s), features))
+        rate = rate_of(config, demand, group.share)
+        found.append(Part(group.share, Arrivals(demand, rate, seed, part, *span_s), features))
     return found
 
 
@@ -173,4 +178,5 @@ def _notes(config: scenario.Scenario, expected: float) -> Iterator[str]:
         yield ", ".join(["workload: no start is given: t = 0 is Monday 00:00 UTC for its profiles", *local])
     mean_rps, asked = expected / config.horizon_s, config.workload.rate_rps or 1.0
     if abs(mean_rps - asked) > TOLERANCE * asked:
-        yield f"workload: {mean_rps:.4g} requests per second are expected over this run; rate_rps {asked:g} is the mean of its profiles"
+        found = f"{mean_rps:.4g} requests per second are expected over this run"
+        yield f"workload: {found}; rate_rps {asked:g} is the mean of its profiles"
