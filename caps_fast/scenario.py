@@ -18,6 +18,7 @@ from typing import Any, Self, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
+from caps_fast.demand import Demand
 from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError
 from caps_fast.files import open_regular
@@ -268,8 +269,13 @@ def _within(model: Any, node: Any, part: str, path: str) -> tuple[Any, Any]:
         return Pool, named[part]
     if model in (Kind, Region) or isinstance(model, type):
         field = getattr(model, "model_fields", {}).get(part)
-        return (_plain(field.annotation) if field else None), (node.get(part) if isinstance(node, dict) else None)
+        inner = _plain(field.annotation) if field else None
+        if issubclass(model, Demand) and isinstance(inner, type) and isinstance(node, dict) and node.get(part) is None:
+            node[part] = {}
+        return inner, (node.get(part) if isinstance(node, dict) else None)
     held = get_args(model)[1:] if get_origin(model) is dict else ()
+    if held == (Demand,) and isinstance(node, dict):
+        node.setdefault(part, {})
     if held and isinstance(node, dict) and part not in node:
         raise InputError(f"{path}: no {part!r}: expected one of {', '.join(node)}")
     return (held[0] if held else None), (node.get(part) if isinstance(node, dict) else None)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from caps_fast.demand import Levels
+from caps_fast.errors import InputError
 from caps_fast.predictor import key_of, past_of
 from caps_fast.predictor.train import worlds
 from caps_fast.simulation import Recording, simulate_group, workload_key
@@ -59,6 +61,17 @@ def test_the_predictor_learns_from_the_same_demand() -> None:
 def test_runs_of_a_sweep_with_other_demand_do_not_share_requests(field: str) -> None:
     axes = (Axis("demand", (field,), ((1,), (2,))), Axis("policy", ("policy.name",), (("caps",), ("edf",))))
     assert [sorted(group) for group in Grid("", {}, axes).groups(8, lambda index: 0.0)] == [[0, 1], [2, 3]]
+
+
+def test_fields_of_demand_can_be_set_one_by_one() -> None:
+    changes = {"workload.by_tier.bronze.gap_cv": 3.0, "workload.rate_levels.levels": [1, 4], "workload.rate_levels.sojourn_s": [60, 5]}
+    workload = base().replace(changes).workload
+    assert workload.by_tier["bronze"].gap_cv == 3.0
+    assert workload.rate_levels == Levels(levels=(1, 4), sojourn_s=(60, 5))
+    assert workload.demand_of("bronze", "long").rate_levels == workload.rate_levels
+    for field in ("workload.by_tier.copper.gap_cv", "workload.by_tier.gold.gap_dv", "workload.tenants.x", "workload.trace.x"):
+        with pytest.raises(InputError, match="workload"):
+            base().replace({field: 2.0})
 
 
 def test_start_decides_what_is_drawn() -> None:

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from caps_fast.demand import Demand
 from caps_fast.records import Array
-from caps_fast.workload.gamma_gaps import gamma_gaps
 from caps_fast.workload.intensity import Clockwork, LevelPath, Rate
 from caps_fast.workload.streams import set_states, states, stream
 
@@ -39,7 +39,7 @@ class Arrivals:
         self._last_s = start_s
         self._over = False
 
-    @property
+    @cached_property
     def expected_requests(self) -> float:
         """How many requests are expected."""
         return self.rate.expected(self.start_s, self.end_s)
@@ -75,6 +75,8 @@ class Arrivals:
             return draw.standard_exponential(count)
         if self._cv == 0.0:
             return np.ones(count)
+        from caps_fast.workload.gamma_gaps import gamma_gaps  # noqa: PLC0415 - brings SciPy
+
         return gamma_gaps(draw.random(count), self._cv)
 
     def _first_gap(self, gap: float) -> float:
