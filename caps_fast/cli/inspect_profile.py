@@ -19,8 +19,8 @@ def write_profile(trace: TraceFile, path: str) -> dict[str, list[Any]]:
     text = workload_file(trace)
     with whole(Path(path)) as beside:
         beside.write_text(text, encoding="utf-8")
-    told = f"; run it with --start {trace.starts_at.isoformat()} for the same hours" if trace.starts_at else ""
-    print(f"wrote {path}: run it with --set workload.file={path}{told}", file=sys.stderr)
+    told = f" --start {trace.starts_at.isoformat()}" if trace.starts_at else ""
+    print(f"wrote {path}: run it with --workload {path}{told}", file=sys.stderr)
     return likeness(trace, regenerated(path, trace))
 
 

@@ -33,6 +33,7 @@ DIGITS = 5
 COUNTS_S = (10.0, 60.0)
 SHOWN_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BLOCK = 65_536
+KEPT_FIELDS = ("arrival_s", "input_tokens", "output_tokens", "tier")
 
 
 def workload_file(trace: TraceFile) -> str:
@@ -149,9 +150,10 @@ def regenerated(path: str, trace: TraceFile, seed: int = 0) -> pl.DataFrame:
     if trace.starts_at is not None:
         changes["start"] = trace.starts_at.isoformat()
     changes["workload.max_output_tokens"] = int(trace.frame["output_tokens"].max())  # type: ignore[arg-type]
-    rows = np.concatenate(list(workload_of(scenario.preset("paper").replace(changes)).blocks(BLOCK)))
-    columns = {name: rows[name] for name in ("arrival_s", "input_tokens", "output_tokens")}
-    return pl.DataFrame(columns | {"tier": np.array(TIERS)[rows["tier"]]})
+    blocks = workload_of(scenario.preset("paper").replace(changes)).blocks(BLOCK)
+    parts = [{name: block[name].copy() for name in KEPT_FIELDS} for block in blocks]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in KEPT_FIELDS}
+    return pl.DataFrame(columns | {"tier": np.array(TIERS)[columns["tier"]]})
 
 
 def likeness(trace: TraceFile, again: pl.DataFrame) -> dict[str, list[Any]]:
