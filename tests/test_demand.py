@@ -33,6 +33,9 @@ CONFIDENT = stats.norm.isf(LEVEL / 2)
 SHAPES = ("office", "evening", "global")
 
 
+WORKLOAD = scenario.preset("paper").workload
+
+
 def base(**changes: Any) -> scenario.Scenario:
     """A day at 2 requests a second, with dotted fields (`__` for the dot) changed."""
     fields = {"seed": 5, "days": 1.0, "predictor.source": "declared", "workload.rate_rps": 2.0}
@@ -54,7 +57,7 @@ def arrivals(demand: Demand, rate_rps: float, end_s: float, seed: int = 1, rate:
 
 def rate_of_shape(name: str, rate_rps: float, start: datetime | None = None, zone: str | None = None) -> Rate:
     demand = Demand(rate_profile=name, profile_zone=zone)
-    return Rate(rate_rps, shape_of(demand, table_of(demand), start))
+    return Rate(rate_rps, shape_of(demand, table_of(demand, WORKLOAD), start))
 
 
 @pytest.mark.parametrize("zone", [None, "America/Los_Angeles", "Asia/Kolkata"])
@@ -74,7 +77,7 @@ def test_counts_by_hour_are_those_of_the_profile() -> None:
     times_s = arrivals(Demand(), 1.0, 4 * WEEK_S, rate=rate)
     hour = ((times_s + 2 * DAY_S + 2.5 * 3600) % WEEK_S // 3600).astype(int)
     counts = np.bincount(hour, minlength=168)
-    table = table_of(Demand(rate_profile="office"))
+    table = table_of(Demand(rate_profile="office"), WORKLOAD)
     assert table is not None
     factors = np.array(table.factors)
     expected = factors / factors.mean() * 4 * 3600

@@ -30,6 +30,9 @@ from caps_fast.workload.shapes import shape_of
 DAY_S = 86400.0
 
 
+WORKLOAD = scenario.preset("paper").workload
+
+
 def base(**changes: Any) -> scenario.Scenario:
     fields = {"seed": 3, "days": 1.0, "predictor.source": "declared", "workload.rate_rps": 2.0}
     return scenario.preset("paper").replace(fields | {name.replace("__", "."): value for name, value in changes.items()})
@@ -46,7 +49,7 @@ def written(path: Path, text: str) -> str:
 
 def rate_of(path: str, zone: str | None = None, start: str | None = None) -> Rate:
     demand = Demand(rate_profile=path, profile_zone=zone)
-    return Rate(1.0, shape_of(demand, table_of(demand), parse_utc(start, "start") if start else None))
+    return Rate(1.0, shape_of(demand, table_of(demand, WORKLOAD), parse_utc(start, "start") if start else None))
 
 
 def week_table(value: Any = lambda hour, day: 1 + hour + 100 * day) -> str:
@@ -137,7 +140,7 @@ def trace_file(path: Path, days: float, seed: int = 0, tiers: bool = False, star
 @pytest.mark.parametrize("days", [1.5, 15.0])
 def test_the_shape_of_a_trace_at_another_level(tmp_path: Path, days: float) -> None:
     path = trace_file(tmp_path / "trace.csv", days)
-    table = table_of(Demand(profile_from=path))
+    table = table_of(Demand(profile_from=path), WORKLOAD)
     assert table is not None
     assert (table.begins, len(table.factors)) == (("midnight", 24) if days < 7 else ("monday", 168))
     busy = [factor for hour, factor in enumerate(table.factors) if 8 <= hour % 24 < 16 and hour < 120]
@@ -314,5 +317,5 @@ def test_gamma_gaps_are_quantiles(cv: float) -> None:
 
 def test_lengths_are_capped_and_whole() -> None:
     u = np.linspace(0.0005, 0.9995, 1000)
-    assert quantile_function(Lengths(log_mean=6.0, log_sd=2.0), "output_tokens", 500.0)(u).max() == 500
-    assert quantile_function(Lengths(tokens=700), "output_tokens", 500.0)(u).max() == 500
+    assert quantile_function(Lengths(log_mean=6.0, log_sd=2.0), "output_tokens", 500.0, WORKLOAD)(u).max() == 500
+    assert quantile_function(Lengths(tokens=700), "output_tokens", 500.0, WORKLOAD)(u).max() == 500

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ from scipy.special import ndtr, ndtri
 
 from caps_fast import arrays, scenario
 from caps_fast.client_groups import MOST_LENGTH, ClientGroup, Lengths, mix_of
+from caps_fast.clock import trace_of
 from caps_fast.errors import InputError
 from caps_fast.records import Array
-from caps_fast.scenario import file_hash
-from caps_fast.sections import TIERS
+from caps_fast.sections import TIERS, Workload
 from caps_fast.workload.streams import set_states, states, stream
 from caps_fast.workload.synthetic import (
     CONTINUES,
@@ -42,19 +41,18 @@ LEAST_POSITION, MOST_POSITION = (
 HALVINGS, POINTS = 14, 400  # of the search for the weight that gives a correlation
 TOLERANCE = 0.02  # of a correlation
 MEANS = 20_000  # points at which a quantile function is averaged
-TRACE_QUANTILES = 1001
-KEPT = 16
+TRACE_SHARES = np.linspace(0.0, 1.0, 1001)
 UNIFORM = ("categories", "inputs", "tenants", "tasks", "turns")
 
 Quantiles = Callable[[Array], Array]
 """Tokens (float64, not yet whole) by probability."""
 
 
-def quantile_function(lengths: Lengths, column: str, most: float) -> Quantiles:
+def quantile_function(lengths: Lengths, column: str, most: float, workload: Workload) -> Quantiles:
     """The quantile function of a distribution of tokens, at most `most`. Raises InputError for a bad trace."""
     pairs = lengths.quantiles
     if lengths.trace is not None:
-        pairs = _quantiles_of(lengths.trace, file_hash(lengths.trace), column)
+        pairs = table_of_lengths(trace_of(workload, lengths.trace).frame[column].to_numpy(), TRACE_SHARES)
     if pairs is not None:
         shares, logs = np.array(pairs).T[0], np.log(np.array(pairs).T[1])
         return lambda u: np.minimum(np.exp(np.interp(u, shares, logs)), most)
@@ -63,13 +61,6 @@ def quantile_function(lengths: Lengths, column: str, most: float) -> Quantiles:
         return lambda u: np.full(len(u), alone)
     mean, sd = lengths.log_mean or 0.0, lengths.log_sd or 0.0
     return lambda u: np.clip(np.exp(mean + sd * ndtri(u)), 1.0, most)
-
-
-@lru_cache(KEPT)
-def _quantiles_of(path: str, content: str, column: str) -> tuple[tuple[float, float], ...]:
-    from caps_fast.traces import read_requests  # noqa: PLC0415 - only where a trace is read
-
-    return table_of_lengths(read_requests(path).frame[column].to_numpy(), np.linspace(0.0, 1.0, TRACE_QUANTILES))
 
 
 def table_of_lengths(tokens: Array, shares: Array) -> tuple[tuple[float, float], ...]:
@@ -164,8 +155,8 @@ class ClientFeatures:
                 f"for features, the input's length among them, explain {explained:.4g} of the variance (predictability)"
             )
         most = float(workload.max_output_tokens)
-        self._input = quantile_function(group.input_tokens, "input_tokens", float(MOST_LENGTH))
-        self._output = quantile_function(group.output_tokens, "output_tokens", most)
+        self._input = quantile_function(group.input_tokens, "input_tokens", float(MOST_LENGTH), workload)
+        self._output = quantile_function(group.output_tokens, "output_tokens", most, workload)
         self.streams = {name: stream(seed, name, part) for name in (*UNIFORM, "outputs", "positions")}
 
     @property

@@ -10,11 +10,13 @@ from functools import lru_cache
 
 import numpy as np
 
+from caps_fast.clock import Facts, facts_of, read_trace
 from caps_fast.demand import LEAST_STEP_S, MOST_STEPS, NAMED, Demand, RateTable
 from caps_fast.documents import read_bytes
 from caps_fast.errors import InputError
 from caps_fast.instants import looks_like_time, parse_utc
 from caps_fast.scenario import file_hash
+from caps_fast.sections import Workload
 from caps_fast.workload.shapes import DAY_S, WEEK_S, built_in, checked_table, hourly, local_time
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -24,24 +26,23 @@ TOLERANCE = 1e-6  # of a step
 KEPT = 16
 
 
-def table_of(demand: Demand) -> RateTable | None:
-    """The table that a demand means; None where the rate is constant. Raises InputError for a bad file."""
+def table_of(demand: Demand, workload: Workload) -> RateTable | None:
+    """The table that a demand of a workload means; None where the rate is constant. Raises InputError for a bad file."""
     if demand.profile_from is not None:
-        return _of_trace(demand.profile_from, file_hash(demand.profile_from), demand.profile_zone)
+        path, zone = demand.profile_from, demand.profile_zone
+        return _of_trace(path, file_hash(path), facts_of(workload), zone)
     if demand.rate_profile not in NAMED:
         return _read(str(demand.rate_profile), file_hash(str(demand.rate_profile)), demand.profile_zone)
     return demand.rate_table or built_in(demand.rate_profile or "flat")
 
 
 @lru_cache(KEPT)
-def _of_trace(path: str, content: str, zone: str | None) -> RateTable:
-    from caps_fast.traces import read_requests  # noqa: PLC0415 - only where a trace is read
-
-    trace = read_requests(path)
+def _of_trace(path: str, content: str, facts: Facts, zone: str | None) -> RateTable:
+    trace = read_trace(path, content, facts)
     if not trace.timed:
-        raise InputError(f"{path}: has no arrival times: expected a trace with times for workload.profile_from")
+        raise InputError(f"{trace.path}: has no arrival times: expected a trace with times for workload.profile_from")
     arrivals_s = trace.frame["arrival_s"].to_numpy()
-    return hourly(arrivals_s, float(arrivals_s[-1]), trace.starts_at, zone, path)
+    return hourly(arrivals_s, float(arrivals_s[-1]), trace.starts_at, zone, trace.path)
 
 
 @lru_cache(KEPT)

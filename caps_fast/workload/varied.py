@@ -123,7 +123,7 @@ class VariedWorkload:
 def rate_of(config: scenario.Scenario, demand: Demand, share: float = 1.0) -> Rate:
     """The rate of requests with a demand and a share of the mean rate. Raises InputError for a bad profile."""
     told = told_start(config)
-    shape = shape_of(demand, table_of(demand), parse_utc(*told) if told else None)
+    shape = shape_of(demand, table_of(demand, config.workload), parse_utc(*told) if told else None)
     return Rate((config.workload.rate_rps or 1.0) * share, shape, demand.growth_per_month or 0.0, demand.surges or ())
 
 
@@ -170,7 +170,7 @@ def _notes(config: scenario.Scenario, expected: float) -> Iterator[str]:
         from caps_fast.client_groups import mix_of  # noqa: PLC0415
 
         groups = (*groups, *mix_of(config.workload.file).clients)
-    tied = [demand for demand in groups if (table := table_of(demand)) is not None and table.begins != "start"]
+    tied = [demand for demand in groups if (table := table_of(demand, config.workload)) is not None and table.begins != "start"]
     told = told_start(config)
     if tied and told is None:
         zones = dict.fromkeys(demand.profile_zone or "UTC" for demand in tied)
