@@ -47,15 +47,26 @@ class Clock:
     notes: tuple[str, ...] = ()
 
 
-def trace_of(workload: Workload) -> TraceFile:
-    """The workload's trace. Raises InputError for a bad one."""
+Facts = tuple[tuple[tuple[tuple[str, str], ...], ...], tuple[str | None, ...]]
+"""What a workload says of its traces, hashable: column and tier maps, then format, time unit, zone and format."""
+
+
+def trace_of(workload: Workload, path: str | None = None) -> TraceFile:
+    """The workload's trace, or another that it names. Raises InputError for a bad one."""
+    named = path or workload.trace or ""
+    return read_trace(named, file_hash(named), facts_of(workload))
+
+
+def facts_of(workload: Workload) -> Facts:
+    """What the workload says of its traces."""
     maps = tuple(tuple(one.items()) for one in (workload.trace_columns, workload.trace_tiers))
-    told = (workload.trace_format, workload.trace_time_unit, workload.trace_time_zone, workload.trace_time_format)
-    return _trace_of(workload.trace or "", file_hash(workload.trace or ""), maps, told)
+    return maps, (workload.trace_format, workload.trace_time_unit, workload.trace_time_zone, workload.trace_time_format)
 
 
 @lru_cache(KEPT)
-def _trace_of(path: str, content: str, maps: tuple[tuple[tuple[str, str], ...], ...], told: tuple[str | None, ...]) -> TraceFile:
+def read_trace(path: str, content: str, facts: Facts) -> TraceFile:
+    """A trace by what is said of it; `content` is the file's hash. Raises InputError for a bad one."""
+    maps, told = facts
     columns, tiers = (dict(one) for one in maps)
     form, unit, zone, time_format = told
     return read_requests(path, form, columns, unit, time_zone=zone, time_format=time_format, tiers=tiers)

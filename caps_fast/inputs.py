@@ -1,4 +1,4 @@
-"""What scenarios name, tried before any work: policies, grids and forecasts, traces, models."""
+"""What scenarios name, tried before any work: policies, grids and forecasts, traces, demand, models."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def expect_inputs(configs: Iterable[Scenario]) -> None:
     for config in {str((config.fleet.regions, config.days)): config for config in tried}.values():
         monitors_of(config)
     for config in {config.workload.trace: config for config in tried if config.workload.trace}.values():
+        workload_of(config)
+    for config in {config.workload.model_dump_json(): config for config in tried if not config.workload.is_steady}.values():
         workload_of(config)
     for path in {config.predictor.model for config in tried if config.predictor.model}:
         load(path)

@@ -18,11 +18,13 @@ from typing import Any, Self, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
+from caps_fast.demand import Demand
 from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError
 from caps_fast.files import open_regular
 from caps_fast.fleet import FORMS, SHORT_REGION, Fleet, expect_consistent, expect_one_form, laid_over, lengthen, with_defaults
 from caps_fast.profiles import profile_fields
+from caps_fast.section import NonNegative, Positive, Section
 from caps_fast.sections import (
     LONGEST_DAYS,
     Carbon,
@@ -30,13 +32,10 @@ from caps_fast.sections import (
     Gpu,
     Kind,
     Monitor,
-    NonNegative,
     PolicyChoice,
     Pool,
-    Positive,
     Predictor,
     Region,
-    Section,
     Tiers,
     Workload,
 )
@@ -135,7 +134,7 @@ class Scenario(Section):
     def input_files(self) -> tuple[str, ...]:
         grids = [path for region in self.fleet.regions.values() for path in (region.carbon.file, region.monitor.forecast_file)]
         own = [named[0] for named in (self.policy.own, self.policy.own_placement) if named]
-        named = (self.workload.trace, *grids, *own, self.predictor.model)
+        named = (*self.workload.files, *grids, *own, self.predictor.model)
         return tuple(dict.fromkeys(path for path in named if path))
 
 
@@ -270,8 +269,13 @@ def _within(model: Any, node: Any, part: str, path: str) -> tuple[Any, Any]:
         return Pool, named[part]
     if model in (Kind, Region) or isinstance(model, type):
         field = getattr(model, "model_fields", {}).get(part)
-        return (_plain(field.annotation) if field else None), (node.get(part) if isinstance(node, dict) else None)
+        inner = _plain(field.annotation) if field else None
+        if issubclass(model, Demand) and isinstance(inner, type) and isinstance(node, dict) and node.get(part) is None:
+            node[part] = {}
+        return inner, (node.get(part) if isinstance(node, dict) else None)
     held = get_args(model)[1:] if get_origin(model) is dict else ()
+    if held == (Demand,) and isinstance(node, dict):
+        node.setdefault(part, {})
     if held and isinstance(node, dict) and part not in node:
         raise InputError(f"{path}: no {part!r}: expected one of {', '.join(node)}")
     return (held[0] if held else None), (node.get(part) if isinstance(node, dict) else None)

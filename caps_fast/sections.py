@@ -4,49 +4,26 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from caps_fast.spelled import spelled
+from caps_fast.client_groups import mix_of
+from caps_fast.demand import Demand, laid_over
+from caps_fast.section import Finite, Limit, NonNegative, Positive, Section, Share, Tokens
 
 Role = Literal["LP", "CP", "BP"]
 ROLES: tuple[Role, ...] = ("LP", "CP", "BP")
 TIERS = ("gold", "silver", "bronze")
 CATEGORIES = ("short", "long", "agentic")
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Intensity = Annotated[float, Field(ge=0, le=5000, allow_inf_nan=False)]  # g/kWh; no grid comes near the end
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Limit = Positive | None  # None = no such limit
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # of a pool, a kind, a region: part of a dotted field
-MOST_TOKENS = 2**31 - 1  # of a request, prompt and answer each, and of a GPU's memory
-Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 LONGEST_DAYS = 3660
 SYNTHETIC_RPS = 10.0
 SLOWEST_S = 100.0  # a token or an iteration
 MOST_W = 1e9  # of a GPU: beyond any, and sums of it stay finite
 LEAST_RPS = 1e-12
-
-
-class Section(BaseModel):
-    """Frozen, no unknown fields, filled by name or by TOML alias."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, populate_by_name=True, serialize_by_alias=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
-        """What users write (`spelled`). No field is a truth value, but Pydantic would take them as 1 and 0."""
-        if isinstance(value, bool):
-            raise ValueError(f"{str(value).lower()}: expected a number or text")
-        field = cls.model_fields.get(info.field_name or "")
-        return value if field is None else spelled(value, field.annotation)
-
-    def __hash__(self) -> int:
-        return hash(self.model_dump_json())
 
 
 def _power_of_two(tokens: int) -> int:
@@ -207,14 +184,22 @@ class Tiers(Section):
         return self.gold, self.silver, self.bronze
 
 
-class Workload(Section):
+def _default_rps(trace: str | None, file: str | None) -> float | None:
+    """The mean rate where none is given. Raises InputError for a bad workload file."""
+    if trace:
+        return None
+    return (file and mix_of(file).rate_rps) or SYNTHETIC_RPS
+
+
+class Workload(Demand):
     """Requests: drawn, or replayed from a trace with tiers, tenants and tasks drawn where it has none."""
 
     trace: str | None = Field(None, description="request trace file; none = synthetic")
+    file: str | None = Field(None, min_length=1, description="workload of client groups in TOML, in place of the drawn one (docs/demand.md)")
     rate_rps: Positive | None = Field(
-        default_factory=lambda known: None if known.get("trace") else SYNTHETIC_RPS,
+        default_factory=lambda known: _default_rps(known.get("trace"), known.get("file")),
         le=1e9,
-        description="mean arrivals per second; none = the trace's own rate. Default: 10 without a trace, none with one",
+        description="mean arrivals per second; none = the trace's own rate. Default: that of `file`, or 10 without a trace, none with one",
     )
     trace_format: str | None = Field(None, description="name of the trace's format; none = detect from content")
     trace_columns: dict[str, str] = Field(default_factory=dict, description="our names to the file's, for other layouts (docs/traces.md)")
@@ -223,6 +208,12 @@ class Workload(Section):
     trace_time_format: str | None = Field(None, description="format of the trace's dates, as strptime has it; none = detect from content")
     trace_tiers: dict[str, str] = Field(default_factory=dict, description="classes in the trace's tier column to gold, silver or bronze; * = others")
     trace_fit: Literal["loop", "stretch", "once"] = Field("loop", description="how a trace fills the horizon")
+    by_tier: dict[Literal["gold", "silver", "bronze"], Demand] = Field(
+        default_factory=dict, description="demand of a tier where it differs: any field from rate_profile to batch_size_law"
+    )
+    by_category: dict[Literal["short", "long", "agentic"], Demand] = Field(
+        default_factory=dict, description="demand of a category where it differs; goes before by_tier"
+    )
     category_shares: tuple[Share, Share, Share] = Field((0.5, 0.35, 0.15), description="short, long, agentic")
     input_token_edges: tuple[Tokens, Tokens, Tokens, Tokens] = Field(
         (8, 256, 2048, 8192), description="short in [e0, e1), long in [e1, e2), agentic in [e2, e3); log-uniform"
@@ -243,6 +234,10 @@ class Workload(Section):
         edges = self.input_token_edges
         if not 1 <= edges[0] < edges[1] < edges[2] < edges[3]:
             raise ValueError(f"input_token_edges {edges}: expected four rising whole numbers from 1")
+        if self.trace and self.file:
+            raise ValueError(f"trace {self.trace} and file {self.file}: expected one of them")
+        if self.file and (self.by_tier or self.by_category):
+            raise ValueError(f"by_tier or by_category beside file {self.file}: expected each client group to say its own")
         if self.rate_rps is not None and self.rate_rps < LEAST_RPS:
             raise ValueError(f"rate_rps {self.rate_rps:g}: expected at least {LEAST_RPS:g}")
         if self.rate_rps is None and self.trace is None:
@@ -250,6 +245,29 @@ class Workload(Section):
         if self.trace and self.trace_fit == "stretch" and self.rate_rps is not None:
             raise ValueError("trace_fit 'stretch' sets the rate itself: expected no rate_rps beside it")
         return self
+
+    def demand_of(self, tier: str, category: str) -> Demand:
+        """The demand of a tier's requests of a category."""
+        parts = (self, self.by_tier.get(tier), self.by_category.get(category))  # type: ignore[call-overload]
+        return laid_over(part for part in parts if part is not None)
+
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        """Every demand that is written down."""
+        return (self, *self.by_tier.values(), *self.by_category.values())
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether all arrivals are one Poisson process of constant rate."""
+        return self.file is None and all(demand.is_flat for demand in self.demands)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that it names, and those that a workload file names."""
+        mix = mix_of(self.file).clients if self.file else ()
+        named = [path for path in (self.trace, self.file) if path]
+        named += [path for demand in self.demands for path in demand.shape_files]
+        return (*named, *(path for group in mix for path in group.files))
 
 
 class Carbon(Section):

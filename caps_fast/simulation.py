@@ -115,7 +115,7 @@ class Group:
         if len(self.held):
             self._feed(math.nextafter(float(self.held["arrival_s"][-1]), math.inf), on_progress)
         results = [run.finish() for run in self.runs]
-        played = rate_notes(results[0].scenario, int(results[0].accounts["requests"].sum()), drawn=self.source.drawn)
+        played = rate_notes(results[0].scenario, int(results[0].accounts["requests"].sum()), self.source)
         return [replace(result, notes=(*self.source.notes, *played, *result.notes)) for result in results]
 
     def _feed(self, until_s: float, on_progress: Callable[[int], object] | None) -> None:
@@ -130,7 +130,7 @@ def workload_key(config: scenario.Scenario) -> str:
     """Equal for scenarios that see the same requests, and before them the same past."""
     tiers = [tier.share for tier in config.slo.all]
     trained = config.predictor.model_dump_json() if config.workload.trace else config.predictor.train_days
-    begins = told_start(config) if config.workload.trace else None
+    begins = told_start(config) if config.workload.trace or not config.workload.is_steady else None
     return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained} {begins}"
 
 

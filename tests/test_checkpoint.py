@@ -27,11 +27,18 @@ def scenarios(**changes: object) -> list[Scenario]:
     return [config.replace({"policy.name": name}) for name in ("round-robin", "carbon-aware", "caps")]
 
 
-@pytest.mark.parametrize("stop_after", [3, 7, 20])
-def test_same_bits_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int) -> None:
+VARIED = {
+    "workload.gap_cv": 2.0,
+    "workload.rate_levels": {"levels": [1.0, 4.0], "sojourn_s": [200.0, 50.0]},
+    "workload.by_tier": {"bronze": {"batch_size": 40.0, "rate_profile": "global"}},
+}
+
+
+@pytest.mark.parametrize(("stop_after", "demand"), [(3, {}), (7, {}), (20, {}), (20, VARIED)])
+def test_same_bits_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int, demand: dict[str, object]) -> None:
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
     path = tmp_path / "run.npz"
-    whole = simulate_group(scenarios(), RECORD, block=3000)
+    whole = simulate_group(scenarios(**demand), RECORD, block=3000)
     told = 0
 
     def stop(requests: int) -> None:
@@ -41,11 +48,11 @@ def test_same_bits_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise Stopped
 
     with pytest.raises(Stopped):
-        simulate_group(scenarios(), RECORD, block=3000, on_progress=stop, checkpoint=path)
+        simulate_group(scenarios(**demand), RECORD, block=3000, on_progress=stop, checkpoint=path)
     assert path.exists()
     restored: list[int] = []
     simulated: list[int] = []
-    again = simulate_group(scenarios(), RECORD, block=4000, checkpoint=path, on_restore=restored.append, on_progress=simulated.append)
+    again = simulate_group(scenarios(**demand), RECORD, block=4000, checkpoint=path, on_restore=restored.append, on_progress=simulated.append)
     assert not path.exists()
     assert sum(restored) + sum(simulated) == sum(result.metrics["requests"] for result in whole)
     assert bool(restored) == (stop_after > len(whole)), "nothing is saved before every run has played its first block"

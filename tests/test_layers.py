@@ -25,6 +25,9 @@ LAYERS = """
     policy
     policies engine
     profiles presets traces
+    section
+    demand
+    client_groups
     sections
     fleet
     scenario books

@@ -39,6 +39,7 @@ def inspect(
     time_format: Annotated[str | None, typer.Option(help="format of dates, as strptime has it")] = None,
     tiers: Annotated[str | None, typer.Option(help="as --trace-tiers")] = None,
     picture: Annotated[str | None, typer.Option(help="picture to write (PNG, PDF or SVG)")] = None,
+    profile: Annotated[str | None, typer.Option(help="workload file (TOML) to write that resembles the trace")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     *,
     declared: dict[str, Any],
@@ -48,16 +49,18 @@ def inspect(
 
     if picture is not None:
         expect_picture(picture)
-        expect_outputs({"--picture": picture}, [file])
+    expect_outputs({"--picture": picture, "--profile": profile}, [file])
     size_bytes = Path(file).stat().st_size if Path(file).is_file() else 0
     if size_bytes > LARGE_BYTES:
         print(f"reading {file} ({size_bytes / 1e6:,.0f} MB)", file=sys.stderr)
     short = {"format": format, "columns": columns, "time_unit": time_unit, "tiers": tiers}
     told = Told(file, declared, short | {"time_zone": time_zone, "time_format": time_format})
     if _is_carbon(told, kind_of_file):
+        if profile is not None:
+            raise InputError(f"--profile {profile}: {file} is read as a carbon file: expected a request trace")
         _inspect_carbon(told, not (kind_of_file or told.says_which), picture, as_json)
     else:
-        _inspect_requests(told, picture, as_json)
+        _inspect_requests(told, picture, profile, as_json)
 
 
 class Told:
@@ -100,14 +103,19 @@ def _is_carbon(told: Told, named: str | None) -> bool:
     return not told.file.startswith("package:") and recognise(told.file) is None
 
 
-def _inspect_requests(told: Told, picture: str | None, as_json: bool) -> None:
+def _inspect_requests(told: Told, picture: str | None, profile: str | None, as_json: bool) -> None:
+    from caps_fast.cli.inspect_profile import likeness_lines, write_profile
     from caps_fast.traces import read_requests
     from caps_fast.traces.describe import describe
 
     names = ("format", "columns", "time_unit", "time_zone", "time_format", "tiers")
     trace = read_requests(told.file, **told.of(told.of_trace, ("columns", "tiers"), names))
     found = describe(trace)
-    print(json_text(found, indent=1) if as_json else "\n".join(_request_lines(found)))
+    likeness = write_profile(trace, profile) if profile is not None else None
+    if as_json:
+        print(json_text(found | ({"likeness": likeness} if likeness else {}), indent=1))
+    else:
+        print("\n".join([*_request_lines(found), *(likeness_lines(likeness) if likeness else ())]))
     if picture is not None:
         _save(_request_figure(trace), picture)
 

@@ -35,6 +35,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="seed of every random stream")] = None,
     split: Annotated[str | None, typer.Option(help="GPUs a pool, like 8/8/8; sizes the cluster too")] = None,
     trace: Annotated[str | None, typer.Option(help="request trace to replay; its own rate unless --rate is given")] = None,
+    workload: Annotated[str | None, typer.Option(help="workload file of client groups; its own rate unless --rate is given")] = None,
     carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="any field: --set policy.beta=1; may be repeated")] = None,
     requests_out: Annotated[Path | None, typer.Option(help="write one row a request to this Parquet file (one policy only)")] = None,
@@ -58,6 +59,7 @@ def run(
         "seed": seed,
         "cluster.split": split,
         "workload.trace": trace,
+        "workload.file": workload,
         "carbon.file": carbon,
     }
     changes = {field: value for field, value in given.items() if value is not None} | declared

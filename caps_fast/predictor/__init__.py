@@ -17,11 +17,12 @@ from typing import Any
 
 from caps_fast import _jit, scenario
 from caps_fast.caches import WAY_OUT, cache_folder, tell_once
+from caps_fast.clock import told_start
 from caps_fast.errors import InputError
 from caps_fast.predictor.length import LengthModel, Lengths
 from caps_fast.predictor.store import Model, load, save
 from caps_fast.records import Array
-from caps_fast.workload.synthetic import SyntheticWorkload
+from caps_fast.workload import drawn_workload
 from caps_fast.workload.tasks import task_of_prompt
 
 __all__ = ["LengthModel", "Lengths", "Model", "informed", "load", "past_of", "predictor_of", "save", "task_of_prompt", "train_model"]
@@ -81,7 +82,7 @@ def past_of(config: scenario.Scenario) -> Iterator[Array]:
         return iter(())
     rate_rps = config.workload.rate_rps or 1.0
     seconds = min(config.predictor.train_days * 86400.0, PAST_REQUESTS / rate_rps)
-    return SyntheticWorkload(config, start_s=-seconds, end_s=0.0).blocks(BLOCK)
+    return drawn_workload(config, start_s=-seconds, end_s=0.0).blocks(BLOCK)
 
 
 def key_of(config: scenario.Scenario, risks: str = "") -> str:
@@ -94,6 +95,8 @@ def key_of(config: scenario.Scenario, risks: str = "") -> str:
     if config.workload.trace:
         depends["trace"] = scenario.file_hash(config.workload.trace)
         depends["dated"] = config.start is not None
+    elif not config.workload.is_steady:
+        depends["demand"] = [told_start(config), {path: scenario.file_hash(path) for path in config.workload.files}]
     if risks:
         depends |= {**_service(config), "risks": risks}
     own = sorted(Path(__file__).parent.glob("*.py")) + sorted(Path(_jit.PACKAGE, "workload").glob("*.py"))

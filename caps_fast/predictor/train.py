@@ -25,7 +25,7 @@ from caps_fast.predictor.length import LengthModel
 from caps_fast.predictor.risk import RiskModel
 from caps_fast.predictor.scores import coverage, earlier_medians, length_errors, risk_scores
 from caps_fast.records import Array
-from caps_fast.workload.synthetic import SyntheticWorkload
+from caps_fast.workload import drawn_workload
 
 WORLDS = 8
 FIRST_WORLD = 4_000_000_000  # their seeds, out of the way of runs' seeds
@@ -76,7 +76,7 @@ def worlds(config: scenario.Scenario) -> Iterator[Iterator[Array]]:
     rate_rps = EVERY * config.predictor.train_requests / (WORLDS * days * SECONDS_PER_DAY)
     for world in range(WORLDS):
         other = config.replace({"seed": FIRST_WORLD + world, "workload.rate_rps": rate_rps})
-        yield SyntheticWorkload(other, start_s=-days * SECONDS_PER_DAY, end_s=0.0).blocks(BLOCK)
+        yield drawn_workload(other, start_s=-days * SECONDS_PER_DAY, end_s=0.0).blocks(BLOCK)
 
 
 def study(days: Iterable[Iterable[Array]], lag_s: float, every: int) -> Lessons:

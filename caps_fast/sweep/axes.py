@@ -9,7 +9,7 @@ from typing import Any
 from caps_fast.errors import InputError
 from caps_fast.metrics import METRICS
 from caps_fast.scenario import Scenario
-from caps_fast.sections import TIERS, Workload
+from caps_fast.sections import TIERS
 from caps_fast.sweep.rows import ECHO, PARAMETERS, field_types
 from caps_fast.sweep.values import values
 
@@ -26,11 +26,7 @@ FIELDS = {
     "carbon": "carbon.file",
     "gate": "monitor.gate_quantile",
 }
-SHAPES_WORKLOAD = (
-    {"preset", "seed", "days", "start", "carbon.start"}
-    | {f"workload.{name}" for name in Workload.model_fields}
-    | {f"slo.{tier}.share" for tier in TIERS}
-)
+SHAPES_WORKLOAD = {"preset", "seed", "days", "start", *(f"slo.{tier}.share" for tier in TIERS)}
 ANSWERS = ("seeds", "metric", "pairs", "baseline", "mean", "difference", "low", "high", "relative")  # columns that `pareto` and `compare` add
 
 Changes = dict[str, Any]
@@ -61,7 +57,7 @@ class Axis:
     @property
     def shapes_workload(self) -> bool:
         """Whether the requests themselves change along the axis."""
-        return not SHAPES_WORKLOAD.isdisjoint(self.fields)
+        return any(field in SHAPES_WORKLOAD or field.startswith("workload.") or f".{field}".endswith(".carbon.start") for field in self.fields)
 
 
 def axis(name: str, raw: Any, origin: str) -> Axis:

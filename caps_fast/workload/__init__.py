@@ -20,6 +20,16 @@ class Workload(Protocol):
         ...
 
     @property
+    def expected_requests(self) -> float | None:
+        """How many requests are expected where they are drawn; None where they are replayed."""
+        ...
+
+    @property
+    def spread(self) -> float | None:
+        """Long-run variance of the number of drawn requests over its mean (1 for Poisson); None where it is not known."""
+        ...
+
+    @property
     def mean_input_tokens(self) -> float: ...
 
     @property
@@ -39,11 +49,23 @@ class Workload(Protocol):
 
 
 def workload_of(config: scenario.Scenario) -> Workload:
-    """The workload of a scenario over its horizon. Raises InputError for a bad trace."""
+    """The workload of a scenario over its horizon. Raises InputError for a bad trace, profile or workload file."""
     if config.workload.trace is not None:
         from caps_fast.workload.replay import ReplayedWorkload  # noqa: PLC0415 - brings Polars
 
         return ReplayedWorkload(config)
-    from caps_fast.workload.synthetic import SyntheticWorkload  # noqa: PLC0415 - brings Numba
+    return drawn_workload(config)
 
-    return SyntheticWorkload(config)
+
+def drawn_workload(config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> Workload:
+    """The requests that a scenario draws from `start_s`, below 0 in the days before the run, up to `end_s` or its horizon.
+
+    Raises InputError for a bad profile or workload file.
+    """
+    if config.workload.is_steady:
+        from caps_fast.workload.synthetic import SyntheticWorkload  # noqa: PLC0415 - brings Numba
+
+        return SyntheticWorkload(config, start_s, end_s)
+    from caps_fast.workload.varied import VariedWorkload  # noqa: PLC0415 - brings Polars
+
+    return VariedWorkload(config, start_s, end_s)

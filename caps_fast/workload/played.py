@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 
 from caps_fast.scenario import Scenario
+from caps_fast.workload import Workload
 
 TOLERANCE = 0.05
 SIGMAS = 4.0  # of a Poisson process, where arrivals are drawn
 
 
-def rate_notes(config: Scenario, requests: int, drawn: bool) -> tuple[str, ...]:
+def rate_notes(config: Scenario, requests: int, source: Workload) -> tuple[str, ...]:
     """A line where the requests of a run are not as many as its rate asks for."""
     asked = config.workload.rate_rps
-    if asked is None:
+    wanted = source.expected_requests or (asked or 0.0) * config.horizon_s
+    spread = source.spread if source.drawn else 0.0
+    if asked is None or spread is None:
         return ()
-    wanted = asked * config.horizon_s
-    slack = max(TOLERANCE * wanted, SIGMAS * math.sqrt(wanted) if drawn else 0.0)
+    slack = max(TOLERANCE * wanted, SIGMAS * math.sqrt(spread * wanted))
     if abs(requests - wanted) <= slack:
         return ()
-    return (f"{asked:g} requests per second were asked for, {requests / config.horizon_s:.4g} were played over {config.days:g} days",)
+    of_rate = wanted / config.horizon_s
+    return (f"{of_rate:g} requests per second were asked for, {requests / config.horizon_s:.4g} were played over {config.days:g} days",)

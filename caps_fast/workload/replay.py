@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -11,12 +11,16 @@ import numpy as np
 
 from caps_fast import arrays, scenario
 from caps_fast.clock import clock_of, trace_of
+from caps_fast.demand import laid_over
 from caps_fast.errors import InputError
 from caps_fast.records import Array
+from caps_fast.workload.arrivals import Arrivals
 from caps_fast.workload.columns import columns_of
 from caps_fast.workload.days import Days
+from caps_fast.workload.merged import Merged
 from caps_fast.workload.streams import set_states, states, stream
 from caps_fast.workload.synthetic import CONTINUES, MAX_TURNS, tenants
+from caps_fast.workload.varied import rate_of
 
 
 class ReplayedWorkload:
@@ -43,10 +47,14 @@ class ReplayedWorkload:
         self._tenants = tenants(config)
         self._days: Days | None = None
         rate_rps = config.workload.rate_rps
+        self._varied: _Rows | None = None
         if self.trace.timed:
             self._lay_out()
         elif rate_rps is None:
             raise InputError(f"{self.trace.path}: the file has no arrival times: expected workload.rate_rps (--rate), at which arrivals are drawn")
+        if not config.workload.is_steady:
+            self._varied = _Rows(self, self._drawn_arrivals())
+            self._merged = Merged([self._varied])
         self.notes = (*self.trace.notes, *self.clock.notes, *self._part_notes(first, count))
 
     def _first_row(self, count: int) -> int:
@@ -108,6 +116,16 @@ class ReplayedWorkload:
         return not self.trace.timed
 
     @property
+    def expected_requests(self) -> float | None:
+        """How many requests are expected where arrivals are drawn."""
+        return self._varied.arrivals.expected_requests if self._varied else None
+
+    @property
+    def spread(self) -> float | None:
+        """Long-run variance of the number of drawn requests over its mean; None where it is not known."""
+        return self._varied.arrivals.dispersion if self._varied else 1.0
+
+    @property
     def mean_input_tokens(self) -> float:
         return float(self.columns["input_tokens"].mean())
 
@@ -117,6 +135,9 @@ class ReplayedWorkload:
 
     def blocks(self, size: int) -> Iterator[Array]:
         """REQUEST arrays of at most `size` requests, in order of arrival; the same requests whatever the size."""
+        if self._varied is not None:
+            yield from self._merged.blocks(size)
+            return
         for rows, arrivals_s in self._timed(size) if self.trace.timed else self._drawn(size):
             block = self._fill(rows, arrivals_s)[(arrivals_s >= 0) & (arrivals_s < self.end_s)]
             if len(block):
@@ -124,12 +145,41 @@ class ReplayedWorkload:
 
     def state(self) -> dict[str, Any]:
         """Where the replay stands, as plain data: what `restore` takes up."""
-        return {"at": self._at, "now_s": self._now_s, "streams": states(self._streams)}
+        return self.place if self._varied is None else self._merged.state()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state of the same workload."""
-        self._at, self._now_s = state["at"], state["now_s"]
-        set_states(self._streams, state["streams"])
+        if self._varied is None:
+            self.go_to(state)
+        else:
+            self._merged.restore(state)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Which row comes next, and where the streams stand, as plain data."""
+        return {"at": self._at, "now_s": self._now_s, "streams": states(self._streams)}
+
+    def go_to(self, place: Mapping[str, Any]) -> None:
+        """Go on from a `place`."""
+        self._at, self._now_s = place["at"], place["now_s"]
+        set_states(self._streams, place["streams"])
+
+    def fill_in_turn(self, arrivals_s: Array) -> Array:
+        """The file's next rows as requests that arrive then."""
+        rows = (self._at + np.arange(len(arrivals_s))) % len(self.columns["input_tokens"])
+        self._at += len(rows)
+        return self._fill(rows, arrivals_s)
+
+    def _drawn_arrivals(self) -> Arrivals:
+        """Arrivals with the scenario's demand. Raises InputError where the file has times or the demand differs between requests."""
+        workload = self.config.workload
+        field = next(iter(workload.said), None) or ("by_tier" if workload.by_tier else "by_category")
+        if self.trace.timed:
+            raise InputError(f"workload.{field}: {self.trace.path} has arrival times of its own: expected no demand beside a trace with times")
+        if workload.by_tier or workload.by_category:
+            raise InputError(f"workload.by_tier, by_category: {self.trace.path} gives requests in its order: expected one demand for all")
+        demand = laid_over([workload])
+        return Arrivals(demand, rate_of(self.config, demand), self.config.seed, 0, 0.0, self.end_s)
 
     def _timed(self, size: int) -> Iterator[tuple[Array, Array]]:
         """Row numbers and arrivals, replay after replay."""
@@ -190,3 +240,24 @@ class ReplayedWorkload:
     def _mean_gap_s(self) -> float:
         arrivals_s = self.columns["arrival_s"]
         return max(float(arrivals_s[-1]) / max(len(arrivals_s) - 1, 1), 1e-3)
+
+
+class _Rows:
+    """The rows of a file of lengths, in turn, at drawn arrivals: a source for `Merged`."""
+
+    def __init__(self, replay: ReplayedWorkload, arrivals: Arrivals) -> None:
+        self.replay, self.arrivals = replay, arrivals
+
+    def take(self, size: int) -> Array:
+        """The next requests (REQUEST), about so many; none at the end."""
+        arrivals_s = self.arrivals.take(size)
+        return self.replay.fill_in_turn(arrivals_s)
+
+    def state(self) -> dict[str, Any]:
+        """Where the drawing stands, as plain data."""
+        return {"arrivals": self.arrivals.state(), "rows": self.replay.place}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.arrivals.restore(state["arrivals"])
+        self.replay.go_to(state["rows"])

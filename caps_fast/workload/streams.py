@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
-PURPOSES = ("arrivals", "categories", "inputs", "outputs", "tenants", "tasks", "turns", "tenant_traits", "carbon", "forecast", "exploration")
+PURPOSES = (
+    *("arrivals", "categories", "inputs", "outputs", "tenants", "tasks", "turns", "tenant_traits", "carbon", "forecast", "exploration"),
+    *("jumps", "sojourns", "batches", "positions"),
+)
 
 
-def stream(seed: int, purpose: str) -> np.random.Generator:
-    """The generator of that purpose."""
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, PURPOSES.index(purpose)])))
+def stream(seed: int, purpose: str, part: int = 0) -> np.random.Generator:
+    """The generator of that purpose, of one of several parts of a workload that are drawn apart."""
+    entropy = [seed, PURPOSES.index(purpose), *([part] if part else [])]
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(entropy)))
 
 
 def states(streams: Mapping[str, np.random.Generator]) -> dict[str, Any]:

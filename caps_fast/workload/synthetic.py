@@ -8,7 +8,7 @@ mixed with noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from statistics import NormalDist
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from caps_fast import arrays, scenario
+from caps_fast import arrays, scenario, sections
 from caps_fast._jit import compiled
 from caps_fast.records import Array
 from caps_fast.workload.streams import set_states, states, stream
@@ -32,6 +32,10 @@ GRID = 4096  # cells of the score table
 GUIDE = 1024  # cells of the guide into the tenants' cumulative shares
 POSITION_REACH = math.sqrt(3.0)  # a uniform position, standardised, lies within +- this
 KEPT = 64  # populations of tenants, for the next run that has the same
+
+ScoreTable = tuple[float, float, Array]
+Cells = Sequence[tuple[int, int, float]]
+"""Tier, category and weight of some of a workload's requests."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +53,28 @@ class Tenants:
         return np.searchsorted(self.cumulative_share, np.arange(GUIDE) / GUIDE, side="right").astype(np.int32)
 
     @cached_property
-    def score_table(self) -> tuple[float, float, Array]:
-        """The map from the features' score to a standard normal: first score, cells a unit of score, and float64 (GRID + 1,) values."""
-        shares = np.diff(self.cumulative_share, prepend=0.0)
-        mix = np.full((len(shares), DRAWN_TASKS), (1 - MAIN_TASK_SHARE) / (DRAWN_TASKS - 1))
-        mix[np.arange(len(shares)), self.task] = MAIN_TASK_SHARE
-        centres = (TRAIT_WEIGHTS[0] * self.trait[:, None] + TRAIT_WEIGHTS[1] * TASK_TRAITS).ravel()
-        weights = (shares[:, None] * mix).ravel()
-        reach = TRAIT_WEIGHTS[2] * POSITION_REACH
-        grid = np.linspace(centres.min() - reach, centres.max() + reach, GRID + 1)
-        ends = np.concatenate([centres - reach, centres + reach])  # between a centre's ends its distribution function rises evenly
-        order = np.argsort(ends)
-        slope = np.cumsum(np.concatenate([weights, -weights])[order])[:-1] / (2 * reach)
-        below = np.interp(grid, ends[order], np.cumsum(np.concatenate([[0.0], slope * np.diff(ends[order])])))
-        to_normal = np.fromiter(map(NormalDist().inv_cdf, np.clip(below, 1e-7, 1 - 1e-7).tolist()), np.float64, GRID + 1)
-        return float(grid[0]), GRID / float(grid[-1] - grid[0]), to_normal
+    def score_table(self) -> ScoreTable:
+        """The map from the features' score to a standard normal."""
+        return score_table(np.diff(self.cumulative_share, prepend=0.0), self.task, self.trait, TRAIT_WEIGHTS)
+
+
+def score_table(shares: Array, task: Array, trait: Array, weights_of: Array) -> ScoreTable:
+    """The map from a score to a standard normal, for tenants with these shares, main tasks and traits and these weights of tenant, task and position.
+
+    First score, cells a unit of score, and float64 (GRID + 1,) values.
+    """
+    mix = np.full((len(shares), DRAWN_TASKS), (1 - MAIN_TASK_SHARE) / (DRAWN_TASKS - 1))
+    mix[np.arange(len(shares)), task] = MAIN_TASK_SHARE
+    centres = (weights_of[0] * trait[:, None] + weights_of[1] * TASK_TRAITS).ravel()
+    weights = (shares[:, None] * mix).ravel()
+    reach = abs(weights_of[2]) * POSITION_REACH
+    grid = np.linspace(centres.min() - reach, centres.max() + reach, GRID + 1)
+    ends = np.concatenate([centres - reach, centres + reach])  # between a centre's ends its distribution function rises evenly
+    order = np.argsort(ends)
+    slope = np.cumsum(np.concatenate([weights, -weights])[order])[:-1] / (2 * reach)
+    below = np.interp(grid, ends[order], np.cumsum(np.concatenate([[0.0], slope * np.diff(ends[order])])))
+    to_normal = np.fromiter(map(NormalDist().inv_cdf, np.clip(below, 1e-7, 1 - 1e-7).tolist()), np.float64, GRID + 1)
+    return float(grid[0]), GRID / float(grid[-1] - grid[0]), to_normal
 
 
 def tenants(config: scenario.Scenario) -> Tenants:
@@ -98,11 +109,83 @@ def _tenants(count: int, shares_of_tiers: tuple[float, ...], seed: int) -> Tenan
     return Tenants(cumulative, np.concatenate(tier), task, trait)
 
 
+class Features:
+    """Draws everything but the arrivals: category, lengths, tenant with its tier, task, turns.
+
+    `part` numbers one of several parts of a workload that are drawn apart; `cells` says what it consists of, None for everything.
+    """
+
+    def __init__(self, config: scenario.Scenario, seed: int, part: int = 0, cells: Cells | None = None) -> None:
+        self.config = config.workload
+        self.tenants = tenants(config)
+        self.streams = {name: stream(seed, name, part) for name in ("categories", "inputs", "outputs", "tenants", "tasks", "turns")}
+        self._category_edges = np.cumsum(self.config.category_shares)
+        self._category_edges[-1] = 1.0
+        self._log_edges = np.log(np.array(self.config.input_token_edges, np.float64))
+        self._cells = cell_table(self.tenants, self._category_edges, cells) if cells else None
+
+    @property
+    def mean_tokens(self) -> tuple[float, float]:
+        """Means of the declared distributions of input and output tokens."""
+        return declared_means(self.config)
+
+    def state(self) -> dict[str, Any]:
+        """Where the drawing stands, as plain data."""
+        return states(self.streams)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        set_states(self.streams, state)
+
+    def fill(self, arrivals_s: Array) -> Array:
+        """REQUEST rows of requests that arrive then."""
+        size = len(arrivals_s)
+        draw = self.streams
+        block = np.empty(size, arrays.REQUEST)
+        uniforms = tuple(draw[name].random(size) for name in ("categories", "inputs", "tenants", "tasks", "turns"))
+        _draw_features(
+            block,
+            arrivals_s,
+            uniforms if self._cells is None else self._within_cells(*uniforms),
+            draw["outputs"].standard_normal(size),
+            (self._category_edges, self._log_edges, self.tenants.guide, self.tenants.cumulative_share),
+            (self.tenants.tier, self.tenants.task, self.tenants.trait),
+            self.tenants.score_table,
+            (self.config.output_log_mean, self.config.output_log_sd, self.config.predictability, self.config.max_output_tokens),
+        )
+        return block
+
+    def _within_cells(self, category_u: Array, position_u: Array, tenant_u: Array, task_u: Array, turn_u: Array) -> tuple[Array, ...]:
+        middle, tenant = within_cells(self._cells, category_u, tenant_u)  # type: ignore[arg-type]
+        return middle, position_u, tenant, task_u, turn_u
+
+
+def cell_table(who: Tenants, category_edges: Array, cells: Cells) -> Array:
+    """For each cell its cumulative weight, a uniform that means its category, and where its tier's tenants begin and end: float64 (4, n)."""
+    weight = np.cumsum([weight for _, _, weight in cells])
+    edges = np.concatenate([[0.0], category_edges])
+    middle = [(edges[category] + edges[category + 1]) / 2 for _, category, _ in cells]
+    upto = np.append(0.0, who.cumulative_share)
+    first, last = ([int(np.searchsorted(who.tier, tier, side=side)) for tier, _, _ in cells] for side in ("left", "right"))
+    return np.array([weight / weight[-1], middle, upto[first], np.nextafter(upto[last], 0.0)])
+
+
+def within_cells(table: Array, cell_u: Array, tenant_u: Array) -> tuple[Array, Array]:
+    """Uniforms that mean the category and the tenant, of requests in the cells that `cell_u` points to."""
+    weight, middle, low, high = table
+    cell = np.minimum(np.searchsorted(weight, cell_u, side="right"), len(weight) - 1)
+    return middle[cell], np.minimum(low[cell] + tenant_u * (high - low)[cell], high[cell])
+
+
 class SyntheticWorkload:
-    """Draws the requests of a scenario, block by block, from t = 0 up to its horizon, or from `start_s` < 0 for training."""
+    """Draws the requests of a scenario, block by block, from t = 0 up to its horizon, or from `start_s` < 0 for training.
+
+    Arrivals are Poisson at a constant rate; `varied.VariedWorkload` draws others.
+    """
 
     notes: tuple[str, ...] = ()
     drawn = True
+    spread: float | None = 1.0
 
     def __init__(self, config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> None:
         self.config = config.workload
@@ -110,12 +193,14 @@ class SyntheticWorkload:
         self.start_s = start_s
         self.end_s = config.horizon_s if end_s is None else end_s
         self._now_s = start_s
-        self.tenants = tenants(config)
-        seed = config.seed if start_s >= 0.0 else config.seed + 2**32  # days before t = 0 are other days
-        self._streams = {name: stream(seed, name) for name in ("arrivals", "categories", "inputs", "outputs", "tenants", "tasks", "turns")}
-        self._category_edges = np.cumsum(self.config.category_shares)
-        self._category_edges[-1] = 1.0
-        self._log_edges = np.log(np.array(self.config.input_token_edges, np.float64))
+        seed = seed_of(config, start_s)
+        self._features = Features(config, seed)
+        self._streams = {"arrivals": stream(seed, "arrivals"), **self._features.streams}
+
+    @property
+    def expected_requests(self) -> float:
+        """How many requests are expected."""
+        return self.rate_rps * (self.end_s - self.start_s)
 
     def state(self) -> dict[str, Any]:
         """Where the drawing stands, as plain data: what `restore` takes up."""
@@ -129,14 +214,12 @@ class SyntheticWorkload:
     @property
     def mean_input_tokens(self) -> float:
         """Mean of the declared distribution of input tokens."""
-        edges = np.array(self.config.input_token_edges, np.float64)
-        means = np.diff(edges) / np.log(edges[1:] / edges[:-1])
-        return float(means @ np.array(self.config.category_shares))
+        return declared_means(self.config)[0]
 
     @property
     def mean_output_tokens(self) -> float:
         """Mean of the declared log-normal distribution of output tokens."""
-        return math.exp(self.config.output_log_mean + 0.5 * self.config.output_log_sd**2)
+        return declared_means(self.config)[1]
 
     def blocks(self, size: int) -> Iterator[Array]:
         """REQUEST arrays of `size` requests (the last one shorter), in order of arrival. The same requests whatever the size."""
@@ -145,28 +228,23 @@ class SyntheticWorkload:
             gaps_s[0] += self._now_s
             arrivals_s = np.cumsum(gaps_s)
             self._now_s = float(arrivals_s[-1])
-            block = self._fill(arrivals_s)
+            block = self._features.fill(arrivals_s)
             if self._now_s >= self.end_s:
                 block = block[: np.searchsorted(arrivals_s, self.end_s)]
             if len(block):
                 yield block
 
-    def _fill(self, arrivals_s: Array) -> Array:
-        """Draw everything else for requests that arrive then."""
-        size = len(arrivals_s)
-        draw = self._streams
-        block = np.empty(size, arrays.REQUEST)
-        _draw_features(
-            block,
-            arrivals_s,
-            tuple(draw[name].random(size) for name in ("categories", "inputs", "tenants", "tasks", "turns")),
-            draw["outputs"].standard_normal(size),
-            (self._category_edges, self._log_edges, self.tenants.guide, self.tenants.cumulative_share),
-            (self.tenants.tier, self.tenants.task, self.tenants.trait),
-            self.tenants.score_table,
-            (self.config.output_log_mean, self.config.output_log_sd, self.config.predictability, self.config.max_output_tokens),
-        )
-        return block
+
+def seed_of(config: scenario.Scenario, start_s: float) -> int:
+    """The seed of what comes from then on: days before t = 0 are other days."""
+    return config.seed if start_s >= 0.0 else config.seed + 2**32
+
+
+def declared_means(workload: sections.Workload) -> tuple[float, float]:
+    """Means of the declared distributions of input tokens, log-uniform by category, and of output tokens, log-normal."""
+    edges = np.array(workload.input_token_edges, np.float64)
+    means = np.diff(edges) / np.log(edges[1:] / edges[:-1])
+    return float(means @ np.array(workload.category_shares)), math.exp(workload.output_log_mean + 0.5 * workload.output_log_sd**2)
 
 
 @compiled

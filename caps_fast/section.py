@@ -1,0 +1,41 @@
+"""What all sections of a scenario have in common: the base class and the kinds of number."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from caps_fast.spelled import spelled
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+MOST_TOKENS = 2**31 - 1  # of a request, prompt and answer each, and of a GPU's memory
+Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+Limit = Positive | None  # None = no such limit
+
+
+class Section(BaseModel):
+    """Frozen, no unknown fields, filled by name or by TOML alias."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        populate_by_name=True,
+        serialize_by_alias=True,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """What users write (`spelled`). No field is a truth value, but Pydantic would take them as 1 and 0."""
+        if isinstance(value, bool):
+            raise ValueError(f"{str(value).lower()}: expected a number or text")
+        field = cls.model_fields.get(info.field_name or "")
+        return value if field is None else spelled(value, field.annotation)
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())

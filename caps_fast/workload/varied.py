@@ -1,0 +1,182 @@
+"""Requests whose rate changes over time or whose arrivals are bursty: drawn in parts, each with streams of its own, and
+merged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from caps_fast import scenario
+from caps_fast.clock import told_start
+from caps_fast.demand import Demand, laid_over
+from caps_fast.errors import InputError
+from caps_fast.instants import parse_utc
+from caps_fast.records import Array
+from caps_fast.sections import CATEGORIES, TIERS
+from caps_fast.workload.arrivals import Arrivals
+from caps_fast.workload.intensity import Rate
+from caps_fast.workload.merged import Merged
+from caps_fast.workload.profile_file import table_of
+from caps_fast.workload.shapes import BUILT_IN_WEEK, local_time, shape_of
+from caps_fast.workload.synthetic import Features, seed_of
+
+FIRST_CLIENT = 16  # number of the streams of the first client group; those before are of tiers and categories
+TOLERANCE = 0.05  # of the mean rate
+
+
+class Drawer(Protocol):
+    """Draws everything but the arrivals of a part's requests."""
+
+    @property
+    def mean_tokens(self) -> tuple[float, float]: ...
+
+    def fill(self, arrivals_s: Array) -> Array: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """Requests of one demand."""
+
+    share: float  # of the rate
+    arrivals: Arrivals
+    features: Drawer
+
+    def take(self, size: int) -> Array:
+        """The next requests (REQUEST), about so many; none at the end."""
+        return self.features.fill(self.arrivals.take(size))
+
+    def state(self) -> dict[str, Any]:
+        """Where the drawing stands, as plain data."""
+        return {"arrivals": self.arrivals.state(), "features": self.features.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.arrivals.restore(state["arrivals"])
+        self.features.restore(state["features"])
+
+
+class VariedWorkload:
+    """Draws a scenario's requests from t = 0 up to its horizon, or before t = 0, with the same demand, for training.
+
+    Raises InputError for bad profiles, workload files, and where no request is expected.
+    """
+
+    drawn = True
+
+    def __init__(self, config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> None:
+        self._now_s = start_s
+        span_s = (start_s, config.horizon_s if end_s is None else end_s)
+        self.parts = _client_parts(config, span_s) if config.workload.file else _parts(config, span_s)
+        self._merged = Merged(self.parts)
+        if start_s >= 0 and self.expected_requests <= 0:
+            raise InputError(f"workload: its rate is 0 over the whole run, {config.days:g} days: expected requests")
+        self.notes = tuple(_notes(config, self.expected_requests)) if start_s >= 0 else ()
+
+    @property
+    def expected_requests(self) -> float:
+        """How many requests are expected."""
+        return math.fsum(part.arrivals.expected_requests for part in self.parts)
+
+    @property
+    def spread(self) -> float | None:
+        """Long-run variance of the number of requests over its mean; None where the rate jumps, so that it is not
+        known.
+        """
+        known = [part.arrivals.dispersion for part in self.parts]
+        return None if None in known else max(one for one in known if one is not None)
+
+    @property
+    def mean_input_tokens(self) -> float:
+        """Mean of the declared distribution of input tokens."""
+        return math.fsum(part.share * part.features.mean_tokens[0] for part in self.parts)
+
+    @property
+    def mean_output_tokens(self) -> float:
+        """Mean of the declared distribution of output tokens."""
+        return math.fsum(part.share * part.features.mean_tokens[1] for part in self.parts)
+
+    def blocks(self, size: int) -> Iterator[Array]:
+        """REQUEST arrays of at most `size` requests, in order of arrival; the same requests whatever the size."""
+        for block in self._merged.blocks(size):
+            self._now_s = float(block["arrival_s"][-1])
+            yield block
+
+    def state(self) -> dict[str, Any]:
+        """Where the drawing stands, as plain data: what `restore` takes up."""
+        return {"now_s": self._now_s, **self._merged.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on drawing from a state of the same workload."""
+        self._now_s = state["now_s"]
+        self._merged.restore(state)
+
+
+def rate_of(config: scenario.Scenario, demand: Demand, share: float = 1.0) -> Rate:
+    """The rate of requests with a demand and a share of the mean rate. Raises InputError for a bad profile."""
+    told = told_start(config)
+    shape = shape_of(demand, table_of(demand, config.workload), parse_utc(*told) if told else None)
+    return Rate((config.workload.rate_rps or 1.0) * share, shape, demand.growth_per_month or 0.0, demand.surges or ())
+
+
+def _parts(config: scenario.Scenario, span_s: tuple[float, float]) -> list[Part]:
+    """Tiers and categories with the same demand are drawn as one part; alone, from the streams of a steady workload."""
+    cells: dict[Demand, list[tuple[int, int, float]]] = {}
+    for t, tier in enumerate(config.slo.all):
+        for c, share in enumerate(config.workload.category_shares):
+            if tier.share * share > 0:
+                cells.setdefault(_demand(config, TIERS[t], CATEGORIES[c]), []).append((t, c, tier.share * share))
+    seed, found = seed_of(config, span_s[0]), []
+    for number, (demand, own) in enumerate(cells.items()):
+        part = 1 + own[0][0] * len(CATEGORIES) + own[0][1] if number else 0
+        share = math.fsum(weight for _, _, weight in own) if len(cells) > 1 else 1.0
+        features = Features(config, seed, part, own if len(cells) > 1 else None)
+        found.append(Part(share, Arrivals(demand, rate_of(config, demand, share), seed, part, *span_s), features))
+    return found
+
+
+def _demand(config: scenario.Scenario, tier: str, category: str) -> Demand:
+    try:
+        return config.workload.demand_of(tier, category)
+    except ValidationError as error:
+        message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise InputError(f"workload.by_tier.{tier} and by_category.{category} together: {message}") from None
+
+
+def _client_parts(config: scenario.Scenario, span_s: tuple[float, float]) -> list[Part]:
+    from caps_fast.workload.clients import ClientFeatures, mix_of  # noqa: PLC0415 - brings SciPy
+
+    seed, found = seed_of(config, span_s[0]), []
+    for number, group in enumerate(mix_of(str(config.workload.file)).clients):
+        demand, part = laid_over((config.workload, group)), FIRST_CLIENT + number
+        features = ClientFeatures(config, group, seed, part)
+        rate = rate_of(config, demand, group.share)
+        found.append(Part(group.share, Arrivals(demand, rate, seed, part, *span_s), features))
+    return found
+
+
+def _notes(config: scenario.Scenario, expected: float) -> Iterator[str]:
+    """When t = 0 is for profiles, and the mean rate over the run where it is not that of the profile."""
+    groups = config.workload.demands
+    if config.workload.file:
+        from caps_fast.client_groups import mix_of  # noqa: PLC0415
+
+        groups = (*groups, *mix_of(config.workload.file).clients)
+    tied = [demand for demand in groups if (table := table_of(demand, config.workload)) is not None and table.begins != "start"]
+    told = told_start(config)
+    if tied and told is None:
+        zones = dict.fromkeys(demand.profile_zone or "UTC" for demand in tied)
+        local = (f"{local_time(BUILT_IN_WEEK, zone):%A %H:%M} in {zone}" for zone in zones if zone != "UTC")
+        yield ", ".join(["workload: no start is given: t = 0 is Monday 00:00 UTC for its profiles", *local])
+    mean_rps, asked = expected / config.horizon_s, config.workload.rate_rps or 1.0
+    if abs(mean_rps - asked) > TOLERANCE * asked:
+        found = f"{mean_rps:.4g} requests per second are expected over this run"
+        yield f"workload: {found}; rate_rps {asked:g} is the mean of its profiles"
