@@ -66,20 +66,24 @@ def admit(s: State, policy: Any, g: int, r: int) -> None:
     live[r].prompt_counted = live[r].prompt_left
     s.queues[gpu.queue].prompt_tokens += live[r].prompt_counted
     if gpu.state == BUSY:
-        cut(s, g)
+        cut(s, g, joins=True)
     else:
         touch(s, g)
 
 
 @inlined
-def cut(s: State, g: int) -> None:
-    """End the leap of GPU `g` with the iteration in progress."""
+def cut(s: State, g: int, joins: bool) -> None:
+    """End the leap of GPU `g` with the iteration in progress; or where someone `joins` and joining lags, if it can be with the one after it."""
     gpu = s.gpus[g]
     if gpu.leap_iterations == 1:
         return
     growth_s = speed.growth_s(s, g)
     count = iterations_until(s.clock[0].now_s - gpu.since_s, gpu.step_s, growth_s)
     if count < gpu.leap_iterations:
+        if has_terms(s) and kind_of(s, g).lag_iterations > 0:
+            waits = joins and kv.fits_on(s, g, count)
+            count += waits
+            gpu.waited_tail = gpu.joiner_tail if waits else NONE
         gpu.leap_iterations = count
         agenda.put(s, g, gpu.since_s + leap_s(gpu.step_s, count, growth_s))
 
@@ -127,7 +131,7 @@ def begin(s: State, g: int) -> None:
         gpu.members -= _joiners(s, g)
     if kv.grows_on(s, g):
         count = 1 if gpu.barred else count
-        while count > 1 and kv.held_at(s, g, count - 1) > kind.kv_capacity_tokens:
+        while count > 1 and not kv.fits_on(s, g, count - 1):
             count = (count + 1) // 2
     step_s = speed.first_step_s(s, g)
     gpu.step_s = step_s

@@ -58,7 +58,12 @@ def fits(s: State, g: int, r: int) -> bool:
     if capacity == 0:
         return True
     whole = s.live[r].input_tokens + s.live[r].output_tokens
-    return whole <= capacity and held_now(s, g) + at_admission(s, g, r) <= capacity
+    if whole > capacity:
+        return False
+    beside = capacity - at_admission(s, g, r)
+    if not grows_on(s, g):
+        return s.gpus[g].kv_tokens <= beside
+    return at_most(s, g, s.gpus[g].leap_iterations) <= beside or held_now(s, g) <= beside
 
 
 @inlined
@@ -70,6 +75,23 @@ def held_now(s: State, g: int) -> int:
     if gpu.state == BUSY:
         return held_at(s, g, _in_progress(s, g))
     return gpu.kv_tokens + _prompts_add(s, g, budget(s, g), 0)
+
+
+@inlined
+def at_most(s: State, g: int, iterations: int) -> int:
+    """What replica `g` holds within so many iterations is no more than this, which is quickly said: enough where memory is ample."""
+    gpu = s.gpus[g]
+    kind = kind_of(s, g)
+    return gpu.kv_tokens + gpu.heap_len * (iterations + kind.kv_block_tokens) + gpu.residents * kind.kv_block_tokens + kind.chunk_tokens * iterations
+
+
+@inlined
+def fits_on(s: State, g: int, iteration: int) -> bool:
+    """Does memory suffice up to an iteration, counted from 0, of the leap of replica `g`?"""
+    if not grows_on(s, g):
+        return True
+    capacity = kind_of(s, g).kv_capacity_tokens
+    return at_most(s, g, iteration + 1) <= capacity or held_at(s, g, iteration) <= capacity
 
 
 @inlined
@@ -109,11 +131,15 @@ def held_in_progress(s: State, g: int, r: int) -> int:
 def grown(s: State, g: int, iterations: int) -> int:
     """KV tokens that the decoding sequences of replica `g` take up in so many iterations."""
     block = kind_of(s, g).kv_block_tokens
-    blocks = iterations // block * s.gpus[g].heap_len
-    at = -s.gpus[g].iterations_done
-    for i in range(iterations % block):
-        blocks += s.phases[g, (at - i) & (block - 1)]
-    return blocks * block
+    row = s.phases[g]
+    blocks = 0
+    last = -s.gpus[g].iterations_done & (block - 1)
+    first = last + 1 - (iterations & (block - 1))
+    for at in range(max(first, 0), last + 1):
+        blocks += row[at]
+    for at in range(first + block, block):
+        blocks += row[at]
+    return blocks * block + (iterations & -block) * s.gpus[g].heap_len
 
 
 @inlined

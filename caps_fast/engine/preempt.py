@@ -46,7 +46,7 @@ def claim(s: State, policy: Any, q: int, r: int) -> bool:
     s.clock[0].claims += 1
     reserve(s, policy, g, 0, extra)
     if gpu.state == BUSY:
-        cut(s, g)
+        cut(s, g, joins=False)
     return True
 
 
@@ -77,7 +77,8 @@ def make_room(s: State, policy: Any, g: int) -> None:
     Nobody is admitted in an iteration that one of them has left which had been in iterations before.
     """
     gpu = s.gpus[g]
-    while kv.held_now(s, g) > kind_of(s, g).kv_capacity_tokens:
+    capacity = kind_of(s, g).kv_capacity_tokens
+    while kv.at_most(s, g, 1) > capacity and kv.held_now(s, g) > capacity:
         r = _admitted_last(s, g)
         begun = s.live[r].joined
         if may_give_way(s, gpu.queue, r):
