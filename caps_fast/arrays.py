@@ -85,7 +85,7 @@ class Gpu(Record):
     carbon_per_member_g: f8
     context_tokens: i8  # of the decoding sequences
     prompt_tokens: i8  # unprocessed prompt tokens of joined prompts
-    kv_tokens: i8  # reserved, or held by blocks in the first iteration of the leap, less what prompts are about to add
+    kv_tokens: i8  # reserved; or where KV grows, held by who does not decode
     prompt_counted: i8  # prompt tokens of residents without a first token: what they had left when admitted
     iterations_done: u4  # decode iterations, the clock of `finish_at`; goes round
     leap_iterations: i4

@@ -229,7 +229,6 @@ class _Standing:
         tokens = self.state.live["input_tokens"][who].astype(np.int64) + self.state.live["output_tokens"][who] - left
         _expect_equal("gpus.context_tokens", int(gpu["context_tokens"]), int(tokens.sum()))
         if block := int(self.block[g]):
-            self.held[who] = _blocks(tokens, block)
             phases = np.bincount((tokens - int(gpu["iterations_done"])) % block, minlength=self.state.phases.shape[1])
             _expect_equal("phases", self.state.phases[g], phases)
         whole_prompt = gpu["chunk"] > 0 and self.state.kinds[int(gpu["kind"])]["chunk_tokens"] == 0  # nothing decodes meanwhile

@@ -163,8 +163,6 @@ def end(s: State, policy: Any, g: int) -> None:
         gpu.barred = 0
         price(s, policy, g)
     if gpu.decoding > 0:
-        if kv.grows_on(s, g):
-            gpu.kv_tokens += kv.grown(s, g, gpu.leap_iterations)
         gpu.iterations_done += gpu.leap_iterations
         gpu.context_tokens += gpu.decoding * gpu.leap_iterations
         while gpu.heap_len > 0 and decoders.left(s, g, 0) == 0:
@@ -287,8 +285,7 @@ def _process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
         if not grows(s) or math.isnan(live[r].first_token_s):  # it is the first, and not the next one after a recomputation
             live[r].first_token_s = s.clock[0].now_s + speed.delay_s(s, g)
         live[r].decode_left -= 1
-        if kv.grows_on(s, g):
-            gpu.kv_tokens += kv.held(s, g, r) - had
+        gpu.kv_tokens -= had
         if live[r].decode_left == 0:
             _leave_finished(s, policy, g, r)
         else:

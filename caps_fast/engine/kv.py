@@ -1,8 +1,9 @@
 """KV memory: reserved at admission, or held block by block as sequences grow (docs/model.md, section 2).
 
-Where it grows, `kv_tokens` of a replica is what its residents hold in the first iteration of its leap, or in the one to come, but for what prompts
-add in it. What its decoding sequences add later is read off `phases`: a sequence whose context is a multiple of a block at iteration d of the
-replica's clock stands in row -d, modulo a block, which is a power of two as the clock goes round.
+Where it grows, `kv_tokens` of a replica is what prompts, joiners and claims hold in the first iteration of its leap, or in the one to come, but for
+what prompts add in it. Its decoding sequences hold their context in whole blocks; what that adds is read off `phases`, which counts them by their
+context less the replica's clock of iterations, modulo a block. A block is a power of two, as the clock goes round. All of this is looked at only
+where memory may be short.
 """
 
 from __future__ import annotations
@@ -31,22 +32,18 @@ def at_admission(s: State, g: int, r: int) -> int:
 
 @inlined
 def at_the_end(s: State, g: int, r: int) -> int:
-    """KV tokens that request `r` has on replica `g` when it finishes."""
-    tokens = s.live[r].input_tokens + s.live[r].output_tokens
-    return _blocks(s, g, tokens) if grows_on(s, g) else tokens
+    """Of the `kv_tokens` of replica `g`, those of request `r` when it finishes."""
+    return 0 if grows_on(s, g) else s.live[r].input_tokens + s.live[r].output_tokens
 
 
 @inlined
 def held(s: State, g: int, r: int) -> int:
-    """KV tokens of resident `r` of replica `g`, which is between iterations, but for what its prompt adds in the one to come.
-
-    Of a sequence that decodes, `decode_left` must be up to date.
-    """
+    """Of the `kv_tokens` of replica `g`, which is between iterations, those of resident `r`."""
     request = s.live[r]
     if not grows_on(s, g):
         return request.input_tokens + request.output_tokens
     if request.prompt_left == 0:
-        return _blocks(s, g, prompt_of(s, r))
+        return 0
     prompt = prompt_of(s, r)
     return _blocks(s, g, max(_first_chunk(s, g, prompt), prompt - request.prompt_left))
 
@@ -74,7 +71,7 @@ def held_now(s: State, g: int) -> int:
         return gpu.kv_tokens
     if gpu.state == BUSY:
         return held_at(s, g, _in_progress(s, g))
-    return gpu.kv_tokens + _prompts_add(s, g, budget(s, g), 0)
+    return gpu.kv_tokens + _prompts_add(s, g, budget(s, g), 0) + _decoders_hold(s, g, 0)
 
 
 @inlined
@@ -82,7 +79,8 @@ def at_most(s: State, g: int, iterations: int) -> int:
     """What replica `g` holds within so many iterations is no more than this, which is quickly said: enough where memory is ample."""
     gpu = s.gpus[g]
     kind = kind_of(s, g)
-    return gpu.kv_tokens + gpu.heap_len * (iterations + kind.kv_block_tokens) + gpu.residents * kind.kv_block_tokens + kind.chunk_tokens * iterations
+    decoding = gpu.context_tokens + gpu.heap_len * iterations
+    return gpu.kv_tokens + decoding + gpu.residents * kind.kv_block_tokens + kind.chunk_tokens * iterations
 
 
 @inlined
@@ -99,7 +97,7 @@ def held_at(s: State, g: int, iteration: int) -> int:
     """KV tokens in use in an iteration, counted from 0, of the leap of replica `g`."""
     gpu = s.gpus[g]
     added = _prompts_add(s, g, gpu.chunk, iteration * gpu.chunk)
-    return gpu.kv_tokens + added + grown(s, g, iteration if gpu.decoding > 0 else 0)
+    return gpu.kv_tokens + added + _decoders_hold(s, g, iteration if gpu.decoding > 0 else 0)
 
 
 @inlined
@@ -128,18 +126,15 @@ def held_in_progress(s: State, g: int, r: int) -> int:
 
 
 @inlined
-def grown(s: State, g: int, iterations: int) -> int:
-    """KV tokens that the decoding sequences of replica `g` take up in so many iterations."""
+def _decoders_hold(s: State, g: int, iterations: int) -> int:
+    """KV tokens of the decoding sequences of replica `g`, so many iterations after the first of its leap: their context in whole blocks."""
+    gpu = s.gpus[g]
     block = kind_of(s, g).kv_block_tokens
-    row = s.phases[g]
-    blocks = 0
-    last = -s.gpus[g].iterations_done & (block - 1)
-    first = last + 1 - (iterations & (block - 1))
-    for at in range(max(first, 0), last + 1):
-        blocks += row[at]
-    for at in range(first + block, block):
-        blocks += row[at]
-    return blocks * block + (iterations & -block) * s.gpus[g].heap_len
+    iteration = gpu.iterations_done + iterations
+    tokens = gpu.context_tokens + gpu.heap_len * iterations
+    for phase in range(block):
+        tokens += s.phases[g, phase] * (-(phase + iteration) & (block - 1))
+    return tokens
 
 
 @inlined

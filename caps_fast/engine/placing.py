@@ -46,7 +46,8 @@ def price(s: State, policy: Any, g: int) -> None:
         prefetch(s.gpus, span.first_gpu + tournament.leaf_of(tournament.root(s.tree, span)))
     if s.setup[0].limits_kv:
         capacity = kind_of(s, g).kv_capacity_tokens
-        free = capacity - gpu.kv_tokens if capacity > 0 else tournament.FULL
+        held = gpu.kv_tokens + (gpu.context_tokens if kv.grows_on(s, g) else 0)
+        free = capacity - held if capacity > 0 else tournament.FULL
         tournament.put(s.room_tree, span, leaf, 0 if full else -free)
 
 
