@@ -86,7 +86,8 @@ def _over_load(axes: Axes, found: Sized, metric: str, policies: list[str]) -> No
             style | {"markersize": TRIED + 1 + STAR * (policy == "caps"), "label": name_of(policy)},
         )
     axes.set(xlabel="request rate (1/s)", ylabel=_label(metric), ylim=(0, None))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=metric == "replicas"))
+    if metric == "replicas":
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _points(axes: Axes, rows: pl.DataFrame, x: str, metric: str, style: dict[str, Any]) -> None:

@@ -188,7 +188,8 @@ def _unreachable(tried: Tried) -> str:
         return error
     missed = tried.verdict(best).missed
     found = tried.interval(best, missed.metric)
-    within = f" (interval {_percent(found.low)} to {_percent(found.high)})" if math.isfinite(found.half) else ""
+    low, high = max(found.low, 0.0), min(found.high, 1.0)
+    within = f" (interval {_percent(low)} to {_percent(high)})" if math.isfinite(found.half) else ""
     return (
         f"{_option(missed)}: no fleet of {fleets.replicas.min()} to {fleets.replicas.max()} replicas keeps it "
         f"under {asked_by(tried)}: the closest, {called(tried, best)}, has {_percent(found.mean)}{within}; "
