@@ -19,7 +19,6 @@ from caps_fast.errors import InputError
 from caps_fast.report.sizes import size_picture
 from caps_fast.sections import TIERS
 from caps_fast.sizing import OBJECTIVES
-from caps_fast.sizing import search as searching
 from caps_fast.sizing.fleets import MOST_FLEETS, Fleets, fleets, with_sizes
 from caps_fast.sizing.measure import Measured
 from caps_fast.sizing.search import Problem, Tried
@@ -339,4 +338,15 @@ def test_shorter_runs_are_left_out_where_they_would_change_the_rate(tmp_path: Pa
     stretched = MEASURED.replace(stretch)
     found = Problem(fleets(stretched, {}, 4), (Target(SLO, 0.9),), "bill_kg", (0,), 0.95)
     assert found.screening == ()
-    assert searching.SCREENING == (1 / 16, 1 / 4)
+
+
+def test_shorter_runs_are_whole_days_where_the_rate_changes_with_them() -> None:
+    def lengths(days: float, profile: str) -> tuple[float, ...]:
+        base = MEASURED.replace({"days": days, "workload.rate_profile": profile})
+        return Problem(fleets(base, {}, 4), (Target(SLO, 0.9),), "bill_kg", (0,), 0.95).screening
+
+    assert lengths(16, "flat") == (1.0, 4.0)
+    assert lengths(8, "flat") == (0.5, 2.0)
+    assert lengths(8, "office") == (1.0, 2.0)
+    assert lengths(4, "office") == (1.0,)
+    assert lengths(1, "office") == ()

@@ -64,10 +64,16 @@ class Problem:
 
     @property
     def screening(self) -> tuple[float, ...]:
-        """Lengths of the shorter runs, days; none where the trace is stretched, which would change its rate."""
-        base = self.fleets.base
-        stretched = base.workload.trace and base.workload.trace_fit == "stretch"
-        return () if stretched else tuple(share * base.days for share in SCREENING)
+        """Lengths of the shorter runs, days: whole ones where the rate changes with the time of day.
+
+        None where a trace is stretched, which would change its rate.
+        """
+        days, load = self.fleets.base.days, self.fleets.base.workload
+        if load.trace and load.trace_fit == "stretch":
+            return ()
+        if load.is_steady and not load.trace:
+            return tuple(share * days for share in SCREENING)
+        return tuple(sorted({float(math.ceil(share * days)) for share in SCREENING if math.ceil(share * days) < days}))
 
     def search(self) -> Search[Tried]:
         """Try fleets, over shorter horizons first, until the cheapest that keeps the targets is known and verified."""
