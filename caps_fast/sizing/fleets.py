@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from caps_fast.choose import layout_of, make_policy
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
-from caps_fast.sweep.axes import Axis, Changes, field_of
+from caps_fast.sweep.axes import Changes, field_of, shapes_workload
 from caps_fast.sweep.values import values
 
 REPLICAS, SPLIT = "replicas", "cluster.split"
@@ -133,7 +133,7 @@ def axes(over: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
         field = {"cluster.gpus": REPLICAS}.get(field_of(name), field_of(name))
         if field in found:
             raise InputError(f"--over {name}: given twice; expected every field once")
-        if field == "policy.name" or Axis(name, (field,), ()).shapes_workload:
+        if field == "policy.name" or shapes_workload(field):
             option = "--policies" if field == "policy.name" else "--rates, --seeds, --days or --set"
             raise InputError(f"--over {name}: fleets are compared under one policy and load; expected {option} for it")
         found[field] = values(list(raw) if isinstance(raw, range) else raw, f"--over {name}")
