@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from caps_fast.scenario import Scenario, load, preset
     from caps_fast.simulation import Recording, prepare, simulate, simulate_group
+    from caps_fast.sizing import size
 
 __version__ = "0.1.0"
-__all__ = ["Recording", "Scenario", "__version__", "load", "prepare", "preset", "simulate", "simulate_group"]
+__all__ = ["Recording", "Scenario", "__version__", "load", "prepare", "preset", "simulate", "simulate_group", "size"]
 
 _HOME = {
     "Scenario": "scenario",
@@ -20,6 +21,7 @@ _HOME = {
     "prepare": "simulation",
     "simulate": "simulation",
     "simulate_group": "simulation",
+    "size": "sizing",
 }
 
 

@@ -38,7 +38,7 @@ LAYERS = """
     checkpoint inputs
     simulation
     sweep
-    compare pareto tune calibrate
+    compare pareto tune calibrate sizing
     reproduce report
     cli
 """

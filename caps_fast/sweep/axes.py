@@ -57,7 +57,12 @@ class Axis:
     @property
     def shapes_workload(self) -> bool:
         """Whether the requests themselves change along the axis."""
-        return any(field in SHAPES_WORKLOAD or field.startswith("workload.") or f".{field}".endswith(".carbon.start") for field in self.fields)
+        return any(map(shapes_workload, self.fields))
+
+
+def shapes_workload(field: str) -> bool:
+    """Whether the requests themselves change with a dotted field."""
+    return field in SHAPES_WORKLOAD or field.startswith("workload.") or f".{field}".endswith(".carbon.start")
 
 
 def axis(name: str, raw: Any, origin: str) -> Axis:

@@ -10,7 +10,7 @@ import polars as pl
 from scipy.stats import t as student
 
 from caps_fast.errors import InputError
-from caps_fast.sweep.axes import SHAPES_WORKLOAD, field_of
+from caps_fast.sweep.axes import field_of, shapes_workload
 from caps_fast.sweep.frames import expect_columns, expect_metrics, one_of, settings, there
 
 CONFIDENCE = 0.95
@@ -54,7 +54,7 @@ def followers(runs: pl.DataFrame, factor: str) -> list[str]:
     valued = runs.filter(pl.col(factor).is_not_null())
     names = [name for name in settings(valued) if name != factor and valued[name].n_unique() > 1]
     if SERVING.fullmatch(factor):
-        names = [name for name in names if field_of(name) not in SHAPES_WORKLOAD]
+        names = [name for name in names if not shapes_workload(field_of(name))]
     counts = valued.group_by(factor).agg(pl.col(name).n_unique() for name in names)
     return [name for name in names if counts[name].max() == 1]
 

@@ -6,10 +6,11 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -22,6 +23,8 @@ from caps_fast.sweep.work import Outcome, work
 CLUSTER = 32  # threads that a cluster is taken to have
 TURN_S = 0.001  # a thread back from a kernel, which takes a few ms, waits so long at the most for Python's lock
 Backend = Literal["threading", "loky", "dask"]
+Unit = TypeVar("Unit")
+Found = TypeVar("Found")
 
 
 class Terminated(KeyboardInterrupt):
@@ -57,14 +60,18 @@ class Workers:
         return self.jobs or (CLUSTER if self.backend == "dask" else int(cpu_count()))
 
     def map(self, units: Iterable[list[Scenario]], code: str, by_pool: bool = False) -> Generator[Outcome, None, None]:
-        """Work on all units, in any order (see `work`). Raises WorkersLost where worker processes died."""
+        """Simulate all units, in any order (see `work`). Raises WorkersLost where worker processes died."""
+        yield from self.each(partial(work, code=code, by_pool=by_pool), units)
+
+    def each(self, task: Callable[[Unit], Found], units: Iterable[Unit]) -> Generator[Found, None, None]:
+        """What `task` returns for each unit, as it comes. Raises WorkersLost where worker processes died."""
         with ExitStack() as stack:
             stack.enter_context(self._backend())
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             jobs = (self.jobs or -1) if self.backend == "dask" else self.count
             parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
             try:
-                yield from parallel(delayed(work)(unit, code, by_pool) for unit in units)
+                yield from parallel(delayed(task)(unit) for unit in units)
             except _lost(self.backend) as error:
                 raise WorkersLost(" ".join(str(error).split())) from None
 

@@ -18,7 +18,7 @@ from caps_fast.scenario import Scenario, file_hash
 from caps_fast.sections import Kind, Pool, Region
 
 PACKAGE = Path(__file__).parent.parent
-ABOVE = ("sweep", "calibrate", "reproduce", "report", "cli")  # parts of the program that no run's numbers depend on
+ABOVE = ("sweep", "calibrate", "sizing", "reproduce", "report", "cli")  # parts of the program that no run's numbers depend on
 AS_PARAMETERS = (
     *("preset", "seed", "days", "cluster.split", "workload.rate_rps"),
     *("policy.name", "policy.alpha", "policy.beta", "policy.lambda"),
