@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caps_fast.arrays import J_PER_KWH
 from caps_fast.errors import InputError
+from caps_fast.metrics import heading
 from caps_fast.prices import Prices, prices_of, read_prices
+from caps_fast.report.tables import summary_table
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario, preset
 from cases import Case, cases, fleets, play_fast
@@ -138,3 +141,12 @@ def test_one_price_is_told() -> None:
         preset("paper").replace({"regions.grid.price_per_kwh": 0.1, "regions.grid.price_by_hour": [0.1] * 24})
     with pytest.raises(InputError, match=r"price_by_hour"):
         preset("paper").replace({"regions.grid.price_by_hour": [0.1] * 23})
+
+
+def test_the_report_shows_what_is_counted() -> None:
+    row = {"preset": "paper", "policy": "edf", "rate_rps": 1.0, "slo_attainment": 0.5, "bill_kg": 12.5, "embodied_kg": 0.0, "cost": 3.25}
+    table = summary_table(pl.DataFrame([row, row]))
+    assert "12.50" in table["rows"][0]
+    assert "3.25" in table["rows"][0]
+    assert heading("cost") in table["heads"]
+    assert heading("embodied_kg") not in table["heads"]
