@@ -178,14 +178,17 @@ def test_work_by_slot_and_when_it_is_due() -> None:
     block["tier"] = [0, 0, 1, 2]
     tiers = preset("paper").replace({"slo.gold.ttft_s": 4.0, "slo.gold.tpot_s": 2.0, "slo.silver.e2e_s": 2.0}).slo.all
     edges_s = np.array([0.0, 3.0, 6.0, 8.5, 20.0])
-    found = demand([block[:1], block[1:]], tiers, edges_s, Promise((0.5, 1.0, 1.0), 0.75), [PROMPT, OUTPUT, CONTEXT])
+    found = demand([block[:1], block[1:]], tiers, edges_s, Promise((0.5, 1.0, 1.0), 0.75), np.array([2.0, 1.0, 1.0, 0.0]))
     assert found.arrived[PROMPT].tolist() == [[10, 20, 0, 0], [0, 0, 0, 30], [0, 0, 0, 40]]
     assert found.due[PROMPT].tolist() == [[0, 10, 0, 20], [0, 0, 0, 30], [0, 0, 0, 40]]  # at 4 and 9 s
     assert found.due[OUTPUT].tolist() == [[0, 0, 2, 0], [0, 0, 0, 4], [0, 0, 0, 1]]  # at 4 + 2 * 2 s
     assert found.arrived[CONTEXT].sum(axis=1).tolist() == [11 + 12, 31 + 32 + 33 + 34, 41]
     assert found.arrived[PAIRS].sum() == 0
-    assert found.excused[PROMPT].tolist() == [20, 0, 0]
-    assert found.dropped[:3].tolist() == [40, 4, 130]
+    assert found.weights[:3].tolist() == [[2, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
+    assert found.excused[:3].tolist() == [[40, 0, 0], [2, 0, 0], [23, 0, 0]]
+    assert found.dropped[:3].tolist() == [80, 4, 130]
+    assert found.weights[5].tolist() == [2, 1, 1, 0]
+    assert found.excused[5].tolist() == [20 + 2 + 23, 0, 0]  # the first request: 45, more than the second's 40
     assert found.requests.tolist() == [2, 1, 1]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from caps_fast.arrays import J_PER_KWH
 from caps_fast.bounds.demand import Demand, Promise, demand
 from caps_fast.bounds.plan import Plan, Site, cheapest
-from caps_fast.bounds.points import WORK, operating_points
+from caps_fast.bounds.points import operating_points
 from caps_fast.carbon.monitor import monitors_of
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.errors import InputError
@@ -24,6 +24,7 @@ from caps_fast.workload import workload_of
 SLOT_S = 300.0
 MOST_SLOTS = 4096  # of a default length; longer runs have longer slots
 BLOCK = 65_536
+TINY_J = 1e-12
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,7 @@ def bound_of(
     edges_s = _edges_s(scenario, traces, slot_s)
     longest_prompt = max((int(block["input_tokens"].max(initial=1)) for block in blocks), default=1)
     sites = _sites(scenario, traces, edges_s, longest_prompt, fixed)
-    sorts = [sort for sort in range(len(WORK)) if all(np.isfinite(site.points.per_s[:, sort]).all() for site in sites)]
-    work = demand(blocks, scenario.slo.all, edges_s, promise, sorts)
+    work = demand(blocks, scenario.slo.all, edges_s, promise, _prices_j(sites))
     plan = cheapest(work, sites, np.diff(edges_s))
     if plan is None:
         shares = ", ".join(f"{share:.4g} of {tier}" for share, tier in zip(promise.attainment, TIERS, strict=True))
@@ -140,6 +140,16 @@ def _sites(scenario: Scenario, traces: Sequence[CarbonTrace], edges_s: Array, lo
         points = operating_points(own, longest_prompt, idle_w)
         sites.append(Site(kind, region, replicas, points, g_per_kwh, np.where(edges_s[:-1] < scenario.horizon_s, idle_w, 0.0)))
     return sites
+
+
+def _prices_j(sites: list[Site]) -> Array:
+    """Joules that a unit of each sort of work takes at the least; 0 of a sort that takes no time on one of the sites."""
+    least_j = [
+        np.divide(site.points.power_w[:, None], site.points.per_s, where=site.points.per_s > 0.0, out=np.full(site.points.per_s.shape, np.inf))
+        for site in sites
+    ]
+    free = np.any([np.isinf(site.points.per_s).all(axis=0) for site in sites], axis=0)
+    return np.where(free, 0.0, np.maximum(np.min([one.min(axis=0) for one in least_j], axis=0), TINY_J))
 
 
 def _pue(scenario: Scenario, site: Site) -> float:

@@ -14,6 +14,7 @@ from caps_fast.errors import InputError
 from caps_fast.records import Array
 from caps_fast.sections import TIERS, Tier
 
+RATIOS = np.array([0.25, 0.5, 1.0, 2.0, 4.0])
 ROUNDING = 1e-6  # of a request: shares are quotients of whole numbers
 
 
@@ -23,13 +24,15 @@ class Demand:
 
     arrived     float64 (4, 3, n_slots): work of the requests that arrive in the slot
     due         float64 (4, 3, n_slots): work that must be done by the end of the slot for its requests to meet their SLOs
-    excused     float64 (4, 3): the most work that requests can have which may miss their SLOs
-    dropped     float64 (4,): the most work that requests can have which may be left unfinished
+    weights     float64 (n, 4): weightings of the sorts of work
+    excused     float64 (n, 3): by weighting and tier, the most work that requests can have which may miss their SLOs
+    dropped     float64 (n,): the most work that requests can have which may be left unfinished
     requests    int64 (3,): by tier
     """
 
     arrived: Array
     due: Array
+    weights: Array
     excused: Array
     dropped: Array
     requests: Array
@@ -59,9 +62,10 @@ class Promise:
         return cls((gold, silver, bronze), float(finished))
 
 
-def demand(blocks: Sequence[Array], tiers: Sequence[Tier], edges_s: Array, promise: Promise, sorts: Sequence[int]) -> Demand:
+def demand(blocks: Sequence[Array], tiers: Sequence[Tier], edges_s: Array, promise: Promise, prices: Array) -> Demand:
     """The work of requests (REQUEST, in blocks) in the slots between `edges_s`, float64 (n_slots + 1,), from 0 to the end
-    of the drain; only of these `sorts`, 0 of the others.
+    of the drain; 0 of sorts whose price in `prices`, float64 (4,), is 0. The others are weighted by these prices in what
+    requests can have at the most that are excused.
 
     All is rounded in favour of who serves: work is there from the start of its slot on, and due at the end of the slot in
     which its time is up, at the last slot's where it has no limit. Only limits on absolute times count: `ttft_s` for the
@@ -70,6 +74,7 @@ def demand(blocks: Sequence[Array], tiers: Sequence[Tier], edges_s: Array, promi
     shape = (N_TIERS, len(edges_s) - 1)
     arrived, due = (np.zeros((len(WORK), *shape)) for _ in range(2))
     count = np.zeros(N_TIERS, np.int64)
+    sorts, weights = np.flatnonzero(prices).tolist(), weightings(prices)
     kept: list[tuple[Array, dict[int, Array]]] = []
     choosing = min(*promise.attainment, promise.finished) < 1.0
     for block in blocks:
@@ -85,16 +90,25 @@ def demand(blocks: Sequence[Array], tiers: Sequence[Tier], edges_s: Array, promi
             due[sort] += np.bincount(ends[PROMPT if sort in (PROMPT, PAIRS) else OUTPUT], amount, due[sort].size).reshape(shape)
         if choosing:
             kept.append((tier, work))
-    excused, dropped = np.zeros((len(WORK), N_TIERS)), np.zeros(len(WORK))
+    excused, dropped = np.zeros((len(weights), N_TIERS)), np.zeros(len(weights))
     if kept:
         tier = np.concatenate([part for part, _ in kept])
+        own = [tier == t for t in range(N_TIERS)]
         missed = [math.floor(n * (1.0 - share) + ROUNDING) for n, share in zip(count.tolist(), promise.attainment, strict=True)]
         left = math.floor(len(tier) * (1.0 - promise.finished) + ROUNDING)
-        for sort in sorts:
-            amount = np.concatenate([part[sort] for _, part in kept])
-            excused[sort] = [_largest(amount[tier == t], missed[t]) for t in range(N_TIERS)]
-            dropped[sort] = _largest(amount, left)
-    return Demand(arrived, due, excused, dropped, count)
+        for row, weight in enumerate(weights):
+            amount = np.concatenate([sum((weight[sort] * part[sort] for sort in sorts), np.zeros(len(of))) for of, part in kept])
+            excused[row] = [_largest(amount[own[t]], missed[t]) for t in range(N_TIERS)]
+            dropped[row] = _largest(amount, left)
+    return Demand(arrived, due, weights, excused, dropped, count)
+
+
+def weightings(prices: Array) -> Array:
+    """Weights of the sorts of work, float64 (n, 4): each sort alone, and all by their prices with prompts made dearer or cheaper."""
+    alone = np.diag(prices)[prices > 0.0]
+    together = np.outer(RATIOS, prices)
+    together[:, [OUTPUT, CONTEXT]] = prices[[OUTPUT, CONTEXT]]
+    return np.concatenate([alone, together])
 
 
 def work_of(requests: Array, sorts: Sequence[int]) -> dict[int, Array]:
