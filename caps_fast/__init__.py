@@ -6,15 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from caps_fast.bounds import bound
+    from caps_fast.bounds import bound, bound_of_run
     from caps_fast.scenario import Scenario, load, preset
     from caps_fast.simulation import Recording, prepare, simulate, simulate_group
 
 __version__ = "0.1.0"
-__all__ = ["Recording", "Scenario", "__version__", "bound", "load", "prepare", "preset", "simulate", "simulate_group"]
+__all__ = ["Recording", "Scenario", "__version__", "bound", "bound_of_run", "load", "prepare", "preset", "simulate", "simulate_group"]
 
 _HOME = {
     "bound": "bounds",
+    "bound_of_run": "bounds",
     "Scenario": "scenario",
     "load": "scenario",
     "preset": "scenario",

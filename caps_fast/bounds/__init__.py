@@ -15,6 +15,7 @@ from caps_fast.bounds.points import operating_points
 from caps_fast.carbon.monitor import monitors_of
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.errors import InputError
+from caps_fast.pack import replica_power_w
 from caps_fast.records import Array
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario
@@ -136,7 +137,7 @@ def _sites(scenario: Scenario, traces: Sequence[CarbonTrace], edges_s: Array, lo
     for (kind, region), replicas in count.items():
         own = fleet.kinds[kind]
         g_per_kwh = fleet.regions[region].pue * traces[names.index(region)].at(edges_s[:-1])
-        idle_w = own.idle_w * own.gpus_per_replica if fixed else 0.0
+        idle_w = float(replica_power_w(own, np.zeros(1))[0]) if fixed else 0.0
         points = operating_points(own, longest_prompt, idle_w)
         sites.append(Site(kind, region, replicas, points, g_per_kwh, np.where(edges_s[:-1] < scenario.horizon_s, idle_w, 0.0)))
     return sites
