@@ -106,7 +106,7 @@ class Gpu(Section):
     power_exponent: Positive = Field(0.7, description="eta of Eq. 2")
     prefill_w: Positive | None = Field(None, le=MOST_W, description="power while prompts are processed at full compute, one GPU; none = as Eq. 2")
     gpus_per_replica: int = Field(1, ge=1, le=100_000, description="tensor-parallel GPUs in a replica; multiplies power")
-    embodied_kg: NonNegative = Field(0.0, le=1e6, description="carbon of making one GPU with its share of the server; 0 = not counted")
+    embodied_kg: NonNegative = Field(0.0, le=1e6, description="carbon of making one GPU; 0 = not counted")
     lifetime_years: Positive = Field(5.0, le=100, description="years over which embodied_kg is spread")
     price_per_replica_hour: NonNegative = Field(0.0, le=1e9, description="of an hour of a replica that is not off, energy apart; any currency")
 
