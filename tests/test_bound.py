@@ -93,6 +93,11 @@ def test_by_hand_on_a_constant_grid() -> None:
     answer_j = 40 / 4 * (0.1 + 0.04) * P4_W
     assert bound_at(one).kg * 1000.0 == pytest.approx((prompt_j + answer_j) * 1e-4, rel=1e-9)
     assert bound_at(one).kwh == pytest.approx((prompt_j + answer_j) / arrays.J_PER_KWH, rel=1e-9)
+    pairs = Case(one.config.replace({"gpu.prefill_s_per_token_pair": 1e-5}), one.monitor, one.requests, one.means)
+    context = Case(one.config.replace({"gpu.decode_s_per_context_token": 1e-5}), one.monitor, one.requests, one.means)
+    pairs_j, context_j = (100**2 + 25**2) / 2 * 1e-5 * P1_W, sum(range(101, 141)) * 1e-5 * P1_W
+    assert bound_at(pairs).kg * 1000.0 == pytest.approx((prompt_j + answer_j + pairs_j) * 1e-4, rel=1e-9)
+    assert bound_at(context).kg * 1000.0 == pytest.approx((prompt_j + answer_j + context_j) * 1e-4, rel=1e-9)
     idle_j = 2 * 3600 * 100.0
     prompt_j, answer_j = 125 / 100 * (0.1 + 0.1) * (P1_W - 100), 40 / 1 * (0.1 + 0.01) * (P1_W - 100)  # less above idle one by one
     assert bound_at(one, fixed=True).kg * 1000.0 == pytest.approx((idle_j + prompt_j + answer_j) * 1e-4, rel=1e-9)

@@ -149,7 +149,7 @@ def _prices_j(sites: list[Site]) -> Array:
         np.divide(site.points.power_w[:, None], site.points.per_s, where=site.points.per_s > 0.0, out=np.full(site.points.per_s.shape, np.inf))
         for site in sites
     ]
-    free = np.any([np.isinf(site.points.per_s).all(axis=0) for site in sites], axis=0)
+    free = np.any([np.isinf(site.points.per_s).any(axis=0) for site in sites], axis=0)
     return np.where(free, 0.0, np.maximum(np.min([one.min(axis=0) for one in least_j], axis=0), TINY_J))
 
 
