@@ -6,14 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from caps_fast.bounds import bound, bound_of_run
     from caps_fast.scenario import Scenario, load, preset
     from caps_fast.simulation import Recording, prepare, simulate, simulate_group
     from caps_fast.sizing import size
 
 __version__ = "0.1.0"
-__all__ = ["Recording", "Scenario", "__version__", "load", "prepare", "preset", "simulate", "simulate_group", "size"]
+__all__ = ["Recording", "Scenario", "__version__", "bound", "bound_of_run", "load", "prepare", "preset", "simulate", "simulate_group", "size"]
 
 _HOME = {
+    "bound": "bounds",
+    "bound_of_run": "bounds",
     "Scenario": "scenario",
     "load": "scenario",
     "preset": "scenario",

@@ -35,6 +35,22 @@ class PoolBooks:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What a pool's replicas cost besides their carbon.
+
+    energy_cost             of all its energy, PUE included, in any currency
+    price_per_replica_hour  in the same currency
+    embodied_kg_per_s       carbon of making a replica, per second of its life
+    water_l_per_kwh         of energy at the replicas
+    """
+
+    energy_cost: float
+    price_per_replica_hour: float
+    embodied_kg_per_s: float
+    water_l_per_kwh: float
+
+
+@dataclass(frozen=True)
 class Books:
     """The books of one run.
 
@@ -50,6 +66,7 @@ class Books:
     replicas        of each pool
     max_batch       of each pool: residents that a replica holds at most
     pue             of each pool: power usage effectiveness of its region
+    terms           of each pool
     """
 
     cells: Array
@@ -65,6 +82,7 @@ class Books:
     replicas: Sequence[int]
     max_batch: Sequence[int]
     pue: Sequence[float]
+    terms: Sequence[Terms]
     _quantiles_s: dict[tuple[str, int | None], list[float]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -115,6 +133,41 @@ class Books:
     def bill(self, name: str) -> float:
         """Energy (`energy_j`) or carbon (`carbon_g`) of all states times the region's PUE."""
         return float(np.asarray(self.pue) @ self.spent[name].sum(axis=1))
+
+    @cached_property
+    def replica_hours(self) -> float:
+        """Hours of replicas that are not off."""
+        return float(self._on_s.sum()) / 3600.0
+
+    @cached_property
+    def energy_cost(self) -> float:
+        """Of all energy, PUE included."""
+        return sum(pool.energy_cost for pool in self.terms)
+
+    @cached_property
+    def cost(self) -> float:
+        """Of energy and of replicas that are not off."""
+        hours = (self._on_s / 3600.0).tolist()
+        return self.energy_cost + float(sum(pool.price_per_replica_hour * own for pool, own in zip(self.terms, hours, strict=True)))
+
+    @cached_property
+    def embodied_kg(self) -> float:
+        """Carbon of making all replicas, for the time that they were kept, off or not."""
+        kept_s = self.spent["seconds"].sum(axis=1).tolist()
+        return float(sum(pool.embodied_kg_per_s * own_s for pool, own_s in zip(self.terms, kept_s, strict=True)))
+
+    @cached_property
+    def water_l(self) -> float:
+        """Water for the energy of all states."""
+        energy_kwh = (self.spent["energy_j"].sum(axis=1) / arrays.J_PER_KWH).tolist()
+        return float(sum(pool.water_l_per_kwh * own for pool, own in zip(self.terms, energy_kwh, strict=True)))
+
+    @property
+    def _on_s(self) -> Array:
+        """Seconds of each pool's replicas in all states save off."""
+        on = [state != "off" for state in arrays.STATES]
+        seconds: Array = self.spent["seconds"][:, on].sum(axis=1)
+        return seconds
 
     @cached_property
     def slot_s(self) -> float:

@@ -11,16 +11,18 @@ import numpy as np
 
 from caps_fast import __version__, arrays, records, scenario, sections
 from caps_fast.arrays import NONE, State
-from caps_fast.books import Books, histogram_quantiles
+from caps_fast.books import Books, Terms, histogram_quantiles
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.errors import InputError
 from caps_fast.metrics import METRICS, POOL, POOL_METRICS
+from caps_fast.prices import energy_cost
 from caps_fast.records import Array
 
 if TYPE_CHECKING:
     import polars as pl
 
 LEVELS = ("low", "mid", "high")
+YEAR_S = 365.25 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Result:
     pools: Array  # POOL (n_pools,)
     spent: Array  # ACCOUNT (n_pools, n_states)
     slices: Array  # SLICE (pools' samples, n_states)
+    energy_cost: Array  # float64 (n_pools,): PUE included
     histograms: Array  # int64 (3, 4, HISTOGRAM_BINS)
     samples: Array  # SAMPLE (n, n_pools)
     requests: Array | None  # DONE rows in input order, if asked for
@@ -70,6 +73,15 @@ class Result:
             replicas=fleet.sizes,
             max_batch=[kind.max_batch for kind in fleet.kind_of],
             pue=[fleet.regions[pool.region].pue for pool in fleet.pools],
+            terms=[
+                Terms(
+                    energy_cost=float(cost),
+                    price_per_replica_hour=kind.price_per_replica_hour,
+                    embodied_kg_per_s=kind.embodied_kg * kind.gpus_per_replica / (kind.lifetime_years * YEAR_S),
+                    water_l_per_kwh=fleet.regions[pool.region].water_l_per_kwh,
+                )
+                for pool, kind, cost in zip(fleet.pools, fleet.kind_of, self.energy_cost, strict=True)
+            ],
         )
 
     @cached_property
@@ -171,7 +183,7 @@ def parameters(config: scenario.Scenario) -> dict[str, Any]:
 
 def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor], end_s: float, done: list[Array] | None) -> Result:
     """The result of a finished simulation."""
-    requests = None
+    requests, slices = None, state.slices.reshape(-1, arrays.N_STATES)
     if done is not None:
         requests = np.concatenate([*done, records.zeros(arrays.Done, 0)])
         requests = requests[np.argsort(requests["seq"])]
@@ -185,7 +197,8 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
         accounts=state.cells,
         pools=state.pools,
         spent=state.accounts.reshape(-1, arrays.N_STATES),
-        slices=state.slices.reshape(-1, arrays.N_STATES),
+        slices=slices,
+        energy_cost=energy_cost(config, monitors, slices, end_s),
         histograms=state.histograms,
         samples=state.series[: int(state.clock[0]["samples"])],
         requests=requests,

@@ -132,7 +132,7 @@ class Scenario(Section):
 
     @property
     def input_files(self) -> tuple[str, ...]:
-        grids = [path for region in self.fleet.regions.values() for path in (region.carbon.file, region.monitor.forecast_file)]
+        grids = [path for region in self.fleet.regions.values() for path in (region.carbon.file, region.monitor.forecast_file, region.price_file)]
         own = [named[0] for named in (self.policy.own, self.policy.own_placement) if named]
         named = (*self.workload.files, *grids, *own, self.predictor.model)
         return tuple(dict.fromkeys(path for path in named if path))

@@ -18,6 +18,7 @@ TIERS = ("gold", "silver", "bronze")
 CATEGORIES = ("short", "long", "agentic")
 
 Intensity = Annotated[float, Field(ge=0, le=5000, allow_inf_nan=False)]  # g/kWh; no grid comes near the end
+Price = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]  # of a kWh; on some days below 0
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # of a pool, a kind, a region: part of a dotted field
 LONGEST_DAYS = 3660
 SYNTHETIC_RPS = 10.0
@@ -105,6 +106,9 @@ class Gpu(Section):
     power_exponent: Positive = Field(0.7, description="eta of Eq. 2")
     prefill_w: Positive | None = Field(None, le=MOST_W, description="power while prompts are processed at full compute, one GPU; none = as Eq. 2")
     gpus_per_replica: int = Field(1, ge=1, le=100_000, description="tensor-parallel GPUs in a replica; multiplies power")
+    embodied_kg: NonNegative = Field(0.0, le=1e6, description="carbon of making one GPU; 0 = not counted")
+    lifetime_years: Positive = Field(5.0, le=100, description="years over which embodied_kg is spread")
+    price_per_replica_hour: NonNegative = Field(0.0, le=1e9, description="of an hour of a replica that is not off, energy apart; any currency")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -319,6 +323,19 @@ class Region(Section):
     carbon: Carbon = Carbon()
     monitor: Monitor = Monitor()
     pue: float = Field(1.0, ge=1, le=10, description="power usage effectiveness: the bill counts energy times this")
+    price_per_kwh: Price = Field(0.0, description="price of a kWh, in any currency")
+    price_by_hour: tuple[Price, ...] | None = Field(
+        None, min_length=24, max_length=24, description="price of a kWh by hour of the day (UTC), 24 figures, in place of price_per_kwh"
+    )
+    price_file: str | None = Field(None, description="CSV with columns time and price_per_kwh, in place of price_per_kwh")
+    water_l_per_kwh: NonNegative = Field(0.0, le=1000, description="litres of water per kWh of the replicas (WUE)")
+
+    @model_validator(mode="after")
+    def _one_price(self) -> Self:
+        said = [name for name in ("price_per_kwh", "price_by_hour", "price_file") if getattr(self, name)]
+        if len(said) > 1:
+            raise ValueError(f"{said[0]} beside {said[1]}: expected one of them")
+        return self
 
 
 PLACEMENTS = ("residents", "prompts", "pack", "fastest")

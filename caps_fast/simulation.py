@@ -20,6 +20,7 @@ from caps_fast.engine.loop import advance, settle
 from caps_fast.errors import InputError
 from caps_fast.pack import Means, pack, with_room
 from caps_fast.predictor import LengthModel, Lengths, informed, past_of
+from caps_fast.prices import prices_of
 from caps_fast.records import Array
 from caps_fast.results import Result, collect, unfinished_rows
 from caps_fast.workload import workload_of
@@ -161,6 +162,8 @@ def prepare(config: scenario.Scenario, means: Means | None = None, monitors: Seq
         source = workload_of(config)
         means = Means(source.mean_input_tokens, source.mean_output_tokens)
     found = tuple(monitors) if monitors is not None else monitors_of(config)
+    for region in config.fleet.regions.values():
+        prices_of(region, config)  # read at the end: what is wrong with a file is told before the work
     policy, lengths = informed(policy, config)  # after all that may be wrong with the inputs, for it may train a model
     return Prepared(config, policy, found, means, lengths)
 

@@ -33,10 +33,11 @@ LAYERS = """
     scenario books
     clock metrics
     carbon workload
+    prices
     pack choose schema
     predictor results saved_state
     checkpoint inputs
-    simulation
+    simulation bounds
     sweep
     compare pareto tune calibrate sizing
     reproduce report

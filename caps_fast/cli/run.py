@@ -42,6 +42,9 @@ def run(
     series_out: Annotated[Path | None, typer.Option(help="write a series of every pool to this Parquet file (one policy only)")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="save the state here every minute, and go on from it if it is there")] = None,
     by_pool: Annotated[bool, typer.Option("--by-pool", help="print the metrics of every pool too")] = False,
+    over_bound: Annotated[
+        bool, typer.Option("--over-bound", help="print too what no policy could go below that keeps as many SLOs, and the bill over it")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print rows of parameters and metrics as JSON")] = False,
     *,
     declared: dict[str, Any],
@@ -92,12 +95,15 @@ def run(
         _write(results[0].request_table, requests_out)
     if series_out:
         _write(results[0].series, series_out)
+    bounds = [_bound(result) if over_bound else {} for result in results]
     if as_json:
         told = ({"notes": result.notes, "scenario": result.scenario.model_dump(mode="json")} for result in results)
         echo = [more | {"fleet": result.scenario.fleet.describe()} for result, more in zip(results, told, strict=True)]
-        print(json_text([result.row(by_pool) | more for result, more in zip(results, echo, strict=True)], indent=1))
+        print(json_text([result.row(by_pool) | least | more for result, least, more in zip(results, bounds, echo, strict=True)], indent=1))
     else:
         _print_table(results)
+        if over_bound:
+            _print_bounds(results, bounds)
         if by_pool:
             _print_pools(results)
 
@@ -132,6 +138,25 @@ def _write(frame: Any, path: Path) -> None:
     with whole(path) as beside:
         frame.write_parquet(beside)
     print(f"wrote {len(frame):,} rows to {path}", file=sys.stderr)
+
+
+def _bound(result: Result) -> dict[str, float]:
+    """What no policy could go below that keeps what this run kept (docs/bound.md), and the bill over it."""
+    from caps_fast.books import ratio
+    from caps_fast.bounds import bound_of_run
+
+    least_kg = bound_of_run(result).kg
+    return {"bound_kg": least_kg, "over_bound": ratio(result.metrics["bill_kg"], least_kg)}
+
+
+def _print_bounds(results: list[Result], bounds: list[dict[str, float]]) -> None:
+    from caps_fast.text_table import text_lines
+
+    rows = [
+        [result.scenario.policy.name, f"{result.metrics['bill_kg']:,.4g}", f"{own['bound_kg']:,.4g}", f"{own['over_bound']:.3f}"]
+        for result, own in zip(results, bounds, strict=True)
+    ]
+    print("\n" + "\n".join(text_lines(["policy", "bill kg", "bound kg", "bill / bound"], rows, [False] + [True] * 3)))
 
 
 def _print_table(results: list[Result]) -> None:

@@ -19,6 +19,8 @@ METRIC_HEADS = {
     "ttft_after_release_p95_s": "P95 ms",
     "carbon_g_per_1k_good_tokens": "good / RR",
 }
+SUMMARY = ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "ttft_after_release_p95_s", "held_share")
+BILL = ("bill_kg", "replica_hours", "embodied_kg", "cost", "water_l")  # where a scenario counts them
 NO_NUMBER = "-"
 MANY = 12
 
@@ -106,10 +108,8 @@ def predictor_table(predictor: pl.DataFrame) -> dict[str, Any]:
 
 def summary_table(runs: pl.DataFrame, chosen: str = "") -> dict[str, Any]:
     """Means over seeds of the main metrics, by preset, policy and rate; `chosen` says which settings the runs are of."""
-    metrics = [
-        name
-        for name in ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "ttft_after_release_p95_s", "held_share")
-        if name in runs.columns
+    metrics = [name for name in SUMMARY if name in runs.columns] + [
+        name for name in BILL if name in runs.columns and (runs[name].fill_nan(0) != 0).any()
     ]
     keys = ["preset", "policy", "rate_rps"]
     means = runs.group_by(keys, maintain_order=True).agg(pl.len().alias("seeds"), *(pl.col(name).mean() for name in metrics))

@@ -1,0 +1,157 @@
+"""The bound: carbon that no policy can go below on the same requests, grids, speeds and powers (docs/bound.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from caps_fast.arrays import J_PER_KWH
+from caps_fast.bounds.demand import Demand, Promise, demand
+from caps_fast.bounds.plan import Plan, Site, cheapest
+from caps_fast.bounds.points import operating_points
+from caps_fast.carbon.monitor import monitors_of
+from caps_fast.carbon.trace import CarbonTrace
+from caps_fast.errors import InputError
+from caps_fast.pack import replica_power_w
+from caps_fast.records import Array
+from caps_fast.results import Result
+from caps_fast.scenario import Scenario
+from caps_fast.sections import TIERS
+from caps_fast.workload import workload_of
+
+SLOT_S = 300.0
+MOST_SLOTS = 4096  # of a default length; longer runs have longer slots
+BLOCK = 65_536
+TINY_J = 1e-12
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What no policy can go below.
+
+    kg          carbon of the bill: of all states, PUE included
+    kwh         energy of the plan that has it, PUE included; another policy may use less energy, never less carbon
+    promise     what the policies keep that it is for
+    fixed       whether replicas are never off
+    edges_s     float64 (n_slots + 1,): the slots of time
+    sites       kinds of replica by region
+    demand      the work
+    plan        the plan
+    """
+
+    scenario: Scenario
+    kg: float
+    kwh: float
+    promise: Promise
+    fixed: bool
+    edges_s: Array
+    sites: list[Site]
+    demand: Demand
+    plan: Plan
+
+    def told(self) -> dict[str, Any]:
+        """The figures, as plain data."""
+        lengths_s = np.diff(self.edges_s)
+        until_s = self.scenario.horizon_s
+        arriving = self.edges_s[:-1] < until_s
+        return {
+            "bound_kg": self.kg,
+            "bound_kwh": self.kwh,
+            "attainment": dict(zip(TIERS, self.promise.attainment, strict=True)),
+            "finished": self.promise.finished,
+            "fixed": self.fixed,
+            "requests": int(self.demand.requests.sum()),
+            "replicas": sum(site.replicas for site in self.sites),
+            "busy_replicas": float(self.plan.replicas.sum(axis=0)[arriving] @ lengths_s[arriving]) / until_s,
+            "slots": len(lengths_s),
+            "slot_s": float(lengths_s.max()),
+        }
+
+
+def bound(
+    scenario: Scenario,
+    attainment: float | Mapping[str, float] = 1.0,
+    *,
+    finished: float = 1.0,
+    fixed: bool = False,
+    slot_s: float | None = None,
+) -> Bound:
+    """The least carbon of policies that finish at least a share `finished` of the scenario's requests and keep the SLO
+    of at least a share `attainment` of each tier's (one figure, or one a tier).
+
+    `fixed`: replicas are never off: idle ones draw idle power until the arrivals end. `slot_s`: length of a slot of time
+    at most; shorter slots give a higher bound. Raises InputError for bad inputs, and where no policy can keep the promise.
+    """
+    blocks = list(workload_of(scenario).blocks(BLOCK))
+    return bound_of(scenario, blocks, [monitor.trace for monitor in monitors_of(scenario)], Promise.of(attainment, finished), fixed, slot_s)
+
+
+def bound_of(
+    scenario: Scenario, blocks: Sequence[Array], traces: Sequence[CarbonTrace], promise: Promise, fixed: bool = False, slot_s: float | None = None
+) -> Bound:
+    """The bound for these requests (REQUEST, in blocks) under these grids, one a region of the fleet. Raises InputError as `bound` does."""
+    edges_s = _edges_s(scenario, traces, slot_s)
+    longest_prompt = max((int(block["input_tokens"].max(initial=1)) for block in blocks), default=1)
+    sites = _sites(scenario, traces, edges_s, longest_prompt, fixed)
+    work = demand(blocks, scenario.slo.all, edges_s, promise, _prices_j(sites))
+    plan = cheapest(work, sites, np.diff(edges_s))
+    if plan is None:
+        shares = ", ".join(f"{share:.4g} of {tier}" for share, tier in zip(promise.attainment, TIERS, strict=True))
+        raise InputError(f"attainment {shares}: more than any policy can keep on this fleet; expected less, or more replicas")
+    kwh = sum(float(own.sum()) * _pue(scenario, site) for own, site in zip(plan.energy_j, sites, strict=True)) / J_PER_KWH
+    return Bound(scenario, max(plan.certified_g, 0.0) / 1000.0, kwh, promise, fixed, edges_s, sites, work, plan)
+
+
+def bound_of_run(result: Result, fixed: bool = False, slot_s: float | None = None) -> Bound:
+    """The bound for policies that keep what this run kept: as much of each tier's SLO, as many finished requests."""
+    books = result.books
+    met = [(books.of_tier("met", t), books.of_tier("requests", t)) for t in range(len(TIERS))]
+    attainment = {tier: kept / count if count else 1.0 for tier, (kept, count) in zip(TIERS, met, strict=True)}
+    finished = books.finished / books.requests if books.requests else 1.0
+    return bound(result.scenario, attainment, finished=finished, fixed=fixed, slot_s=slot_s)
+
+
+def _edges_s(scenario: Scenario, traces: Sequence[CarbonTrace], slot_s: float | None) -> Array:
+    """Edges of the slots, from 0 to the end of the drain: samples of all grids, the end of the arrivals, and between them slots of equal length."""
+    end_s = scenario.horizon_s + scenario.drain_h * 3600.0
+    length_s = max(SLOT_S, end_s / MOST_SLOTS) if slot_s is None else slot_s
+    if not (0.0 < length_s < np.inf) or end_s / length_s > 1e6:
+        raise InputError(f"slot_s {length_s:g}: expected seconds above 0, and a million slots at most")
+    samples = np.concatenate([trace.times_s for trace in traces])
+    fixed_s = np.unique([0.0, scenario.horizon_s, end_s, *samples[(samples > 0.0) & (samples < end_s)]])
+    counts = np.maximum(np.ceil(np.diff(fixed_s) / length_s - 1e-9).astype(int), 1)
+    starts = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(fixed_s[:-1], fixed_s[1:], counts, strict=True)]
+    return np.concatenate([*starts, fixed_s[-1:]])
+
+
+def _sites(scenario: Scenario, traces: Sequence[CarbonTrace], edges_s: Array, longest_prompt: int, fixed: bool) -> list[Site]:
+    """Kinds by region, their replicas taken together: a bound knows no queues and roles."""
+    fleet, names = scenario.fleet, list(scenario.fleet.regions)
+    count: dict[tuple[str, str], int] = {}
+    for pool in fleet.pools:
+        count[pool.gpu, pool.region] = count.get((pool.gpu, pool.region), 0) + pool.replicas
+    sites = []
+    for (kind, region), replicas in count.items():
+        own = fleet.kinds[kind]
+        g_per_kwh = fleet.regions[region].pue * traces[names.index(region)].at(edges_s[:-1])
+        idle_w = float(replica_power_w(own, np.zeros(1))[0]) if fixed else 0.0
+        points = operating_points(own, longest_prompt, idle_w)
+        sites.append(Site(kind, region, replicas, points, g_per_kwh, np.where(edges_s[:-1] < scenario.horizon_s, idle_w, 0.0)))
+    return sites
+
+
+def _prices_j(sites: list[Site]) -> Array:
+    """Joules that a unit of each sort of work takes at the least; 0 of a sort that takes no time on one of the sites."""
+    least_j = [
+        np.divide(site.points.power_w[:, None], site.points.per_s, where=site.points.per_s > 0.0, out=np.full(site.points.per_s.shape, np.inf))
+        for site in sites
+    ]
+    free = np.any([np.isinf(site.points.per_s).any(axis=0) for site in sites], axis=0)
+    return np.where(free, 0.0, np.maximum(np.min([one.min(axis=0) for one in least_j], axis=0), TINY_J))
+
+
+def _pue(scenario: Scenario, site: Site) -> float:
+    return scenario.fleet.regions[site.region].pue

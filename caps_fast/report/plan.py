@@ -1,0 +1,59 @@
+"""A picture of the bound's plan: the grid, the replicas that are busy, the work that waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from caps_fast.bounds import Bound
+from caps_fast.bounds.points import OUTPUT
+from caps_fast.report.style import FAINT, INK, POOL_COLOURS, TIER_COLOURS, new_figure, styled
+from caps_fast.sections import TIERS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LATE = "#000000"
+
+
+def plan_figure(found: Bound) -> Figure:
+    """Three panels over time: intensity by region, busy replicas by kind and region, output tokens that wait by tier."""
+    with styled():
+        figure = new_figure(9.0, 6.2)
+        grid, busy, waiting = figure.subplots(3, 1, sharex=True)
+        span_s = float(found.edges_s[-1])
+        unit, name = (86400.0, "days") if span_s > 2 * 86400.0 else (3600.0, "hours") if span_s > 7200.0 else (1.0, "seconds")
+        edges = found.edges_s / unit
+        regions = {site.region: site for site in found.sites}
+        for at, (region, site) in enumerate(regions.items()):
+            pue = found.scenario.fleet.regions[region].pue
+            grid.stairs(site.g_per_kwh / pue, edges, color=POOL_COLOURS[at % len(POOL_COLOURS)], label=region, linewidth=1.3, baseline=None)
+        grid.set(title="Carbon intensity", ylabel="g/kWh", ylim=(0, None))
+        names = [f"{site.kind} in {site.region}" for site in found.sites]
+        total = sum(site.replicas for site in found.sites)
+        _stack(busy, edges, found.plan.replicas, names, POOL_COLOURS)
+        busy.set(title=f"Busy replicas, of {total:,}", ylabel="replicas", ylim=(0, None))
+        held = found.plan.backlog[OUTPUT]
+        labels = [*(tier.capitalize() for tier in TIERS), "late"]
+        shown = [row for row in range(len(held)) if held[row].any()]
+        _stack(waiting, edges, held[shown] / 1e6, [labels[row] for row in shown], [[*TIER_COLOURS.values(), LATE][row] for row in shown])
+        waiting.set(title="Answers that wait", ylabel="million tokens", ylim=(0, None), xlabel=name, xlim=(edges[0], edges[-1]))
+        for axes in (grid, busy, waiting):
+            axes.axvline(found.scenario.horizon_s / unit, color=FAINT, linestyle=":", linewidth=1)
+            if len(axes.get_legend_handles_labels()[0]) > 1 or axes is waiting:
+                axes.legend(loc="upper right")
+        grid.annotate(
+            "arrivals end", (found.scenario.horizon_s / unit, 1), xycoords=("data", "axes fraction"), fontsize=8, color=FAINT, ha="right", va="bottom"
+        )
+        figure.suptitle(f"The plan of least carbon: {found.kg:,.4g} kg", fontsize=11, color=INK, x=0.01, ha="left")
+    return figure
+
+
+def _stack(axes: Axes, edges: np.ndarray, rows: np.ndarray, names: list[str], colours: tuple[str, ...] | list[str]) -> None:
+    """Steps over one another, a colour each."""
+    below = np.zeros(len(edges) - 1)
+    for at, (row, name) in enumerate(zip(rows, names, strict=True)):
+        axes.stairs(below + row, edges, baseline=below, fill=True, color=colours[at % len(colours)], label=name)
+        below = below + row
