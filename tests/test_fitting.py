@@ -300,7 +300,7 @@ def test_other_benchmarks_logs_are_fitted_too(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text(json.dumps(engine_logs.guidellm()))
     out = tmp_path / "p.toml"
-    run(table(tmp_path / "steps.csv", SPEED), path, "--out", out)
+    run(table(tmp_path / "steps.csv", SPEED), path, *engine_logs.settings(), "--out", out)
     assert worst(profile_fields(str(out)), SPEED, states()) < 0.05
     assert len(read_log(path)) == len(engine_logs.ROWS)
 

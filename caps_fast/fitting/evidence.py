@@ -16,6 +16,7 @@ from caps_fast.validation.compare import latencies
 from caps_fast.validation.log import RequestLog
 from caps_fast.validation.replay import Played, Replay
 
+REQUESTS_A_POINT = 10  # of a short log
 RANKS = 20  # groups of requests, from the quickest to the slowest
 ALIKE = 12  # groups of requests, from the least to the most of something
 LEAST_S, NEVER_S = 1e-9, 1e9
@@ -25,7 +26,13 @@ ROUNDING, MODEL = 2e-4, 1e-2  # spreads that no group is below: of a table's dig
 
 @dataclass(frozen=True)
 class Group:
-    """Points that are equally accurate; `measured` and `fitted` in seconds, float64 (n,)."""
+    """Points that are equally accurate.
+
+    measured, fitted  seconds, float64 (n,)
+    points            that they count for
+    least_spread      of their errors
+    bias              standard deviation of an error that all have in common; 0 = none
+    """
 
     name: str
     measured: Array
@@ -33,11 +40,23 @@ class Group:
     labels: tuple[str, ...]
     points: float
     least_spread: float
+    bias: float = 0.0
+
+    @property
+    def raw_errors(self) -> Array:
+        """Logarithms of fitted / measured, float64 (n,)."""
+        return np.asarray(np.log(np.maximum(self.fitted, LEAST_S) / self.measured))
+
+    @property
+    def common(self) -> float:
+        """The error that all have in common, in standard deviations of it."""
+        return float(self.raw_errors.mean()) / self.bias if self.bias else 0.0
 
     @property
     def errors(self) -> Array:
-        """Logarithms of fitted / measured, float64 (n,)."""
-        return np.asarray(np.log(np.maximum(self.fitted, LEAST_S) / self.measured))
+        """What is left of the errors beside the common one, float64 (n,)."""
+        raw = self.raw_errors
+        return np.asarray(raw - raw.mean()) if self.bias else raw
 
 
 class Evidence(Protocol):
@@ -50,10 +69,14 @@ class Evidence(Protocol):
 
 @dataclass(frozen=True)
 class StepEvidence:
-    """A table of steps, phase by phase; `cpu_s` of an iteration is in the fields but not in the table."""
+    """A table of steps, phase by phase; `cpu_s` of an iteration is in the fields but not in the table.
+
+    `bias` is that of its phases beside a log: what is timed as a step need not be all that passes between two.
+    """
 
     steps: Steps
     cpu_s: float
+    bias: float = 0.0
 
     @cached_property
     def _phases(self) -> list[tuple[str, Array, tuple[str, ...]]]:
@@ -65,7 +88,7 @@ class StepEvidence:
         own = {**fields, "overhead_s": fields["overhead_s"] - self.cpu_s, "decode_base_s": fields["decode_base_s"] - self.cpu_s}
         fitted = step_s(own, self.steps)
         for name, rows, labels in self._phases:
-            yield Group(f"{name} steps", self.steps.step_s[rows], fitted[rows], labels, len(rows), ROUNDING)
+            yield Group(f"{name} steps", self.steps.step_s[rows], fitted[rows], labels, len(rows), ROUNDING, self.bias)
 
 
 @dataclass(frozen=True)
@@ -112,7 +135,7 @@ class LogEvidence:
             if not len(one):
                 continue
             parts = np.array_split(np.arange(len(one)), min(RANKS, len(one)))
-            each = MOST_POINTS / (len(parts) + sum(len(kept) for _, kept, _ in alike))
+            each = min(MOST_POINTS, len(one) / REQUESTS_A_POINT) / (len(parts) + sum(len(kept) for _, kept, _ in alike))
             labels = tuple(f"{part[0] / len(one):.0%} to {(part[-1] + 1) / len(one):.0%}" for part in parts)
             yield Group(f"{latency} by rank", _means(np.sort(one), parts), _means(np.sort(other), parts), labels, each * len(parts), MODEL)
             for name, kept, texts in alike:

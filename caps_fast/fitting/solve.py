@@ -86,7 +86,11 @@ class Problem:
                 break
         counted = [min(group.points, MOST_POINTS) for _, group in groups]
         found = _spreads(groups, [_weights(group.errors, one) for (_, group), one in zip(groups, spreads, strict=True)])
-        loss = float((self._expectations(x, self.free) ** 2).sum()) + sum(2 * n * math.log(one) for n, one in zip(counted, found, strict=True))
+        loss = (
+            float((self._expectations(x, self.free) ** 2).sum())
+            + sum(group.common**2 for _, group in groups)
+            + sum(2 * n * math.log(one) for n, one in zip(counted, found, strict=True))
+        )
         return Solution(x, self._covariance(x, scales), groups, scales, loss)
 
     def told(self, solution: Solution) -> Array:
@@ -128,7 +132,8 @@ class Problem:
         return least
 
     def _cost(self, x: Array, scales: Sequence[Array]) -> float:
-        return sum(float(((group.errors * scale) ** 2).sum()) for (_, group), scale in zip(self.groups(x), scales, strict=True))
+        pairs = zip(self.groups(x), scales, strict=True)
+        return sum(float(((group.errors * scale) ** 2).sum()) + group.common**2 for (_, group), scale in pairs)
 
     def _expectations(self, x: Array, free: Array) -> Array:
         """How far the unknowns are from what is expected; long tails, for an expectation may be quite wrong."""
@@ -137,8 +142,9 @@ class Problem:
         return np.asarray(np.sign(away) * np.sqrt(np.log1p(away**2)))
 
     def _residuals(self, x: Array, scales: Sequence[Array], free: Array) -> Array:
-        data = [group.errors * scale for (_, group), scale in zip(self.groups(x), scales, strict=True)]
-        return np.concatenate([*data, self._expectations(x, free)])
+        groups = self.groups(x)
+        data = [group.errors * scale for (_, group), scale in zip(groups, scales, strict=True)]
+        return np.concatenate([*data, [group.common for _, group in groups], self._expectations(x, free)])
 
     def _jacobian(self, x: Array, scales: Sequence[Array], free: Array) -> Array:
         """Of the residuals, (n, free terms), by differences wide enough to average over a replay's jumps."""

@@ -21,6 +21,7 @@ from caps_fast.validation.log import RequestLog
 from caps_fast.validation.replay import Replay
 
 CPU_S = 1e-3  # of an iteration, where kernel times are summed
+BIAS = 0.03  # by which a table's steps may be shorter than those that a log's requests waited for
 DIGITS = 4
 NORMAL_95 = 1.959964
 SURE = 4.0  # by which one lag must be likelier than the other, in twice the logarithm
@@ -75,7 +76,8 @@ def fit_speed(
     time of a step without prompts, or of a prompt, open.
     """
     _expect_determined(tables, logs, fixed)
-    at_steps: dict[str, Evidence] = {one.path: StepEvidence(one, cpu_s if one.kernels else 0.0) for one in tables}
+    bias = BIAS if logs else 0.0
+    at_steps: dict[str, Evidence] = {one.path: StepEvidence(one, cpu_s if one.kernels else 0.0, bias) for one in tables}
     extra_s = cpu_s if any(one.kernels for one in tables) else 0.0
     replays = {log.path: (log, Replay(log, config)) for log in logs if config is not None}
     free = np.array([term.field not in fixed for term in TERMS])
