@@ -265,7 +265,7 @@ def test_a_fitted_log_is_explained(own: Any) -> None:
     found, _ = own
     errors = found.points.group_by("what").agg(pl.col("error").abs().mean())
     for what, error in errors.iter_rows():
-        assert error < (0.015 if what.startswith("ttft") else 0.005), what
+        assert error < (0.02 if what.startswith("ttft") else 0.01), what
 
 
 def test_the_lag_is_told(own: Any) -> None:
@@ -298,11 +298,14 @@ def test_steps_and_a_log_together(tmp_path: Path) -> None:
 
 def test_other_benchmarks_logs_are_fitted_too(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    path.write_text(json.dumps(engine_logs.guidellm()))
+    path.write_text(json.dumps(engine_logs.guidellm(benchmarks=2)))
     out = tmp_path / "p.toml"
-    run(table(tmp_path / "steps.csv", SPEED), path, *engine_logs.settings(), "--out", out)
+    steps = table(tmp_path / "steps.csv", SPEED)
+    with pytest.raises(InputError, match="2 benchmarks: expected --benchmark"):
+        run(steps, path)
+    run(steps, path, "--benchmark", 2, *engine_logs.settings(), "--out", out)
     assert worst(profile_fields(str(out)), SPEED, states()) < 0.05
-    assert len(read_log(path)) == len(engine_logs.ROWS)
+    assert len(read_log(path, benchmark=2)) == len(engine_logs.ROWS)
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ class Asked:
     power_from: str | None
     idle_w: float | None
     cpu_s: float | None
+    benchmark: int | None
     about: str | None
     source: str
 
@@ -80,6 +81,7 @@ def fit_profile(
     power_from: Annotated[str | None, typer.Option(help="profile to take power from, where not measured")] = None,
     idle_w: Annotated[float | None, typer.Option(min=0, help="idle power of one GPU in watts, where not measured")] = None,
     cpu_s: Annotated[float | None, typer.Option(min=0, max=1, help="CPU time per iteration, where kernel times are summed; none = 0.001")] = None,
+    benchmark: Annotated[int | None, typer.Option(min=1, help="which benchmark of the logs that have several")] = None,
     engine_terms: Annotated[
         bool, typer.Option("--engine-terms", help="all terms of an engine's step (docs/model.md, section 2) for a table of prompt times too")
     ] = False,
@@ -106,6 +108,7 @@ def fit_profile(
         power_from=power_from,
         idle_w=idle_w,
         cpu_s=cpu_s,
+        benchmark=benchmark,
         about=about,
         source=source or f"fitted to {', '.join(path.rpartition('/')[2] for path in files)}",
     )
@@ -179,7 +182,7 @@ def _from_steps_and_logs(asked: Asked) -> Answer:
         fixed["prefill_s_per_token"] = asked.prefill_s_per_token
     if asked.max_batch is not None:
         limits.setdefault("cluster.max_batch", asked.max_batch)
-    inputs = read_inputs(asked.files, asked.wanted)
+    inputs = read_inputs(asked.files, asked.wanted, asked.benchmark)
     full_at = limits.get("cluster.max_batch", ENGINE["cluster.max_batch"])
     borrowed = _power(asked.power_from, full_at) if asked.power_from is not None else None
     found = fit_profile_to(inputs, fixed, limits, borrowed, asked.idle_w, CPU_S if asked.cpu_s is None else asked.cpu_s)

@@ -51,12 +51,14 @@ def is_new(path: str) -> bool:
     return columns is None or is_step_table(columns) or is_log(columns) or is_power_log(columns)
 
 
-def read_inputs(paths: Sequence[str], wanted: Mapping[str, str | int | None]) -> Inputs:
-    """Read every file as what its columns say. Raises InputError where one is none of these."""
+def read_inputs(paths: Sequence[str], wanted: Mapping[str, str | int | None], benchmark: int | None = None) -> Inputs:
+    """Read every file as what its columns say, `benchmark` of a benchmark's file. Raises InputError where one is none of these."""
     tables, logs, powers = [], [], []
     for path in paths:
         columns = _columns(path)
-        if columns is None or is_log(columns):
+        if columns is None:
+            logs.append(read_log(path, benchmark))
+        elif is_log(columns):
             logs.append(read_log(path))
         elif is_step_table(columns):
             tables.append(read_steps(path, wanted))
