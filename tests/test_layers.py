@@ -28,7 +28,7 @@ LAYERS = """
     section
     demand
     client_groups
-    sections
+    sections estimate
     fleet
     scenario books
     clock metrics
@@ -38,8 +38,8 @@ LAYERS = """
     predictor results saved_state
     checkpoint inputs
     simulation bounds
-    sweep
-    compare pareto tune calibrate sizing
+    sweep validation
+    compare pareto tune calibrate sizing fitting
     reproduce report
     cli
 """

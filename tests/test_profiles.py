@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from caps_fast.cli.profiles import register
+from caps_fast.cli import fit_profile
+from caps_fast.cli import profiles as listing
 from caps_fast.errors import InputError
 from caps_fast.profiles import peak_at, profile_fields, profiles
 from caps_fast.profiles.fit import Given, fit
@@ -154,7 +155,8 @@ def test_built_ins_are_what_the_measurements_give(name):
     elif options == "prefill":
         options = Given(max_batch=256, prefill_s_per_token=profile_fields(name)["prefill_s_per_token"])
     found = fit(read_measurements(path, wanted), options)
-    assert found.fields == pytest.approx(profile_fields(name), rel=1e-3)
+    shipped = profile_fields(name)
+    assert found.fields == pytest.approx({field: shipped[field] for field in found.fields}, rel=1e-3)
     assert found.summary()["step_mean_error"] <= profiles()[name]["fit"]["step_mean_error"] + 1e-4
 
 
@@ -170,7 +172,7 @@ def test_borrowed_figures_are_those_of_their_lenders():
 
 
 def test_every_built_in_is_a_gpu_with_a_source_and_a_fit():
-    assert set(CASES) == set(profiles())
+    assert set(CASES) < set(profiles())
     for name, found in profiles().items():
         assert Gpu(**profile_fields(name)).peak_w == found["peak_w"]
         assert found["source"]
@@ -182,7 +184,8 @@ def test_every_built_in_is_a_gpu_with_a_source_and_a_fit():
 
 def run(*arguments: object) -> str:
     app = typer.Typer()
-    register(app)
+    listing.register(app)
+    fit_profile.register(app)
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -243,7 +246,8 @@ def test_fit_profile_borrows_from_profiles(tmp_path):
 
 def test_the_table_in_the_docs_is_that_of_the_profiles():
     text = (Path(__file__).parents[1] / "docs" / "profiles.md").read_text(encoding="utf-8")
-    for name, found in profiles().items():
+    for name in CASES:
+        found = profiles()[name]
         cells = [cell.strip() for cell in next(line for line in text.splitlines() if line.startswith(f"| `{name}`")).split("|")[2:-1]]
         step = f"{1e3 * found['decode_base_s']:.4g} + {1e3 * found['decode_s_per_seq']:.3g} b"
         power = [f"{found['idle_w']:.0f}", f"{found['peak_w']:.0f}", f"{found['power_exponent']:.3f}", str(found["fit"]["max_batch"])]

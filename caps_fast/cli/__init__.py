@@ -18,7 +18,21 @@ from caps_fast.errors import InputError
 from caps_fast.interrupt import Ended, leave, raising
 
 ABOUT = "Which LLM request to which GPU pool, and when, so that carbon falls and no SLO breaks: a fast batch simulator."
-MODULES = ("run", "bound", "size", "sweep", "answers", "train", "report", "inspect", "profiles", "carbon")
+MODULES = (
+    "run",
+    "bound",
+    "size",
+    "sweep",
+    "answers",
+    "train",
+    "report",
+    "inspect",
+    "profiles",
+    "fit_profile",
+    "validate",
+    "estimate_profile",
+    "carbon",
+)
 
 SELDOM = (500_000, 50, 50)  # objects before a collection: compiling and importing make many that stay
 

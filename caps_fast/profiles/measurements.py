@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from caps_fast.errors import InputError
 from caps_fast.parquet_check import Damaged
 from caps_fast.polars_io import FAULTS, first_line, scan_csv
 
-IDLE_W = {"a100": 63.0, "h100": 75.0}  # SplitwiseSim's constants, one GPU
+IDLE_W = {"a100": 63.0, "h100": 75.0}  # SplitwiseSim's constants, one GPU without a context
 PEAK_W = {"a100": 400.0, "h100": 700.0}  # the board's limit by its data sheet: SplitwiseSim gives power as a share of it
-QUANTITIES = ("prompt_tokens", "batch", "prompt_s", "step_s", "power_w")
-_ROW = "__row"
+QUANTITIES = ("prompt_tokens", "batch", "prompt_s", "step_s", "power_w", "context_each")
+ROW = "__row"
 _LABELS = ("model", "hardware", "tensor_parallel", "precision")
 
 
@@ -23,9 +23,10 @@ _LABELS = ("model", "hardware", "tensor_parallel", "precision")
 class Measurements:
     """Measurements of one replica.
 
-    `frame` (Polars): `prompt_tokens`, `batch`, `prompt_s` (prompts of that size, `batch` of them at once), `step_s` (one decode step of
-    `batch` sequences), `power_w` (mean power of one GPU); float64, null where a row does not tell. `gpus` is the number of GPUs in the replica,
-    `label` says what was measured, `idle_w` is a known idle power of one GPU.
+    `frame` (Polars): `prompt_tokens`, `batch`, `prompt_s` (prompts of that size, `batch` of them at once), `step_s` (one
+    decode step of `batch` sequences), `power_w` (mean power of one GPU), `context_each` (mean context of a decoding
+    sequence); float64, null where a row does not tell. `gpus` is the number of GPUs in the replica, `label` says what was
+    measured, `idle_w` is a known idle power of one GPU.
     """
 
     path: str
@@ -61,8 +62,9 @@ LAYOUTS = (
             "prompt_s": pl.col("prompt_time") / 1e3,
             "step_s": pl.col("token_time") / 1e3,
             "power_w": pl.when(pl.col("average_power") > 0).then(pl.col("average_power") * _board_w()),
+            "context_each": pl.col("prompt_size") + pl.col("token_size") / 2,
         },
-        ("prompt_size", "batch_size", "prompt_time", "token_time", "average_power"),
+        ("prompt_size", "batch_size", "token_size", "prompt_time", "token_time", "average_power"),
         power_of_replica=False,
     ),
     Layout(
@@ -72,8 +74,9 @@ LAYOUTS = (
             "batch": pl.col("avg_batch_size"),
             "step_s": pl.col("median_itl_ms") / 1e3,
             "power_w": pl.col("avg_power_watts"),
+            "context_each": pl.col("avg_output_len") / 2,  # the prompts' lengths are not in the file
         },
-        ("avg_batch_size", "median_itl_ms", "avg_power_watts"),
+        ("avg_batch_size", "avg_output_len", "median_itl_ms", "avg_power_watts"),
     ),
     Layout(
         "plain",
@@ -94,15 +97,15 @@ def read_measurements(path: str | Path, wanted: Mapping[str, str | int | None]) 
     Raises InputError where the file is not one of these, a value is no number, or not exactly one replica is left.
     """
     path = str(path)
-    raw = _read(path)
+    raw = read_rows(path)
     layout = next((layout for layout in LAYOUTS if set(layout.needs) <= set(raw.columns)), None)
     if layout is None:
         raise InputError(
             f"{path}: columns {', '.join(raw.columns[1:])[:200]}: expected {', '.join(QUANTITIES)}, or SplitwiseSim's or ML.ENERGY's table"
         )
-    chosen = _choose(path, raw, layout, wanted)
+    chosen = choose_rows(path, raw, layout.labels, wanted)
     labels = {label: str(chosen[name][0]) for label, name in layout.labels.items() if name in chosen.columns}
-    gpus = _gpus(path, labels.get("tensor_parallel") or wanted.get("tensor_parallel") or 1)
+    gpus = gpus_of(path, labels.get("tensor_parallel") or wanted.get("tensor_parallel") or 1)
     frame = _quantities(path, chosen, layout)
     if layout.power_of_replica:
         frame = frame.with_columns(pl.col("power_w") / gpus)
@@ -111,7 +114,8 @@ def read_measurements(path: str | Path, wanted: Mapping[str, str | int | None]) 
     return Measurements(path, frame, ", ".join(f"{label} {value}" for label, value in labels.items()), gpus, idle_w)
 
 
-def _read(path: str) -> pl.DataFrame:
+def read_rows(path: str) -> pl.DataFrame:
+    """A CSV file's rows as text, numbered from 1 in the column `ROW`. Raises InputError where there are none."""
     try:
         frame = scan_csv(path).collect().rename(str.strip)
     except OSError as error:
@@ -120,11 +124,12 @@ def _read(path: str) -> pl.DataFrame:
         raise InputError(f"{path}: not readable as CSV: {first_line(error)}") from None
     if frame.is_empty():
         raise InputError(f"{path}: no measurements: expected at least one row")
-    return frame.with_row_index(_ROW, offset=1)
+    return frame.with_row_index(ROW, offset=1)
 
 
-def _choose(path: str, raw: pl.DataFrame, layout: Layout, wanted: Mapping[str, str | int | None]) -> pl.DataFrame:
-    present = {label: name for label, name in layout.labels.items() if name in raw.columns}
+def choose_rows(path: str, raw: pl.DataFrame, labels: Mapping[str, str], wanted: Mapping[str, str | int | None]) -> pl.DataFrame:
+    """The rows of one replica: those that `wanted` lets through. Raises InputError where not exactly one replica is left."""
+    present = {label: name for label, name in labels.items() if name in raw.columns}
     for label, value in wanted.items():
         if value is None or (label == "tensor_parallel" and label not in present):
             continue
@@ -147,18 +152,25 @@ def _choose(path: str, raw: pl.DataFrame, layout: Layout, wanted: Mapping[str, s
 
 def _quantities(path: str, chosen: pl.DataFrame, layout: Layout) -> pl.DataFrame:
     used = [name for name in chosen.columns if name in layout.needs or (layout.name == "plain" and name in QUANTITIES)]
-    numbers = chosen.with_columns(pl.col(used).str.strip_chars().replace("", None).cast(pl.Float64, strict=False))
-    for name in used:
-        given = chosen[name].is_not_null() & (chosen[name].str.strip_chars() != "")
-        bad = (given & ~(numbers[name].is_finite() & (numbers[name] >= 0)).fill_null(value=False)).arg_true()
-        if len(bad):
-            row = bad[0]
-            raise InputError(f"{path}: row {chosen[_ROW][row]}: {name} {chosen[name][row]!r}: expected a finite number from 0")
+    numbers = numbers_of(path, chosen, used)
     known = {name: expression for name, expression in layout.quantities.items() if layout.name != "plain" or name in chosen.columns}
     return numbers.select(known.get(name, pl.lit(None)).cast(pl.Float64).alias(name) for name in QUANTITIES)
 
 
-def _gpus(path: str, value: str | int) -> int:
+def numbers_of(path: str, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The rows with these columns as numbers from 0, null where a cell is empty. Raises InputError for another cell."""
+    numbers = rows.with_columns(pl.col(names).str.strip_chars().replace("", None).cast(pl.Float64, strict=False))
+    for name in names:
+        given = rows[name].is_not_null() & (rows[name].str.strip_chars() != "")
+        bad = (given & ~(numbers[name].is_finite() & (numbers[name] >= 0)).fill_null(value=False)).arg_true()
+        if len(bad):
+            row = bad[0]
+            raise InputError(f"{path}: row {rows[ROW][row]}: {name} {rows[name][row]!r}: expected a finite number from 0")
+    return numbers
+
+
+def gpus_of(path: str, value: str | int) -> int:
+    """GPUs in a replica, as a file or an option says. Raises InputError."""
     text = str(value)
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"{path}: tensor_parallel {text!r}: expected a whole number from 1")

@@ -1,0 +1,81 @@
+"""`validate`: a measured log of requests replayed, and measured beside simulated."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from caps_fast.cli.json_text import json_text
+from caps_fast.cli.scenarios import settings
+
+if TYPE_CHECKING:
+    from caps_fast.sections import Kind
+    from caps_fast.validation import Comparison
+
+MILLI = 1e3
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `validate`."""
+    app.command("validate")(validate)
+
+
+def validate(
+    log: Annotated[str, typer.Argument(help="requests as an engine served them: our CSV, or GuideLLM's, AIPerf's or vLLM's file")],
+    profile: Annotated[str, typer.Option(help="profile of a replica, by name or file")],
+    replicas: Annotated[int, typer.Option(min=1, help="replicas that served the log")] = 1,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="any field, as the engine had it: --set cluster.max_batch=256; may be repeated")
+    ] = None,
+    power: Annotated[str | None, typer.Option(help="log of power over the run, of all replicas: time_s, power_w, or nvidia-smi's CSV")] = None,
+    benchmark: Annotated[int | None, typer.Option(min=1, help="which benchmark of a file that has several")] = None,
+    picture: Annotated[str | None, typer.Option(help="picture of the distributions over one another to write (PNG, PDF or SVG)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print metric, measured, simulated and error as JSON")] = False,
+) -> None:
+    """Replay a measured log under one queue over the replicas, and print measured beside simulated."""
+    from caps_fast.files import expect_outputs, expect_picture
+    from caps_fast.validation import Replay, compare, read_log
+    from caps_fast.validation.power_log import read_power_log
+    from caps_fast.validation.replay import engine_scenario
+
+    if picture is not None:
+        expect_picture(picture)
+    expect_outputs({"--picture": picture}, [one for one in (log, power) if one is not None])
+    measured = read_log(log, benchmark)
+    watts = read_power_log(power).mean_w(measured) if power is not None else None
+    replay = Replay(measured, engine_scenario(profile, replicas, settings(set_)))
+    played = replay.play()
+    found = compare(measured, played, watts)
+    unfinished = int((played.e2e_s != played.e2e_s).sum())
+    beyond = [f"{unfinished:,} requests were never finished in the replay and count nowhere"] if unfinished else []
+    for note in (*measured.notes, *beyond):
+        print(f"note: {note}", file=sys.stderr)
+    if as_json:
+        print(json_text([one.row() for one in found], indent=1))
+    else:
+        print(_title(len(measured), replicas, replay.kind))
+        print("\n".join(_lines(found)))
+    if picture is not None:
+        from caps_fast.profiles.write import save_figure
+        from caps_fast.validation.picture import picture as draw
+
+        save_figure(draw(measured, played, f"{log}, {profile}"), picture)
+
+
+def _title(requests: int, replicas: int, kind: Kind) -> str:
+    memory = f"{kind.kv_capacity_tokens:,} tokens" if kind.kv_capacity_tokens else "without limit"
+    engine = f"max_batch {kind.max_batch}, {kind.prefill} prefill of {kind.chunk_tokens} tokens, KV memory {memory} ({kind.kv})"
+    return f"{requests:,} requests, {replicas} replica{'s' * (replicas > 1)} behind one queue, {engine}"
+
+
+def _lines(found: list[Comparison]) -> list[str]:
+    from caps_fast.text_table import text_lines
+
+    rows = []
+    for one in found:
+        scale = MILLI if one.metric.endswith("_s") and not one.metric.endswith("per_s") else 1.0
+        name = one.metric.removesuffix("_s") + "_ms" if scale == MILLI else one.metric
+        rows.append([name, f"{scale * one.measured:,.4g}", f"{scale * one.simulated:,.4g}", f"{one.error:+.1%}"])
+    return text_lines(["metric", "measured", "simulated", "error"], rows, [False, True, True, True])

@@ -1,0 +1,1 @@
+"""Fitting a profile of a serving replica to tables of steps, request logs and logs of power, all together."""
