@@ -34,7 +34,10 @@ from caps_fast.caches import cache_folder, tell_once
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 PACKAGE = Path(__file__).parent
-COMPILED = ("_jit.py", "records.py", "traits.py", "arrays.py", "physics.py", "containers", "outlook.py", "policy.py", "policies", "engine")
+COMPILED = (
+    *("_jit.py", "records.py", "traits.py", "standing.py", "arrays.py", "physics.py", "containers", "outlook.py"),
+    *("policy.py", "policies", "engine"),
+)
 INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 

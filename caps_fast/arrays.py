@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from caps_fast.records import Array, Record, Rows, dtype_of, f8, i1, i2, i4, i8, u2, u4
+from caps_fast.standing import Change, Scaling, Standing, Strength
 from caps_fast.traits import Traits
 
 NONE = -1
@@ -18,9 +19,9 @@ GOLD, SILVER, BRONZE = 0, 1, 2
 ANY_TIER = 3  # the row of `tiers` that judges all alike
 N_LEVELS, N_CATEGORIES, N_TIERS = 3, 3, 3
 N_CELLS = N_LEVELS * N_CATEGORIES * N_TIERS
-IDLE, BUSY = 0, 1
-STATES = ("idle", "busy")
-N_STATES = 2
+IDLE, BUSY, WAKING, STARTING, ASLEEP, OFF, STOPPING = range(7)  # in the order in which a growing pool takes them
+STATES = ("idle", "busy", "waking", "starting", "asleep", "off", "stopping")
+N_STATES = 7
 RESIDENTS, PROMPTS, PACK, FASTEST = 0, 1, 2, 3
 J_PER_KWH = 3.6e6
 SLACK = 1.0 + 1e-6  # limits count as kept to one part in a million: latencies are differences of absolute times, which are rounded
@@ -104,7 +105,7 @@ class Gpu(Record):
     residents: i2
     heap_len: i2
     kind: u2
-    state: i1  # IDLE or BUSY
+    state: i1  # one of STATES
     touched: i1
     barred: i1  # admits nobody until its next iteration has ended: its memory was too small
 
@@ -162,8 +163,8 @@ class Queue(Record):
     role: i4
     kind: i4  # of its replicas, where they are of one kind, as in the layout `pools`; else of the first
     region: i4  # of the replicas for which the gate is being asked
-    slots: i4  # of its replicas
-    per_gpu: f8  # 1 / replicas
+    slots: i4  # of its replicas that are not draining; of the first, if all are
+    per_gpu: f8  # 1 / those replicas
     head: i4  # of the sorted run
     tail: i4
     root: i4  # of the pairing heap beside it
@@ -336,13 +337,9 @@ class Sample(Record):
 REQUEST = dtype_of(Request)
 LIVE = dtype_of(Live)
 GPU = dtype_of(Gpu)
-QUEUE = dtype_of(Queue)
-SPAN = dtype_of(Span)
 POOL = dtype_of(Pool)
-ACCOUNT = dtype_of(Account)
 CELL = dtype_of(Cell)
 CLOCK = dtype_of(Clock)
-TIER = dtype_of(Tier)
 DONE = dtype_of(Done)
 
 HISTOGRAMS = ("ttft", "ttft_after_release", "tpot", "e2e")
@@ -358,6 +355,10 @@ class State(NamedTuple):
     """All arrays of one simulation. Kernels mutate them in place."""
 
     traits: Traits
+    scaling: Rows[Scaling]  # (1,)
+    standing: Rows[Standing]  # (n_gpus,)
+    strength: Rows[Strength]  # (n_pools,)
+    changes: Rows[Change]  # (n_kinds,)
     clock: Rows[Clock]  # (1,)
     setup: Rows[Setup]  # (1,)
     tiers: Rows[Tier]  # (4,): gold, silver, bronze, and their mean

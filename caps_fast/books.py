@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from caps_fast import arrays
-from caps_fast.arrays import BUSY, IDLE, N_CATEGORIES, N_LEVELS, N_TIERS
+from caps_fast.arrays import BUSY, IDLE, N_CATEGORIES, N_LEVELS, N_STATES, N_TIERS
 from caps_fast.records import Array
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -62,6 +62,7 @@ class Books:
     end_s           last completion, or the end of the drain if work is unfinished, s
     preemptions     sequences that gave way
     recomputed_tokens  tokens whose KV was lost
+    strength        `standing.Strength` (n_pools,): starts and wakes of replicas
     names, roles    of the pools, in order
     replicas        of each pool
     max_batch       of each pool: residents that a replica holds at most
@@ -77,6 +78,7 @@ class Books:
     end_s: float
     preemptions: int
     recomputed_tokens: int
+    strength: Array
     names: Sequence[str]
     roles: Sequence[str]
     replicas: Sequence[int]
@@ -129,6 +131,15 @@ class Books:
     def idle_carbon_g(self) -> float:
         """Carbon of replicas without residents, from 0 to the end of the arrivals, g."""
         return float(self.spent["carbon_g"][:, IDLE].sum())
+
+    def standby(self, name: str) -> float:
+        """Energy (`energy_j`) or carbon (`carbon_g`) of replicas asleep, off or changing their state."""
+        return float(sum(self.spent[name][:, state].sum() for state in range(BUSY + 1, N_STATES)))
+
+    def total(self, name: str) -> float:
+        """Energy (`energy_j`) or carbon (`carbon_g`) of all states."""
+        busy_and_idle: float = getattr(self, name) + getattr(self, f"idle_{name}")
+        return busy_and_idle + self.standby(name)
 
     def bill(self, name: str) -> float:
         """Energy (`energy_j`) or carbon (`carbon_g`) of all states times the region's PUE."""

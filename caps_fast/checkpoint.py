@@ -20,13 +20,14 @@ from caps_fast.files import remove, whole
 from caps_fast.pack import resized
 from caps_fast.predictor.features import Known
 from caps_fast.records import Array
-from caps_fast.saved_state import Unsound, expect_held, expect_history, expect_sound, expect_source
+from caps_fast.saved_state import expect_held, expect_history, expect_sound, expect_source
 from caps_fast.scenario import Scenario
+from caps_fast.soundness import Unsound
 
 EVERY_S = 60.0
 TREES = ("finish_at", "leap_end_s", "first_to_end", "tree", "room_tree")
 MUTABLE = (
-    *("clock", "queues", "spans", "regions", "gpus", "pools", "accounts", "slices", "live", "free", *TREES),
+    *("clock", "queues", "spans", "regions", "gpus", "scaling", "standing", "strength", "pools", "accounts", "slices", "live", "free", *TREES),
     *("cells", "histograms", "series", "memory", "run_memory", "phases"),
 )
 GROWING = ("live", "free")

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 from numba._dispatcher import compute_fingerprint
 
 from caps_fast import _jit, scenario
@@ -21,8 +22,8 @@ from caps_fast.arrays import State
 from caps_fast.engine.loop import advance
 from caps_fast.errors import InputError
 from caps_fast.files import open_regular
-from caps_fast.policies import BUILT_IN
-from caps_fast.policy import DECISIONS, NO_MEMORY, TRAITS
+from caps_fast.policies import BUILT_IN, SCALERS
+from caps_fast.policy import DECISIONS, NO_MEMORY, TRAITS, Traits, scales
 
 HINTS = {
     "<class 'function'>": "decorate it with numba.njit",
@@ -40,12 +41,15 @@ def make_policy(config: scenario.Scenario) -> Any:
     chosen = config.policy
     policy = _from_file(*chosen.own) if chosen.own else _built_in(chosen.name)
     if chosen.own_placement:
-        policy = _placed(policy, _from_file(*chosen.own_placement))
+        policy = _combined(policy, _from_file(*chosen.own_placement), "place", "placement")
+    if chosen.scaling != "none":
+        scaler = _from_file(*chosen.own_scaling) if chosen.own_scaling else SCALERS[chosen.scaling]
+        policy = _combined(policy, scaler, "scale", "scaling")
     given = {"alpha": chosen.alpha, "beta": chosen.beta, "lambda_": chosen.lambda_, "risk_sharpness": chosen.risk_sharpness}
     given |= {"plan_every_s": chosen.plan_every_s, "plan_margin": chosen.plan_margin}
     if chosen.name == "caps-no-carbon":
         given["beta"] = 0.0
-    if chosen.own or chosen.own_placement:
+    if chosen.own or chosen.own_placement or chosen.own_scaling:
         _check_fields(chosen.options, policy._fields)
     fields = {name: value for name, value in (given | chosen.options).items() if name in policy._fields}
     return policy._replace(**{name: _of_kind(getattr(policy, name), name, value) for name, value in fields.items()})
@@ -74,9 +78,18 @@ def _of_kind(default: Any, name: str, value: float) -> Any:
 
 
 def layout_of(policy: Any, config: scenario.Scenario) -> str:
-    """The layout of queues that the policy declares, or that `policy.queueing` says where it leaves that to the scenario."""
+    """The layout of queues that the policy declares, or that `policy.queueing` says where it leaves that to the scenario.
+
+    Raises InputError for a layout that cannot be scaled.
+    """
     layout = TRAITS[type(policy)].layout
-    return config.policy.queueing or "central" if layout == "queueing" else layout
+    found = config.policy.queueing or "central" if layout == "queueing" else layout
+    if found == "cyclic" and scales(type(policy)):
+        raise InputError(
+            f"policy.scaling {config.policy.scaling}: policy {config.policy.name} has one queue per replica (cyclic); "
+            "expected a policy with the layout central or pools"
+        )
+    return found
 
 
 def compile_for(policy: Any, state: State) -> None:
@@ -138,27 +151,40 @@ def _digest(content: bytes, module: ModuleType) -> str:
     return digest.hexdigest()[:8]
 
 
-def _placed(policy: Any, placement: Any) -> Any:
-    """The policy with another's place rule: a type of its own with the fields of both. Raises InputError."""
-    kind, other = type(policy), type(placement)
-    if other not in DECISIONS["place"].rules:
-        raise InputError(f"policy.placement: {other.__qualname__} has no place rule: expected a type with @rules.place")
-    both = sorted(set(policy._fields) & set(placement._fields))
-    if both or (TRAITS[kind].memory != NO_MEMORY and TRAITS[other].memory != NO_MEMORY):
-        shared = f"a field {both[0]}" if both else "a memory"
-        raise InputError(f"policy.placement: {other.__qualname__} and the policy both have {shared}: expected it in one of them")
+def _combined(policy: Any, part: Any, decision: str, option: str) -> Any:
+    """The policy with another's rule for one decision: a type of its own with the fields and memories of both. Raises InputError."""
+    kind, other = type(policy), type(part)
+    if other not in DECISIONS[decision].rules:
+        raise InputError(f"policy.{option}: {other.__qualname__} has no {decision} rule: expected a type with @rules.{decision}")
+    both = sorted(set(policy._fields) & set(part._fields))
+    kept = [] if NO_MEMORY in (TRAITS[kind].memory, TRAITS[other].memory) else _names(kind) & _names(other)
+    if both or kept:
+        shared = f"a field {both[0]}" if both else f"a field {min(kept)} of their memory"
+        raise InputError(f"policy.{option}: {other.__qualname__} and the policy both have {shared}: expected it in one of them")
     name, module = f"{kind.__name__}_{other.__name__}", sys.modules[kind.__module__]
     if not hasattr(module, name):
-        combined: Any = NamedTuple(name, [(field, Any) for field in (*policy._fields, *placement._fields)])  # type: ignore[misc]
+        combined: Any = NamedTuple(name, [(field, Any) for field in (*policy._fields, *part._fields)])  # type: ignore[misc]
         combined.__module__ = kind.__module__
-        traits = TRAITS[other] if TRAITS[kind].memory == NO_MEMORY else TRAITS[kind]
-        TRAITS[combined] = replace(TRAITS[kind], memory=traits.memory, rows=traits.rows)
-        for decision in DECISIONS.values():
-            source = other if decision.name == "place" else kind
-            if source in decision.rules:
-                decision.rules[combined] = decision.rules[source]
+        TRAITS[combined] = replace(TRAITS[kind], **_memory_of_both(TRAITS[kind], TRAITS[other]))
+        for one in DECISIONS.values():
+            source = other if one.name == decision else kind
+            if source in one.rules:
+                one.rules[combined] = one.rules[source]
         setattr(module, name, combined)  # where Numba's cache looks for it
-    return getattr(module, name)(*policy, *placement)
+    return getattr(module, name)(*policy, *part)
+
+
+def _names(kind: type) -> set[str]:
+    """Fields of a policy's memory."""
+    return set(TRAITS[kind].memory.names or ())
+
+
+def _memory_of_both(one: Traits, other: Traits) -> dict[str, Any]:
+    """Memory and rows of two policies in one: the fields of both, as many rows as either needs."""
+    used = [traits for traits in (one, other) if traits.memory != NO_MEMORY]
+    fields = [(name, traits.memory[name]) for traits in used for name in traits.memory.names or ()]
+    memory = np.dtype(fields, align=True) if fields else NO_MEMORY
+    return {"memory": memory, "rows": tuple(rows for traits in used for rows in traits.rows) or one.rows}
 
 
 def _built_in(name: str) -> Any:

@@ -14,7 +14,9 @@ from caps_fast.carbon.monitor import Monitor
 from caps_fast.containers import agenda, tournament
 from caps_fast.fleet import Fleet
 from caps_fast.memory import aligned, on_own_lines
-from caps_fast.policy import DECISIONS, TRAITS, is_gated
+from caps_fast.pack_scaling import host_share_w, scaling_rows
+from caps_fast.policy import DECISIONS, TRAITS, is_gated, scales
+from caps_fast.policy_choice import PLACEMENTS
 from caps_fast.records import Array
 from caps_fast.sections import Kind
 from caps_fast.traits import traits
@@ -57,7 +59,13 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
     most = max(kind.max_batch for kind in fleet.kinds.values())
     plain = len(fleet.kinds) == len(fleet.regions) == 1 and setup[0]["by_residents"]
     state = State(
-        traits=traits(fleet=not plain, terms=any(map(_has_terms, fleet.kinds.values())), growth=bool(kinds["kv_block_tokens"].any())),
+        traits=traits(
+            fleet=not plain,
+            terms=any(map(_has_terms, fleet.kinds.values())),
+            growth=bool(kinds["kv_block_tokens"].any()),
+            scales=scales(type(policy)),
+        ),
+        **scaling_rows(config),
         clock=records.zeros(arrays.Clock, 1),
         setup=setup,
         tiers=_tiers(config),
@@ -163,7 +171,7 @@ def _kinds(config: scenario.Scenario, means: Means) -> Any:
     for row, kind in zip(rows, fleet.kinds.values(), strict=True):
         for name in (*TERMS, "prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token", "max_batch"):
             row[name] = getattr(kind, name)
-        row["prefill_w"] = (kind.prefill_w or 0.0) * kind.gpus_per_replica
+        row["prefill_w"] = 0.0 if kind.prefill_w is None else kind.prefill_w * kind.gpus_per_replica + host_share_w(kind)
         row["kv_block_tokens"] = kind.kv_block_tokens if kind.kv == "grow" else 0
         row["service_s"] = average_request_s(kind, means, kind.max_batch)
         row["kv_capacity_tokens"] = kv_capacity_tokens(kind)
@@ -233,7 +241,7 @@ def _setup(config: scenario.Scenario, policy: Any, monitors: Sequence[Monitor], 
         "low_g_per_kwh": low,
         "high_g_per_kwh": high,
         "tokens_per_resident": config.policy.tokens_per_resident,
-        "placement": sections.PLACEMENTS.index(config.policy.placement) if config.policy.placement in sections.PLACEMENTS else 0,
+        "placement": PLACEMENTS.index(config.policy.placement) if config.policy.placement in PLACEMENTS else 0,
         "by_residents": config.policy.placement == "residents" and not own_place,
         "limits_kv": any(own.kv_capacity_tokens for own in fleet.kinds.values()),
         "preempts": TRAITS[kind].preempts(policy),
@@ -290,10 +298,8 @@ def _gpus(fleet: Fleet, queues: Any) -> Any:
 
 def _memory_rows(config: scenario.Scenario, policy: Any, queues: int) -> int:
     """Rows of the policy's memory."""
-    rows = TRAITS[type(policy)].rows
-    if callable(rows):
-        return rows(policy)
-    return {"queue": queues, "tenant": config.workload.tenants, "replica": config.fleet.replicas}[rows]
+    named = {"queue": queues, "tenant": config.workload.tenants, "replica": config.fleet.replicas, "pool": len(config.fleet.pools)}
+    return max(rows(policy) if callable(rows) else named[rows] for rows in TRAITS[type(policy)].rows)
 
 
 def kv_capacity_tokens(kind: Kind) -> int:
@@ -322,9 +328,10 @@ def _phases(fleet: Fleet) -> Array:
 
 
 def replica_power_w(kind: Kind, members: Array) -> Array:
-    """What a replica draws by its members (Eq. 2), in watts."""
+    """What a replica draws by its members (Eq. 2), its share of its node's host included, in watts."""
     load = members / kind.max_batch
-    return np.asarray(kind.gpus_per_replica * (kind.idle_w + (kind.peak_w - kind.idle_w) * load**kind.power_exponent))
+    gpus_w = kind.gpus_per_replica * (kind.idle_w + (kind.peak_w - kind.idle_w) * load**kind.power_exponent)
+    return np.asarray(gpus_w + host_share_w(kind))
 
 
 def _share_table(kind: Kind, replicas: int) -> Array:

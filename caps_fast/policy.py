@@ -1,6 +1,6 @@
 """The only seam between policies and the kernel: a policy is a few decisions, and a memory of its own.
 
-A policy is a NamedTuple type with its parameters as fields (numbers, each with a default), declared with a layout of queues, and up to five
+A policy is a NamedTuple type with its parameters as fields (numbers, each with a default), declared with a layout of queues, and up to six
 functions:
 
     @policy(layout="pools")
@@ -15,13 +15,15 @@ functions:
     def cost(policy, g, s): ...              # when replica g's load has changed: what joining it costs, the cheapest with room is taken
     @rules.gate(MyPolicy)
     def may_start(policy, t_s, q, s): ...    # at control steps: may queue q start work in region s.queues[q].region?
+    @rules.scale(MyPolicy)
+    def enough(policy, t_s, p, s): ...       # every `policy.scale_every_s`: how many replicas of pool p may take work
     @rules.observe(MyPolicy)
     def learn(policy, t_s, r, s): ...        # at a completion: nothing is answered, the memory is updated
 
-What is not registered falls back to: the queues in turn, arrival order, the scenario's placement, an open gate, nothing. `s` is the
+What is not registered falls back to: the queues in turn, arrival order, the scenario's placement, an open gate, all replicas on, nothing. `s` is the
 `arrays.State`; decisions may read all of it and write to their memory alone: `@policy(memory=...)` gives rows of a dtype, `s.memory[q]` one per
-queue (or tenant, or replica: `rows`) and `s.run_memory[0]` one for the run. They are zero when a run starts, are kept in checkpoints and belong
-to one run. The body is chosen at compile time by the policy's type, so a user's own policy runs as fast as ours. An edit of its file, its
+queue (or tenant, or replica, or pool: `rows`) and `s.run_memory[0]` one for the run. They are zero when a run starts, are kept in checkpoints and
+belong to one run. The body is chosen at compile time by the policy's type, so a user's own policy runs as fast as ours. An edit of its file, its
 constants or what it imports compiles it anew; a scenario's hash knows of the file alone.
 """
 
@@ -43,7 +45,7 @@ from caps_fast.records import Record, dtype_of
 # One queue per pool; one for all replicas; one per replica; or central or cyclic as the scenario's `policy.queueing` says.
 Layout = Literal["pools", "central", "cyclic", "queueing"]
 # What a row of a policy's memory stands for, or how many there are, asked of the policy.
-RowOf = Literal["queue", "tenant", "replica"]
+RowOf = Literal["queue", "tenant", "replica", "pool"]
 MemoryRows = RowOf | Callable[[Any], int]
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
@@ -59,13 +61,13 @@ class Traits:
     layout      its layout of queues
     preempts    whether Gold pre-empts in the low-latency pools, asked of the policy
     memory      dtype of its memory
-    rows        what a row of its memory stands for
+    rows        what a row of its memory stands for; of a policy put together of two, for the one and for the other
     """
 
     layout: Layout
     preempts: Callable[[Any], bool]
     memory: np.dtype[Any]
-    rows: MemoryRows
+    rows: tuple[MemoryRows, ...]
 
 
 TRAITS: dict[type, Traits] = {}
@@ -86,7 +88,7 @@ def policy(
         raise InputError(f"@policy: layout {layout!r}: expected one of {', '.join(get_args(Layout))}")
     if not callable(rows) and rows not in get_args(RowOf):
         raise InputError(f"@policy: rows {rows!r}: expected one of {', '.join(get_args(RowOf))}")
-    traits = Traits(layout, preempts, _memory_of(memory), rows)
+    traits = Traits(layout, preempts, _memory_of(memory), (rows,))
 
     def declare(policy_type: type[PolicyType]) -> type[PolicyType]:
         if not hasattr(policy_type, "_fields"):
@@ -100,6 +102,11 @@ def policy(
 def is_gated(policy_type: type) -> bool:
     """Does this policy ever close a gate?"""
     return policy_type in rules.gate.rules
+
+
+def scales(policy_type: type) -> bool:
+    """Does this policy say how many replicas take work?"""
+    return policy_type in rules.scale.rules
 
 
 def _memory_of(memory: Any) -> np.dtype[Any]:
@@ -182,6 +189,10 @@ def _always_open(policy: Any, t_s: float, q: int, s: State) -> bool:
     return True
 
 
+def _all_replicas(policy: Any, t_s: float, p: int, s: State) -> int:
+    return s.strength[p].end_gpu - s.strength[p].first_gpu
+
+
 def _nothing(policy: Any, t_s: float, r: int, s: State) -> None:
     return None
 
@@ -193,6 +204,7 @@ DECISIONS = {
         Decision("order", _by_arrival, "a number", (types.Number,)),
         Decision("place", _by_placement, "a number", (types.Number,)),
         Decision("gate", _always_open, "True or False", (types.Boolean, types.Number)),
+        Decision("scale", _all_replicas, "a whole number", (types.Integer,)),
         Decision("observe", _nothing, "nothing", (types.NoneType,)),
     )
 }
@@ -205,7 +217,8 @@ class rules:  # noqa: N801 - reads as a namespace: rules.route(...)
     order = DECISIONS["order"]
     place = DECISIONS["place"]
     gate = DECISIONS["gate"]
+    scale = DECISIONS["scale"]
     observe = DECISIONS["observe"]
 
 
-route, order, place, gate, observe = (decision.asked() for decision in DECISIONS.values())
+route, order, place, gate, scale, observe = (decision.asked() for decision in DECISIONS.values())

@@ -38,6 +38,7 @@ class Result:
     accounts: Array  # CELL (27,)
     pools: Array  # POOL (n_pools,)
     spent: Array  # ACCOUNT (n_pools, n_states)
+    strength: Array  # `standing.Strength` (n_pools,)
     slices: Array  # SLICE (pools' samples, n_states)
     energy_cost: Array  # float64 (n_pools,): PUE included
     histograms: Array  # int64 (3, 4, HISTOGRAM_BINS)
@@ -68,6 +69,7 @@ class Result:
             end_s=self.end_s,
             preemptions=self.preemptions,
             recomputed_tokens=self.recomputed_tokens,
+            strength=self.strength,
             names=[pool.name for pool in fleet.pools],
             roles=fleet.roles,
             replicas=fleet.sizes,
@@ -197,6 +199,7 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
         accounts=state.cells,
         pools=state.pools,
         spent=state.accounts.reshape(-1, arrays.N_STATES),
+        strength=state.strength,
         slices=slices,
         energy_cost=energy_cost(config, monitors, slices, end_s),
         histograms=state.histograms,

@@ -13,6 +13,10 @@ import numpy as np
 from caps_fast.arrays import BUSY, GOLD, LP, N_CATEGORIES, N_LEVELS, N_STATES, N_TIERS, NONE, State
 from caps_fast.containers import tournament
 from caps_fast.records import Array
+from caps_fast.saved_scaling import expect_states, has_end, takes_work
+from caps_fast.soundness import Unsound
+from caps_fast.soundness import expect as _expect
+from caps_fast.soundness import expect_equal as _expect_equal
 from caps_fast.workload.synthetic import TASKS
 
 MANY = 2**62
@@ -39,6 +43,9 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
         **{"chunk": (0, MANY), "members": (0, "power_w"), "heap_len": (0, MANY), "residents": (0, "power_w"), "state": (0, N_STATES)},
         **{"step_s": (0, MANY), "since_s": (0, MANY), "touched": (0, 1), "barred": (0, 2)},
     },
+    "standing": {"draining": (0, 2), "rested": (0, 2)},
+    "strength": {"serving": (0, MANY), "starts": (0, MANY), "wakes": (0, MANY)},
+    "scaling": {"decisions": (0, MANY)},
     "live": {
         **{"input_tokens": (1, MANY), "output_tokens": (1, MANY), "prompt_left": (0, MANY), "tenant": (0, MANY), "seq": (0, MANY)},
         **{
@@ -56,19 +63,17 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
 }
 FIXED = {  # a fresh state's have these values
     "gpus": ("queue", "pool", "kind"),
-    "queues": ("first_gpu", "end_gpu", "first_span", "end_span", "role", "kind", "slots", "per_gpu", "share_at", "kv_capacity_tokens"),
+    "queues": ("first_gpu", "end_gpu", "first_span", "end_span", "role", "kind", "share_at", "kv_capacity_tokens"),
     "spans": ("first_gpu", "end_gpu", "region", "tree_at", "width"),
     "pools": ("slice_at", "region", "span", "max_batch"),
+    "strength": ("first_gpu", "end_gpu"),
+    "scaling": ("every_s", "off_after_s"),
     "regions": (
         *("carbon_first", "carbon_last", "threshold_last", "issue_first", "issue_last"),
         *("forecast_at", "leads", "forecast_step_s"),
     ),
 }
 WAITING, JOINING, PROMPT, CLAIMING, DECODING = range(5)  # where a live request stands
-
-
-class Unsound(ValueError):
-    """What is wrong with a state, in words."""
 
 
 def expect_ranges(name: str, rows: Array, state: State) -> None:
@@ -85,7 +90,7 @@ def expect_sound(state: State, fresh: State, done: Array) -> None:
     _expect_equal("clock.used", used, len(state.live))
     _expect_equal("clock.free", free, len(state.free))
     _expect_equal("clock.live", int(clock["live"]), used - free)
-    for name in ("clock", "queues", "spans", "gpus"):
+    for name in ("clock", "queues", "spans", "gpus", "standing", "strength", "scaling"):
         expect_ranges(name, getattr(state, name), state)
     expect_ranges("done", done, state)
     for name, fields in FIXED.items():
@@ -108,7 +113,8 @@ def expect_sound(state: State, fresh: State, done: Array) -> None:
     thresholds = state.regions["threshold_at"]
     _expect((fresh.regions["threshold_at"] <= thresholds) & (thresholds <= state.regions["threshold_last"]), "regions.threshold_at", thresholds)
     _expect_time(state)
-    _Standing(state, is_live).expect_sound()
+    expect_states(state, fresh)
+    _Places(state, is_live).expect_sound()
 
 
 def expect_history(known: Any) -> None:
@@ -138,11 +144,10 @@ def expect_held(held: Array, state: State) -> None:
 
 
 def _expect_time(state: State) -> None:
-    """Leaps end from now on, those of idle GPUs never, and the agenda says which is first."""
-    running = np.zeros(len(state.leap_end_s), bool)
-    running[: len(state.gpus)] = state.gpus["state"] == BUSY
+    """Leaps and changes of state end from now on, those of idle GPUs never, and the agenda says which is first."""
     end_s, now_s = state.leap_end_s, state.clock[0]["now_s"]
-    _expect(np.where(running, (end_s >= now_s) & np.isfinite(end_s), end_s == np.inf), "leap_end_s", end_s)
+    must, may = (np.pad(some, (0, len(end_s) - len(some))) for some in has_end(state))
+    _expect((end_s >= now_s) & np.where(np.isfinite(end_s), must | may, ~must), "leap_end_s", end_s)
     moving = state.gpus[state.gpus["state"] == BUSY]
     for field in ("leap_iterations", "members"):
         _expect(moving[field] >= 1, f"gpus.{field}", moving[field])
@@ -158,7 +163,7 @@ def _expect_time(state: State) -> None:
     _expect_equal("first_to_end", state.first_to_end[1:], np.concatenate(expected))
 
 
-class _Standing:
+class _Places:
     """Where every live request stands: its place and its queue or GPU, found by following all links."""
 
     def __init__(self, state: State, is_live: Array) -> None:
@@ -268,7 +273,7 @@ class _Standing:
         _expect(gpus["members"] <= kinds["max_batch"], "gpus.members", gpus["members"])
         without_token = residents[live["prompt_left"][residents] > 0]
         _expect_equal("gpus.prompt_counted", gpus["prompt_counted"], self._sums(without_token, count, live["prompt_counted"]))
-        full = (gpus["residents"] >= kinds["max_batch"]) | ((gpus["barred"] != 0) & (len(state.phases) > 0))
+        full = (gpus["residents"] >= kinds["max_batch"]) | ((gpus["barred"] != 0) & (len(state.phases) > 0)) | ~takes_work(state)
         limited = kinds["kv_capacity_tokens"] > 0
         room = np.where(full, 0, np.where(limited, kinds["kv_capacity_tokens"] - gpus["kv_tokens"], tournament.FULL))
         for span in state.spans:
@@ -360,13 +365,3 @@ def _expect_tree(name: str, tree: Array, span: Any, keys: Array | None) -> None:
     while len(level) > 1:
         level = np.minimum(level[::2], level[1::2])
         _expect_equal(name, tree[at + len(level) : at + 2 * len(level)], level)
-
-
-def _expect(holds: Array, what: str, values: Array) -> None:
-    if not holds.all():
-        raise Unsound(f"{what} {values[int(np.argmin(holds))]}")
-
-
-def _expect_equal(what: str, found: Any, expected: Any) -> None:
-    if not np.array_equal(np.asarray(found), np.asarray(expected)):
-        raise Unsound(f"{what} that does not fit the rest")

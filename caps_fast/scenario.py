@@ -23,6 +23,7 @@ from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError
 from caps_fast.files import open_regular
 from caps_fast.fleet import FORMS, SHORT_REGION, Fleet, expect_consistent, expect_one_form, laid_over, lengthen, with_defaults
+from caps_fast.policy_choice import PolicyChoice
 from caps_fast.profiles import profile_fields
 from caps_fast.section import NonNegative, Positive, Section
 from caps_fast.sections import (
@@ -32,7 +33,6 @@ from caps_fast.sections import (
     Gpu,
     Kind,
     Monitor,
-    PolicyChoice,
     Pool,
     Predictor,
     Region,
@@ -133,7 +133,7 @@ class Scenario(Section):
     @property
     def input_files(self) -> tuple[str, ...]:
         grids = [path for region in self.fleet.regions.values() for path in (region.carbon.file, region.monitor.forecast_file, region.price_file)]
-        own = [named[0] for named in (self.policy.own, self.policy.own_placement) if named]
+        own = [named[0] for named in (self.policy.own, self.policy.own_placement, self.policy.own_scaling) if named]
         named = (*self.workload.files, *grids, *own, self.predictor.model)
         return tuple(dict.fromkeys(path for path in named if path))
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from caps_fast.client_groups import mix_of
 from caps_fast.demand import Demand, laid_over
-from caps_fast.section import Finite, Limit, NonNegative, Positive, Section, Share, Tokens
+from caps_fast.section import Limit, NonNegative, Positive, Section, Share, Tokens
 
 Role = Literal["LP", "CP", "BP"]
 ROLES: tuple[Role, ...] = ("LP", "CP", "BP")
@@ -23,6 +23,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # of a pool, a kind, a region: part of a 
 LONGEST_DAYS = 3660
 SYNTHETIC_RPS = 10.0
 SLOWEST_S = 100.0  # a token or an iteration
+SLOWEST_CHANGE_S = 86400.0  # of a replica's state
 MOST_W = 1e9  # of a GPU: beyond any, and sums of it stay finite
 LEAST_RPS = 1e-12
 
@@ -109,6 +110,14 @@ class Gpu(Section):
     embodied_kg: NonNegative = Field(0.0, le=1e6, description="carbon of making one GPU; 0 = not counted")
     lifetime_years: Positive = Field(5.0, le=100, description="years over which embodied_kg is spread")
     price_per_replica_hour: NonNegative = Field(0.0, le=1e9, description="of an hour of a replica that is not off, energy apart; any currency")
+    sleep_w: NonNegative | None = Field(None, le=MOST_W, description="power asleep (weights and KV kept), one GPU; none = cannot sleep")
+    wake_s: NonNegative = Field(0.0, le=SLOWEST_CHANGE_S, description="seconds from asleep to serving, at idle_w")
+    off_w: NonNegative | None = Field(None, le=MOST_W, description="power when off, one GPU; none = cannot be switched off")
+    start_s: NonNegative = Field(0.0, le=SLOWEST_CHANGE_S, description="seconds from off to serving: boot and load")
+    start_w: NonNegative | None = Field(None, le=MOST_W, description="power while starting, one GPU; none = idle_w")
+    stop_s: NonNegative = Field(0.0, le=SLOWEST_CHANGE_S, description="seconds from serving or asleep to off, at idle_w")
+    replicas_per_node: int = Field(1, ge=1, le=100_000, description="replicas that share a host and are off together only")
+    host_w: NonNegative = Field(0.0, le=MOST_W, description="power of a node beside its GPUs, unless it is off")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -118,6 +127,9 @@ class Gpu(Section):
         if self.overhead_s > self.decode_base_s:
             raise ValueError(f"overhead_s {self.overhead_s:g}: expected at most decode_base_s = {self.decode_base_s:g}, which it is part of")
         return self
+
+
+STATE_FIELDS = ("sleep_w", "wake_s", "off_w", "start_s", "start_w", "stop_s", "replicas_per_node", "host_w")
 
 
 class Kind(Gpu):
@@ -336,50 +348,6 @@ class Region(Section):
         if len(said) > 1:
             raise ValueError(f"{said[0]} beside {said[1]}: expected one of them")
         return self
-
-
-PLACEMENTS = ("residents", "prompts", "pack", "fastest")
-
-
-def _of_file(name: str) -> tuple[str, str | None] | None:
-    named = re.fullmatch(r"(.+\.py)(?::(\w+))?", name)
-    return (named[1], named[2]) if named else None
-
-
-class PolicyChoice(Section):
-    """Which policy decides, and its weights."""
-
-    name: str = Field("caps", min_length=1, description="a built-in policy, or one of your own: FILE.py, or FILE.py:Type where it declares several")
-    alpha: NonNegative = Field(1.0, description="weight of goodput, Eq. 4")
-    beta: NonNegative = Field(0.5, description="weight of carbon, Eq. 4")
-    lambda_: NonNegative = Field(2.0, alias="lambda", description="weight of SLO violation, Eq. 4")
-    queueing: Literal["central", "cyclic"] | None = Field(None, description="EDF and Carbon-Aware: one queue, or one a GPU, dealt to in turn")
-    risk_sharpness: Positive = Field(4.0, description="k of the closed-form V")
-    placement: str = Field(
-        "residents", min_length=1, description="replica that a request joins: residents, prompts, pack, fastest, or FILE.py with a place rule"
-    )
-    tokens_per_resident: NonNegative = Field(64.0, le=1e6, description="placement prompts: prompt tokens that a resident counts for")
-    pack_below: Share = Field(0.75, description="placement pack: share of max_batch up to which the fullest replica is taken")
-    plan_every_s: Positive = Field(300.0, description="BP's gate plans at most this often")
-    plan_margin: Positive = Field(1.5, description="BP: backlog drain time is multiplied by this")
-    options: dict[str, Finite] = Field(default_factory=dict, description="fields of your own policy; other policies pass over them")
-
-    @property
-    def own(self) -> tuple[str, str | None] | None:
-        """A user's own policy: its Python file, and its type where the name says which; None for a built-in one."""
-        return _of_file(self.name)
-
-    @property
-    def own_placement(self) -> tuple[str, str | None] | None:
-        """A user's own placement: its Python file, and its type where the name says which; None for a built-in one."""
-        return _of_file(self.placement)
-
-    @field_validator("placement")
-    @classmethod
-    def _known_placement(cls, value: str) -> str:
-        if value not in PLACEMENTS and not _of_file(value):
-            raise ValueError(f"{value!r}: expected one of {', '.join(PLACEMENTS)} or FILE.py")
-        return value
 
 
 class Predictor(Section):

@@ -5,10 +5,12 @@ Kernels ask `of_many(s)`; the answer is a constant when they are compiled, and t
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from caps_fast._jit import overloaded
+from caps_fast._jit import Function, overloaded
 
 if TYPE_CHECKING:
     from caps_fast.arrays import State
@@ -28,6 +30,7 @@ class Traits(NamedTuple):
     fleet: Any  # several kinds or regions, or a placement other than residents
     terms: Any  # terms of speed and power beyond the linear ones of Eq. 1 and 2, delays outside the engine, joining that lags
     growth: Any  # KV memory that grows block by block
+    scales: Any  # a scale rule
 
 
 def traits(**has: bool) -> Traits:
@@ -49,14 +52,40 @@ def _asked(name: str) -> Callable[[State], bool]:
     def has(s: State) -> bool:
         return isinstance(getattr(s.traits, name), Yes)
 
-    def choose(s: Any) -> Callable[[State], bool]:
-        found = tuple(s)[s.fields.index("traits")]
-        return _yes if tuple(found)[found.fields.index(name)].instance_class is Yes else _no
-
-    overloaded(has)(choose)
+    overloaded(has)(lambda s: _yes if _of_type(s, name) else _no)
     return has
+
+
+def _of_type(s: Any, name: str) -> bool:
+    """Has a run whose state is of Numba's type `s` the trait of that name?"""
+    found = tuple(s)[s.fields.index("traits")]
+    return tuple(found)[found.fields.index(name)].instance_class is Yes
+
+
+def only_if(name: str) -> Callable[[Function], Function]:
+    """Compile the decorated function, whose first argument is the state `s`, for runs with that trait; for others it does nothing."""
+
+    def declare(function: Function) -> Function:
+        signature = inspect.signature(function)
+        names = tuple(signature.parameters)
+        code = _nothing.__code__.replace(co_argcount=len(names), co_nlocals=len(names), co_varnames=names)
+        nothing = FunctionType(code, globals())
+
+        def ask(s: Any, *others: Any) -> Any:
+            return function(s, *others) if isinstance(getattr(s.traits, name), Yes) else None
+
+        ask.__signature__ = signature  # type: ignore[attr-defined]
+        overloaded(ask)(lambda s, *others: function if _of_type(s, name) else nothing)
+        return ask  # type: ignore[return-value]
+
+    return declare
+
+
+def _nothing() -> None:
+    return None
 
 
 of_many = _asked("fleet")
 has_terms = _asked("terms")
 grows = _asked("growth")
+scales = _asked("scales")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 import naive
 import naive_policies
+import naive_scalers
+import naive_states
 import naive_world
 from caps_fast import arrays, scenario, sections
 from caps_fast.arrays import Array
@@ -19,10 +22,19 @@ from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.pack import Means
+from caps_fast.policy_choice import PolicyChoice
 from caps_fast.results import Result
 from caps_fast.simulation import Recording, Run, prepare
 
 E = TypeVar("E", bound=naive.Engine)
+JUMPY = str(Path(__file__).with_name("jumpy.py"))
+SCALER_OPTIONS: dict[str, dict[str, Any]] = {
+    JUMPY: {"jump_seed": st.integers(0, 10_000)},
+    "autoscale": {"utilization": st.sampled_from([0.3, 0.7]), "window_s": st.sampled_from([0.0, 20.0]), "min_replicas": st.integers(0, 2)},
+    "lcp": {"utilization": st.sampled_from([0.3, 0.7]), "break_evens": st.sampled_from([0.0, 1.0, 4.0]), "min_replicas": st.integers(0, 2)},
+    "power-down": {"break_evens": st.sampled_from([0.0, 1.0]), "min_replicas": st.integers(0, 2)},
+}
+SCALERS = {JUMPY: naive_scalers.Jumpy, "autoscale": naive_scalers.Autoscale, "lcp": naive_scalers.Lcp, "power-down": naive_scalers.PowerDown}
 POLICIES = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps", "caps-no-predictor", "caps-no-carbon", "caps-no-tiers")
 ENGINE_TERMS = {
     "speed": ("overhead_s", "overlap_exponent", "mixed_s_per_context_token", "prefill_s_per_token_pair", "first_token_overhead_s"),
@@ -189,6 +201,31 @@ def engines(draw: Any, policy: str | None = None, groups: Collection[str] = tupl
     return replace(case, config=scenario.build(data, "engine"), requests=requests)
 
 
+@st.composite
+def scaled(draw: Any, policy: str | None = None, scaling: str = JUMPY, with_terms: bool = False) -> Case:
+    """A fleet that grows and shrinks, with replicas that sleep, nodes that may be off, and delays from none to long; of `engines`, if wanted."""
+    case = draw(engines(policy) if with_terms else fleets(policy))
+    data = case.config.model_dump(mode="json")
+    delays = st.sampled_from([0.0, 0.0, 0.3, 2.0, 11.7])
+    for kind in data["gpus"].values():
+        kind |= {
+            "sleep_w": draw(st.sampled_from([None, 0.0, kind["idle_w"] / 3])),
+            "off_w": draw(st.sampled_from([None, 0.0, kind["idle_w"] / 8])),
+            "start_w": draw(st.sampled_from([None, 150.0])),
+            "replicas_per_node": draw(st.sampled_from([1, 1, 2, 3])),
+            "host_w": draw(st.sampled_from([0.0, 80.0])),
+            **{name: draw(delays) for name in ("wake_s", "start_s", "stop_s")},
+        }
+    data["policy"] = data["policy"] | {
+        "queueing": None,
+        "scaling": scaling,
+        "scale_every_s": draw(st.sampled_from([0.5, 3.0, 7.0, 20.0])),
+        "off_after_s": draw(st.sampled_from([0.0, 1.0, 6.5])),
+        "options": draw(st.fixed_dictionaries(SCALER_OPTIONS[scaling])),
+    }
+    return replace(case, config=scenario.build(data, "scaled"))
+
+
 def _grid(draw: Any, rng: np.random.Generator, horizon_s: float) -> Monitor:
     samples = draw(st.integers(1, 12))
     times_s = np.concatenate([[-50.0], np.sort(rng.uniform(0, 2 * horizon_s, samples))])
@@ -233,11 +270,19 @@ def play_fast(case: Case, block: int = 10**9) -> Result:
 
 def play_slow(case: Case) -> naive_world.Outcome:
     """The reference engine's play of the same case."""
-    return slow_engine(case, naive.Engine).run()
+    chosen = case.config.policy
+    if chosen.scaling == "none":
+        return slow_engine(case, naive.Engine).run()
+    return naive_states.play_scaled(*slow_world(case), SCALERS[chosen.scaling](**chosen.options))
 
 
 def slow_engine(case: Case, engine: type[E]) -> E:
     """A reference engine, ready to play the case."""
+    return engine(*slow_world(case))
+
+
+def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request], naive.Policy]:
+    """What the reference engine needs of a case."""
     config, fleet = case.config, case.config.fleet
     regions = {name: _naive_region(monitor) for name, monitor in zip(fleet.regions, case.monitors, strict=True)}
     kinds = {name: _naive_hardware(kind) for name, kind in fleet.kinds.items()}
@@ -257,6 +302,8 @@ def slow_engine(case: Case, engine: type[E]) -> E:
         placement=config.policy.placement,
         tokens_per_resident=config.policy.tokens_per_resident,
         pack_below=config.policy.pack_below,
+        scale_every_s=config.policy.scale_every_s,
+        off_after_s=config.policy.off_after_s,
     )
     requests = [
         naive_world.Request(
@@ -264,7 +311,7 @@ def slow_engine(case: Case, engine: type[E]) -> E:
         )
         for row in ({name: value.item() for name, value in zip(case.requests.dtype.names or (), row, strict=True)} for row in case.requests)
     ]
-    return engine(setup, requests, _naive_policy(config.policy))
+    return setup, requests, _naive_policy(config.policy)
 
 
 def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
@@ -274,7 +321,8 @@ def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
         kind.peak_w,
         kind.power_exponent,
         kind.gpus_per_replica,
-        max_batch=kind.max_batch,
+        **{name: getattr(kind, name) for name in ("max_batch", "wake_s", "start_s", "stop_s", "replicas_per_node", "host_w")},
+        **{name: math.nan if getattr(kind, name) is None else getattr(kind, name) for name in ("sleep_w", "start_w", "off_w")},
         chunk_tokens=kind.chunk_tokens if kind.prefill == "chunked" else 0,
         kv_capacity_tokens=kind.kv_capacity_tokens or math.inf,
         **{name: getattr(kind, name) for names in ENGINE_TERMS.values() for name in names},
@@ -294,7 +342,7 @@ def _naive_region(monitor: Monitor) -> naive_world.Region:
     )
 
 
-def _naive_policy(chosen: sections.PolicyChoice) -> naive.Policy:
+def _naive_policy(chosen: PolicyChoice) -> naive.Policy:
     cyclic = chosen.queueing == "cyclic"
     simple = {
         "round-robin": naive_policies.RoundRobin(),

@@ -11,15 +11,14 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
 from naive_state import Gpu, Iteration, Job, Queue, work_of
-from naive_world import JOULES_PER_KWH, Hardware, Outcome, Record, Request, Setup
+from naive_world import JOULES_PER_KWH, Hardware, Outcome, Record, Request, Setup, in_force
 
 GOLD, SILVER, BRONZE = 0, 1, 2
-T = TypeVar("T")
 
 
 class Policy(Protocol):
@@ -30,12 +29,6 @@ class Policy(Protocol):
     def order(self, engine: Engine, queue: Queue, job: Job) -> tuple[float, ...]: ...
     def gate(self, engine: Engine, queue: Queue) -> bool: ...
     def preempts(self) -> bool: ...
-
-
-def in_force(samples: Sequence[tuple[float, T]], t: float, default: T) -> T:
-    """The last sample at or before t; the first one if all are later."""
-    found = [value for from_s, value in samples if from_s <= t]
-    return found[-1] if found else samples[0][1] if samples else default
 
 
 KEPT_TO = 1.000001  # section 6
@@ -79,10 +72,13 @@ class Engine:
 
     def run(self) -> Outcome:
         limit = self.setup.horizon_s + self.setup.drain_s
-        while any(math.isnan(job.record.finished_s) for job in self.jobs) and (t := self.next_instant()) <= limit:
+        while (t := self.next_instant()) <= limit and self.goes_on(t):
             self.now = t
             self.instant()
         return self.settle(limit)
+
+    def goes_on(self, t: float) -> bool:
+        return any(math.isnan(job.record.finished_s) for job in self.jobs)
 
     def next_instant(self) -> float:
         ends = [gpu.iteration.end_s for gpu in self.gpus if gpu.iteration]
@@ -93,6 +89,7 @@ class Engine:
         if self.now == self.controls * self.setup.control_step_s:
             self.control()
             self.controls += 1
+        self.end_changes()
         for gpu in self.gpus:
             if gpu.iteration and gpu.iteration.end_s == self.now:
                 self.close(gpu, gpu.iteration)
@@ -104,11 +101,17 @@ class Engine:
             if not gpu.iteration:
                 self.begin_or_idle(gpu)
 
-    def control(self) -> None:
+    def end_changes(self) -> None:
+        """Of a replica's state (section 9)."""
+
+    def refresh(self) -> None:
         for region in self.regions:
             region.gamma = region.carbon.at(self.now)
             region.threshold = in_force(region.thresholds, self.now, math.inf)
             region.forecast = in_force([(f[0], f) for f in region.forecasts], self.now, (0.0, math.inf, []))
+
+    def control(self) -> None:
+        self.refresh()
         for queue in self.queues:
             for region in {id(gpu.region): gpu.region for gpu in queue.gpus}.values():
                 queue.region = region
@@ -309,9 +312,9 @@ class Engine:
         """(from, to, W) of a replica's log, cut wherever the power or the intensity changes; nothing of idle power after the arrivals."""
         horizon_s = self.setup.horizon_s
         times = sorted([*gpu.region.carbon.times_s, horizon_s])
-        for (t0, watts, busy), (t1, _, _) in zip(gpu.watts, [*gpu.watts[1:], (end_s, 0.0, False)], strict=True):
+        for (t0, watts, always), (t1, _, _) in zip(gpu.watts, [*gpu.watts[1:], (end_s, 0.0, False)], strict=True):
             cuts = [t0, *times[bisect_right(times, t0) : bisect_left(times, t1)], t1]
-            yield from ((a, b, watts) for a, b in pairwise(cuts) if busy or a < horizon_s)
+            yield from ((a, b, watts) for a, b in pairwise(cuts) if always or a < horizon_s)
 
 
 def play(setup: Setup, requests: Sequence[Request], policy: Policy) -> Outcome:

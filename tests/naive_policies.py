@@ -133,11 +133,8 @@ class Caps:
         step = hw.decode_base_s + hw.decode_s_per_seq * batch
         gamma = queue.start_gamma if queue.role == "BP" else queue.region.gamma
         tau = hw.prefill_s_per_token * job.request.input_tokens + step * m
-        norm = min(
-            pool.region.gamma_mean * pool.hardware.power(1 / pool.hardware.max_batch) * pool.hardware.gpus_per_replica * engine.alone_s(pool.hardware)
-            for pool in setup.pools
-        )
-        energy = gamma * hw.power(batch / hw.max_batch) * hw.gpus_per_replica / batch * tau / norm
+        norm = min(pool.region.gamma_mean * pool.hardware.watts(1 / pool.hardware.max_batch) * engine.alone_s(pool.hardware) for pool in setup.pools)
+        energy = gamma * hw.watts(batch / hw.max_batch) / batch * tau / norm
         risk = self.risk(engine, queue, job, step, m)
         goodput = m * (1 - risk) / setup.mean_output
         return self.alpha * goodput - self.beta * energy - self.lambda_ * risk
@@ -145,7 +142,7 @@ class Caps:
     def batch(self, engine: Engine, queue: Queue) -> float:
         """Expected members of the GPU that a request would join."""
         most = queue.gpus[0].hardware.max_batch
-        return min(1 + (queue.residents + len(queue.waiting)) / len(queue.gpus), most) if queue.open else most
+        return min(1 + (queue.residents + len(queue.waiting)) / len(queue.counted), most) if queue.open else most
 
     def risk(self, engine: Engine, queue: Queue, job: Job, step: float, m: float) -> float:
         """V: the chance that some limit is missed."""
@@ -170,7 +167,7 @@ class Caps:
 
     def waits(self, engine: Engine, queue: Queue, job: Job, step: float) -> tuple[float, float]:
         """Expected time until release, and from there to the first token."""
-        hw, gpus, waiting = queue.gpus[0].hardware, len(queue.gpus), len(queue.waiting)
+        hw, gpus, waiting = queue.gpus[0].hardware, len(queue.counted), len(queue.waiting)
         slots_ = gpus * hw.max_batch
         hold = 0.0 if queue.open else max(queue.start_s - engine.now, 0.0)
         queueing = 0.0 if queue.residents + waiting < slots_ else (waiting + 1) * self.service(engine, queue) / slots_

@@ -89,7 +89,9 @@ class Gpu:
     iteration: Iteration | None = None
     barred: bool = False  # admits nobody until its next iteration has ended: its memory was too small
     idle_since_s: float | None = 0.0
-    watts: list[tuple[float, float, bool]] = field(default_factory=list)  # (from_s, W, busy): the log for the independent integral
+    on: bool = True  # idle or busy, and in no other state of section 9
+    draining: bool = False
+    watts: list[tuple[float, float, bool]] = field(default_factory=list)  # (from_s, W, counts after the arrivals): for the independent integral
 
     @property
     def members(self) -> list[Job]:
@@ -130,9 +132,13 @@ class Gpu:
         held = self.holdings()
         return sum(held.values()) + sum(max(0, self.entry(claimant) - held[victim]) for claimant, victim in self.claims)
 
+    @property
+    def takes_work(self) -> bool:
+        return self.on and not self.draining
+
     def has_room(self, job: Job) -> bool:
         hw = self.hardware
-        free_slot = len(self.residents) < hw.max_batch and not self.barred
+        free_slot = self.takes_work and len(self.residents) < hw.max_batch and not self.barred
         return free_slot and hw.can_hold(job.request) and self.taken() + self.entry(job) <= hw.capacity
 
     def can_replace(self, victim: Job, claimant: Job) -> bool:
@@ -140,7 +146,7 @@ class Gpu:
         hw = self.hardware
         giving_way = any(victim is other for _, other in self.claims)
         fits = self.taken() - self.holdings()[victim] + self.entry(claimant) <= hw.capacity
-        return not giving_way and fits and hw.can_hold(claimant.request)
+        return self.takes_work and not giving_way and fits and hw.can_hold(claimant.request)
 
 
 @dataclass
@@ -160,8 +166,13 @@ class Queue:
         return any(self.open_in.values())
 
     @property
+    def counted(self) -> list[Gpu]:
+        """The replicas that its policy counts on."""
+        return [gpu for gpu in self.gpus if not gpu.draining] or self.gpus[:1]
+
+    @property
     def slots(self) -> int:
-        return sum(gpu.hardware.max_batch for gpu in self.gpus)
+        return sum(gpu.hardware.max_batch for gpu in self.counted)
 
     @property
     def residents(self) -> int:

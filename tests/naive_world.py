@@ -6,8 +6,16 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 JOULES_PER_KWH = 3.6e6
+T = TypeVar("T")
+
+
+def in_force(samples: Sequence[tuple[float, T]], t: float, default: T) -> T:
+    """The last sample at or before t; the first one if all are later."""
+    found = [value for from_s, value in samples if from_s <= t]
+    return found[-1] if found else samples[0][1] if samples else default
 
 
 # ---------------------------------------------------------------- what goes in
@@ -35,6 +43,14 @@ class Hardware:
     first_token_overhead_s: float = 0.0
     lag_iterations: int = 0
     prefill_w: float | None = None
+    sleep_w: float = math.nan  # nan: cannot sleep
+    wake_s: float = 0.0
+    start_s: float = 0.0
+    start_w: float = math.nan  # nan: idle_w
+    stop_s: float = 0.0
+    off_w: float = math.nan  # nan: cannot be switched off
+    replicas_per_node: int = 1
+    host_w: float = 0.0
 
     # ------------------------------------------------ speed (section 2)
 
@@ -81,12 +97,20 @@ class Hardware:
         """Eq. 2, of one device."""
         return self.idle_w + (self.peak_w - self.idle_w) * math.pow(u, self.power_exponent)
 
+    def watts(self, u: float) -> float:
+        """Of a replica, its share of the host included."""
+        return self.standby_watts(self.power(u))
+
+    def standby_watts(self, gpu_w: float) -> float:
+        """Of a replica whose GPUs draw so much."""
+        return gpu_w * self.gpus_per_replica + self.host_w / self.replicas_per_node
+
     def replica_watts(self, members: int, taken: int = 0) -> float:
         """Of a replica with so many members, in an iteration that takes so many prompt tokens."""
         by_members = self.power(members / self.max_batch) if members else self.idle_w
         prompts_s = self.prefill_s_per_token * taken
         more = max(0.0, self.prefill_w - by_members) * prompts_s / (self.decode_base_s + prompts_s) if self.prefill_w and taken else 0.0
-        return (by_members + more) * self.gpus_per_replica
+        return self.standby_watts(by_members + more)
 
 
 @dataclass(frozen=True)
@@ -168,6 +192,8 @@ class Setup:
     placement: str = "residents"
     tokens_per_resident: float = 64.0
     pack_below: float = 0.75
+    scale_every_s: float = 60.0
+    off_after_s: float = 0.0
     level_edges: tuple[float, float] = (math.inf, math.inf)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caps_fast import arrays
+from caps_fast import arrays, records
 from caps_fast._jit import kernel
 from caps_fast.arrays import NONE, Array
 from caps_fast.containers import agenda, decoders, queue, tournament
@@ -94,7 +94,7 @@ TIMES = st.one_of(st.sampled_from([0.0, 1.0, math.inf]), st.floats(0, 1e9))
 def test_a_tournament_finds_the_first_smallest(data: st.DataObject, leaves: int) -> None:
     puts = data.draw(st.lists(st.tuples(st.integers(0, leaves - 1), WHOLE_NUMBERS), min_size=1, max_size=200))
     first = data.draw(st.lists(WHOLE_NUMBERS, min_size=leaves, max_size=leaves))
-    spans = np.zeros(3, arrays.SPAN)
+    spans = records.zeros(arrays.Span, 3)
     sizes = [3, leaves, 5]  # neither the first nor the last of its array
     tree, spans["tree_at"], spans["width"] = tournament.plant(sizes)
     planted, own = tree.copy(), slice(spans["tree_at"][1], spans["tree_at"][2])
@@ -182,7 +182,7 @@ def test_queue_gives_in_order_of_key_then_input(data: st.DataObject) -> None:
             keys.append(key)
             expected.append(NONE)
             model.append((key, len(entries) - 1, entry))
-    queues = np.zeros(1, arrays.QUEUE)
+    queues = records.zeros(arrays.Queue, 1)
     queues["head"] = queues["tail"] = queues["root"] = NONE
     taken = np.full(len(entries), NONE)
     push_and_pop(Waiting(queues, live), np.array(entries, np.int64), np.array(keys, np.float64), taken)

@@ -17,24 +17,25 @@ LAYERS = """
     errors interrupt caches progress
     _jit
     records traits
+    standing
     arrays parquet_check files text_table words
     instants spelled
     polars_io documents
     sealed unpacking
-    containers physics outlook memory
+    containers physics outlook memory soundness
     policy
     policies engine
     profiles presets traces
     section
     demand
     client_groups
-    sections estimate
+    sections estimate policy_choice
     fleet
     scenario books
-    clock metrics
+    clock metrics pack_scaling
     carbon workload
     prices
-    pack choose schema
+    pack choose schema saved_scaling
     predictor results saved_state
     checkpoint inputs
     simulation bounds

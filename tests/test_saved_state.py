@@ -11,9 +11,10 @@ import pytest
 
 from caps_fast import arrays, checkpoint
 from caps_fast.errors import InputError
-from caps_fast.saved_state import MANY, RANGES, Unsound, expect_held, expect_sound
+from caps_fast.saved_state import MANY, RANGES, expect_held, expect_sound
 from caps_fast.scenario import Scenario, preset
 from caps_fast.simulation import Group, Recording, Run
+from caps_fast.soundness import Unsound
 
 SMALL = {"days": 0.02, "predictor.source": "declared", "workload.rate_rps": 12.0}
 LAYOUTS: dict[str, dict[str, Any]] = {

@@ -172,12 +172,13 @@ def _print_table(results: list[Result]) -> None:
 
 
 def _print_pools(results: list[Result]) -> None:
+    """Metrics of every pool; of states beside idle and busy those in which some replica has been."""
+    from caps_fast.arrays import BUSY, STATES
     from caps_fast.metrics import POOL_METRICS
     from caps_fast.text_table import text_lines
 
-    rows = []
-    for result in results:
-        for pool, values in result.by_pool.items():
-            rows.append([result.scenario.policy.name, pool, *(POOL_METRICS[name].shown(value) for name, value in values.items())])
-    heads = ["policy", "pool", *(metric.heading for metric in POOL_METRICS.values())]
-    print("\n" + "\n".join(text_lines(heads, rows, [False] * 2 + [True] * len(POOL_METRICS))))
+    pools = [(result.scenario.policy.name, pool, values) for result in results for pool, values in result.by_pool.items()]
+    names = [name for name in POOL_METRICS if not name.startswith(STATES[BUSY + 1 :]) or any(values[name] for _, _, values in pools)]
+    rows = [[policy, pool, *(POOL_METRICS[name].shown(values[name]) for name in names)] for policy, pool, values in pools]
+    heads = ["policy", "pool", *(POOL_METRICS[name].heading for name in names)]
+    print("\n" + "\n".join(text_lines(heads, rows, [False] * 2 + [True] * len(names))))

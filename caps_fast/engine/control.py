@@ -6,11 +6,12 @@ import math
 from typing import Any
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import BUSY, N_STATES, State
-from caps_fast.engine import speed
+from caps_fast.arrays import N_STATES, State
 from caps_fast.engine.accounts import close_sample
 from caps_fast.engine.gpu import mark_dirty
 from caps_fast.engine.placing import price
+from caps_fast.engine.scaling import scale_pools
+from caps_fast.engine.states import draws_w
 from caps_fast.policy import gate
 from caps_fast.records import Array
 
@@ -59,6 +60,7 @@ def step(s: State, policy: Any) -> None:
     if clock.controls == 0 and not s.setup[0].by_residents:  # empty replicas cost 0 there, as planted
         for g in range(s.gpus.shape[0]):
             price(s, policy, g)
+    scale_pools(s, policy)
     if s.setup[0].gated:
         for q in range(s.queues.shape[0]):
             _ask_gate(s, policy, q)
@@ -108,6 +110,5 @@ def _sample(s: State) -> None:
     for g in range(s.gpus.shape[0]):
         gpu = s.gpus[g]
         row[gpu.pool].residents += gpu.residents
-        power_w = speed.power_w(s, g) if gpu.state == BUSY else s.power_w[s.kinds[gpu.kind].power_at]
-        row[gpu.pool].energy_j += power_w * (now_s - gpu.since_s)
+        row[gpu.pool].energy_j += draws_w(s, g) * (now_s - gpu.since_s)
     s.clock[0].samples += 1

@@ -12,6 +12,7 @@ from caps_fast.engine import kv, ledger, speed
 from caps_fast.engine.accounts import spend
 from caps_fast.engine.placing import FIT_THE_CACHE, price, reserve
 from caps_fast.engine.speed import kind_of
+from caps_fast.engine.states import rest
 from caps_fast.physics import iterations_until, leap_s
 from caps_fast.traits import grows, has_terms
 
@@ -99,6 +100,7 @@ def begin(s: State, g: int) -> None:
         gpu.carbon_per_member_g = 0.0
         gpu.context_tokens = 0
         agenda.put(s, g, math.inf)
+        rest(s, g)
         return
     now_s = s.clock[0].now_s
     if gpu.since_s < now_s:

@@ -6,12 +6,15 @@ import math
 from typing import Any
 
 from caps_fast._jit import inlined, kernel, prefetch, use_cache
-from caps_fast.arrays import BUSY, GOLD, IDLE, LP, NONE, State
+from caps_fast.arrays import BUSY, GOLD, LP, NONE, State
 from caps_fast.containers import agenda, queue
 from caps_fast.engine import control, gpu, kv, placing, preempt
 from caps_fast.engine.accounts import close_sample
 from caps_fast.engine.ledger import cell_of
+from caps_fast.engine.scaling import end_change
+from caps_fast.engine.states import close_state
 from caps_fast.policy import order, route
+from caps_fast.traits import scales
 
 
 @kernel
@@ -24,10 +27,10 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
     clock = s.clock[0]
     arrival_s = _next_arrival_s(s)
     while True:
-        if draining and clock.live == 0 and arrival_s == math.inf:
-            return
         leap_end_s = agenda.first_end_s(s)
         now_s = min(min(arrival_s, leap_end_s), clock.next_control_s)
+        if draining and clock.live == 0 and arrival_s == math.inf and not (scales(s) and now_s <= s.setup[0].horizon_s):
+            return
         if now_s >= until_s:
             return
         clock.now_s = now_s
@@ -35,6 +38,8 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
             control.read_intensity(s)
         if now_s == clock.next_control_s:
             control.step(s, policy)
+            if scales(s):
+                leap_end_s = agenda.first_end_s(s)
         alone = NONE
         if leap_end_s == now_s:
             alone = _end_leaps(s, policy, now_s < arrival_s)
@@ -60,8 +65,11 @@ def _end_leaps(s: State, policy: Any, none_arrives: bool) -> int:
     """End the leaps that end now. Where nobody arrives or waits, the first GPU is returned at once: no other has a say in what it does next."""
     clock = s.clock[0]
     while agenda.first_end_s(s) == clock.now_s:
-        clock.events += 1
         g = agenda.first(s)
+        if scales(s) and s.gpus[g].state != BUSY:
+            end_change(s, policy, g)
+            continue
+        clock.events += 1
         gpu.end(s, policy, g)
         claimed = s.gpus[g].claim_head != NONE
         if kv.grows_on(s, g) and not claimed:
@@ -176,7 +184,7 @@ def _dispatch(s: State, policy: Any, q: int) -> None:
 
 @kernel
 def settle(s: State, end_s: float) -> None:
-    """Close the accounts of a run that ends at `end_s`: of iterations in progress up to then, of idle replicas up to the end of the arrivals.
+    """Close the accounts of a run that ends at `end_s`: of iterations in progress up to then, of all others up to the end of the arrivals, too.
 
     What residents have used so far is put down to them.
     """
@@ -184,8 +192,8 @@ def settle(s: State, end_s: float) -> None:
     clock.now_s = max(end_s, s.setup[0].horizon_s)
     control.read_intensity(s)
     for g in range(s.gpus.shape[0]):
-        if s.gpus[g].state == IDLE:
-            gpu.spend_idle(s, g, s.setup[0].horizon_s)
+        if s.gpus[g].state != BUSY:
+            close_state(s, g, clock.now_s)
     clock.now_s = end_s
     for g in range(s.gpus.shape[0]):
         if s.gpus[g].state == BUSY:

@@ -12,8 +12,9 @@ from caps_fast.arrays import NONE, State
 from caps_fast.containers import tournament
 from caps_fast.engine import kv
 from caps_fast.engine.speed import kind_of
+from caps_fast.engine.states import takes_work
 from caps_fast.policy import place
-from caps_fast.traits import grows, of_many
+from caps_fast.traits import grows, of_many, scales
 
 FIT_THE_CACHE = 256  # replicas whose records and heaps are at hand in any case
 
@@ -64,7 +65,7 @@ def _key_of_cost(s: State, policy: Any, g: int) -> int:
 def _is_full(s: State, g: int) -> bool:
     gpu = s.gpus[g]
     full: bool = gpu.residents >= (s.pools[gpu.pool].max_batch if of_many(s) else s.kinds[0].max_batch)
-    return full or (grows(s) and gpu.barred != 0)
+    return full or (grows(s) and gpu.barred != 0) or (scales(s) and not takes_work(s, g))
 
 
 @inlined

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from caps_fast.policies.autoscale import Autoscale
 from caps_fast.policies.caps import Caps
 from caps_fast.policies.carbon_aware import CarbonAware
 from caps_fast.policies.edf import Edf
+from caps_fast.policies.lcp import Lcp
+from caps_fast.policies.power_down import PowerDown
 from caps_fast.policies.round_robin import RoundRobin
 from caps_fast.policies.slo_aware import SloAware
 
@@ -20,6 +23,7 @@ BUILT_IN: dict[str, Any] = {
     "caps-no-carbon": Caps(beta=0.0),
     "caps-no-tiers": Caps(tiered=0),
 }
+SCALERS: dict[str, Any] = {"autoscale": Autoscale(), "power-down": PowerDown(), "lcp": Lcp()}
 ABOUT = {
     "round-robin": "every request to the next GPU",
     "edf": "earliest deadline first, in one queue or one a GPU (policy.queueing)",

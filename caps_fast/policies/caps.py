@@ -16,6 +16,7 @@ from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot, first_slot_b
 from caps_fast.policies.risk import CLOSED_FORM, Risk, load_of, odds, probability, request_bins
 from caps_fast.policy import policy, rules
 from caps_fast.records import Record, f8
+from caps_fast.traits import scales
 
 GOLD_FIRST_S = 1e9  # puts Gold before the rest in a queue ordered by arrival
 
@@ -107,10 +108,23 @@ def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: 
     else:
         violation = 0.0
     tau_s = kind.prefill_s_per_token * request.input_tokens + expected.step_s * output_tokens
-    energy_j = s.share_w[s.queues[q].share_at + expected.present] * tau_s
+    energy_j = _share_w(expected.present, q, s) * tau_s
     gamma = s.memory[q].start_g_per_kwh if s.queues[q].role == BP else s.regions[s.queues[q].region].gamma
     goodput = output_tokens * (1.0 - violation) / setup.mean_output_tokens
     return policy.alpha * goodput - policy.beta * gamma * energy_j / setup.average_request - policy.lambda_ * violation
+
+
+@inlined
+def _share_w(present: int, q: int, s: State) -> float:
+    """What one more request would draw in queue `q`: P(u) / batch, from a table where the fleet is fixed."""
+    queue = s.queues[q]
+    if not scales(s):
+        share_w: Any = s.share_w[queue.share_at + present]
+        return share_w
+    change = s.changes[queue.kind]
+    max_batch = s.kinds[queue.kind].max_batch
+    batch = min(1.0 + present * queue.per_gpu, max_batch)
+    return (change.standby_w + change.rise_w * (batch / max_batch) ** change.power_exponent) / batch
 
 
 @inlined

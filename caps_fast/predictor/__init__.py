@@ -22,6 +22,7 @@ from caps_fast.errors import InputError
 from caps_fast.predictor.length import LengthModel, Lengths
 from caps_fast.predictor.store import Model, load, save
 from caps_fast.records import Array
+from caps_fast.sections import STATE_FIELDS
 from caps_fast.workload import drawn_workload
 from caps_fast.workload.tasks import task_of_prompt
 
@@ -137,7 +138,7 @@ def _shape(config: scenario.Scenario) -> dict[str, Any]:
 
 def _service(config: scenario.Scenario) -> dict[str, Any]:
     """What a request's fate in a pool depends on besides."""
-    unseen = {"idle_w", "peak_w", "power_exponent", "gpus_per_replica", "profile"}
+    unseen = {"idle_w", "peak_w", "power_exponent", "gpus_per_replica", "profile", *STATE_FIELDS}
     kinds = {name: kind.model_dump(mode="json", exclude=unseen) for name, kind in config.fleet.kinds.items()}
     pools = [(pool.role, pool.replicas, kinds[pool.gpu]) for pool in config.fleet.pools]
     parts = {"pools": pools, "placement": config.policy.placement, "slo": config.slo.model_dump(mode="json")}

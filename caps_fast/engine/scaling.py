@@ -1,0 +1,140 @@
+"""Scaling: the scale rule is asked, replicas are wanted or drain, and what has changed its state takes work (docs/model.md, section 9)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from caps_fast._jit import inlined
+from caps_fast.arrays import ASLEEP, BUSY, IDLE, NONE, OFF, STARTING, STOPPING, WAKING, State
+from caps_fast.containers import agenda
+from caps_fast.engine.gpu import mark_dirty
+from caps_fast.engine.placing import price
+from caps_fast.engine.states import enter, node_of, rest, rested, start_node, wake
+from caps_fast.policy import scale
+from caps_fast.traits import only_if
+
+MANY = 1 << 20  # replicas of a node, and residents of a replica, are fewer
+
+
+@only_if("scales")
+def scale_pools(s: State, policy: Any) -> None:
+    """Ask the scale rule for every pool, and follow it."""
+    clock = s.clock[0]
+    scaling = s.scaling[0]
+    if clock.now_s < scaling.decisions * scaling.every_s:
+        return
+    scaling.decisions += 1
+    for p in range(s.strength.shape[0]):
+        pool = s.strength[p]
+        before = pool.serving
+        wanted = min(max(scale(policy, clock.now_s, p, s), 0), pool.end_gpu - pool.first_gpu)
+        while pool.serving > wanted:
+            _drain(s, policy, _first_to_go(s, p))
+        while pool.serving < wanted:
+            g = _first_to_come(s, p)
+            if g == NONE:
+                break
+            _want(s, policy, g)
+        if pool.serving != before:
+            _count(s, s.gpus[pool.first_gpu].queue)
+
+
+@inlined
+def _first_to_come(s: State, p: int) -> int:
+    """The draining replica of pool `p` that takes the shortest way back to work; NONE if all that drain are stopping."""
+    best = NONE
+    lowest = STOPPING
+    for g in range(s.strength[p].first_gpu, s.strength[p].end_gpu):
+        state = max(s.gpus[g].state, BUSY)
+        if s.standing[g].draining and state < lowest:
+            best = g
+            lowest = state
+    return best
+
+
+@inlined
+def _first_to_go(s: State, p: int) -> int:
+    """Of the replicas of pool `p` that do not drain: one that starts, or wakes, or of the node that serves the least; the emptiest, the last."""
+    best = NONE
+    lowest = MANY * MANY * MANY
+    of_node = 0
+    end = s.strength[p].first_gpu
+    for g in range(s.strength[p].first_gpu, s.strength[p].end_gpu):
+        if g == end:
+            first, end = node_of(s, g)
+            of_node = 0
+            for other in range(first, end):
+                of_node += 1 - s.standing[other].draining
+        if not s.standing[g].draining:
+            gpu = s.gpus[g]
+            way = 0 if gpu.state == STARTING else 1 if gpu.state == WAKING else 2
+            cost = (way * MANY + of_node) * MANY + gpu.residents
+            if cost <= lowest:
+                best = g
+                lowest = cost
+    return best
+
+
+@inlined
+def _drain(s: State, policy: Any, g: int) -> None:
+    s.standing[g].draining = 1
+    s.strength[s.gpus[g].pool].serving -= 1
+    price(s, policy, g)
+    if s.gpus[g].state == IDLE:
+        rest(s, g)
+
+
+@inlined
+def _want(s: State, policy: Any, g: int) -> None:
+    state = s.gpus[g].state
+    s.standing[g].draining = 0
+    s.standing[g].rested = 0
+    s.strength[s.gpus[g].pool].serving += 1
+    if state == ASLEEP:
+        wake(s, g)
+    elif state == OFF:
+        start_node(s, g)
+    elif state <= BUSY:
+        if state == IDLE:
+            agenda.put(s, g, math.inf)
+        _open(s, policy, g)
+
+
+@inlined
+def _open(s: State, policy: Any, g: int) -> None:
+    """Replica `g` takes work from now on."""
+    price(s, policy, g)
+    if s.queues[s.gpus[g].queue].waiting > 0:
+        mark_dirty(s, s.gpus[g].queue)
+
+
+@inlined
+def _count(s: State, q: int) -> None:
+    """The replicas that a policy counts on in queue `q`: those not draining; the first, if all are."""
+    queue = s.queues[q]
+    slots = 0
+    serving = 0
+    p = -1
+    for g in range(queue.first_gpu, queue.end_gpu):
+        if s.gpus[g].pool != p:
+            p = s.gpus[g].pool
+            slots += s.strength[p].serving * s.pools[p].max_batch
+            serving += s.strength[p].serving
+    queue.slots = slots if serving > 0 else s.pools[s.gpus[queue.first_gpu].pool].max_batch
+    queue.per_gpu = 1.0 / max(serving, 1)
+
+
+@only_if("scales")
+def end_change(s: State, policy: Any, g: int) -> None:
+    """What replica `g`, which is not busy, has been doing ends now: it is on, or off, or has rested for long enough."""
+    state = s.gpus[g].state
+    if state == STOPPING:
+        enter(s, g, OFF, math.inf)
+    elif state in (IDLE, ASLEEP):
+        rested(s, g)
+    else:
+        enter(s, g, IDLE, math.inf)
+        rest(s, g)
+        if not s.standing[g].draining:
+            _open(s, policy, g)

@@ -1,0 +1,104 @@
+"""States of a replica: who takes work, what each state draws, changes and their ends in the agenda (docs/model.md, section 9)."""
+
+from __future__ import annotations
+
+import math
+
+from caps_fast._jit import inlined
+from caps_fast.arrays import ASLEEP, BUSY, IDLE, OFF, STARTING, STOPPING, WAKING, State
+from caps_fast.containers import agenda
+from caps_fast.engine import speed
+from caps_fast.engine.accounts import spend
+from caps_fast.traits import only_if
+
+
+@inlined
+def takes_work(s: State, g: int) -> bool:
+    """Is replica `g` on and not draining?"""
+    return s.gpus[g].state <= BUSY and not s.standing[g].draining
+
+
+@inlined
+def draws_w(s: State, g: int) -> float:
+    """Power of replica `g` in its state, W."""
+    gpu = s.gpus[g]
+    if gpu.state == BUSY:
+        return speed.power_w(s, g)
+    kind = s.changes[gpu.kind]
+    if gpu.state == ASLEEP:
+        return kind.asleep_w
+    if gpu.state == OFF:
+        return kind.off_w
+    return kind.starting_w if gpu.state == STARTING else kind.standby_w
+
+
+@inlined
+def close_state(s: State, g: int, until_s: float) -> None:
+    """Account for replica `g`, which is not busy, in its state up to `until_s`; idle, asleep or off, to the end of the arrivals at most."""
+    gpu = s.gpus[g]
+    if gpu.state in (IDLE, ASLEEP, OFF):
+        until_s = min(until_s, s.setup[0].horizon_s)
+    if gpu.since_s < until_s:
+        spend(s, gpu.pool, gpu.state, gpu.since_s, until_s, draws_w(s, g))
+
+
+@inlined
+def enter(s: State, g: int, state: int, lasts_s: float) -> None:
+    """Replica `g`, which is not busy, changes its state; an event comes after `lasts_s`."""
+    now_s = s.clock[0].now_s
+    close_state(s, g, now_s)
+    s.gpus[g].state = state
+    s.gpus[g].since_s = now_s
+    s.standing[g].rested = 0
+    agenda.put(s, g, now_s + lasts_s)
+
+
+@only_if("scales")
+def rest(s: State, g: int) -> None:
+    """Replica `g` is idle without residents: if it drains, it sleeps if it can, and is to be switched off in a while if it can."""
+    if not s.standing[g].draining:
+        return
+    kind = s.changes[s.gpus[g].kind]
+    off_after_s = s.scaling[0].off_after_s if kind.can_stop else math.inf
+    if kind.can_sleep:
+        enter(s, g, ASLEEP, off_after_s)
+    else:
+        agenda.put(s, g, s.clock[0].now_s + off_after_s)
+
+
+@inlined
+def node_of(s: State, g: int) -> tuple[int, int]:
+    """First replica of the node of replica `g`, and the end."""
+    pool = s.strength[s.gpus[g].pool]
+    size = s.changes[s.gpus[g].kind].replicas_per_node
+    first = pool.first_gpu + (g - pool.first_gpu) // size * size
+    return first, min(first + size, pool.end_gpu)
+
+
+@inlined
+def start_node(s: State, g: int) -> None:
+    """The node of replica `g`, which is off, starts."""
+    first, end = node_of(s, g)
+    for other in range(first, end):
+        enter(s, other, STARTING, s.changes[s.gpus[g].kind].start_s)
+        s.strength[s.gpus[g].pool].starts += 1
+
+
+@inlined
+def wake(s: State, g: int) -> None:
+    """Replica `g`, which is asleep, wakes."""
+    enter(s, g, WAKING, s.changes[s.gpus[g].kind].wake_s)
+    s.strength[s.gpus[g].pool].wakes += 1
+
+
+@inlined
+def rested(s: State, g: int) -> None:
+    """Replica `g` has rested for `off_after_s`: its node stops if all of it has."""
+    s.standing[g].rested = 1
+    agenda.put(s, g, math.inf)
+    first, end = node_of(s, g)
+    for other in range(first, end):
+        if not s.standing[other].rested:
+            return
+    for other in range(first, end):
+        enter(s, other, STOPPING, s.changes[s.gpus[g].kind].stop_s)

@@ -1,0 +1,35 @@
+"""Power-down: a replica that has been idle for the break-even time is given up; waiting requests call replicas back.
+
+The break-even time is the energy of giving up and coming back over the power saved meanwhile: with it no more than twice the energy is spent that
+knowing the future would have cost (ski rental: Karlin, Manasse, McGeoch, Owicki, Algorithmica 11, 1994; for servers: Gandhi, Gupta, Harchol-Balter,
+Kozuch, "DELAYEDOFF", Performance Evaluation 67, 2010). It is that of sleep where the kind can sleep, else that of being off. The rule says how
+many replicas are given up; the engine takes the last ones of the emptiest.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from caps_fast.arrays import IDLE, State
+from caps_fast.policies.load import break_even_s, waiting_for
+from caps_fast.policy import policy, rules
+
+
+@policy(layout="queueing")
+class PowerDown(NamedTuple):
+    """Break-even times waited, fewest replicas."""
+
+    break_evens: float = 1.0
+    min_replicas: int = 1
+
+
+@rules.scale(PowerDown)
+def at_break_even(policy: Any, t_s: float, p: int, s: State) -> int:
+    pool = s.strength[p]
+    wait_s = policy.break_evens * break_even_s(p, s)
+    used = 0
+    for g in range(pool.first_gpu, pool.end_gpu):
+        idle = s.gpus[g].state == IDLE and t_s - s.gpus[g].since_s >= wait_s
+        used += not s.standing[g].draining and not idle
+    return max(used + math.ceil(waiting_for(p, s) / s.pools[p].max_batch), policy.min_replicas)

@@ -1,0 +1,71 @@
+"""The section of a scenario that says which policy decides."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from caps_fast.section import Finite, NonNegative, Positive, Section, Share
+
+PLACEMENTS = ("residents", "prompts", "pack", "fastest")
+SCALINGS = ("none", "autoscale", "power-down", "lcp")
+
+
+def _of_file(name: str) -> tuple[str, str | None] | None:
+    named = re.fullmatch(r"(.+\.py)(?::(\w+))?", name)
+    return (named[1], named[2]) if named else None
+
+
+class PolicyChoice(Section):
+    """Which policy decides, and its weights."""
+
+    name: str = Field("caps", min_length=1, description="a built-in policy, or one of your own: FILE.py, or FILE.py:Type where it declares several")
+    alpha: NonNegative = Field(1.0, description="weight of goodput, Eq. 4")
+    beta: NonNegative = Field(0.5, description="weight of carbon, Eq. 4")
+    lambda_: NonNegative = Field(2.0, alias="lambda", description="weight of SLO violation, Eq. 4")
+    queueing: Literal["central", "cyclic"] | None = Field(None, description="EDF and Carbon-Aware: one queue, or one a GPU, dealt to in turn")
+    risk_sharpness: Positive = Field(4.0, description="k of the closed-form V")
+    placement: str = Field(
+        "residents", min_length=1, description="replica that a request joins: residents, prompts, pack, fastest, or FILE.py with a place rule"
+    )
+    tokens_per_resident: NonNegative = Field(64.0, le=1e6, description="placement prompts: prompt tokens that a resident counts for")
+    pack_below: Share = Field(0.75, description="placement pack: share of max_batch up to which the fullest replica is taken")
+    scaling: str = Field(
+        "none", min_length=1, description="how many replicas take work: none, autoscale, power-down, lcp, or FILE.py with a scale rule"
+    )
+    scale_every_s: Positive = Field(60.0, le=1e9, description="scaling: how often it is decided, at control steps")
+    off_after_s: NonNegative = Field(300.0, le=1e9, description="scaling: a drained replica is switched off, with its node, after so long")
+    plan_every_s: Positive = Field(300.0, description="BP's gate plans at most this often")
+    plan_margin: Positive = Field(1.5, description="BP: backlog drain time is multiplied by this")
+    options: dict[str, Finite] = Field(default_factory=dict, description="fields of your own policy; other policies pass over them")
+
+    @property
+    def own(self) -> tuple[str, str | None] | None:
+        """A user's own policy: its Python file, and its type where the name says which; None for a built-in one."""
+        return _of_file(self.name)
+
+    @property
+    def own_placement(self) -> tuple[str, str | None] | None:
+        """A user's own placement: its Python file, and its type where the name says which; None for a built-in one."""
+        return _of_file(self.placement)
+
+    @property
+    def own_scaling(self) -> tuple[str, str | None] | None:
+        """A user's own scale rule: its Python file, and its type where the name says which; None for a built-in one."""
+        return _of_file(self.scaling)
+
+    @field_validator("scaling")
+    @classmethod
+    def _known_scaling(cls, value: str) -> str:
+        if value not in SCALINGS and not _of_file(value):
+            raise ValueError(f"{value!r}: expected one of {', '.join(SCALINGS)} or FILE.py")
+        return value
+
+    @field_validator("placement")
+    @classmethod
+    def _known_placement(cls, value: str) -> str:
+        if value not in PLACEMENTS and not _of_file(value):
+            raise ValueError(f"{value!r}: expected one of {', '.join(PLACEMENTS)} or FILE.py")
+        return value

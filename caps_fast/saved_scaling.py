@@ -1,0 +1,59 @@
+"""Do the states of replicas in a saved state make sense? (`saved_state`; docs/model.md, section 9)"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from caps_fast.arrays import ASLEEP, BUSY, IDLE, OFF, STARTING, STOPPING, WAKING, State
+from caps_fast.records import Array
+from caps_fast.soundness import expect, expect_equal
+from caps_fast.traits import scales
+
+
+def takes_work(state: State) -> Array:
+    """Replicas that are on and do not drain, bool (n_gpus,)."""
+    return np.asarray((state.gpus["state"] <= BUSY) & (state.standing["draining"] == 0))
+
+
+def has_end(state: State) -> tuple[Array, Array]:
+    """Replicas whose leap or change of state must have an end, and those that may have one: bool (n_gpus,) each."""
+    found, kinds = state.gpus["state"], state.changes[state.gpus["kind"]]
+    waits = (state.standing["draining"] == 1) & (state.standing["rested"] == 0) & (kinds["can_stop"] == 1)
+    return np.isin(found, (BUSY, WAKING, STARTING, STOPPING)), waits & np.isin(found, (IDLE, ASLEEP))
+
+
+def expect_states(state: State, fresh: State) -> None:
+    """Raise Unsound for states, nodes and counts of replicas that do not fit one another."""
+    gpus, standing = state.gpus, state.standing
+    found, draining, kinds = gpus["state"], standing["draining"], state.changes[gpus["kind"]]
+    if not scales(state):
+        expect(found <= BUSY, "gpus.state", found)
+        expect_equal("standing", standing, fresh.standing)
+        for name, field in (("strength", "serving"), ("queues", "slots"), ("queues", "per_gpu")):
+            expect_equal(f"{name}.{field}", getattr(state, name)[field], getattr(fresh, name)[field])
+        return
+    for states, can in (((ASLEEP, WAKING), "can_sleep"), ((OFF, STARTING, STOPPING), "can_stop")):
+        expect(~np.isin(found, states) | (kinds[can] == 1), "gpus.state", found)
+    expect(~np.isin(found, (ASLEEP, OFF, STOPPING)) | (draining == 1), "standing.draining", draining)
+    expect((standing["rested"] == 0) | ((draining == 1) & np.isin(found, (IDLE, ASLEEP))), "standing.rested", standing["rested"])
+    serving = np.zeros(len(state.pools), np.int64)
+    np.add.at(serving, gpus["pool"], 1 - draining)
+    expect_equal("strength.serving", state.strength["serving"], serving)
+    for pool in state.strength:
+        size = int(state.changes[gpus["kind"][pool["first_gpu"]]]["replicas_per_node"])
+        of_pool = found[pool["first_gpu"] : pool["end_gpu"]]
+        first_of_node = of_pool[np.arange(len(of_pool)) // size * size]
+        expect_equal("gpus.state", of_pool == OFF, first_of_node == OFF)
+        expect_equal("gpus.state", of_pool == STOPPING, first_of_node == STOPPING)
+    _expect_counts(state)
+
+
+def _expect_counts(state: State) -> None:
+    """What a policy counts on in its queues: replicas that do not drain, at least one."""
+    serves = state.standing["draining"] == 0
+    batches = state.pools["max_batch"][state.gpus["pool"]].astype(np.int64)
+    count, slots = (np.zeros(len(state.queues), np.int64) for _ in range(2))
+    np.add.at(count, state.gpus["queue"], serves)
+    np.add.at(slots, state.gpus["queue"], serves * batches)
+    expect_equal("queues.slots", state.queues["slots"], np.where(count > 0, slots, batches[state.queues["first_gpu"]]))
+    expect_equal("queues.per_gpu", state.queues["per_gpu"], 1.0 / np.maximum(count, 1))

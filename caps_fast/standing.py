@@ -1,0 +1,47 @@
+"""The arrays of a fleet that is scaled (docs/model.md, section 9). No logic."""
+
+from __future__ import annotations
+
+from caps_fast.records import Record, f8, i1, i4, i8
+
+
+class Standing(Record):
+    """Whether a replica is to take work."""
+
+    draining: i1
+    rested: i1  # has drained and been without residents for `off_after_s`
+
+
+class Strength(Record):
+    """A pool's replicas first_gpu .. end_gpu - 1, how many of them are not draining, and how often they changed their state."""
+
+    first_gpu: i4
+    end_gpu: i4
+    serving: i4
+    starts: i8  # of a replica from off
+    wakes: i8
+
+
+class Change(Record):
+    """What replicas of a kind draw in their states, the share of the host included, and how long they take to change them."""
+
+    standby_w: f8  # idle, waking or stopping
+    rise_w: f8  # from there to the peak, Eq. 2
+    power_exponent: f8
+    asleep_w: f8
+    off_w: f8  # without the host
+    starting_w: f8
+    wake_s: f8
+    start_s: f8
+    stop_s: f8
+    replicas_per_node: i4
+    can_sleep: i1
+    can_stop: i1
+
+
+class Scaling(Record):
+    """When the scale rule is asked, and what a run says about being switched off."""
+
+    every_s: f8
+    off_after_s: f8  # after draining
+    decisions: i8  # so far

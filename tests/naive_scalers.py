@@ -1,0 +1,117 @@
+"""Scale rules for the reference engine, in the plainest way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from jumpy import jump
+from naive_state import Gpu
+from naive_states import ScalingEngine
+from naive_world import Hardware
+
+
+@dataclass
+class Whole:
+    """All replicas, always."""
+
+    def scale(self, engine: ScalingEngine, pool: int) -> int:
+        return engine.setup.pools[pool].replicas
+
+
+@dataclass
+class Planned:
+    """So many replicas from each time on, pool by pool: [(from_s, (replicas, ...)), ...]."""
+
+    plan: list[tuple[float, tuple[int, ...]]] = field(default_factory=list)
+
+    def scale(self, engine: ScalingEngine, pool: int) -> int:
+        return [replicas[pool] for from_s, replicas in self.plan if from_s <= engine.now][-1]
+
+
+@dataclass
+class Jumpy:
+    """`jumpy.Jumpy`."""
+
+    jump_seed: int
+
+    def scale(self, engine: ScalingEngine, pool: int) -> int:
+        return plain_jump(self.jump_seed, engine.scalings, pool, engine.setup.pools[pool].replicas)
+
+
+plain_jump = getattr(jump, "py_func", jump)
+
+
+def waiting_for(engine: ScalingEngine, pool: int) -> float:
+    """Requests that wait for a replica of the pool and for no gate."""
+    replicas = engine.of_pool(pool)
+    queue = replicas[0].queue
+    return len(queue.waiting) * (len(replicas) / len(queue.gpus)) if queue.open else 0.0
+
+
+def load(engine: ScalingEngine, pool: int, utilization: float) -> float:
+    """Replicas that the pool's work fills at that share of their slots."""
+    replicas = engine.of_pool(pool)
+    return (sum(len(gpu.residents) for gpu in replicas) + waiting_for(engine, pool)) / (utilization * replicas[0].hardware.max_batch)
+
+
+def most_of_window(past: list[tuple[float, int]], from_s: float) -> int:
+    return max(needed for at_s, needed in past[-256:] if at_s >= from_s)
+
+
+def break_even_s(hw: Hardware) -> float:
+    idle_w = hw.standby_watts(hw.idle_w)
+    if not math.isnan(hw.sleep_w):
+        change_j, saved_w = hw.wake_s * idle_w, idle_w - hw.standby_watts(hw.sleep_w)
+    elif not math.isnan(hw.off_w):
+        start_w = idle_w if math.isnan(hw.start_w) else hw.standby_watts(hw.start_w)
+        change_j, saved_w = hw.start_s * start_w + hw.stop_s * idle_w, idle_w - hw.off_w * hw.gpus_per_replica
+    else:
+        return math.inf
+    return change_j / saved_w if saved_w > 0 else math.inf
+
+
+@dataclass
+class Autoscale:
+    utilization: float
+    window_s: float
+    min_replicas: int
+    past: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
+
+    def scale(self, engine: ScalingEngine, pool: int) -> int:
+        serving = sum(not gpu.draining for gpu in engine.of_pool(pool))
+        needed, past = load(engine, pool, self.utilization), self.past.setdefault(pool, [])
+        desired = serving if not past or abs(needed - serving) <= 0.1 * serving else math.ceil(needed)
+        past.append((engine.now, max(desired, self.min_replicas)))
+        return most_of_window(past, engine.now - self.window_s)
+
+
+@dataclass
+class Lcp:
+    utilization: float
+    break_evens: float
+    min_replicas: int
+    past: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
+
+    def scale(self, engine: ScalingEngine, pool: int) -> int:
+        past = self.past.setdefault(pool, [])
+        past.append((engine.now, max(math.ceil(load(engine, pool, self.utilization)), self.min_replicas)))
+        wait_s = break_even_s(engine.setup.pools[pool].hardware)
+        return most_of_window(past, engine.now - (self.break_evens * wait_s if self.break_evens else 0.0))
+
+
+@dataclass
+class PowerDown:
+    break_evens: float
+    min_replicas: int
+
+    def scale(self, engine: ScalingEngine, pool: int) -> int:
+        replicas = engine.of_pool(pool)
+        used = sum(not gpu.draining and not self.gives_up(engine, gpu) for gpu in replicas)
+        return max(used + math.ceil(waiting_for(engine, pool) / replicas[0].hardware.max_batch), self.min_replicas)
+
+    def gives_up(self, engine: ScalingEngine, gpu: Gpu) -> bool:
+        wait_s = break_even_s(gpu.hardware)
+        if gpu.idle_since_s is None or math.isinf(wait_s):
+            return False
+        return engine.now - gpu.idle_since_s >= self.break_evens * wait_s

@@ -1,0 +1,33 @@
+"""Fleets that grow and shrink: the kernel beside the reference engine, and the laws of scaling (docs/model.md, section 9)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cases import scaled
+from test_kernel_vs_naive import assert_same
+
+POLICIES = ("edf", "slo-aware", "carbon-aware", "caps")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_scaled_fleets_are_the_same_as_token_by_token(policy: str, data: st.DataObject) -> None:
+    assert_same(data.draw(scaled(policy)))
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_scaled_engines_are_the_same_as_token_by_token(data: st.DataObject) -> None:
+    """With memory that grows, residents that lose theirs while their replica drains, and iterations of all kinds."""
+    assert_same(data.draw(scaled("caps", with_terms=True)))
+
+
+@pytest.mark.parametrize(("policy", "scaling"), [("edf", "autoscale"), ("edf", "lcp"), ("edf", "power-down"), ("caps", "autoscale")])
+@settings(max_examples=60)
+@given(data=st.data())
+def test_scalers_decide_the_same(policy: str, scaling: str, data: st.DataObject) -> None:
+    assert_same(data.draw(scaled(policy, scaling)))
