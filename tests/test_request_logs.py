@@ -166,6 +166,8 @@ def test_power_in_both_layouts(tmp_path: Path) -> None:
         ("time_s,power_w\n1,2\n2,x\n", "row 2: power_w 'x': expected a number from 0"),
         ("time_s,power_w\n1,2\n2,-1\n", "row 2: power_w '-1'"),
         ("timestamp, power.draw [W]\n2023/11/14 22:13:20.000, 5 W\nyesterday, 5 W\n", "row 2: timestamp ' yesterday'|'yesterday'"),
+        ("time_s,power_w\n1,2\n2,1e300\n", "row 2: power_w '1e300': expected a number from 0 to 1e+10"),
+        ("time_s,index,power_w\n0,,1\n1,0,1\n", "spans 0 to 1 s"),
         ("time_s,power_w\n0,1\n1,1\n", "spans 0 to 1 s after the first request"),
         ("time_s,power_w\n2.5,1\n2.6,1\n2.7,1\n9,1\n", "expected 0 to 3.055 s"),
     ],
