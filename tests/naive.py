@@ -206,7 +206,7 @@ class Engine:
         """Where the coming iteration does not fit into memory, who was admitted last goes (section 2)."""
         while gpu.hardware.grows and gpu.taken() > gpu.hardware.capacity:
             last = gpu.residents[-1]
-            if last.joined:
+            if last.prompt_done > 0:
                 gpu.barred = True
                 self.preempt(gpu, last)
             else:

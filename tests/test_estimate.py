@@ -150,6 +150,11 @@ def test_the_command_writes_a_profile_that_says_what_it_is(tmp_path: Path) -> No
     assert "idle_w" not in profile_fields(str(tmp_path / "speed.toml"))
 
 
+@pytest.mark.parametrize("classes", [None, 3, "Llama", [], {"a": 1}])
+def test_a_name_that_is_none_is_no_fault(tmp_path: Path, classes: Any) -> None:
+    assert read_model(config(tmp_path, LLAMA_8B | {"architectures": classes})).name == "model"
+
+
 @pytest.mark.parametrize(
     ("data", "options", "wanted"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from caps_fast.errors import InputError
 from caps_fast.profiles import peak_at, profile_fields, profiles
 from caps_fast.profiles.fit import Given, fit
 from caps_fast.profiles.measurements import Measurements, read_measurements
+from caps_fast.profiles.write import toml_text
 from caps_fast.scenario import preset
 from caps_fast.sections import Gpu
 
@@ -97,6 +99,15 @@ def test_a_peak_moves_with_the_batch_that_counts_as_full():
     name = "a100-llama2-70b-tp4"
     assert profile_fields(name, 64) == profile_fields(name)
     assert profile_fields(name, 16)["peak_w"] < profile_fields(name)["peak_w"]
+    for bad in (0, -1, math.nan, math.inf, True, "many", [64]):
+        with pytest.raises(InputError, match=r"fit.max_batch .*: expected a number above 0"):
+            peak_at(fields, bad, 64)
+
+
+def test_what_a_profile_says_is_written_as_toml():
+    said = {"about": 'a\x7f"\n\x01\u00e9', "x": math.inf, "list": [1.5, 2], "a b": {"c": 1}, "fit": {"d e": True, "f": {"g": [{"h": 1}]}}}
+    assert tomllib.loads(toml_text(said)) == said
+    toml_text({"about": "\udce9"}).encode()  # an argument that is not UTF-8
 
 
 @pytest.mark.parametrize(

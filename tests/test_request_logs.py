@@ -24,6 +24,7 @@ LAYOUTS = {
     "guidellm": json.dumps(engine_logs.guidellm()),
     "guidellm before 0.4": json.dumps(engine_logs.guidellm(flat=True)),
     "aiperf": engine_logs.aiperf(),
+    "vllm with a byte order mark": "\ufeff" + json.dumps(engine_logs.vllm()),
 }
 
 
@@ -61,6 +62,12 @@ def vllm_without(name: str) -> str:
     return json.dumps({key: value for key, value in engine_logs.vllm().items() if key != name})
 
 
+def guidellm_with(**fields: Any) -> str:
+    report = engine_logs.guidellm(flat=True)
+    report["benchmarks"][0]["requests"]["successful"][0].update(fields)
+    return json.dumps(report)
+
+
 def changed_aiperf(change: Any) -> str:
     record = json.loads(engine_logs.aiperf().splitlines()[1])
     change(record)
@@ -74,11 +81,14 @@ REFUSED = {
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,1,1,,\n": "no request was served",
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,1,2\n0,8,8,x,2\n": "row 2: ttft_s 'x': expected a number",
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,1,2\n,8,8,1,2\n": "row 2: arrival_s is empty",
-    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,-1,2\n": "row 1: ttft_s -1: expected a number from 0",
+    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,-1,2\n": "row 1: ttft_s -1: expected seconds from 0 to 3.16e+08",
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8.5,8,1,2\n": "row 1: input_tokens 8.5: expected a whole number from 1",
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,0,8,1,2\n": "row 1: input_tokens 0: expected a whole number from 1",
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\ninf,8,8,1,2\n": "row 1: arrival_s inf: expected a finite number",
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,3,2\n": "row 1: e2e_s 2: expected at least ttft_s",
+    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,1,1e300\n": "row 1: e2e_s 1e+300: expected seconds from 0 to 3.16e+08",
+    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n1e10,8,8,1,2\n0,8,8,1,2\n": "row 1: arrival_s 1e+10: expected seconds, at most",
+    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s,ttft_s\n0,8,8,1,2,1\n": "two columns ttft_s: expected one",
     '{"a": ': "line 1: not JSON",
     '{"a": 1}\n{"b": ': "line 2: not JSON",
     '{"a": 1}': "no layout of requests is known with the keys a: expected GuideLLM's report",
@@ -90,6 +100,15 @@ REFUSED = {
     json.dumps(engine_logs.vllm() | {"ttfts": [1.0]}): "lists of different lengths",
     json.dumps(engine_logs.vllm() | {"itls": ["x"] * 6}): "itls 'x': expected a list of seconds",
     json.dumps(engine_logs.vllm() | {"input_lens": ["a"] * 6}): "request 1: input_tokens 'a': expected a number",
+    json.dumps(engine_logs.vllm() | {"errors": True}): "errors 'True': expected a list with one entry per request",
+    json.dumps(engine_logs.vllm() | {"errors": [""] * 5}): "lists of different lengths",
+    json.dumps(engine_logs.vllm() | {"input_lens": [10**400] * 6}): "row 1: input_tokens inf: expected a whole number from 1",
+    '{"benchmarks": []}': "no benchmarks: expected one or more",
+    '{"benchmarks": [{"requests": {"successful": [], "errored": 3}}]}': "requests.errored '3': expected a list",
+    guidellm_with(time_to_first_token_ms="50"): "request 1: time_to_first_token_ms '50': expected a number",
+    guidellm_with(end_time="noon"): "request 1: end_time 'noon': expected a number",
+    changed_aiperf(lambda one: one.update(metrics=3)): "line 1: metrics '3': expected an object",
+    changed_aiperf(lambda one: one["metrics"]["request_latency"].update(unit=["ms"])): "unit \"['ms']\": expected one of s, sec, ms",
     '{"benchmarks": [{"a": 1}]}': "requests.successful is missing",
     '{"benchmarks": [{"requests": {"successful": [{"start_time": 1}]}}]}': "request 1: input_tokens is missing",
     changed_aiperf(lambda one: one["metadata"].pop("request_start_ns")): "metadata.request_start_ns 'None': expected nanoseconds",
@@ -147,6 +166,8 @@ def test_power_in_both_layouts(tmp_path: Path) -> None:
         ("time_s,power_w\n1,2\n2,x\n", "row 2: power_w 'x': expected a number from 0"),
         ("time_s,power_w\n1,2\n2,-1\n", "row 2: power_w '-1'"),
         ("timestamp, power.draw [W]\n2023/11/14 22:13:20.000, 5 W\nyesterday, 5 W\n", "row 2: timestamp ' yesterday'|'yesterday'"),
+        ("time_s,power_w\n1,2\n2,1e300\n", "row 2: power_w '1e300': expected a number from 0 to 1e+10"),
+        ("time_s,index,power_w\n0,,1\n1,0,1\n", "spans 0 to 1 s"),
         ("time_s,power_w\n0,1\n1,1\n", "spans 0 to 1 s after the first request"),
         ("time_s,power_w\n2.5,1\n2.6,1\n2.7,1\n9,1\n", "expected 0 to 3.055 s"),
     ],

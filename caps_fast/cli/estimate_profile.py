@@ -23,7 +23,9 @@ def estimate_profile(
     flops: Annotated[str | None, typer.Option(help="another GPU: dense FLOP/s at the weights' precision, like 989TFLOP/s")] = None,
     memory: Annotated[str | None, typer.Option(help="another GPU: memory, like 80GB")] = None,
     link: Annotated[str, typer.Option(help="another GPU: bandwidth to the next one in one direction")] = "64GB/s",
-    board_w: Annotated[float | None, typer.Option(min=1, help="another GPU: power of the board in watts; none = no power in the profile")] = None,
+    board_w: Annotated[
+        float | None, typer.Option(min=1, max=1e6, help="another GPU: power of the board in watts; none = no power in the profile")
+    ] = None,
     tensor_parallel: Annotated[int, typer.Option(min=1, max=1024, help="GPUs in the replica")] = 1,
     out: Annotated[str | None, typer.Option(help="profile to write (TOML)")] = None,
     about: Annotated[str | None, typer.Option(help="what the profile is of, for its file")] = None,

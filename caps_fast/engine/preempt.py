@@ -76,13 +76,13 @@ def honour_claims(s: State, policy: Any, g: int) -> None:
 def make_room(s: State, policy: Any, g: int) -> None:
     """Replica `g` is between iterations: while what its residents hold in the next one exceeds its memory, who was admitted last leaves.
 
-    Nobody is admitted in an iteration that one of them has left which had been in iterations before.
+    Nobody is admitted in an iteration that one of them has left of which tokens were processed before.
     """
     gpu = s.gpus[g]
     capacity = kind_of(s, g).kv_capacity_tokens
     while kv.at_most(s, g, 1) > capacity and kv.held_now(s, g) > capacity:
         r = _admitted_last(s, g)
-        begun = s.live[r].joined
+        begun = s.live[r].prompt_left < prompt_of(s, r)
         if may_give_way(s, gpu.queue, r):
             flexible.remove(s, gpu.queue, r)
         gpu.barred |= begun

@@ -87,8 +87,9 @@ def _model(path: str, found: Mapping[str, Any]) -> Model:
     attention, kv_values, pair_width = _attention(found, size, hidden, heads, kv_heads, head)
     feed, active_feed = _feed_forward(found, size, layers, hidden)
     weight_bytes = _weight_bytes(path, found)
+    classes = found.get("architectures")
     return Model(
-        name=str(found.get("_name_or_path") or next(iter(found.get("architectures") or []), None) or "model"),
+        name=str(found.get("_name_or_path") or (classes[0] if isinstance(classes, list) and classes else None) or "model"),
         layers=layers,
         hidden=hidden,
         layer_params=layers * attention + feed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -80,7 +81,7 @@ def _columns(path: str) -> list[str] | None:
             start = stream.read(HEADER_BYTES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected measurements") from None
-    if start.lstrip()[:1] in (b"{", b"["):
+    if start.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"["):
         return None
     try:
         header = next(csv.reader(io.StringIO(start.decode("utf-8-sig", "replace"), newline="")), [])

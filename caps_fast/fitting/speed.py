@@ -105,6 +105,8 @@ def fit_speed(
 def _expect_determined(tables: Sequence[Steps], logs: Sequence[RequestLog], fixed: Mapping[str, float]) -> None:
     if logs:
         return
+    if not tables:
+        raise InputError("no measurement of speed: expected a table of steps or a request log")
     files = ", ".join(one.path for one in tables)
     if not any((one.phase == 0).any() for one in tables):
         raise InputError(f"{files}: no step without prompt tokens: expected some, or a request log")

@@ -5,6 +5,7 @@ A profile is a TOML file with fields of `sections.Gpu` and, besides, `about`, `s
 
 from __future__ import annotations
 
+import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ def peak_at(fields: dict[str, Any], old_max_batch: float, new_max_batch: float) 
 
     Raises InputError where the power fields are not all there.
     """
+    if isinstance(old_max_batch, bool) or not isinstance(old_max_batch, int | float) or not 0 < old_max_batch < math.inf:
+        raise InputError(f"gpu.profile: fit.max_batch {old_max_batch!r}: expected a number above 0")
     try:
         idle_w, peak_w, exponent = (float(fields[name]) for name in ("idle_w", "peak_w", "power_exponent"))
         return float(f"{idle_w + (peak_w - idle_w) * (new_max_batch / float(old_max_batch)) ** exponent:.4g}")

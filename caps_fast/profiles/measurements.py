@@ -16,6 +16,8 @@ IDLE_W = {"a100": 63.0, "h100": 75.0}  # SplitwiseSim's constants, one GPU witho
 PEAK_W = {"a100": 400.0, "h100": 700.0}  # the board's limit by its data sheet: SplitwiseSim gives power as a share of it
 QUANTITIES = ("prompt_tokens", "batch", "prompt_s", "step_s", "power_w", "context_each")
 ROW = "__row"
+MOST = 1e10  # of any figure: more is a fault of the file
+AGAIN = "_duplicated_0"  # what Polars adds to the name of a second column of one name
 _LABELS = ("model", "hardware", "tensor_parallel", "precision")
 
 
@@ -124,6 +126,9 @@ def read_rows(path: str) -> pl.DataFrame:
         raise InputError(f"{path}: not readable as CSV: {first_line(error)}") from None
     if frame.is_empty():
         raise InputError(f"{path}: no measurements: expected at least one row")
+    twice = [name.removesuffix(AGAIN) for name in frame.columns if name.endswith(AGAIN)]
+    if twice:
+        raise InputError(f"{path}: two columns {twice[0]}: expected one")
     return frame.with_row_index(ROW, offset=1)
 
 
@@ -158,14 +163,14 @@ def _quantities(path: str, chosen: pl.DataFrame, layout: Layout) -> pl.DataFrame
 
 
 def numbers_of(path: str, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """The rows with these columns as numbers from 0, null where a cell is empty. Raises InputError for another cell."""
+    """The rows with these columns as numbers from 0 to `MOST`, null where a cell is empty. Raises InputError for another cell."""
     numbers = rows.with_columns(pl.col(names).str.strip_chars().replace("", None).cast(pl.Float64, strict=False))
     for name in names:
         given = rows[name].is_not_null() & (rows[name].str.strip_chars() != "")
-        bad = (given & ~(numbers[name].is_finite() & (numbers[name] >= 0)).fill_null(value=False)).arg_true()
+        bad = (given & ~(numbers[name].is_finite() & (numbers[name] >= 0) & (numbers[name] <= MOST)).fill_null(value=False)).arg_true()
         if len(bad):
             row = bad[0]
-            raise InputError(f"{path}: row {rows[ROW][row]}: {name} {rows[name][row]!r}: expected a finite number from 0")
+            raise InputError(f"{path}: row {rows[ROW][row]}: {name} {rows[name][row]!r}: expected a finite number from 0 to {MOST:g}")
     return numbers
 
 

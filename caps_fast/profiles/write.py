@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,8 @@ from caps_fast.profiles.fit import Fit
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_BARE = re.compile("[A-Za-z0-9_-]+")
+
 
 def profile_of(fit: Fit, about: str, source: str) -> dict[str, Any]:
     """What a profile file says: what and whence, the fields of a GPU, and how well they fit."""
@@ -22,7 +26,7 @@ def profile_of(fit: Fit, about: str, source: str) -> dict[str, Any]:
 
 def toml_text(profile: Mapping[str, Any]) -> str:
     """A profile as TOML; tables go last."""
-    tables = {name: value for name, value in profile.items() if isinstance(value, dict)}
+    tables = {name: value for name, value in profile.items() if isinstance(value, dict) and _BARE.fullmatch(name)}
     lines = [_line(name, value) for name, value in profile.items() if name not in tables]
     for title, table in tables.items():
         lines += ["", f"[{title}]", *(_line(name, value) for name, value in table.items())]
@@ -44,4 +48,15 @@ def write_file(path: str, content: bytes) -> None:
 
 
 def _line(name: str, value: Any) -> str:
-    return f"{name} = {json.dumps(value, ensure_ascii=False)}"  # JSON's texts, numbers and lists of them are TOML's
+    return f"{name if _BARE.fullmatch(name) else _toml(name)} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    """A value of a line: JSON's texts (but for one character) and numbers (but for those without digits) are TOML's."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(_line(name, one) for name, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f").encode("utf-8", "replace").decode()

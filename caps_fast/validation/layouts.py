@@ -22,6 +22,8 @@ def requests_of(path: str, documents: list[Any], benchmark: int | None) -> tuple
     Raises InputError where the layout is unknown, or a field is missing or no number.
     """
     tables = _tables(path, documents)
+    if not tables:
+        raise InputError(f"{path}: no benchmarks: expected one or more")
     if benchmark is None and len(tables) > 1:
         raise InputError(f"{path}: {len(tables)} benchmarks: expected --benchmark with a number from 1 to {len(tables)}")
     if benchmark is not None and not 1 <= benchmark <= len(tables):
@@ -30,10 +32,15 @@ def requests_of(path: str, documents: list[Any], benchmark: int | None) -> tuple
     served = [(number, *row) for number, row in enumerate(rows, 1) if row is not None]
     for number, *values in served:
         for name, value in zip(COLUMNS, values, strict=True):
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise InputError(f"{path}: request {number}: {name} {str(value)[:100]!r}: expected a number")
+            _expect_number(path, number, name, value)
     schema = {"row": pl.Int64, **dict.fromkeys(COLUMNS, pl.Float64)}
-    return pl.DataFrame(served, schema=schema, orient="row", strict=False), len(rows) - len(served)
+    floats = [(number, *map(float, values)) for number, *values in served]
+    return pl.DataFrame(floats, schema=schema, orient="row"), len(rows) - len(served)
+
+
+def _expect_number(path: str, number: int, name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{path}: request {number}: {name} {str(value)[:100]!r}: expected a number")
 
 
 def _tables(path: str, documents: list[Any]) -> list[Iterable[Row]]:
@@ -63,11 +70,13 @@ def _vllm(path: str, result: Any) -> Iterable[Row]:
         if not isinstance(result, dict) or not isinstance(result.get(name), list):
             extra = ", which newer versions of vLLM write" if name == "start_times" else ""
             raise InputError(f"{path}: {name} is missing: expected a list with one entry per request{extra}")
-    lengths = {name: len(result[name]) for name in names}
+    errors = result.get("errors") or [""] * len(result["ttfts"])
+    if not isinstance(errors, list):
+        raise InputError(f"{path}: errors {str(errors)[:100]!r}: expected a list with one entry per request")
+    lengths = {name: len(result[name]) for name in names} | {"errors": len(errors)}
     if len(set(lengths.values())) > 1:
         raise InputError(f"{path}: lists of different lengths ({lengths}): expected one entry per request in each")
-    errors = result.get("errors") or [""] * lengths["ttfts"]
-    for start_s, inputs, outputs, ttft_s, gaps_s, failed in zip(*(result[name] for name in names), errors, strict=False):
+    for start_s, inputs, outputs, ttft_s, gaps_s, failed in zip(*(result[name] for name in names), errors, strict=True):
         if failed or not outputs:
             yield None
             continue
@@ -86,6 +95,8 @@ def _guidellm(path: str, benchmark: Any) -> Iterable[Row]:
         start_s = _first(request, "request_start_time", "start_time", "info.timings.request_start", "scheduler_info.request_timings.request_start")
         latency_s, end_s = _first(request, "request_latency"), _first(request, "request_end_time", "end_time")
         if latency_s is None and None not in (start_s, end_s):
+            for name, value in (("start_time", start_s), ("end_time", end_s)):
+                _expect_number(path, number, name, value)
             latency_s = end_s - start_s
         ttft_ms = _first(request, "time_to_first_token_ms")
         row = (
@@ -97,20 +108,26 @@ def _guidellm(path: str, benchmark: Any) -> Iterable[Row]:
             lacking = dict(zip(COLUMNS, (*row, ttft_ms, latency_s), strict=True))
             name = next(name for name, value in lacking.items() if value is None)
             raise InputError(f"{path}: request {number}: {name} is missing: expected a streamed text request of GuideLLM")
+        _expect_number(path, number, "time_to_first_token_ms", ttft_ms)
         yield *row, ttft_ms / 1e3, latency_s
     for outcome in ("incomplete", "errored"):
-        yield from (None for _ in requests.get(outcome) or [])
+        others = requests.get(outcome) or []
+        if not isinstance(others, list):
+            raise InputError(f"{path}: requests.{outcome} {str(others)[:100]!r}: expected a list")
+        yield from (None for _ in others)
 
 
 def _aiperf(path: str, number: int, record: Any) -> Row:
     """A record's start in nanoseconds; its metrics have their unit beside them."""
     metrics = record.get("metrics") or {}
+    if not isinstance(metrics, dict):
+        raise InputError(f"{path}: line {number}: metrics {str(metrics)[:100]!r}: expected an object")
     if record.get("error") or _first(record, "metadata.was_cancelled") or "time_to_first_token" not in metrics:
         return None
     start_ns = _first(record, "metadata.request_start_ns")
     values = [_aiperf_value(path, number, metrics, name) for name in ("input_sequence_length", "output_sequence_length")]
     times = [_aiperf_value(path, number, metrics, name, "ms") for name in ("time_to_first_token", "request_latency")]
-    if not isinstance(start_ns, int | float):
+    if isinstance(start_ns, bool) or not isinstance(start_ns, int | float):
         raise InputError(f"{path}: line {number}: metadata.request_start_ns {str(start_ns)[:50]!r}: expected nanoseconds")
     return start_ns / 1e9, *values, *times  # type: ignore[return-value]
 
@@ -123,7 +140,7 @@ def _aiperf_value(path: str, number: int, metrics: Mapping[str, Any], name: str,
     if unit is None:
         return float(value)
     told = found.get("unit", unit) if isinstance(found, dict) else unit
-    if told not in SECONDS:
+    if not isinstance(told, str) or told not in SECONDS:
         raise InputError(f"{path}: line {number}: metrics.{name}: unit {str(told)[:50]!r}: expected one of {', '.join(SECONDS)}")
     return float(value) * SECONDS[told]
 

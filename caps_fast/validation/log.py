@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from caps_fast.validation.layouts import COLUMNS, requests_of
 
 LEAST = {"input_tokens": 1.0, "output_tokens": 1.0, "ttft_s": 0.0, "e2e_s": 0.0}
 ROUNDING_S = 1e-6  # by which a log's E2E may fall short of its TTFT
+MOST_S = 86400.0 * 3660  # longest run that is simulated
+MOST_DIGITS = 20  # of a whole number in a log; times in nanoseconds have 19
 EPOCH_S = 1e9  # arrivals from here on are times of the calendar
 
 
@@ -65,7 +68,7 @@ def read_log(path: str | Path, benchmark: int | None = None) -> RequestLog:
     path = str(path)
     try:
         with_json = _first_byte(path) in (b"{", b"[")
-        content = read_bytes(path, MOST_JSON_BYTES) if with_json else b""
+        content = read_bytes(path, MOST_JSON_BYTES).removeprefix(BOM_UTF8) if with_json else b""
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a log of requests") from None
     except ValueError as error:
@@ -81,7 +84,7 @@ def read_log(path: str | Path, benchmark: int | None = None) -> RequestLog:
 
 def _first_byte(path: str) -> bytes:
     try:
-        return read_bytes(path, MOST_JSON_BYTES).lstrip()[:1]
+        return read_bytes(path, MOST_JSON_BYTES).removeprefix(BOM_UTF8).lstrip()[:1]
     except ValueError:
         return b""
 
@@ -89,18 +92,23 @@ def _first_byte(path: str) -> bytes:
 def _documents(path: str, content: bytes) -> list[Any]:
     """The JSON documents of a file: one, or one a line."""
     try:
-        return [parse_json(content)]
+        return [parse_json(content, _whole)]
     except ValueError as error:
         whole = error
     lines = [line for line in content.splitlines() if line.strip()]
     found = []
     for row, line in enumerate(lines, 1):
         try:
-            found.append(parse_json(line))
+            found.append(parse_json(line, _whole))
         except ValueError as error:
             reason = whole if row == 1 else error
             raise InputError(f"{path}: line {row}: not JSON: {reason}; expected a JSON document, or one a line") from None
     return found
+
+
+def _whole(text: str) -> int | float:
+    """A whole number; as a float, which may be infinite, where it has so many digits that none of a log's has."""
+    return int(text) if len(text) <= MOST_DIGITS else float(text)
 
 
 def _table(path: str) -> tuple[pl.DataFrame, int]:
@@ -108,6 +116,9 @@ def _table(path: str) -> tuple[pl.DataFrame, int]:
         raw = scan_csv(path).collect().rename(str.strip)
     except (*FAULTS, Damaged) as error:
         raise InputError(f"{path}: not readable as CSV: {first_line(error)}") from None
+    twice = [name for name in COLUMNS if f"{name}_duplicated_0" in raw.columns]
+    if twice:
+        raise InputError(f"{path}: two columns {twice[0]}: expected one")
     missing = [name for name in COLUMNS if name not in raw.columns]
     if missing:
         shown = ", ".join(raw.columns)[:200]
@@ -137,12 +148,17 @@ def _checked(path: str, frame: pl.DataFrame, dropped: int) -> RequestLog:
         expected = "a finite number"
         if name in LEAST:
             expected = f"a number from {LEAST[name]:g}"
+        if name in ("ttft_s", "e2e_s"):
+            good &= values <= MOST_S
+            expected = f"seconds from 0 to {MOST_S:.3g}"
         if name.endswith("tokens"):
             good &= (values == np.floor(values)) & (values <= MOST_TOKENS)
             expected = "a whole number from 1"
         _expect(path, frame, good, name, expected)
     short = frame["e2e_s"].to_numpy() + ROUNDING_S >= frame["ttft_s"].to_numpy()
     _expect(path, frame, short, "e2e_s", "at least ttft_s")
+    late = frame["arrival_s"].to_numpy() - frame["arrival_s"].min() <= MOST_S
+    _expect(path, frame, late, "arrival_s", f"seconds, at most {MOST_S:.3g} after the first")
     ordered = frame.sort("arrival_s", maintain_order=True)
     arrival_s, ttft_s = ordered["arrival_s"].to_numpy(), ordered["ttft_s"].to_numpy()
     notes = [f"{path}: {dropped:,} requests were not served and are left out; the engine had their load all the same"] if dropped else []

@@ -17,6 +17,7 @@ from caps_fast.validation.log import EPOCH_S, RequestLog
 
 OURS = ("time_s", "power_w")
 NVIDIA_SMI = ("timestamp", "power.draw [W]")
+MOST = 1e10  # watts, and seconds: more is a fault of the file
 DATE = "%Y/%m/%d %H:%M:%S.%f"
 
 
@@ -84,7 +85,7 @@ def read_power_log(path: str | Path) -> PowerLog:
         seconds = np.array([_seconds(path, row, text) for row, text in enumerate(raw[time_name], 1)])
     if len(seconds) < 2:
         raise InputError(f"{path}: {len(seconds)} readings: expected two or more")
-    index = raw["index"].str.strip_chars().to_numpy() if "index" in raw.columns else np.full(len(seconds), "0")
+    index = raw["index"].fill_null("").str.strip_chars().to_numpy() if "index" in raw.columns else np.full(len(seconds), "0")
     return _summed(path, seconds, watts, index)
 
 
@@ -101,9 +102,9 @@ def _summed(path: str, seconds: Array, watts: Array, index: Array) -> PowerLog:
 
 def _numbers(path: str, name: str, text: pl.Series, shown: pl.Series) -> Array:
     numbers = text.cast(pl.Float64, strict=False)
-    bad = (~(numbers.is_finite() & (numbers >= 0)).fill_null(value=False)).arg_true()
+    bad = (~(numbers.is_finite() & (numbers >= 0) & (numbers <= MOST)).fill_null(value=False)).arg_true()
     if len(bad):
-        raise InputError(f"{path}: row {bad[0] + 1}: {name} {shown[bad[0]]!r}: expected a number from 0")
+        raise InputError(f"{path}: row {bad[0] + 1}: {name} {shown[bad[0]]!r}: expected a number from 0 to {MOST:g}")
     return numbers.to_numpy()
 
 
