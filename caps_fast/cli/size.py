@@ -119,7 +119,8 @@ def _tell_verdict(tried: Tried, fleet: int) -> None:
 
 def _text(found: Sized) -> str:
     from caps_fast.metrics import METRICS
-    from caps_fast.sizing.outcome import BILLS, MONEY
+    from caps_fast.sizing.outcome import BILLS
+    from caps_fast.sizing.search import MONEY
     from caps_fast.sizing.targets import SLO
     from caps_fast.text_table import text_lines
 

@@ -55,8 +55,17 @@ def plan_figure(found: Bound) -> Figure:
 def _name_end(axes: Axes, at: float, end: float) -> None:
     """Say what the line at the end of the arrivals is, on the side where there is more room, at the bottom."""
     side, shift = ("left", 3) if at < end / 2 else ("right", -3)
-    place = {"xycoords": ("data", "axes fraction"), "xytext": (shift, 2), "textcoords": "offset points"}
-    axes.annotate("arrivals end", (at, 0), **place, fontsize=8, color=FAINT, ha=side, va="bottom")
+    axes.annotate(
+        "arrivals end",
+        (at, 0),
+        xycoords=("data", "axes fraction"),
+        xytext=(shift, 2),
+        textcoords="offset points",
+        fontsize=8,
+        color=FAINT,
+        ha=side,
+        va="bottom",
+    )
 
 
 def _stack(axes: Axes, edges: np.ndarray, rows: np.ndarray, names: list[str], colours: tuple[str, ...] | list[str]) -> None:
