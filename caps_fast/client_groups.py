@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from caps_fast.demand import Demand
 from caps_fast.documents import read_toml
 from caps_fast.errors import InputError
-from caps_fast.section import Positive, Section, Share, Tokens
+from caps_fast.section import Positive, Section, Share, Tokens, message_of
 
 MOST_GROUPS = 1000
 MOST_QUANTILES = 10_000
@@ -50,10 +50,15 @@ class Lengths(Section):
         if pairs is None:
             return None
         shares, tokens = zip(*pairs, strict=True)
-        if shares[0] != 0 or shares[-1] != 1 or any(after <= before for before, after in pairwise(shares)):
-            raise ValueError("probabilities: expected them to rise from 0 to 1")
-        if any(after < before for before, after in pairwise(tokens)) or tokens[0] < 1 or tokens[-1] > MOST_LENGTH:
-            raise ValueError(f"tokens: expected them not to fall, from 1 to {MOST_LENGTH:,}")
+        if shares[0] != 0 or shares[-1] != 1:
+            raise ValueError(f"probabilities from {shares[0]:g} to {shares[-1]:g}: expected them to rise from 0 to 1")
+        for before, after in pairwise(pairs):
+            if after[0] <= before[0]:
+                raise ValueError(f"probability {after[0]:g} after {before[0]:g}: expected them to rise from 0 to 1")
+            if after[1] < before[1]:
+                raise ValueError(f"{after[1]:g} tokens after {before[1]:g}: expected them not to fall")
+        if tokens[0] < 1 or tokens[-1] > MOST_LENGTH:
+            raise ValueError(f"{tokens[0]:g} to {tokens[-1]:g} tokens: expected 1 to {MOST_LENGTH:,}")
         return pairs
 
 
@@ -124,7 +129,7 @@ def _read(path: str, *state: int) -> Mix:
         field = ".".join(_named(part, groups) if at == 1 else str(part) for at, part in enumerate(first["loc"]))
         value = first.get("input")
         shown = "" if first["type"] == "value_error" or isinstance(value, dict | list) else f" {repr(value)[:200]}:"
-        message = first["msg"].removeprefix("Value error, ")
+        message = message_of(first)
         raise InputError(f"{path}: {field}{shown} {message}" if field else f"{path}: {message}") from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,13 +15,15 @@ SHAPES = ("rate_profile", "profile_from", "rate_table")
 MOST_STEPS = 1_000_000  # of a rate table
 LEAST_STEP_S = 0.1
 MOST_LEVELS = 16
+MOST_FACTOR = 1e15  # of a rate table, so that sums of them stay finite
+Factor = Annotated[float, Field(ge=0, le=MOST_FACTOR, allow_inf_nan=False)]
 
 
 class RateTable(Section):
     """A rate over time, piecewise constant and repeated; a shape: its mean is the rate that is asked for."""
 
     step_s: float = Field(3600.0, ge=LEAST_STEP_S, le=7 * SECONDS_PER_DAY, description="how long each factor holds")
-    factors: tuple[NonNegative, ...] = Field(min_length=1, max_length=MOST_STEPS, description="relative rates")
+    factors: tuple[Factor, ...] = Field(min_length=1, max_length=MOST_STEPS, description="relative rates")
     begins: Literal["monday", "midnight", "start"] = Field(
         "monday", description="where the first factor holds from: Monday 00:00 or midnight in profile_zone, or t = 0"
     )

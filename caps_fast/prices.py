@@ -19,7 +19,7 @@ from caps_fast.parquet_check import Damaged
 from caps_fast.polars_io import FAULTS, first_line, scan_csv
 from caps_fast.records import Array
 from caps_fast.scenario import Scenario, file_hash
-from caps_fast.sections import Region
+from caps_fast.sections import MOST_PRICE, Region
 
 COLUMNS = ("time", "price_per_kwh")
 HOUR_S, DAY_S = 3600.0, 86400.0
@@ -83,6 +83,8 @@ def read_prices(path: str, start: datetime | None) -> Prices:
     if frame.is_empty():
         raise InputError(f"{path}: no rows: expected prices")
     per_kwh = _numbers(frame["price_per_kwh"], path, "a finite number")
+    usual = pl.Series(np.abs(per_kwh) <= MOST_PRICE)
+    _expect_all(usual, frame["price_per_kwh"], path, f"a price from {-MOST_PRICE:,.0f} to {MOST_PRICE:,.0f}")
     if looks_like_time(frame["time"][0]):
         at = read_times(frame["time"]).utc
         _expect_all(at.is_not_null(), frame["time"], path, "a date and time")

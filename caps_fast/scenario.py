@@ -25,7 +25,7 @@ from caps_fast.files import open_regular
 from caps_fast.fleet import FORMS, SHORT_REGION, Fleet, expect_consistent, expect_one_form, laid_over, lengthen, with_defaults
 from caps_fast.policy_choice import PolicyChoice
 from caps_fast.profiles import profile_fields
-from caps_fast.section import NonNegative, Positive, Section
+from caps_fast.section import NonNegative, Positive, Section, message_of
 from caps_fast.sections import (
     LONGEST_DAYS,
     Carbon,
@@ -174,7 +174,7 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(_name_of(part, data) for part in first["loc"] if part not in ("function-after", "constrained-float"))
-        message = first["msg"].removeprefix("Value error, ")
+        message = message_of(first)
         value = first.get("input")
         shown = "" if first["type"] == "value_error" or isinstance(value, dict) else f" {repr(value)[:200]}:"
         raise InputError(f"{origin}: {field}{shown} {message}" if field else f"{origin}: {message}") from None

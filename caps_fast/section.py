@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
 from caps_fast.spelled import spelled
 
@@ -15,6 +16,23 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 MOST_TOKENS = 2**31 - 1  # of a request, prompt and answer each, and of a GPU's memory
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Limit = Positive | None  # None = no such limit
+
+
+_MESSAGES = {
+    "extra_forbidden": "no such field",
+    "missing": "missing; expected a value",
+    "model_type": "expected a table of fields",
+    "dict_type": "expected a table of fields",
+    "tuple_type": "expected a list",
+    "too_short": "expected a list of {min_length} or more",
+    "too_long": "expected a list of {max_length} or fewer",
+}
+
+
+def message_of(error: ErrorDetails) -> str:
+    """What is wrong with a field, in words of TOML."""
+    found = error["msg"].removeprefix("Value error, ")
+    return _MESSAGES.get(error["type"], found.replace("{", "{{").replace("}", "}}")).format(**error.get("ctx", {}))
 
 
 class Section(BaseModel):

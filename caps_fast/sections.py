@@ -18,7 +18,8 @@ TIERS = ("gold", "silver", "bronze")
 CATEGORIES = ("short", "long", "agentic")
 
 Intensity = Annotated[float, Field(ge=0, le=5000, allow_inf_nan=False)]  # g/kWh; no grid comes near the end
-Price = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]  # of a kWh; on some days below 0
+MOST_PRICE = 1e6
+Price = Annotated[float, Field(ge=-MOST_PRICE, le=MOST_PRICE, allow_inf_nan=False)]  # of a kWh; on some days below 0
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # of a pool, a kind, a region: part of a dotted field
 LONGEST_DAYS = 3660
 SYNTHETIC_RPS = 10.0
@@ -337,7 +338,7 @@ class Region(Section):
     pue: float = Field(1.0, ge=1, le=10, description="power usage effectiveness: the bill counts energy times this")
     price_per_kwh: Price = Field(0.0, description="price of a kWh, in any currency")
     price_by_hour: tuple[Price, ...] | None = Field(
-        None, min_length=24, max_length=24, description="price of a kWh by hour of the day (UTC), 24 figures, in place of price_per_kwh"
+        None, description="price of a kWh by hour of the day (UTC), 24 figures, in place of price_per_kwh"
     )
     price_file: str | None = Field(None, description="CSV with columns time and price_per_kwh, in place of price_per_kwh")
     water_l_per_kwh: NonNegative = Field(0.0, le=1000, description="litres of water per kWh of the replicas (WUE)")
@@ -347,6 +348,8 @@ class Region(Section):
         said = [name for name in ("price_per_kwh", "price_by_hour", "price_file") if getattr(self, name)]
         if len(said) > 1:
             raise ValueError(f"{said[0]} beside {said[1]}: expected one of them")
+        if self.price_by_hour is not None and len(self.price_by_hour) != 24:
+            raise ValueError(f"price_by_hour: {len(self.price_by_hour)} prices: expected 24, one for each hour of the day")
         return self
 
 

@@ -124,6 +124,7 @@ def test_dates_in_a_file(tmp_path: Path) -> None:
         ("time,price_per_kwh\n0,1\n0,2\n", "row 2: time 0: expected one after"),
         ("time,price_per_kwh\n0,1\n1,x\n", "row 2: price_per_kwh 'x'"),
         ("time,price_per_kwh\n0,1\n1,nan\n", "row 2: price_per_kwh 'nan'"),
+        ("time,price_per_kwh\n0,1\n1,1e308\n", "row 2: price_per_kwh '1e308': expected a price from -1,000,000 to 1,000,000"),
         ("time,price_per_kwh\n2024-01-01,1\nsoon,2\n", "row 2: time 'soon'"),
         ("time,price_per_kwh\nx,1\n", "row 1: time 'x'"),
     ],
@@ -134,6 +135,11 @@ def test_bad_files_are_refused_before_the_run(tmp_path: Path, text: str, said: s
     with pytest.raises(InputError, match=said) as refused:
         busy_from_5_to_25({"price_file": str(file)})
     assert str(refused.value).startswith(str(file))
+
+
+def test_a_day_has_24_prices() -> None:
+    with pytest.raises(InputError, match=r"price_by_hour: 23 prices: expected 24, one for each hour of the day"):
+        busy_from_5_to_25({"price_by_hour": [0.1] * 23})
 
 
 def test_one_price_is_told() -> None:

@@ -213,6 +213,11 @@ def test_shares_are_shares(bad: float | dict[str, float]) -> None:
         Promise.of(bad)
 
 
+def test_the_share_of_finished_requests_is_named() -> None:
+    with pytest.raises(InputError, match=r"^finished 1\.5: expected a share from 0 to 1$"):
+        Promise.of(1.0, finished=1.5)
+
+
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     code = "from caps_fast.cli import main; main()"
     return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=False, capture_output=True, text=True)
@@ -246,6 +251,12 @@ def test_beside_a_run() -> None:
         assert row["over_bound"] == pytest.approx(row["bill_kg"] / row["bound_kg"])
         assert row["over_bound"] > 1.0
     assert "bound" in command("run", "paper", "--days", "0.02", "--policies", "edf", "--over-bound").stdout
+
+
+def test_a_tier_given_twice_is_refused() -> None:
+    done = command("bound", "measured", "--days", "0.001", "--attainment", "gold=0.9,gold=0.8")
+    assert done.returncode == 2
+    assert done.stderr == "caps-fast: --attainment: gold: given twice; expected every name once\n"
 
 
 def test_the_picture_shows_the_plan() -> None:

@@ -320,7 +320,12 @@ REFUSED = [
         "batch_size 2.5 with batch_size_law fixed: expected a whole number",
     ),
     ({"profile_zone": "Mars/Base", "rate_profile": "office"}, "profile_zone 'Mars/Base': expected a time zone"),
-    ({"rate_profile": "offise"}, "offise: cannot be read"),
+    ({"rate_profile": "offise"}, "offise: cannot be read (No such file or directory): expected one of flat, office, evening, global, or"),
+    ({"rate_table": {"factors": [1e308] * 2, "begins": "start"}}, "rate_table.factors.0 1e+308"),
+    ({"rate_table": {"factors": []}}, "rate_table.factors []: expected a list of 1 or more"),
+    ({"rate_table": 5}, "rate_table 5: expected a table of fields"),
+    ({"surges": 3}, "surges 3: expected a list"),
+    ({"surges": [{"hours": 1, "factor": 3}]}, "surges.0.at_h missing; expected a value"),
     ({"surges": [{"at_h": -1, "hours": 48, "factor": 0}]}, "its rate is 0 over the whole run"),
 ]
 

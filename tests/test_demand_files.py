@@ -94,7 +94,7 @@ REFUSED_PROFILES = [
     ("time,rate\n0,1\n60,-2\n", "row 2: rate '-2': expected 0 or more"),
     ("time,rate\n0,1\n60,\n", "row 2: rate '': expected a number"),
     ("time,rate\n0,1\n60,nan\n", "row 2: rate 'nan': expected a number"),
-    ("time,rate\n0,0\n60,0\n", "factors: all are 0"),
+    ("time,rate\n0,0\n60,0\n", "all rates are 0"),
     ("time,rate\n0,1\n", "one row: expected two at least"),
     ("time,rate\n60,1\n120,1\n", "row 1: time '60': expected 0, as seconds count from t = 0"),
     ("time,rate\n0,1\n0,1\n", "row 2: time '0' comes 0 s after row 1"),
@@ -103,7 +103,8 @@ REFUSED_PROFILES = [
     ("time,rate\n2024-13-05,1\n2024-08-05T01:00,1\n", "row 1: time '2024-13-05': expected a date"),
     (week_table().replace("\n7,", "\n8,"), "row 8: hour 8: expected hour 7, of hours 0 to 23 without gaps"),
     (week_table().rsplit("23,", 1)[0], "row 24: no row: expected hour 23"),
-    (week_table(lambda hour, day: 0), "factors: all are 0"),
+    (week_table(lambda hour, day: 0), "all rates are 0: expected at least one above 0"),
+    (week_table(lambda hour, day: "1e308"), "row 1: mon '1e308': expected 0 or more, at most 1e+15"),
     (week_table(lambda hour, day: -hour), "row 2: mon '-1': expected 0 or more"),
 ]
 
@@ -263,11 +264,11 @@ REFUSED_MIXES = [
     (MIX.replace('tier = "gold"', 'tier = "golden"'), "clients.chat.tier 'golden'"),
     (
         MIX.replace("[1, 1600]", "[0.9, 1600]"),
-        "clients.nightly.output_tokens.quantiles probabilities: expected them to rise from 0 to 1",
+        "clients.nightly.output_tokens.quantiles probabilities from 0 to 0.9: expected them to rise from 0 to 1",
     ),
     (
         MIX.replace("[0.5, 200]", "[0.5, 20]"),
-        "clients.nightly.output_tokens.quantiles tokens: expected them not to fall",
+        "clients.nightly.output_tokens.quantiles 20 tokens after 100: expected them not to fall",
     ),
     (MIX.replace("log_mean = 6.0, ", ""), "clients.chat.input_tokens nothing given: expected one of"),
     (MIX.replace("factors = [12, 12,", "factors = [12, -12,"), "clients.nightly.rate_table.factors.1 -12"),
@@ -275,7 +276,12 @@ REFUSED_MIXES = [
         MIX.replace("length_correlation = 0.5", "length_correlation = 0.9"),
         "clients.chat: length_correlation 0.9: expected at most 0.7",
     ),
-    (MIX.replace("batch_size = 20", "batch_sise = 20"), "clients.nightly.batch_sise"),
+    (MIX.replace("[0.5, 200]", "[0, 200]"), "quantiles probability 0 after 0: expected them to rise from 0 to 1"),
+    (MIX.replace("[0, 100]", "[0, 0.5]"), "quantiles 0.5 to 1600 tokens: expected 1 to 10,000,000"),
+    (MIX.replace("[0, 100]", "[0, 100, 3]"), "quantiles.0 expected a list of 2 or fewer"),
+    (MIX.replace("batch_size = 20", "batch_sise = 20"), "clients.nightly.batch_sise 20: no such field"),
+    (MIX.replace("= 4096", "= 4096.5"), "clients.nightly.input_tokens 4096.5: expected a table of fields"),
+    ("clients = []\n", "clients expected a list of 1 or more"),
     ("[[clients]\n", "not TOML"),
 ]
 

@@ -90,6 +90,10 @@ def test_notes_tell_the_clock_and_the_mean() -> None:
     assert notes[0] == "workload: no start is given: t = 0 is Monday 00:00 UTC for its profiles, Sunday 17:00 in America/Los_Angeles"
     assert "requests per second are expected over this run; rate_rps 2 is the mean of its profiles" in notes[1]
     assert workload_of(base(workload__rate_profile="global", days=7.0, start="2024-08-05")).notes == ()
+    surges = [{"at_h": at_h, "hours": 1, "factor": 3} for at_h in (-1, 0, 23.5, 24)]
+    outside = ("at_h -1 lies outside the run, 0 to 24 h", "at_h 24 lies outside the run, 0 to 24 h")
+    notes = workload_of(base(workload__surges=surges, days=1.0)).notes
+    assert tuple(note for note in notes if "surge" in note) == tuple(f"workload: the surge {one}" for one in outside)
 
 
 def test_policies_see_the_same_requests() -> None:

@@ -36,6 +36,8 @@ def test_a_row_a_policy_and_why_smaller_fleets_fail(monkeypatch: Patch, capsys: 
     assert "of 90%; most in Gold: " in smaller
     assert lines[-2] == "against edf, each at its own best size, on the same requests:"
     assert "replicas instead of" in lines[-1]
+    assert "cost" not in said.out  # no prices
+    assert "nan" not in said.out
     assert "misses its targets" in said.err
     assert picture.stat().st_size > 10_000
 
@@ -77,6 +79,11 @@ def test_targets_out_of_reach_are_one_line(monkeypatch: Patch, capsys: Capture) 
     assert said.out == ""
 
 
+def test_runs_without_requests_have_no_answer(monkeypatch: Patch, capsys: Capture) -> None:
+    assert run(monkeypatch, *QUICK, "--days", "1e-9", "--policies", "edf") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("caps-fast: days 1e-09: no request arrives that slo_attainment")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -85,6 +92,9 @@ def test_targets_out_of_reach_are_one_line(monkeypatch: Patch, capsys: Capture) 
         (("--over", "split"), "--over 'split': expected field=values"),
         (("--objective", "fame"), "objective 'fame': expected one of carbon, "),
         (("--picture", "size.txt"), "size.txt: picture: expected a name ending in .png, .svg, .pdf"),
+        (("--policies", "edf,"), "policies 'edf,': an empty name; expected names with commas between them"),
+        (("--over", "policy.depth=1,2"), "--over policy.depth: no such field of a scenario"),
+        (("--over", "policy.placement=here"), "--over scenario: policy.placement 'here': expected one of residents"),
         (("--rates", "0"), "workload.rate_rps 0: Input should be greater than 0"),
     ],
 )

@@ -57,7 +57,8 @@ class Promise:
             if name not in (*TIERS, "finished"):
                 raise InputError(f"attainment of {name!r}: expected one of {', '.join(TIERS)}")
             if not (isinstance(share, int | float) and 0.0 <= share <= 1.0):
-                raise InputError(f"attainment {share!r} of {name}: expected a share from 0 to 1")
+                said = f"finished {share!r}" if name == "finished" else f"attainment {share!r} of {name}"
+                raise InputError(f"{said}: expected a share from 0 to 1")
         gold, silver, bronze = (float(by_tier.get(tier, 1.0)) for tier in TIERS)
         return cls((gold, silver, bronze), float(finished))
 

@@ -120,10 +120,13 @@ def _tell_verdict(tried: Tried, fleet: int) -> None:
 def _text(found: Sized) -> str:
     from caps_fast.metrics import METRICS
     from caps_fast.sizing.outcome import BILLS
+    from caps_fast.sizing.search import MONEY
     from caps_fast.sizing.targets import SLO
     from caps_fast.text_table import text_lines
 
-    shown = [*dict.fromkeys([SLO, *(target.metric for target in found.targets)]), *BILLS]
+    priced = bool((found.answers[MONEY].fill_null(0.0) > 0).any())
+    bills = [name for name in BILLS if priced or name != MONEY]
+    shown = [*dict.fromkeys([SLO, *(target.metric for target in found.targets)]), *bills]
     keys = [*(["rate_rps"] if found.answers["rate_rps"].n_unique() > 1 else []), "replicas", "split", *found.axes]
     heads = [
         "policy",
@@ -144,7 +147,8 @@ def _text(found: Sized) -> str:
     if found.savings.height:
         text += ["", f"against {found.baseline}, each at its own best size, on the same requests:"]
         for (policy, _), rows in found.savings.group_by("policy", "rate_rps", maintain_order=True):
-            differences = "; ".join(map(_difference, rows.to_dicts()))
+            told = [row for row in rows.to_dicts() if priced or row["metric"] != MONEY]
+            differences = "; ".join(map(_difference, told))
             text.append(f"  {policy}{_at(rows.row(0, named=True), keys)}: {differences}")
     return "\n".join(text)
 

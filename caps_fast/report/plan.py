@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LATE = "#000000"
+HEADROOM = 1.2  # above what is drawn, for the legend
 
 
 def plan_figure(found: Bound) -> Figure:
@@ -42,13 +43,29 @@ def plan_figure(found: Bound) -> Figure:
         waiting.set(title="Answers that wait", ylabel="million tokens", ylim=(0, None), xlabel=name, xlim=(edges[0], edges[-1]))
         for axes in (grid, busy, waiting):
             axes.axvline(found.scenario.horizon_s / unit, color=FAINT, linestyle=":", linewidth=1)
-            if len(axes.get_legend_handles_labels()[0]) > 1 or axes is waiting:
-                axes.legend(loc="upper right")
-        grid.annotate(
-            "arrivals end", (found.scenario.horizon_s / unit, 1), xycoords=("data", "axes fraction"), fontsize=8, color=FAINT, ha="right", va="bottom"
-        )
+            count = len(axes.get_legend_handles_labels()[0])
+            if count > 1 or axes is waiting:
+                axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
+                axes.legend(loc="upper right", ncols=max(count, 1))
+        _name_end(grid, found.scenario.horizon_s / unit, edges[-1])
         figure.suptitle(f"The plan of least carbon: {found.kg:,.4g} kg", fontsize=11, color=INK, x=0.01, ha="left")
     return figure
+
+
+def _name_end(axes: Axes, at: float, end: float) -> None:
+    """Say what the line at the end of the arrivals is, on the side where there is more room, at the bottom."""
+    side, shift = ("left", 3) if at < end / 2 else ("right", -3)
+    axes.annotate(
+        "arrivals end",
+        (at, 0),
+        xycoords=("data", "axes fraction"),
+        xytext=(shift, 2),
+        textcoords="offset points",
+        fontsize=8,
+        color=FAINT,
+        ha=side,
+        va="bottom",
+    )
 
 
 def _stack(axes: Axes, edges: np.ndarray, rows: np.ndarray, names: list[str], colours: tuple[str, ...] | list[str]) -> None:

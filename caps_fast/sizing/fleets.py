@@ -100,6 +100,7 @@ def fleets(base: Scenario, over: Axes, most: int) -> Fleets:
     others = {name: values for name, values in over.items() if name not in of_sizes}
     sizes = _by_pool(base, pools, over) if pools else _in_proportion(base, over, most)
     _expect_few(len(sizes) * math.prod(len(values) for values in others.values()))
+    _expect_some(base, others)
     rows, changes = [], []
     for point in itertools.product(*others.values()):
         for row in sizes:
@@ -219,6 +220,19 @@ def _expect_few(count: int) -> None:
     if count > MOST_FLEETS:
         advice = "wider steps, or narrower ranges"
         raise InputError(f"--over: {count:,} fleets; expected {MOST_FLEETS:,} at the most: {advice}")
+
+
+def _expect_some(base: Scenario, others: Axes) -> None:
+    """Raise InputError where no values of the other axes go together, as of a field that is none."""
+    why: InputError | None = None
+    for point in itertools.product(*others.values()):
+        try:
+            base.replace(dict(zip(others, point, strict=True)))
+        except InputError as error:
+            why = why or error
+        else:
+            return
+    raise InputError(f"--over {why}")
 
 
 def _expect_counts(counts: Sequence[Any], least: int, name: str, why: str = "") -> None:

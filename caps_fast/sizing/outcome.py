@@ -62,7 +62,10 @@ class Sized:
 
 
 def outcome(searched: Sequence[Tried], baseline: str | None) -> Sized:
-    """The tables. Raises InputError where no search found a fleet that keeps the targets."""
+    """The tables. Raises InputError where no search found a fleet that keeps the targets, and where no request came."""
+    if empty := next((one for one in searched if one.is_empty()), None):
+        asked = ", ".join(target.metric for target in empty.problem.targets)
+        raise InputError(f"days {empty.days:g}: no request arrives that {asked} counts; expected a longer run or a higher rate")
     found = [one.best() for one in searched]
     if all(fleet is None for fleet in found):
         raise InputError(_unreachable(max(searched, key=_nearest)))

@@ -136,6 +136,12 @@ class Tried:
         found = {target.metric: self.figures(fleet, target.metric) for target in self.problem.targets}
         return judged(self.problem.targets, found, self.problem.look_confidence)
 
+    def is_empty(self) -> bool:
+        """Whether no request came that any target counts."""
+        tried = [fleet for fleet in self.runs if not self.errors(fleet)]
+        metrics = [target.metric for target in self.problem.targets]
+        return bool(tried) and all(math.isnan(one) for at in tried for name in metrics for one in self.figures(at, name))
+
     def errors(self, fleet: int) -> str:
         """Why a fleet cannot be; empty if it can."""
         return next((one.error for one in self.runs[fleet] if one.error), "")

@@ -126,8 +126,10 @@ def field_of(name: str) -> str:
 
 
 def policies(names: Sequence[Any]) -> list[Any]:
-    """Policy names with `main`, `ablations` and `all` spelled out, each once."""
+    """Policy names with `main`, `ablations` and `all` spelled out, each once. Raises InputError for an empty one."""
     from caps_fast.policies import ABLATIONS, BUILT_IN, MAIN  # noqa: PLC0415 - slow import
 
+    if "" in names:
+        raise InputError(f"policies {','.join(map(str, names))!r}: an empty name; expected names with commas between them")
     sets: dict[Any, tuple[str, ...]] = {"main": MAIN, "ablations": ABLATIONS, "all": tuple(BUILT_IN)}
     return list(dict.fromkeys(policy for name in names for policy in sets.get(name, (name,))))

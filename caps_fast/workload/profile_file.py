@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from caps_fast.clock import Facts, facts_of, read_trace
-from caps_fast.demand import LEAST_STEP_S, MOST_STEPS, NAMED, Demand, RateTable
+from caps_fast.demand import LEAST_STEP_S, MOST_FACTOR, MOST_STEPS, NAMED, Demand, RateTable
 from caps_fast.documents import read_bytes
 from caps_fast.errors import InputError
 from caps_fast.instants import looks_like_time, parse_utc
@@ -32,7 +32,13 @@ def table_of(demand: Demand, workload: Workload) -> RateTable | None:
         path, zone = demand.profile_from, demand.profile_zone
         return _of_trace(path, file_hash(path), facts_of(workload), zone)
     if demand.rate_profile not in NAMED:
-        return _read(str(demand.rate_profile), file_hash(str(demand.rate_profile)), demand.profile_zone)
+        path = str(demand.rate_profile)
+        try:
+            content = file_hash(path)
+        except InputError as error:
+            names = ", ".join(name for name in NAMED if name)
+            raise InputError(f"{error}: expected one of {names}, or {EXPECTED.removeprefix('expected ')}") from None
+        return _read(path, content, demand.profile_zone)
     return demand.rate_table or built_in(demand.rate_profile or "flat")
 
 
@@ -140,6 +146,6 @@ def _number(path: str, number: int, column: str, cell: str) -> float:
 
 def _rate(path: str, number: int, column: str, cell: str) -> float:
     value = _number(path, number, column, cell)
-    if value < 0:
-        raise InputError(f"{path}: row {number}: {column} {cell!r}: expected 0 or more")
+    if not 0 <= value <= MOST_FACTOR:
+        raise InputError(f"{path}: row {number}: {column} {cell!r}: expected 0 or more, at most {MOST_FACTOR:g}")
     return value

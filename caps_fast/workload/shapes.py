@@ -124,6 +124,8 @@ def hourly(arrivals_s: Array, span_s: float, first: datetime | None, zone: str |
 
 def checked_table(factors: list[float], step_s: float, begins: str, origin: str) -> RateTable:
     """A table whose numbers come from a file. Raises InputError naming the file."""
+    if not any(factors):
+        raise InputError(f"{origin}: all rates are 0: expected at least one above 0")
     try:
         expect_whole(len(factors) * step_s, begins)
         return RateTable.model_validate({"factors": factors, "step_s": step_s, "begins": begins})

@@ -176,6 +176,9 @@ def _notes(config: scenario.Scenario, expected: float) -> Iterator[str]:
         zones = dict.fromkeys(demand.profile_zone or "UTC" for demand in tied)
         local = (f"{local_time(BUILT_IN_WEEK, zone):%A %H:%M} in {zone}" for zone in zones if zone != "UTC")
         yield ", ".join(["workload: no start is given: t = 0 is Monday 00:00 UTC for its profiles", *local])
+    for surge in (surge for demand in groups for surge in demand.surges or ()):
+        if surge.at_h * 3600 >= config.horizon_s or surge.at_h + surge.hours <= 0:
+            yield f"workload: the surge at_h {surge.at_h:g} lies outside the run, 0 to {config.horizon_s / 3600:g} h"
     mean_rps, asked = expected / config.horizon_s, config.workload.rate_rps or 1.0
     if abs(mean_rps - asked) > TOLERANCE * asked:
         found = f"{mean_rps:.4g} requests per second are expected over this run"
