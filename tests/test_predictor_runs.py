@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from caps_fast import arrays, predictor, scenario
+from caps_fast import arrays, predictor, records, scenario
 from caps_fast.arrays import BP, CP, LP, Array
 from caps_fast.cli import main
 from caps_fast.cli import train as command
@@ -134,7 +134,7 @@ def test_a_capacity_that_leaves_too_little_to_learn_from(lessons: train.Lessons)
 
 
 def test_missed_by_hand() -> None:
-    tiers = np.zeros(4, arrays.TIER)
+    tiers = records.zeros(arrays.Tier, 4)
     for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
         tiers[name] = np.inf
     tiers[0]["ttft_s"], tiers[1]["tpot_s"], tiers[2]["e2e_s"], tiers[3]["ttft_after_release_s"] = 1.0, 0.1, 10.0, 2.0

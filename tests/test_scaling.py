@@ -19,7 +19,7 @@ def test_scaled_fleets_are_the_same_as_token_by_token(policy: str, data: st.Data
     assert_same(data.draw(scaled(policy)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_scaled_engines_are_the_same_as_token_by_token(data: st.DataObject) -> None:
     """With memory that grows, residents that lose theirs while their replica drains, and iterations of all kinds."""

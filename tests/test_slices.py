@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caps_fast.arrays import BUSY, IDLE, J_PER_KWH
+from caps_fast.arrays import BUSY, IDLE, J_PER_KWH, N_STATES
 from caps_fast.choose import layout_of, make_policy
 from caps_fast.pack import Means, pack
 from caps_fast.scenario import preset
@@ -47,7 +47,9 @@ def test_slices_by_hand() -> None:
     assert len(result.slices) == 6  # from 0 on, the last for ever
     np.testing.assert_allclose(result.slices["seconds"][:, BUSY], [5, 10, 5, 0, 0, 0], atol=1e-9)
     np.testing.assert_allclose(result.slices["seconds"][:, IDLE], [5, 0, 5, 10, 0, 0], atol=1e-9)
-    expected_j = result.slices["seconds"] * [50.0, 300.0]
+    power_w = np.zeros(N_STATES)
+    power_w[[IDLE, BUSY]] = 50.0, 300.0
+    expected_j = result.slices["seconds"] * power_w
     np.testing.assert_allclose(result.slices["energy_j"], expected_j, rtol=1e-12, atol=1e-9)
 
 
@@ -61,4 +63,4 @@ def test_pools_begin_with_the_sample_in_force_at_0(history: int) -> None:
     samples = 26  # begun in the 25 hours from 0 to the end, that at 25 h included
     at = state.pools["slice_at"] + state.regions["carbon_at"][0]
     assert at.tolist() == [0, samples, 2 * samples]
-    assert len(state.slices) == 3 * samples * 2
+    assert len(state.slices) == 3 * samples * N_STATES
