@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from caps_fast.section import Finite, NonNegative, Positive, Section, Share
 
@@ -56,16 +56,10 @@ class PolicyChoice(Section):
         """A user's own scale rule: its Python file, and its type where the name says which; None for a built-in one."""
         return _of_file(self.scaling)
 
-    @field_validator("scaling")
+    @field_validator("placement", "scaling")
     @classmethod
-    def _known_scaling(cls, value: str) -> str:
-        if value not in SCALINGS and not _of_file(value):
-            raise ValueError(f"{value!r}: expected one of {', '.join(SCALINGS)} or FILE.py")
-        return value
-
-    @field_validator("placement")
-    @classmethod
-    def _known_placement(cls, value: str) -> str:
-        if value not in PLACEMENTS and not _of_file(value):
-            raise ValueError(f"{value!r}: expected one of {', '.join(PLACEMENTS)} or FILE.py")
+    def _known_rule(cls, value: str, info: ValidationInfo) -> str:
+        known = PLACEMENTS if info.field_name == "placement" else SCALINGS
+        if value not in known and not _of_file(value):
+            raise ValueError(f"{value!r}: expected one of {', '.join(known)} or FILE.py")
         return value

@@ -25,6 +25,15 @@ def who(s: State, g: int, at: int) -> int:
 
 
 @inlined
+def position(s: State, g: int, r: int) -> int:
+    """The position of `r`, which is in the heap of GPU `g`."""
+    at = 0
+    while who(s, g, at) != r:
+        at += 1
+    return at
+
+
+@inlined
 def left(s: State, g: int, at: int) -> int:
     """Iterations that the sequence at position `at` of the heap of GPU `g` has left."""
     iterations: Any = np.int64(s.finish_at[g, at] - (np.uint64(s.gpus[g].iterations_done) << _32)) >> 32

@@ -234,7 +234,7 @@ def _join(s: State, g: int) -> None:
             gpu.prompt_tail = r
             gpu.prompt_tokens += live[r].prompt_left
         else:
-            gpu.context_tokens += live[r].input_tokens + live[r].output_tokens - live[r].decode_left
+            gpu.context_tokens += speed.prompt_of(s, r)
             decoders.push(s, g, live[r].decode_left, r)
         r = after
 
@@ -311,5 +311,5 @@ def _leave_finished(s: State, policy: Any, g: int, r: int) -> None:
             live[r].giving_way = 0
         else:
             flexible.remove(s, gpu.queue, r)
-    reserve(s, policy, g, -1, -kv.at_the_end(s, g, r))
+    reserve(s, policy, g, -1, -kv.held(s, g, r))
     ledger.finish(s, policy, g, r)

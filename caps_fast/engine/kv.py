@@ -31,14 +31,8 @@ def at_admission(s: State, g: int, r: int) -> int:
 
 
 @inlined
-def at_the_end(s: State, g: int, r: int) -> int:
-    """Of the `kv_tokens` of replica `g`, those of request `r` when it finishes."""
-    return 0 if grows_on(s, g) else s.live[r].input_tokens + s.live[r].output_tokens
-
-
-@inlined
 def held(s: State, g: int, r: int) -> int:
-    """Of the `kv_tokens` of replica `g`, which is between iterations, those of resident `r`."""
+    """Of the `kv_tokens` of replica `g`, which is between iterations, those of resident `r`: none where it grows and `r` decodes or has finished."""
     request = s.live[r]
     if not grows_on(s, g):
         return request.input_tokens + request.output_tokens
@@ -109,11 +103,9 @@ def held_in_progress(s: State, g: int, r: int) -> int:
     gpu = s.gpus[g]
     iteration = _in_progress(s, g)
     if request.prompt_left == 0:
-        at = 0
-        while decoders.who(s, g, at) != r:
-            at += 1
+        left = decoders.left(s, g, decoders.position(s, g, r))
         decoded = iteration if gpu.decoding > 0 else 0
-        return _blocks(s, g, request.input_tokens + request.output_tokens - decoders.left(s, g, at) + decoded)
+        return _blocks(s, g, request.input_tokens + request.output_tokens - left + decoded)
     taken = 0
     if request.joined and kind_of(s, g).chunk_tokens > 0:
         tokens = gpu.chunk * (iteration + 1)

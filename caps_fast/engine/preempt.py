@@ -122,9 +122,7 @@ def _evict(s: State, policy: Any, g: int, r: int) -> None:
             gpu.prompt_tokens -= live[r].prompt_left
             lost_tokens = prompt_of(s, r) - live[r].prompt_left
         else:
-            at = 0
-            while decoders.who(s, g, at) != r:
-                at += 1
+            at = decoders.position(s, g, r)
             live[r].decode_left = decoders.left(s, g, at)
             decoders.remove(s, g, at)
             context_tokens = prompt_of(s, r)
