@@ -25,7 +25,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
-from numba.core.cgutils import get_or_insert_function
+from numba.core.cgutils import create_struct_proxy, get_or_insert_function
 from numba.core.serialize import dumps
 from numba.extending import intrinsic, overload
 
@@ -35,7 +35,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 PACKAGE = Path(__file__).parent
 COMPILED = (
-    *("_jit.py", "records.py", "traits.py", "standing.py", "arrays.py", "physics.py", "containers", "outlook.py"),
+    *("_jit.py", "by_reference.py", "records.py", "traits.py", "standing.py", "arrays.py", "physics.py", "containers", "outlook.py"),
     *("policy.py", "policies", "engine"),
 )
 INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -208,7 +208,7 @@ def _prefetch(typing: Any, records: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         records, index = arguments
         byte, whole = ir.IntType(8), ir.IntType(32)
-        data = context.make_array(signature.args[0])(context, builder, records).data
+        data = create_struct_proxy(signature.args[0])(context, builder, records).data
         first = builder.bitcast(builder.gep(data, [index]), byte.as_pointer())
         kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), whole, whole, whole])
         ask = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "caps_fast"
 LAYERS = """
     errors interrupt caches progress
     _jit
-    records traits
+    by_reference records traits
     standing
     arrays parquet_check files text_table words
     instants spelled

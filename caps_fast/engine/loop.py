@@ -7,6 +7,7 @@ from typing import Any
 
 from caps_fast._jit import inlined, kernel, prefetch, use_cache
 from caps_fast.arrays import BUSY, GOLD, LP, NONE, State
+from caps_fast.by_reference import by_reference
 from caps_fast.containers import agenda, queue
 from caps_fast.engine import control, gpu, kv, placing, preempt
 from caps_fast.engine.accounts import close_sample
@@ -24,6 +25,7 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
     Mutates all arrays of `s`. `s.clock.cursor` is the next request of `s.block`; the caller sees to it that the block holds every arrival before
     `until_s`, that `live` has room for them, and `done` too where requests are recorded.
     """
+    s = by_reference(s)
     clock = s.clock[0]
     arrival_s = _next_arrival_s(s)
     while True:
@@ -188,6 +190,7 @@ def settle(s: State, end_s: float) -> None:
 
     What residents have used so far is put down to them.
     """
+    s = by_reference(s)
     clock = s.clock[0]
     clock.now_s = max(end_s, s.setup[0].horizon_s)
     control.read_intensity(s)
