@@ -43,6 +43,7 @@ LAYERS = """
     compare pareto tune calibrate sizing fitting
     reproduce report
     cli
+    __main__
 """
 RANK = {module: rank for rank, row in enumerate(LAYERS.strip().splitlines()) for module in row.split()}
 

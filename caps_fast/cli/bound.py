@@ -35,7 +35,9 @@ def bound(
     picture: Annotated[Path | None, typer.Option(help="picture of the plan to write (PNG, PDF or SVG)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Print the least carbon with which any policy can serve the scenario's requests, all of the future known.
+    """Compute the least carbon that any policy could reach.
+
+    A linear program that knows all requests and the whole grid in advance (docs/bound.md).
 
     It stands beside `bill_kg` of `run`; `run --over-bound` prints both and their ratio, at what each run kept.
     """

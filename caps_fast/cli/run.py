@@ -1,8 +1,7 @@
-"""`run`: one scenario, under one or several policies on the same requests; and lists of what there is by name."""
+"""`run`: one scenario, under one or several policies on the same requests."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from caps_fast.cli.declared import CARBON, CLOCK, TRACE, declaring
 from caps_fast.cli.json_text import json_text
 from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.talk import say
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands `run`, `policies` and `presets`."""
+    """Add the command `run`."""
     app.command("run")(declaring(TRACE, CARBON, CLOCK)(run))
-    app.command("policies")(list_policies)
-    app.command("presets")(list_presets)
 
 
 def run(
@@ -84,13 +82,13 @@ def run(
 
     def go_on(requests: int) -> None:
         progress.skip(requests, runs=0)
-        print(f"{checkpoint}: going on after {requests:,} requests", file=sys.stderr)
+        say(f"{checkpoint}: going on after {requests:,} requests")
 
     results = simulate_group(configs, record, on_progress=lambda requests: progress.add(0, requests), checkpoint=checkpoint, on_restore=go_on)
     progress.add(len(configs), 0)
     progress.close()
     for note in dict.fromkeys(note for result in results for note in result.notes):
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     if requests_out:
         _write(results[0].request_table, requests_out)
     if series_out:
@@ -108,23 +106,6 @@ def run(
             _print_pools(results)
 
 
-def list_policies() -> None:
-    """List the built-in policies."""
-    from caps_fast.policies import ABOUT, BUILT_IN
-
-    for name in BUILT_IN:
-        print(f"{name:20} {ABOUT[name]}")
-
-
-def list_presets() -> None:
-    """List the built-in presets."""
-    from caps_fast.scenario import preset, presets
-
-    for name in presets():
-        config = preset(name)
-        print(f"{name:12} {config.fleet.replicas} GPUs in {config.fleet.split}, {config.workload.rate_rps:g} req/s, policy {config.policy.name}")
-
-
 def _names(policies: str | None, config: Scenario) -> list[str]:
     from caps_fast.sweep.axes import policies as spelled_out
 
@@ -137,7 +118,7 @@ def _write(frame: Any, path: Path) -> None:
 
     with whole(path) as beside:
         frame.write_parquet(beside)
-    print(f"wrote {len(frame):,} rows to {path}", file=sys.stderr)
+    say(f"wrote {len(frame):,} rows to {path}")
 
 
 def _bound(result: Result) -> dict[str, float]:

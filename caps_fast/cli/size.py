@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from caps_fast.cli.json_text import json_text
 from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.talk import say
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def size(
     jobs: Annotated[int, typer.Option(min=0, max=4096, help="runs at a time; 0 = one per core")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, a row per policy and rate")] = False,
 ) -> None:
-    """Find the cheapest fleet that keeps its targets, for each policy, and compare the policies each at its own.
+    """Find the cheapest fleet that keeps its SLO targets.
 
-    docs/sizing.md says how. Where no fleet in the range keeps the targets, the message says how close the best one
-    comes, and the exit code is 2.
+    For each policy, and then the policies are compared, each at its own size (docs/sizing.md). Where no fleet in the
+    range keeps the targets, the message says how close the best one comes, and the exit code is 2.
     """
     from caps_fast.files import expect_outputs, expect_picture
     from caps_fast.sizing import size as find
@@ -79,12 +79,12 @@ def size(
         on_verdict=_tell_verdict,
     )
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     if picture is not None:
         from caps_fast.report.sizes import size_picture
 
         size_picture(found, picture)
-        print(f"drew {picture}", file=sys.stderr)
+        say(f"drew {picture}")
     print(json_text(found.rows(), indent=1) if as_json else _text(found))
 
 
@@ -114,7 +114,7 @@ def _tell_verdict(tried: Tried, fleet: int) -> None:
     if not said:
         figure = _figure(missed, *_ends(tried.interval(fleet, missed)))
         said = f"{'keeps' if verdict.keeps else 'misses'} its targets, {figure}"
-    print(f"{asked_by(tried)}: {called(tried, fleet)}: {said}", file=sys.stderr)
+    say(f"{asked_by(tried)}: {called(tried, fleet)}: {said}")
 
 
 def _text(found: Sized) -> str:
