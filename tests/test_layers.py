@@ -14,7 +14,7 @@ PACKAGE = ROOT / "caps_fast"
 
 # Lowest first. A module or subpackage imports from lower rows only, not from its own row nor from above; inside a subpackage anything goes.
 LAYERS = """
-    errors interrupt caches progress
+    errors interrupt caches progress policy_names
     _jit
     records traits
     standing

@@ -17,6 +17,7 @@ import typer
 
 from caps_fast import __version__
 from caps_fast.cli import talk
+from caps_fast.cli.usage import plain_types, usage
 from caps_fast.errors import InputError
 from caps_fast.interrupt import Ended, leave, raising
 
@@ -52,6 +53,7 @@ def _app() -> Any:
     group: Any = typer.main.get_command(app)
     for command in (group, *group.commands.values()):
         talk.add_options(command)
+        plain_types(command)
     return group
 
 
@@ -72,7 +74,7 @@ def main() -> None:
     except InputError as error:
         fail(str(error))
     except USAGE_ERROR as error:
-        fail(f"{error.format_message()}{_given(error)} (see caps-fast --help)")
+        fail(usage(error))
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         leave(130)
@@ -115,17 +117,6 @@ def _exit_code() -> int:
             raise
         sys.stdout = stdout  # Typer wraps it, and exits with 1, where the pipe is broken
         raise BrokenPipeError from None
-
-
-def _given(error: Any) -> str:
-    """What the user gave for the option that an error is about."""
-    for option in getattr(getattr(error, "param", None), "opts", []):
-        for at, word in enumerate(sys.argv):
-            if word == option and at + 1 < len(sys.argv):
-                return f", not {sys.argv[at + 1]!r}"
-            if word.startswith(f"{option}="):
-                return f", not {word.removeprefix(f'{option}=')!r}"
-    return ""
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

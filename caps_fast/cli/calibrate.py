@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from caps_fast.cli.options import Jobs
 from caps_fast.cli.talk import say
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def calibrate(
     targets: Annotated[Path, typer.Argument(help="targets, bounds and seeds in TOML; sweeps/calibration.toml is one")],
     out: Annotated[Path, typer.Option(help="folder for the search and its result; an earlier search there goes on")],
     trials: Annotated[int, typer.Option(min=1, help="trials in all, earlier ones counted")] = 200,
-    jobs: Annotated[int, typer.Option(min=0, max=4096, help="threads; 0 = one a core")] = 0,
+    jobs: Jobs = 0,
 ) -> None:
     """Fit parameters of a scenario to given figures.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from caps_fast.cli.completion import complete_metric
 from caps_fast.cli.options import AsJson, Folder, Where
 from caps_fast.errors import InputError
 
@@ -18,7 +19,10 @@ def register(app: typer.Typer) -> None:
 def compare(
     folder: Folder,
     baseline: Annotated[str, typer.Option(help="value of the factor that all others are compared with")] = "round-robin",
-    metric: Annotated[list[str] | None, typer.Option(help="metric; may be repeated [default: SLO attainment, carbon, TTFT]")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", "--metrics", autocompletion=complete_metric, help="metric; may be repeated [default: SLO attainment, carbon, TTFT]"),
+    ] = None,
     factor: Annotated[str, typer.Option(help="column whose values are compared")] = "policy",
     confidence: Annotated[float, typer.Option(help="of the intervals, between 0 and 1")] = 0.95,
     where: Where = None,

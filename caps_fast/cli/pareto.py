@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from caps_fast.cli.completion import complete_metric
 from caps_fast.cli.json_text import json_text
 from caps_fast.cli.options import CARBON, SLO, AsJson, Folder, Where
 from caps_fast.errors import InputError
@@ -18,8 +19,8 @@ def register(app: typer.Typer) -> None:
 
 def pareto(
     folder: Folder,
-    x: Annotated[str, typer.Option(help="metric")] = CARBON,
-    y: Annotated[str, typer.Option(help="metric")] = SLO,
+    x: Annotated[str, typer.Option(autocompletion=complete_metric, help="metric")] = CARBON,
+    y: Annotated[str, typer.Option(autocompletion=complete_metric, help="metric")] = SLO,
     group: Annotated[
         str | None, typer.Option(help="a front for each value of these columns, as policy,rate_rps [default: the rate, if it varies]")
     ] = None,

@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
 
 def list_policies() -> None:
     """List the built-in policies."""
-    from caps_fast.policies import ABOUT, BUILT_IN
+    from caps_fast.policy_names import ABOUT
 
-    for name in BUILT_IN:
-        print(f"{name:20} {ABOUT[name]}")
+    for name, about in ABOUT.items():
+        print(f"{name:20} {about}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from caps_fast.cli.options import Jobs
 from caps_fast.cli.report import write_page
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def reproduce(
     curve_days: Annotated[
         float | None, typer.Option(help="simulated days of the curves over rates, and of the other splits [default: 1, or --days where less]")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="seeds, from 0")] = 5,
-    jobs: Annotated[int, typer.Option(min=0, max=4096, help="runs at a time; 0 = one a core")] = 0,
+    seeds: Annotated[int, typer.Option("--seeds", "--seed", help="how many, from 0")] = 5,
+    jobs: Jobs = 0,
     page: Annotated[bool, typer.Option(help="also draw the figures and the page")] = True,
 ) -> None:
     """Reproduce the paper's tables, figures and claims."""

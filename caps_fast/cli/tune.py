@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from caps_fast.cli.json_text import json_text
-from caps_fast.cli.options import CARBON, SLO, AsJson, Jobs
-from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.options import CARBON, SLO, AsJson, Days, Jobs, Scenario, Set, typed
+from caps_fast.cli.scenarios import changed, scenario_of, stated
 from caps_fast.cli.talk import complain
 
 if TYPE_CHECKING:
@@ -22,19 +22,19 @@ def register(app: typer.Typer) -> None:
 
 
 def tune(
-    scenario: Annotated[str, typer.Argument(help="preset or scenario file to start from")],
+    scenario: Scenario,
     study: Annotated[Path, typer.Option(help="file that keeps the trials; the same command goes on with it")] = Path("results/tune.log"),
-    objectives: Annotated[str, typer.Option(help="two metrics or more, with commas between them")] = f"{CARBON},{SLO}",
+    objectives: Annotated[str, typer.Option("--objectives", "--objective", help="two metrics or more, with commas between them")] = f"{CARBON},{SLO}",
     search: Annotated[
         list[str] | None,
         typer.Option(help="field=low..high[:log], field=a,b,c or split; may be repeated [default: beta, lambda, gate, plan_margin, split]"),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="trials in all")] = 64,
-    seeds: Annotated[str, typer.Option(help="of the search: how many, from 0; or which")] = "3",
+    seeds: Annotated[str, typer.Option("--seeds", "--seed", help="of the search: how many, from 0; or which")] = "3",
     held_out: Annotated[str, typer.Option(help="seeds that the search never sees: how many, from 1000; or which")] = "3",
     sampler: Annotated[Literal["tpe", "nsga2"], typer.Option(help="tree-structured Parzen estimator, or a genetic algorithm")] = "tpe",
-    days: Annotated[float | None, typer.Option(help="length of a run [default: the scenario's]")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="field=value for all trials; may be repeated")] = None,
+    days: Days = None,
+    set_: Set = None,
     jobs: Jobs = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -49,8 +49,8 @@ def tune(
     from caps_fast.sweep.tune import tune as run
     from caps_fast.sweep.values import COUNT
 
-    base = scenario_of(scenario).replace(({} if days is None else {"days": days}) | settings(set_))
-    own = [point[0] for point in seed_axis(seeds, "--seeds").points]
+    base = changed(scenario_of(scenario), stated({"days": days}), set_)
+    own = [point[0] for point in seed_axis(seeds, typed("--seeds", "--seed")).points]
     other = [point[0] + (1000 if COUNT.fullmatch(held_out.strip()) else 0) for point in seed_axis(held_out, "--held-out").points]
     dimensions = tuple(dimension(text) for text in search or DEFAULT)
     wanted = Search(base, dimensions, tuple(objectives.split(",")), tuple(own), tuple(other), sampler)

@@ -29,7 +29,7 @@ def details(groups: Sequence[Sequence[Scenario]], jobs: int) -> dict[str, pl.Dat
         found += results
         progress.add(len(results), 0.0)
     progress.close()
-    return {name: pl.concat([frame(result).select(*_key(result), pl.all()) for result in found]) for name, frame in FRAMES.items()}
+    return {name: pl.concat([frame(result).select(*key(result), pl.all()) for result in found]) for name, frame in FRAMES.items()}
 
 
 def histogram_frame(result: Result) -> pl.DataFrame:
@@ -57,6 +57,7 @@ def _run(group: Sequence[Scenario]) -> list[Result]:
     return simulate_group(group, Recording(sample_every_s=SAMPLE_S))
 
 
-def _key(result: Result) -> list[pl.Expr]:
+def key(result: Result) -> list[pl.Expr]:
+    """Columns that say which run a row is of: preset, policy, seed."""
     config = result.scenario
     return [pl.lit(config.preset).alias("preset"), pl.lit(config.policy.name).alias("policy"), pl.lit(config.seed).alias("seed")]
