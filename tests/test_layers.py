@@ -37,7 +37,7 @@ LAYERS = """
     prices
     pack choose schema saved_scaling
     predictor results saved_state
-    checkpoint inputs
+    checkpoint inputs result_frames
     simulation bounds
     sweep validation
     compare pareto tune calibrate sizing fitting

@@ -10,7 +10,7 @@ import polars as pl
 from caps_fast.files import whole
 from caps_fast.report.folder import Results
 from caps_fast.report.page import page
-from caps_fast.reproduce.details import FRAMES, key
+from caps_fast.result_frames import FRAMES, key
 from caps_fast.results import Result
 from caps_fast.sweep.rows import row, table
 
