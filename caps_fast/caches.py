@@ -5,14 +5,15 @@ Compiled code is executed when it is loaded, so a folder in which others may put
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import stat
-import sys
 from functools import cache
 from pathlib import Path
 
 WAY_OUT = "CAPS_FAST_CACHE names another folder"
+logger = logging.getLogger(__name__)
 
 
 def cache_folder(part: str) -> Path | None:
@@ -32,8 +33,8 @@ def why_not(part: str) -> str:
 
 @cache
 def tell_once(what: str, part: str) -> None:
-    """Say on standard error that something is not kept, and why."""
-    print(f"{what} not kept: {why_not(part)} ({WAY_OUT})", file=sys.stderr)
+    """Warn that something is not kept, and why."""
+    logger.warning("%s not kept: %s (%s)", what, why_not(part), WAY_OUT)
 
 
 def _root() -> Path | None:

@@ -20,7 +20,7 @@ from numba._dispatcher import compute_fingerprint
 from caps_fast import _jit, scenario
 from caps_fast.arrays import State
 from caps_fast.engine.loop import advance
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, did_you_mean
 from caps_fast.files import open_regular
 from caps_fast.policies import BUILT_IN, SCALERS
 from caps_fast.policy import DECISIONS, NO_MEMORY, TRAITS, Traits, scales
@@ -66,7 +66,9 @@ def check_options(configs: Iterable[scenario.Scenario]) -> None:
 def _check_fields(options: Iterable[str], fields: Iterable[str]) -> None:
     unknown = sorted(set(options) - set(fields))
     if unknown:
-        raise InputError(f"policy.options.{unknown[0]}: no such field of a policy here; expected {', '.join(fields) or 'no options'}")
+        hint = did_you_mean(unknown[0], fields)
+        expected = ", ".join(fields) or "no options"
+        raise InputError(f"policy.options.{unknown[0]}{hint}: no such field of a policy here; expected {expected}")
 
 
 def _of_kind(default: Any, name: str, value: float) -> Any:
@@ -189,7 +191,8 @@ def _memory_of_both(one: Traits, other: Traits) -> dict[str, Any]:
 
 def _built_in(name: str) -> Any:
     if name not in BUILT_IN:
-        raise InputError(f"policy {name!r}: expected some of {', '.join(BUILT_IN)}, main, ablations, all, or a Python file of yours (FILE.py)")
+        expected = f"{', '.join(BUILT_IN)}, main, ablations, all, or a Python file of yours (FILE.py)"
+        raise InputError(f"policy {name!r}{did_you_mean(name, BUILT_IN)}: expected some of {expected}")
     return BUILT_IN[name]
 
 

@@ -1,9 +1,12 @@
-"""The one exception that users see."""
+"""The one exception that users see, and the hint at what they may have meant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
+
+LONG_ENOUGH = 3  # letters that begin a name
 
 
 class InputError(ValueError):
@@ -22,3 +25,15 @@ def naming(origin: str) -> Iterator[None]:
         if not origin or str(error).startswith(f"{origin}: "):
             raise
         raise InputError(f"{origin}: {error}") from None
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """` (did you mean NAME?)`, with the known name that `word` begins or is close to; "" where none is close."""
+    plain = {_plain(name): name for name in known}
+    begun = sorted((name for name in plain if len(word) >= LONG_ENOUGH and name.startswith(_plain(word))), key=len)
+    found = begun or get_close_matches(_plain(word), plain, 1, cutoff)
+    return f" (did you mean {plain[found[0]]}?)" if found else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-").replace(" ", "-")

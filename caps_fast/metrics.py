@@ -9,7 +9,7 @@ from typing import Generic, Literal, TypeVar
 
 from caps_fast.arrays import BRONZE, BUSY, HISTOGRAMS, J_PER_KWH, STATES
 from caps_fast.books import QUANTILES, Books, PoolBooks, ratio
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, did_you_mean
 from caps_fast.sections import ROLES, TIERS
 
 B = TypeVar("B")
@@ -252,4 +252,4 @@ def larger_is_better(column: str, among: Iterable[str] = METRICS) -> bool:
 def expect_metric(name: str) -> None:
     """Raises InputError for a name that is no metric of every run."""
     if name not in METRICS:
-        raise InputError(f"metric {name!r}: expected one of {', '.join(METRICS)}")
+        raise InputError(f"metric {name!r}{did_you_mean(name, METRICS)}: expected one of {', '.join(METRICS)}")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from caps_fast.errors import did_you_mean
 from caps_fast.section import Finite, NonNegative, Positive, Section, Share
 
 PLACEMENTS = ("residents", "prompts", "pack", "fastest")
@@ -61,5 +62,5 @@ class PolicyChoice(Section):
     def _known_rule(cls, value: str, info: ValidationInfo) -> str:
         known = PLACEMENTS if info.field_name == "placement" else SCALINGS
         if value not in known and not _of_file(value):
-            raise ValueError(f"{value!r}: expected one of {', '.join(known)} or FILE.py")
+            raise ValueError(f"{value!r}{did_you_mean(value, known)}: expected one of {', '.join(known)} or FILE.py")
         return value

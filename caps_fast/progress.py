@@ -1,13 +1,18 @@
-"""Progress on standard error: runs, requests, and the time that is left; a live line on a terminal, else a line now and then."""
+"""Progress: runs, requests and the time that is left, logged now and then; the command line draws a bar of it.
+
+A line at level INFO every `SPARSE_S`, and at the level LIVE, below DEBUG, every `LIVE_S`. Records carry `share`, the part
+that is done, and `ended`, whether it is the last one.
+"""
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
-from typing import TextIO
 
 LIVE_S = 0.2
 SPARSE_S = 30.0
+LIVE = 5  # level of records that are meant for a bar only
+logger = logging.getLogger(__name__)
 TOLD_SHARE = 0.05  # so much tells a speed
 
 
@@ -18,17 +23,14 @@ class Progress:
     requests    to do, expected; 0 if unknown: the time left is then told by runs
     """
 
-    def __init__(self, runs: int, requests: float, stream: TextIO | None = None) -> None:
+    def __init__(self, runs: int, requests: float) -> None:
         self.runs, self.requests = runs, requests
         self.runs_done, self.requests_done = 0, 0.0
         self.runs_skipped, self.requests_skipped = 0, 0.0
         self.failed = 0
-        self._stream = stream or sys.stderr
         self._lead_s, self._lead_share = 0.0, 0.0  # when something was done first, after compiling and learning, and how much
-        self._live = self._stream.isatty()
-        self._start_s = self._told_s = time.monotonic()
-        if self._live:
-            self.tell(force=True)
+        self._start_s = self._logged_s = self._drawn_s = time.monotonic()
+        self._log(LIVE)
 
     def add(self, runs: int, requests: float, failed: int = 0) -> None:
         """So many more are done, so many of them failed."""
@@ -45,19 +47,24 @@ class Progress:
         self.runs_skipped += runs
         self.requests_skipped += requests
 
-    def tell(self, force: bool = False) -> None:
+    def tell(self) -> None:
         """Say where things stand, if it is time to."""
         now_s = time.monotonic()
-        if force or now_s - self._told_s >= (LIVE_S if self._live else SPARSE_S):
-            self._told_s = now_s
-            end = "\x1b[K" if self._live else "\n"
-            print(("\r" if self._live else "") + self.line(now_s - self._start_s), end=end, file=self._stream, flush=True)
+        if now_s - self._logged_s >= SPARSE_S:
+            self._logged_s = self._drawn_s = now_s
+            self._log(logging.INFO)
+        elif now_s - self._drawn_s >= LIVE_S:
+            self._drawn_s = now_s
+            self._log(LIVE)
 
     def close(self) -> None:
-        """Leave the last state of the live line standing."""
-        if self._live:
-            self.tell(force=True)
-            print(file=self._stream, flush=True)
+        """Leave the last state standing."""
+        self._log(LIVE, ended=True)
+
+    def _log(self, level: int, ended: bool = False) -> None:
+        if logger.isEnabledFor(level):
+            line = self.line(time.monotonic() - self._start_s)
+            logger.log(level, "%s", line, extra={"share": min(self._share(), 1.0), "ended": ended})
 
     def line(self, elapsed_s: float) -> str:
         """The line to show after so many seconds."""
@@ -68,7 +75,7 @@ class Progress:
             speed = self.requests_done / elapsed_s if elapsed_s > 0 else 0.0
             parts.append(f"{quantity(self.requests_done)} of {quantity(requests)} requests, {quantity(speed)}/s")
         if self.runs_skipped:
-            parts.append(f"{self.runs_skipped:,} were there")
+            parts.append(f"{self.runs_skipped:,} already complete")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
         left_s = self._left_s(share, elapsed_s)

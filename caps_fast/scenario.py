@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import cache, cached_property
 from importlib.resources import files
@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from caps_fast.demand import Demand
 from caps_fast.documents import parse_toml, read_toml
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, did_you_mean
 from caps_fast.files import open_regular
 from caps_fast.fleet import FORMS, SHORT_REGION, Fleet, expect_consistent, expect_one_form, laid_over, lengthen, with_defaults
 from caps_fast.policy_choice import PolicyChoice
@@ -175,6 +175,8 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
         first = error.errors(include_url=False)[0]
         field = ".".join(_name_of(part, data) for part in first["loc"] if part not in ("function-after", "constrained-float"))
         message = message_of(first)
+        if first["type"] == "extra_forbidden":
+            field += _field_meant(field)
         value = first.get("input")
         shown = "" if first["type"] == "value_error" or isinstance(value, dict) else f" {repr(value)[:200]}:"
         raise InputError(f"{origin}: {field}{shown} {message}" if field else f"{origin}: {message}") from None
@@ -186,6 +188,26 @@ def _name_of(part: Any, data: Mapping[str, Any]) -> str:
     if isinstance(part, int) and isinstance(pools, list | tuple) and part < len(pools) and isinstance(pools[part], Mapping):
         return str(pools[part].get("name", part))
     return str(part)
+
+
+def _field_meant(path: str, beside: Iterable[str] = ()) -> str:
+    """A hint at the field that `path` may stand for: a name `beside` it, or a field of a scenario, or one of that last name."""
+    parent, _, leaf = path.rpartition(".")
+    if hint := did_you_mean(leaf, beside):
+        return hint.replace("mean ", f"mean {parent}.") if parent else hint
+    known = list(_fields(Scenario))
+    same = [field for field in known if field.rpartition(".")[2] == leaf]
+    return did_you_mean(path, known, 0.85) or (f" (did you mean {same[0]}?)" if same else "")
+
+
+def _fields(model: type[Section], prefix: str = "") -> Iterator[str]:
+    """Dotted fields, those of named kinds, pools and regions left out."""
+    for name, field in model.model_fields.items():
+        inner, own = _plain(field.annotation), f"{prefix}{field.alias or name}"
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from _fields(inner, f"{own}.")
+        else:
+            yield own
 
 
 def file_hash(path: str) -> str:
@@ -208,7 +230,7 @@ def _content_hash(path: str, *state: int) -> str:
 
 def _preset_data(name: str) -> dict[str, Any]:
     if name not in presets():
-        raise InputError(f"preset {name!r}: expected one of {', '.join(presets())}")
+        raise InputError(f"preset {name!r}{did_you_mean(name, presets())}: expected one of {', '.join(presets())}")
     return parse_toml(files("caps_fast.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
 
 
@@ -253,7 +275,7 @@ def _set(data: dict[str, Any], path: str, value: Any) -> None:
         model, node = _within(model, node, part, path)
     known = {name for name, field in getattr(model, "model_fields", {}).items() for name in (name, field.alias) if name}
     if not isinstance(node, dict) or (leaf not in known and parents[-1:] not in (["options"], ["trace_columns"])):
-        raise InputError(f"{path}: no such field of a scenario")
+        raise InputError(f"{path}{_field_meant(path, known)}: no such field of a scenario")
     if leaf == "profile":
         for name in Gpu.model_fields:
             node.pop(name, None)
@@ -265,7 +287,7 @@ def _within(model: Any, node: Any, part: str, path: str) -> tuple[Any, Any]:
     if isinstance(node, list | tuple):
         named = {pool.get("name"): pool for pool in node}
         if part not in named:
-            raise InputError(f"{path}: no pool {part!r}: expected one of {', '.join(map(str, named))}")
+            raise InputError(f"{path}: no pool {part!r}{did_you_mean(part, map(str, named))}: expected one of {', '.join(map(str, named))}")
         return Pool, named[part]
     if model in (Kind, Region) or isinstance(model, type):
         field = getattr(model, "model_fields", {}).get(part)
@@ -277,7 +299,7 @@ def _within(model: Any, node: Any, part: str, path: str) -> tuple[Any, Any]:
     if held == (Demand,) and isinstance(node, dict):
         node.setdefault(part, {})
     if held and isinstance(node, dict) and part not in node:
-        raise InputError(f"{path}: no {part!r}: expected one of {', '.join(node)}")
+        raise InputError(f"{path}: no {part!r}{did_you_mean(part, node)}: expected one of {', '.join(node)}")
     return (held[0] if held else None), (node.get(part) if isinstance(node, dict) else None)
 
 

@@ -31,7 +31,8 @@ _MESSAGES = {
 
 def message_of(error: ErrorDetails) -> str:
     """What is wrong with a field, in words of TOML."""
-    found = error["msg"].removeprefix("Value error, ")
+    found = error["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ").split(", unable to parse")[0]
+    found = found.replace("expected greater", "expected a number greater").replace("expected less", "expected a number less")
     return _MESSAGES.get(error["type"], found.replace("{", "{{").replace("}", "}}")).format(**error.get("ctx", {}))
 
 

@@ -29,3 +29,8 @@ def _two_lines(heading: str) -> tuple[str, str]:
         return "", heading
     breaks = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(1, len(words))]
     return min(breaks, key=lambda lines: max(map(len, lines)))
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of something, for people: `1 seed`, `2 seeds`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import gc
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from caps_fast.cli import talk
 
 # The first example may compile a kernel, which is no sign of a slow test.
 settings.register_profile("ci", derandomize=True, database=None, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("explore", settings.get_profile("ci"), derandomize=False, max_examples=5000, print_blob=True)
 settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def _messages() -> None:
+    """Messages are printed as the program prints them, also where a test calls a command by itself."""
+    talk.start()
 
 
 def pytest_sessionfinish() -> None:

@@ -22,7 +22,7 @@ from caps_fast.calibrate.moves import moves
 from caps_fast.calibrate.outcome import calibrate, judge, on_threads, scenario_toml
 from caps_fast.calibrate.search import search
 from caps_fast.calibrate.targets import Task, build_task, read_task
-from caps_fast.cli import report as commands
+from caps_fast.cli import calibrate as commands
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
 
@@ -269,6 +269,7 @@ def test_the_command_writes_a_scenario_and_says_how_well_it_fits(tmp_path: Path)
         """
     )
     app = typer.Typer()
+    app.callback()(lambda: None)
     commands.register(app)
     result = CliRunner().invoke(app, ["calibrate", str(path), "--out", str(tmp_path / "out"), "--trials", "4"], catch_exceptions=False)
     assert result.exit_code == 0

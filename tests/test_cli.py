@@ -11,8 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from caps_fast import predictor
-from caps_fast.cli import main
+from caps_fast import __version__, predictor
+from caps_fast.cli import main, talk
+from caps_fast.progress import Progress
 
 QUICK = ("--days", "0.01", "--set", "predictor.source=declared")
 TIMES = ["released_s", "admitted_s", "first_token_s", "finished_s"]
@@ -77,20 +78,20 @@ def test_a_scenario_file_over_a_preset(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 BAD = [
     (("run", "nowhere.toml"), r"nowhere\.toml: cannot be read"),
-    (("run", "--rate", "-1"), r"workload\.rate_rps -1\.0: .*greater than 0"),
-    (("run", "--rate", "0"), r"workload\.rate_rps 0\.0: .*greater than 0"),
+    (("run", "--rate", "-1"), r"--rate -1\.0: expected a number greater than 0"),
+    (("run", "--rate", "0"), r"--rate 0\.0: expected a number greater than 0"),
     (("run", "--rate", "many"), r"--rate.*'many'"),
-    (("run", "--days", "nan"), r"days nan"),
-    (("run", "--split", "²/8/8"), r"split '²/8/8'"),
-    (("run", "--split", "8" * 5000), r"split '8+': expected whole numbers"),
+    (("run", "--days", "nan"), r"--days nan: expected a finite number"),
+    (("run", "--split", "²/8/8"), r"--split '²/8/8'"),
+    (("run", "--split", "8" * 5000), r"--split '8+': expected whole numbers"),
     (("run", "--set", f"days={'9' * 5000}"), r"days inf"),
     (("run", "--set", f"cluster.chunk_tokens={10**20}"), r"chunk_tokens 10{20}"),
     (("run", "--set", "monitor.window_h=1e300"), r"window_h 1e\+300"),
     (("grid", "--seeds", "²"), r"--seeds: '²'"),
     (("run", "--split", "8/8"), r"roles"),
-    (("run", "--split", "8/x/8"), r"split '8/x/8'"),
+    (("run", "--split", "8/x/8"), r"--split '8/x/8'"),
     (("run", "--set", "cluster.split=8/8/9"), r"8/8/9 sums to 25"),
-    (("run", "--policies", "fifo"), r"'fifo': expected some of round-robin"),
+    (("run", "--policies", "fifo"), r"--policies: policy 'fifo': expected some of round-robin"),
     (("run", "--set", "policy.nonsense=1"), r"policy\.nonsense: no such field"),
     (("run", "--set", "policy.beta"), r"expected field=value"),
     (("run", "--set", "workload.category_shares=[0.5,0.5,0.5]"), r"category_shares sum to 1\.5"),
@@ -114,6 +115,23 @@ BAD = [
     (("grid", "--rates", "2", "--seeds", "999999999", "--dry-run"), r"999999999; expected .* fewer than 10,000,000"),
     (("run", "--nonsense"), r"No such option: --nonsense"),
     (("nonsense",), r"nonsense"),
+    (("rnu",), r"Did you mean 'run'"),
+    (("run", "--polices", "edf"), r"--polices \(did you mean --policies\?\) \(see caps-fast run --help\)"),
+    (("run", "papr"), r"scenario 'papr' \(did you mean paper\?\)"),
+    (("run", "--policy", "edff"), r"--policy: policy 'edff' \(did you mean edf\?\)"),
+    (("run", "--set", "policy.bta=1"), r"--set policy\.bta \(did you mean policy\.beta\?\): no such field"),
+    (("run", "--set", "ttft_s=1"), r"--set ttft_s \(did you mean slo\.gold\.ttft_s\?\)"),
+    (("run", "--rates", "2,4"), r"--rates '2,4': expected a number; caps-fast grid takes several"),
+    (("run", "--rates=-1"), r"--rates -1\.0: expected a number greater than 0"),
+    (("run", "--seed", "1.5"), r"--seed '1\.5': expected a whole number"),
+    (("run", "--days"), r"--days.* requires an argument"),
+    (("run", "--picture", "x.gif"), r"x\.gif: picture: expected a name ending in \.png"),
+    (("run", "--report", "x.pdf"), r"--report x\.pdf: expected a name that ends in \.html"),
+    (("grid", "--rate", "2...4"), r"--rate: '2\.\.\.4': expected a\.\.b"),
+    (("grid", "--rate", "0,2", "--dry-run"), r"--rate 0: expected a number greater than 0"),
+    (("grid", "--split", "8/8", "--dry-run"), r"--split 8/8 sums to 16"),
+    (("grid", "paper", "--preset", "measured"), r"paper beside --preset measured: expected one"),
+    (("profiles", "rtx4090"), r"'rtx4090' \(did you mean rtx4090-llama3\.1-8b\?\)"),
 ]
 
 
@@ -160,6 +178,81 @@ def test_no_output_takes_the_place_of_an_input(
     assert run(monkeypatch, command, "--trace", trace, option, link) == 2
     assert f"{option} {link}: a file that is read" in capsys.readouterr().err
     assert trace.read_bytes() == before
+
+
+def test_a_picture_and_a_page_of_a_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    picture, page = tmp_path / "run.svg", tmp_path / "run.html"
+    assert run(monkeypatch, "run", "--policies", "caps,round-robin", "--picture", picture, "--report", page, *QUICK) == 0
+    assert f"wrote {picture}" in capsys.readouterr().err
+    assert picture.read_text().startswith("<?xml")
+    document = page.read_text()
+    assert "Round Robin" in document
+    assert "http-equiv" in document
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_quiet_prints_results_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(monkeypatch, "--quiet", "run", "--series-out", tmp_path / "s.parquet", *QUICK) == 0
+    assert run(monkeypatch, "run", "-q", "--series-out", tmp_path / "s.parquet", *QUICK) == 0
+    said = capsys.readouterr()
+    assert "requests in 0.01 days" in said.out
+    assert said.err == ""
+    assert run(monkeypatch, "run", "-q", "--days", "-1") == 2
+    assert "--days -1.0: expected" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_shows_where_if_wanted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fault(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("caps_fast.cli.scenarios.expect_scenario", fault)
+    assert run(monkeypatch, "bound") == 1
+    assert capsys.readouterr().err == "caps-fast: internal error: RuntimeError: broken (--verbose shows where)\n"
+    monkeypatch.setattr(sys, "argv", ["caps-fast", "bound", "--verbose"])
+    with pytest.raises(RuntimeError, match="broken"):
+        main()
+
+
+def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("caps_fast.progress.LIVE_S", 0.0)
+    Progress(2, 0.0).add(1, 0.0)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("caps_fast.progress.SPARSE_S", 0.0)
+    Progress(2, 0.0).add(1, 0.0)
+    assert capsys.readouterr().err == " 50%  1 of 2 runs; 0 s left\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    progress = Progress(2, 0.0)
+    progress.add(1, 0.0)
+    talk.say("a line between")
+    progress.add(1, 0.0)
+    progress.close()
+    begun, half, line, _, whole, ended, nothing = re.split(r"\r|\n", capsys.readouterr().err)[1:]
+    assert begun.startswith("─" * 24 + "   0%  0 of 2 runs")
+    assert half.startswith("━" * 12 + "─" * 12 + "  50%  1 of 2 runs")
+    assert line == "\x1b[Ka line between"
+    assert whole.startswith("━" * 24 + " 100%  2 of 2 runs")
+    assert (ended, nothing) == (whole, "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("caps-fast run pa", "paper"),
+        ("caps-fast run --policies edf,car", "edf,carbon-aware"),
+        ("caps-fast siz", "size"),
+        ("caps-fast run --pol", "--policies"),
+    ],
+)
+def test_the_shell_is_offered_names(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str, offered: str) -> None:
+    monkeypatch.setenv("_CAPS_FAST_COMPLETE", "complete_zsh")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", typed)
+    assert run(monkeypatch) == 0
+    assert offered in capsys.readouterr().out
+
+
+def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"caps-fast {__version__}\n"
 
 
 @pytest.mark.parametrize("command", ["policies", "presets", "profiles"])

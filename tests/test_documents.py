@@ -68,11 +68,11 @@ def test_json_out_of_bounds_is_a_value_error(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", JSON.values(), ids=JSON)
-def test_a_sweep_s_folder_of_odd_json(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_s_folder_of_odd_json(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     sweep(plan_of("4", seeds=1), tmp_path, SERIAL)
     (tmp_path / "failures.json").write_text(text)
     sweep(plan_of("4", seeds=1), tmp_path, SERIAL)
-    assert "not a list of failed runs; put aside" in capsys.readouterr().err
+    assert "not a list of failed runs; put aside" in caplog.text
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(InputError, match="not the manifest of a sweep"):
         sweep(plan_of("4", seeds=1), tmp_path, SERIAL)

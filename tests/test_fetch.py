@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from caps_fast import cli
 from caps_fast.carbon.formats import read_carbon
-from caps_fast.cli.carbon import register
+from caps_fast.cli.fetch_carbon import register
 from caps_fast.errors import InputError
 
 pytest.importorskip("electricitymaps", reason="the extra fetch is not installed")
@@ -298,7 +298,7 @@ def test_bad_options_are_one_line(tmp_path: Path, server: Server, options: tuple
 
 
 def test_the_program_says_one_line_and_exits_with_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cli, "MODULES", ("carbon",))
+    monkeypatch.setattr(cli, "MODULES", ("fetch_carbon",))
     options = ["--zone", "DE", "--from", "2024-08-05", "--to", "2024-08-01", "--out", "x.csv"]
     monkeypatch.setattr(sys, "argv", ["caps-fast", "fetch-carbon", *options])
     with pytest.raises(SystemExit) as ended:

@@ -163,7 +163,7 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"pools.late.gpu": "newer"}, r"pools\.late\.gpu 'newer': expected one of new, old"),
     ({"pools.late.region": "there"}, r"pools\.late\.region 'there': expected one of here"),
     ({"pools.late.gpu": "new"}, r"gpus\.old: no pool is of it"),
-    ({"pools.later.replicas": 1}, r"no pool 'later': expected one of fast, late"),
+    ({"pools.later.replicas": 1}, r"no pool 'later' \(did you mean late\?\): expected one of fast, late"),
     ({"pools.late.name": "fast"}, r"pools\.fast: two pools of that name"),
     ({"cluster.split": "1/1"}, r"cluster\.split: this scenario has gpus and pools"),
     ({"carbon.file": "x.csv"}, r"carbon\.file: this scenario has regions"),

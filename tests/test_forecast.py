@@ -20,7 +20,7 @@ from caps_fast.carbon.forecasters import NAMES, forecaster
 from caps_fast.carbon.monitor import monitor, monitors_of, rolling_quantile
 from caps_fast.carbon.skill import CARBONCAST, error_table
 from caps_fast.carbon.trace import CarbonTrace, carbon_trace
-from caps_fast.cli.carbon import register
+from caps_fast.cli.forecast_error import register
 from caps_fast.errors import InputError
 from caps_fast.scenario import preset
 from caps_fast.sections import Monitor

@@ -46,7 +46,7 @@ GAPS = "time,carbon_intensity_gco2eq_per_kwh\n2024-01-01T00:00Z,100\n2024-01-01T
         ("grid --days 0.01 --set predictor.model=junk", "junk: not a model"),
         ("grid --days 0.01 --out ftp://host/path", "out 'ftp://host/path': expected a folder, or a bucket"),
         ("grid --days 0.01 --out s3://", "out 's3://': expected a folder, or a bucket"),
-        ("grid --days 0.01 --jobs 99999999999999999999", "'--jobs'"),
+        ("grid --days 0.01 --jobs 99999999999999999999", "--jobs '99999999999999999999': expected less than or equal to 4096"),
         ("reproduce --out taken", "taken/claims.parquet: not a regular file"),
         ("reproduce --out new --seeds 100000000000", "1 to 10,000 seeds"),
         ("reproduce --out new --days 0.5 --curve-days 1", "curve days 1: expected no more than the 0.5 days"),

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "caps_fast"
 
 # Lowest first. A module or subpackage imports from lower rows only, not from its own row nor from above; inside a subpackage anything goes.
 LAYERS = """
-    errors interrupt caches progress
+    errors interrupt caches progress policy_names
     _jit
     by_reference records traits
     standing
@@ -37,12 +37,13 @@ LAYERS = """
     prices
     pack choose schema saved_scaling
     predictor results saved_state
-    checkpoint inputs
+    checkpoint inputs result_frames
     simulation bounds
     sweep validation
     compare pareto tune calibrate sizing fitting
     reproduce report
     cli
+    __main__
 """
 RANK = {module: rank for rank, row in enumerate(LAYERS.strip().splitlines()) for module in row.split()}
 

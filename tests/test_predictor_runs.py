@@ -55,7 +55,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def model(shelf: Path) -> Model:
-    return predictor.train_model(SMALL, lambda line: None)
+    return predictor.train_model(SMALL)
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_trained_once_for_all_seeds_and_rates(shelf: Path, monkeypatch: pytest.M
     capsys.readouterr()
 
 
-def test_damaged_cache_is_trained_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_cache_is_trained_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(predictor, "folder", lambda: tmp_path)
     monkeypatch.setattr(predictor, "_at_hand", {})
     config = SMALL.replace({"predictor.train_requests": 2000})
@@ -199,7 +199,7 @@ def test_damaged_cache_is_trained_anew(tmp_path: Path, monkeypatch: pytest.Monke
         path.write_bytes(path.read_bytes()[:1000])
     predictor._at_hand.clear()
     assert predictor_of(config).length.key == first.length.key
-    assert "training it anew" in capsys.readouterr().err
+    assert "training it anew" in caplog.text
 
 
 # ------------------------------------------------ runs

@@ -370,6 +370,7 @@ def test_the_page_works_in_a_real_browser(tmp_path: Path, name: str) -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     app = typer.Typer()
+    app.callback()(lambda: None)
     commands.register(app)
     folder = folder_of(tmp_path / "results")
     result = CliRunner().invoke(app, ["report", str(folder), "--out", str(tmp_path / "elsewhere")], catch_exceptions=False)

@@ -95,7 +95,7 @@ def test_runs_without_requests_have_no_answer(monkeypatch: Patch, capsys: Captur
         (("--policies", "edf,"), "policies 'edf,': an empty name; expected names with commas between them"),
         (("--over", "policy.depth=1,2"), "--over policy.depth: no such field of a scenario"),
         (("--over", "policy.placement=here"), "--over scenario: policy.placement 'here': expected one of residents"),
-        (("--rates", "0"), "workload.rate_rps 0: Input should be greater than 0"),
+        (("--rates", "0"), "--rates 0: expected a number greater than 0"),
     ],
 )
 def test_bad_options_are_one_line(monkeypatch: Patch, capsys: Capture, words: tuple[str, ...], said: str) -> None:

@@ -194,36 +194,36 @@ def test_a_worker_with_other_code_is_refused() -> None:
     assert caps_fast.sweep.work.work([], caps_fast.sweep.work.code_hash()) == Outcome([], [])
 
 
-def test_a_torn_file_is_put_aside_and_its_runs_computed_anew(undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_torn_file_is_put_aside_and_its_runs_computed_anew(undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sweep(plan_of(), tmp_path, SERIAL)
     (tmp_path / "runs.parquet").write_bytes(content(undisturbed)[:-100])
     (tmp_path / "runs.parquet.tmp").write_bytes(b"half")
     sweep(plan_of(), tmp_path, SERIAL)
     assert content(tmp_path) == content(undisturbed)
-    assert "put aside" in capsys.readouterr().err
+    assert "put aside" in caplog.text
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_files_that_are_none_of_ours_are_put_aside(undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_are_none_of_ours_are_put_aside(undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sweep(plan_of(), tmp_path, SERIAL)
     foreign = pl.DataFrame({"scenario_hash": [1], "a": [2]})
     foreign.drop("scenario_hash").write_parquet(tmp_path / "runs.parquet")
     foreign.write_parquet(tmp_path / "parts" / "mine.parquet")
     sweep(plan_of(), tmp_path, SERIAL)
     assert content(tmp_path) == content(undisturbed)
-    said = capsys.readouterr().err
+    said = caplog.text
     for file in ("runs.parquet", "parts/mine.parquet"):
         assert f"{tmp_path}/{file}: cannot be read (it has no digest); expected Parquet written by caps-fast; put aside" in said
     assert (tmp_path / "parts" / "mine.unreadable").exists()
 
 
 @pytest.mark.parametrize("damaged", [b"[{", b"\xff\xfe", b"3", b"[null]", b'[{"run": "0"}]', b'[{"scenario_hash": [], "run": "", "error": ""}]'])
-def test_a_damaged_list_of_failures_is_put_aside(undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damaged: bytes) -> None:
+def test_a_damaged_list_of_failures_is_put_aside(undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bytes) -> None:
     sweep(plan_of(rates="4"), tmp_path, SERIAL)
     (tmp_path / "failures.json").write_bytes(damaged)
     sweep(plan_of(), tmp_path, SERIAL)
     assert content(tmp_path) == content(undisturbed)
-    assert f"{tmp_path}/failures.json: not a list of failed runs; put aside" in capsys.readouterr().err
+    assert f"{tmp_path}/failures.json: not a list of failed runs; put aside" in caplog.text
     assert (tmp_path / "failures.unreadable").read_bytes() == damaged
 
 
@@ -274,7 +274,7 @@ def test_progress_tells_runs_requests_and_the_time_left() -> None:
     progress = Progress(10, 1000.0)
     progress.skip(200.0)
     progress.add(3, 400.0, failed=1)
-    assert progress.line(10.0) == " 50%  3 of 9 runs; 400 of 800 requests, 40/s; 1 were there; 1 failed; 10 s left"
+    assert progress.line(10.0) == " 50%  3 of 9 runs; 400 of 800 requests, 40/s; 1 already complete; 1 failed; 10 s left"
     compiling = Progress(5, 1000.0)
     compiling.add(0, 10.0)
     assert compiling.line(30.0) == "  1%  0 of 5 runs; 10 of 1k requests, 0/s; 30 s", "too early to tell"

@@ -287,7 +287,7 @@ def test_a_genetic_search(tmp_path: Path) -> None:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.setattr(cli, "MODULES", ("answers", "sweep"))
+    monkeypatch.setattr(cli, "MODULES", ("pareto", "compare", "tune", "grid", "sweep"))
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["caps-fast", *arguments])
@@ -353,7 +353,5 @@ def test_results_of_something_else_are_refused(tmp_path: Path) -> None:
 
 
 def test_help_loads_nothing_slow() -> None:
-    code = (
-        "import sys, caps_fast.cli.sweep, caps_fast.cli.answers; sys.exit(bool({'numba', 'polars', 'optuna', 'joblib', 'numpy'} & set(sys.modules)))"
-    )
+    code = "import sys, caps_fast.cli.sweep, caps_fast.cli.tune; sys.exit(bool({'numba', 'polars', 'optuna', 'joblib', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

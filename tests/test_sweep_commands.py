@@ -29,7 +29,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.setattr(cli, "MODULES", ("sweep", "answers"))
+    monkeypatch.setattr(cli, "MODULES", ("grid", "sweep", "pareto", "compare", "tune"))
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["caps-fast", *arguments])
@@ -66,7 +66,7 @@ def test_an_earlier_picture_goes_where_there_are_no_curves(tmp_path: Path, run: 
 
 
 def test_the_papers_figures_stand_beside_runs_of_its_set_up_only(capsys: pytest.CaptureFixture[str]) -> None:
-    from caps_fast.cli.sweep import _tell_results  # noqa: PLC0415
+    from caps_fast.cli.sweeping import _tell_results  # noqa: PLC0415
 
     base = preset("paper").replace({"days": 0.5, "policy.beta": 1})
     rows = [parameters(base.replace({"policy.name": name})) | fields(base) | dict.fromkeys(METRICS, 1.0) | {"input_hashes": "{}"} for name in MAIN]

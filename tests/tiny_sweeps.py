@@ -39,7 +39,7 @@ def count_runs(monkeypatch: pytest.MonkeyPatch, run: list[Scenario]) -> None:
 
 
 def command(*arguments: str) -> list[str]:
-    code = "import caps_fast.cli as cli; cli.MODULES = ('sweep', 'answers'); cli.main()"
+    code = "import caps_fast.cli as cli; cli.MODULES = ('grid', 'sweep', 'pareto', 'compare', 'tune'); cli.main()"
     return [sys.executable, "-c", code, *arguments]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -30,6 +30,7 @@ from caps_fast.simulation import simulate_group
 
 CONFIDENCE = 0.95
 BEST, TABLES = "best.toml", ("trials.parquet", "fit.parquet", "sensitivity.parquet")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _search(task: Task, trials: int, out: Path, run: Simulate) -> Found:
         progress.add(done - progress.runs_done, 0.0)
         if not best or loss_so_far < best[-1]:
             best.append(loss_so_far)
-            print(f"trial {done}: loss {loss_so_far:.4f}", file=sys.stderr)
+            logger.info("trial %d: loss %.4f", done, loss_so_far)
 
     try:
         return search(task, trials, out, on_trial, run)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from caps_fast.carbon.grid import HOUR_S, error_factors
 from caps_fast.carbon.learned import Learned
 from caps_fast.carbon.same_hour import DAY_S, WEEK_S, last_hour, mean_or_nan, periods_back, slot_starts
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from caps_fast.carbon.trace import CarbonTrace
@@ -87,7 +87,7 @@ def forecaster(name: str, error_by_day: Sequence[float], seed: int) -> Forecaste
         return Learned()
     simple: dict[str, type[Forecaster]] = {"perfect": Perfect, "persistence": Persistence, "yesterday": Yesterday, "last-week": LastWeek}
     if name not in simple:
-        raise InputError(f"monitor.forecast {name!r}: expected one of {', '.join(NAMES)}, file")
+        raise InputError(f"monitor.forecast {name!r}{did_you_mean(name, NAMES)}: expected one of {', '.join(NAMES)}, file")
     return simple[name]()
 
 

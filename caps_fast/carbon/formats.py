@@ -16,7 +16,7 @@ from caps_fast.carbon.formats_csv import CSV_READERS, detect_csv, read_common
 from caps_fast.carbon.formats_json import JSON_READERS, detect_json
 from caps_fast.carbon.frame import SCHEMA, UNKNOWN, Selected
 from caps_fast.documents import parse_json
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, did_you_mean
 
 PARQUET_MAGIC = b"PAR1"
 FORMATS = (*CSV_READERS, *JSON_READERS)
@@ -50,7 +50,7 @@ def read_with_notes(path: str | Path, format: str | None, declared: Declared) ->
     """As `read_carbon`, with the lines that its user should see: what was assumed, and what is hardly plausible."""
     path = str(path)
     if format is not None and format not in FORMATS:
-        raise InputError(f"format {format!r}: expected one of {', '.join(FORMATS)}")
+        raise InputError(f"format {format!r}{did_you_mean(format, FORMATS)}: expected one of {', '.join(FORMATS)}")
     content = read_bytes(path)
     is_parquet = content.startswith(PARQUET_MAGIC)
     frame = _read_parquet(content, path, format) if is_parquet else _read_text(decode(content, path), path, format, declared)

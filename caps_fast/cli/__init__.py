@@ -1,6 +1,7 @@
-"""The command line: parse, call, exit code. Results go to standard output or files, talk to standard error.
+"""The command line: parse, call, exit code. Results go to standard output or files, messages to standard error.
 
-Every module in `MODULES` holds a few commands and a function `register(app)`; heavy imports stay inside the commands, so that `--help` is quick.
+Every module in `MODULES` holds one command and a function `register(app)` that adds it; heavy imports stay inside the
+command, so that `--help` is quick. A new command is a new file here and its name in `MODULES`.
 """
 
 from __future__ import annotations
@@ -10,28 +11,27 @@ import os
 import signal
 import sys
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from caps_fast import __version__
+from caps_fast.cli import talk
+from caps_fast.cli.usage import plain_types, usage
 from caps_fast.errors import InputError
 from caps_fast.interrupt import Ended, leave, raising
 
-ABOUT = "Which LLM request to which GPU pool, and when, so that carbon falls and no SLO breaks: a fast batch simulator."
-MODULES = (
-    "run",
-    "bound",
-    "size",
-    "sweep",
-    "answers",
-    "train",
-    "report",
-    "inspect",
-    "profiles",
-    "fit_profile",
-    "validate",
-    "estimate_profile",
-    "carbon",
+ABOUT = """Simulate carbon-aware scheduling of LLM inference: which request goes to which GPU pool, and when.
+
+Try: caps-fast run --policies main --days 0.1
+"""
+MODULES = (  # in the order of the help
+    *("run", "grid", "sweep", "pareto", "compare", "report"),
+    *("size", "tune", "bound"),
+    *("policies", "presets", "profiles"),
+    *("inspect", "fetch_carbon", "forecast_error"),
+    *("fit_profile", "estimate_profile", "validate"),
+    *("train", "calibrate", "reproduce"),
 )
 
 SELDOM = (500_000, 50, 50)  # objects before a collection: compiling and importing make many that stay
@@ -39,17 +39,34 @@ SELDOM = (500_000, 50, 50)  # objects before a collection: compiling and importi
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # of the click inside typer, which has no public name for it
 
 
-def _app() -> typer.Typer:
-    app = typer.Typer(name="caps-fast", help=ABOUT, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+def _version(given: bool) -> None:
+    if given:
+        print(f"caps-fast {__version__}")
+        raise typer.Exit
+
+
+def _app() -> Any:
+    app = typer.Typer(name="caps-fast", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.callback(help=ABOUT)(_top)
     for name in MODULES:
         import_module(f"caps_fast.cli.{name}").register(app)
-    return app
+    group: Any = typer.main.get_command(app)
+    for command in (group, *group.commands.values()):
+        talk.add_options(command)
+        plain_types(command)
+    return group
+
+
+def _top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")] = False,
+) -> None:
+    """Options of the program itself."""
 
 
 def main() -> None:
     """Entry point of `caps-fast`.
 
-    One line and exit code 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 1 for a fault of ours (CAPS_FAST_DEBUG=1 shows it).
+    One line and exit code 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 1 for a fault of ours (--verbose or CAPS_FAST_DEBUG=1 shows it).
     """
     _prepare()
     try:
@@ -57,7 +74,7 @@ def main() -> None:
     except InputError as error:
         fail(str(error))
     except USAGE_ERROR as error:
-        fail(f"{error.format_message()}{_given(error)} (see caps-fast --help)")
+        fail(usage(error))
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         leave(130)
@@ -71,15 +88,16 @@ def main() -> None:
     except MemoryError as error:
         fail(f"not enough memory: {error}", code=1)
     except Exception as error:
-        if os.environ.get("CAPS_FAST_DEBUG"):
+        if talk.is_verbose():
             raise
-        fail(f"internal error: {type(error).__name__}: {error} (CAPS_FAST_DEBUG=1 shows where)", code=1)
+        fail(f"internal error: {type(error).__name__}: {error} (--verbose shows where)", code=1)
     finally:
         gc.freeze()  # spares the collection at exit, which takes 0.2 s to find that all was needed
 
 
 def _prepare() -> None:
     gc.set_threshold(*SELDOM)
+    talk.start()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who called us
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
@@ -93,23 +111,12 @@ def _exit_code() -> int:
     """Run the command. Raises BrokenPipeError where nobody reads what it prints."""
     stdout = sys.stdout
     try:
-        return _app()(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+        return _app()(sys.argv[1:] or ["--help"], "caps-fast", standalone_mode=False) or 0
     except SystemExit:
         if sys.stdout is stdout:
             raise
         sys.stdout = stdout  # Typer wraps it, and exits with 1, where the pipe is broken
         raise BrokenPipeError from None
-
-
-def _given(error: Any) -> str:
-    """What the user gave for the option that an error is about."""
-    for option in getattr(getattr(error, "param", None), "opts", []):
-        for at, word in enumerate(sys.argv):
-            if word == option and at + 1 < len(sys.argv):
-                return f", not {sys.argv[at + 1]!r}"
-            if word.startswith(f"{option}="):
-                return f", not {word.removeprefix(f'{option}=')!r}"
-    return ""
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

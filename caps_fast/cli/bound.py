@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from caps_fast.cli.json_text import json_text
-from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.options import AsJson, Days, Picture, Rate, Scenario, Seed, Set
+from caps_fast.cli.scenarios import changed, scenario_of, stated
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,21 +21,23 @@ def register(app: typer.Typer) -> None:
 
 
 def bound(
-    scenario: Annotated[str, typer.Argument(help="a scenario in TOML, or the name of a preset")] = "paper",
+    scenario: Scenario = "paper",
     attainment: Annotated[
         str, typer.Option(help="share of each tier's requests whose SLO is met at the least; or one a tier, as gold=0.97,silver=0.95")
     ] = "1",
     finished: Annotated[float, typer.Option(help="share of all requests that finish at the least")] = 1.0,
     fixed: Annotated[bool, typer.Option("--fixed", help="all replicas stay on, and draw idle power until the arrivals end")] = False,
     slot_s: Annotated[float | None, typer.Option(help="length of a slot of time at most; shorter ones give a higher bound [default: 300]")] = None,
-    rate: Annotated[float | None, typer.Option(help="requests a second")] = None,
-    days: Annotated[float | None, typer.Option(help="simulated days")] = None,
-    seed: Annotated[int | None, typer.Option(help="seed of every random stream")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="any field: --set slo.gold.ttft_s=2; may be repeated")] = None,
-    picture: Annotated[Path | None, typer.Option(help="picture of the plan to write (PNG, PDF or SVG)")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    rate: Rate = None,
+    days: Days = None,
+    seed: Seed = None,
+    set_: Set = None,
+    picture: Picture = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Print the least carbon with which any policy can serve the scenario's requests, all of the future known.
+    """Compute the least carbon that any policy could reach.
+
+    A linear program that knows all requests and the whole grid in advance (docs/bound.md).
 
     It stands beside `bill_kg` of `run`; `run --over-bound` prints both and their ratio, at what each run kept.
     """
@@ -43,7 +45,7 @@ def bound(
     from caps_fast.files import expect_outputs, expect_picture
 
     given = {"workload.rate_rps": rate, "days": days, "seed": seed}
-    config = scenario_of(scenario).replace({field: value for field, value in given.items() if value is not None} | settings(set_))
+    config = changed(scenario_of(scenario), stated(given), set_)
     if picture is not None:
         expect_picture(picture)
         expect_outputs({"--picture": picture}, {scenario, *config.input_files})

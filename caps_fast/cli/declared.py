@@ -38,6 +38,14 @@ CLOCK: Options = {
 }
 
 
+def option_of(field: str) -> tuple[str, ...]:
+    """The option that says this field of a scenario, and its other names; none where there is no such option."""
+    for name, (own, aliases, _) in (TRACE | CARBON | CLOCK).items():  # type: ignore[operator]
+        if own == field:
+            return (f"--{name.replace('_', '-')}", *aliases)
+    return ()
+
+
 def declaring(*tables: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add these options to a command, which receives those that are given as `declared`: values by the scenario's
     field.

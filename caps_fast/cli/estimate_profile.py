@@ -30,7 +30,10 @@ def estimate_profile(
     out: Annotated[str | None, typer.Option(help="profile to write (TOML)")] = None,
     about: Annotated[str | None, typer.Option(help="what the profile is of, for its file")] = None,
 ) -> None:
-    """Estimate a profile; docs/profiles.md says how far such estimates were from measurements."""
+    """Estimate a GPU profile from data sheets.
+
+    docs/profiles.md says how far such estimates are from measurements.
+    """
     from caps_fast.estimate import estimate, read_model
     from caps_fast.files import expect_outputs
     from caps_fast.profiles.write import toml_text, write_file

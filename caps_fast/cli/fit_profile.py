@@ -88,7 +88,10 @@ def fit_profile(
     about: Annotated[str | None, typer.Option(help="what the profile is of, for its file")] = None,
     source: Annotated[str | None, typer.Option(help="where the measurements are from, for the profile's file")] = None,
 ) -> None:
-    """Fit a GPU profile to measurements and report the error at every point."""
+    """Fit a GPU profile to measurements.
+
+    Prints the coefficients with intervals, and the error at every point.
+    """
     from caps_fast.files import expect_outputs, expect_picture
     from caps_fast.fitting.inputs import is_new
     from caps_fast.profiles.write import save_figure, toml_text, write_file

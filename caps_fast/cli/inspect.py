@@ -11,6 +11,7 @@ import typer
 
 from caps_fast.cli.declared import CARBON, TRACE, declaring
 from caps_fast.cli.json_text import json_text
+from caps_fast.cli.talk import say
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ def inspect(
     *,
     declared: dict[str, Any],
 ) -> None:
-    """Say what a request trace or a carbon file is: span, rate, lengths and shares; or range, profile of the day, gaps, scope and kind."""
+    """Describe a request trace or a carbon file.
+
+    Of a trace: span, rate, lengths and shares. Of a carbon file: range, hours of the day, gaps, scope and kind.
+    """
     from caps_fast.files import expect_outputs, expect_picture
 
     if picture is not None:
@@ -52,7 +56,7 @@ def inspect(
     expect_outputs({"--picture": picture, "--profile": profile}, [file])
     size_bytes = Path(file).stat().st_size if Path(file).is_file() else 0
     if size_bytes > LARGE_BYTES:
-        print(f"reading {file} ({size_bytes / 1e6:,.0f} MB)", file=sys.stderr)
+        say(f"reading {file} ({size_bytes / 1e6:,.0f} MB)")
     short = {"format": format, "columns": columns, "time_unit": time_unit, "tiers": tiers}
     told = Told(file, declared, short | {"time_zone": time_zone, "time_format": time_format})
     if _is_carbon(told, kind_of_file):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from caps_fast.cli.talk import say
 
 if TYPE_CHECKING:
     from caps_fast.traces import TraceFile
@@ -20,7 +21,7 @@ def write_profile(trace: TraceFile, path: str) -> dict[str, list[Any]]:
     with whole(Path(path)) as beside:
         beside.write_text(text, encoding="utf-8")
     told = f" --start {trace.starts_at.isoformat()}" if trace.starts_at else ""
-    print(f"wrote {path}: run it with --workload {path}{told}", file=sys.stderr)
+    say(f"wrote {path}: run it with --workload {path}{told}")
     return likeness(trace, regenerated(path, trace))
 
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from caps_fast.cli.completion import complete_profile
+
 MICRO, MILLI = 1e6, 1e3
 
 
@@ -14,7 +16,11 @@ def register(app: typer.Typer) -> None:
     app.command("profiles")(show_profiles)
 
 
-def show_profiles(name: Annotated[str | None, typer.Argument(help="a profile to show whole, by name or file; none = list all")] = None) -> None:
+def show_profiles(
+    name: Annotated[
+        str | None, typer.Argument(help="a profile to show whole, by name or file; none = list all", autocompletion=complete_profile)
+    ] = None,
+) -> None:
     """List the built-in GPU profiles, or show one."""
     from caps_fast.profiles import profiles, read_profile
     from caps_fast.profiles.write import toml_text

@@ -1,8 +1,7 @@
-"""`run`: one scenario, under one or several policies on the same requests; and lists of what there is by name."""
+"""`run`: one scenario, under one or several policies on the same requests."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,40 +9,41 @@ import typer
 
 from caps_fast.cli.declared import CARBON, CLOCK, TRACE, declaring
 from caps_fast.cli.json_text import json_text
-from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.options import Days, Policies, Rate, Scenario, Seed, Set, typed
+from caps_fast.cli.run_tables import bound_of, print_bounds, print_pools, print_table
+from caps_fast.cli.scenarios import as_typed, changed, expect_files, scenario_of, stated
+from caps_fast.cli.talk import say
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
     from caps_fast.results import Result
-    from caps_fast.scenario import Scenario
+    from caps_fast.simulation import Recording
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands `run`, `policies` and `presets`."""
+    """Add the command `run`."""
     app.command("run")(declaring(TRACE, CARBON, CLOCK)(run))
-    app.command("policies")(list_policies)
-    app.command("presets")(list_presets)
 
 
 def run(
-    scenario: Annotated[str, typer.Argument(help="a scenario in TOML, or the name of a preset")] = "paper",
-    policies: Annotated[
-        str | None, typer.Option(help="policies on the same requests, with commas: names, main, ablations, all, or Python files of yours")
-    ] = None,
-    rate: Annotated[float | None, typer.Option(help="requests a second")] = None,
-    days: Annotated[float | None, typer.Option(help="simulated days")] = None,
-    seed: Annotated[int | None, typer.Option(help="seed of every random stream")] = None,
-    split: Annotated[str | None, typer.Option(help="GPUs a pool, like 8/8/8; sizes the cluster too")] = None,
-    trace: Annotated[str | None, typer.Option(help="request trace to replay; its own rate unless --rate is given")] = None,
-    workload: Annotated[str | None, typer.Option(help="workload file of client groups; its own rate unless --rate is given")] = None,
+    scenario: Scenario = "paper",
+    policies: Policies = None,
+    rate: Rate = None,
+    days: Days = None,
+    seed: Seed = None,
+    split: Annotated[str | None, typer.Option("--split", "--splits", help="GPUs per pool, as 8/8/8; sizes the cluster too")] = None,
+    trace: Annotated[str | None, typer.Option(help="request trace to replay; at its own rate unless --rate is given")] = None,
+    workload: Annotated[str | None, typer.Option(help="workload file of client groups; at its own rate unless --rate is given")] = None,
     carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="any field: --set policy.beta=1; may be repeated")] = None,
-    requests_out: Annotated[Path | None, typer.Option(help="write one row a request to this Parquet file (one policy only)")] = None,
-    series_out: Annotated[Path | None, typer.Option(help="write a series of every pool to this Parquet file (one policy only)")] = None,
+    set_: Set = None,
+    picture: Annotated[Path | None, typer.Option(help="picture of the run to write (PNG, PDF or SVG)")] = None,
+    report: Annotated[Path | None, typer.Option(help="page about the run to write (.html)")] = None,
+    requests_out: Annotated[Path | None, typer.Option(help="one row per request, to this Parquet file (one policy only)")] = None,
+    series_out: Annotated[Path | None, typer.Option(help="a series of every pool, to this Parquet file (one policy only)")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="save the state here every minute, and go on from it if it is there")] = None,
     by_pool: Annotated[bool, typer.Option("--by-pool", help="print the metrics of every pool too")] = False,
     over_bound: Annotated[
-        bool, typer.Option("--over-bound", help="print too what no policy could go below that keeps as many SLOs, and the bill over it")
+        bool, typer.Option("--over-bound", help="print too the least carbon of any policy that keeps as many SLOs, and the bill over it")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print rows of parameters and metrics as JSON")] = False,
     *,
@@ -51,10 +51,7 @@ def run(
 ) -> None:
     """Simulate a scenario and print a table."""
     from caps_fast.choose import check_options
-    from caps_fast.files import expect_outputs
-    from caps_fast.progress import Progress
-    from caps_fast.simulation import Recording, simulate_group
-    from caps_fast.sweep.values import COUNT
+    from caps_fast.simulation import Recording
 
     given: dict[str, Any] = {
         "workload.rate_rps": rate,
@@ -64,68 +61,89 @@ def run(
         "workload.trace": trace,
         "workload.file": workload,
         "carbon.file": carbon,
+        **declared,
+        **_size_of(split),
     }
-    changes = {field: value for field, value in given.items() if value is not None} | declared
-    if trace is not None and rate is None:
-        changes["workload.rate_rps"] = None
-    if split is not None:
-        changes["cluster.gpus"] = sum(int(part) for part in split.split("/") if COUNT.fullmatch(part)) or 1
-    config = scenario_of(scenario).replace(changes | settings(set_))
+    own_rate = {"workload.rate_rps": None} if trace is not None and rate is None else {}
+    config = changed(scenario_of(scenario), stated(given) | own_rate, set_)
     names = _names(policies, config)
     if len(names) > 1 and (requests_out or series_out):
-        raise InputError(f"--policies {policies}: --requests-out and --series-out take one policy; expected a single name")
+        raise InputError(f"{typed('--policies', '--policy')} {policies}: --requests-out and --series-out take one policy; expected a single name")
     configs = [config.replace({"policy.name": name}) for name in names]
-    outputs = {"--requests-out": requests_out, "--series-out": series_out, "--checkpoint": checkpoint}
-    expect_outputs(outputs, {scenario, *(path for one in configs for path in one.input_files)})
-    check_options(configs)
-    expected = (config.workload.rate_rps or 0) * config.horizon_s * len(configs)
-    progress = Progress(len(configs), expected)
-    record = Recording(requests=requests_out is not None, sample_every_s=max(config.horizon_s / 2000, config.control_step_s) if series_out else None)
-
-    def go_on(requests: int) -> None:
-        progress.skip(requests, runs=0)
-        print(f"{checkpoint}: going on after {requests:,} requests", file=sys.stderr)
-
-    results = simulate_group(configs, record, on_progress=lambda requests: progress.add(0, requests), checkpoint=checkpoint, on_restore=go_on)
-    progress.add(len(configs), 0)
-    progress.close()
+    expect_files(
+        {"--picture": picture, "--report": report, "--requests-out": requests_out, "--series-out": series_out, "--checkpoint": checkpoint},
+        {scenario, *(path for one in configs for path in one.input_files)},
+    )
+    with as_typed(["policy.name"] if policies else []):
+        check_options(configs)
+    sampled = series_out or picture or report
+    record = Recording(requests=requests_out is not None, sample_every_s=max(config.horizon_s / 2000, config.control_step_s) if sampled else None)
+    results = _simulate(configs, record, checkpoint)
     for note in dict.fromkeys(note for result in results for note in result.notes):
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     if requests_out:
         _write(results[0].request_table, requests_out)
     if series_out:
         _write(results[0].series, series_out)
-    bounds = [_bound(result) if over_bound else {} for result in results]
+    bounds = [bound_of(result) if over_bound else {} for result in results]
     if as_json:
-        told = ({"notes": result.notes, "scenario": result.scenario.model_dump(mode="json")} for result in results)
-        echo = [more | {"fleet": result.scenario.fleet.describe()} for result, more in zip(results, told, strict=True)]
-        print(json_text([result.row(by_pool) | least | more for result, least, more in zip(results, bounds, echo, strict=True)], indent=1))
+        print(json_text([_row(result, by_pool) | least for result, least in zip(results, bounds, strict=True)], indent=1))
     else:
-        _print_table(results)
+        print_table(results)
         if over_bound:
-            _print_bounds(results, bounds)
+            print_bounds(results, bounds)
         if by_pool:
-            _print_pools(results)
+            print_pools(results)
+    _draw(results, picture, report)
 
 
-def list_policies() -> None:
-    """List the built-in policies."""
-    from caps_fast.policies import ABOUT, BUILT_IN
+def _size_of(split: str | None) -> dict[str, int]:
+    """The size of the cluster that a split says; a wrong one is told later."""
+    from caps_fast.sweep.values import COUNT
 
-    for name in BUILT_IN:
-        print(f"{name:20} {ABOUT[name]}")
-
-
-def list_presets() -> None:
-    """List the built-in presets."""
-    from caps_fast.scenario import preset, presets
-
-    for name in presets():
-        config = preset(name)
-        print(f"{name:12} {config.fleet.replicas} GPUs in {config.fleet.split}, {config.workload.rate_rps:g} req/s, policy {config.policy.name}")
+    if split is None:
+        return {}
+    return {"cluster.gpus": sum(int(part) for part in split.split("/") if COUNT.fullmatch(part)) or 1}
 
 
-def _names(policies: str | None, config: Scenario) -> list[str]:
+def _simulate(configs: list[Any], record: Recording, checkpoint: Path | None) -> list[Result]:
+    """The results of scenarios on the same requests, with progress."""
+    from caps_fast.progress import Progress
+    from caps_fast.simulation import simulate_group
+
+    progress = Progress(len(configs), (configs[0].workload.rate_rps or 0) * configs[0].horizon_s * len(configs))
+
+    def go_on(requests: int) -> None:
+        progress.skip(requests, runs=0)
+        say(f"{checkpoint}: going on after {requests:,} requests")
+
+    results = simulate_group(configs, record, on_progress=lambda requests: progress.add(0, requests), checkpoint=checkpoint, on_restore=go_on)
+    progress.add(len(configs), 0)
+    progress.close()
+    return results
+
+
+def _row(result: Result, by_pool: bool) -> dict[str, Any]:
+    """A run as JSON has it: parameters, metrics, notes, the whole scenario and its fleet."""
+    scenario = result.scenario
+    return result.row(by_pool) | {"notes": result.notes, "scenario": scenario.model_dump(mode="json"), "fleet": scenario.fleet.describe()}
+
+
+def _draw(results: list[Result], picture: Path | None, report: Path | None) -> None:
+    if picture is not None:
+        from caps_fast.report.run_figure import run_figure
+        from caps_fast.report.style import save
+
+        save(run_figure(results), picture)
+        say(f"wrote {picture}")
+    if report is not None:
+        from caps_fast.report.run_page import write_run_page
+
+        write_run_page(results, report)
+        say(f"wrote {report}")
+
+
+def _names(policies: str | None, config: Any) -> list[str]:
     from caps_fast.sweep.axes import policies as spelled_out
 
     return [config.policy.name] if policies is None else spelled_out([name.strip() for name in policies.split(",")])
@@ -137,48 +155,4 @@ def _write(frame: Any, path: Path) -> None:
 
     with whole(path) as beside:
         frame.write_parquet(beside)
-    print(f"wrote {len(frame):,} rows to {path}", file=sys.stderr)
-
-
-def _bound(result: Result) -> dict[str, float]:
-    """What no policy could go below that keeps what this run kept (docs/bound.md), and the bill over it."""
-    from caps_fast.books import ratio
-    from caps_fast.bounds import bound_of_run
-
-    least_kg = bound_of_run(result).kg
-    return {"bound_kg": least_kg, "over_bound": ratio(result.metrics["bill_kg"], least_kg)}
-
-
-def _print_bounds(results: list[Result], bounds: list[dict[str, float]]) -> None:
-    from caps_fast.text_table import text_lines
-
-    rows = [
-        [result.scenario.policy.name, f"{result.metrics['bill_kg']:,.4g}", f"{own['bound_kg']:,.4g}", f"{own['over_bound']:.3f}"]
-        for result, own in zip(results, bounds, strict=True)
-    ]
-    print("\n" + "\n".join(text_lines(["policy", "bill kg", "bound kg", "bill / bound"], rows, [False] + [True] * 3)))
-
-
-def _print_table(results: list[Result]) -> None:
-    from caps_fast.metrics import METRICS, TABLE
-    from caps_fast.text_table import text_lines
-
-    config, metrics = results[0].scenario, results[0].metrics
-    rate = metrics["requests"] / config.horizon_s
-    cluster = f"{config.fleet.replicas} GPUs in {config.fleet.split}"
-    print(f"{metrics['requests']:,} requests in {config.days:g} days ({rate:.3g} a second), {cluster}, seed {config.seed}")
-    rows = [[result.scenario.policy.name, *(METRICS[name].shown(result.metrics[name]) for name in TABLE)] for result in results]
-    print("\n".join(text_lines(["policy", *(METRICS[name].heading for name in TABLE)], rows, [False] + [True] * len(TABLE))))
-
-
-def _print_pools(results: list[Result]) -> None:
-    """Metrics of every pool; of states beside idle and busy those in which some replica has been."""
-    from caps_fast.arrays import BUSY, STATES
-    from caps_fast.metrics import POOL_METRICS
-    from caps_fast.text_table import text_lines
-
-    pools = [(result.scenario.policy.name, pool, values) for result in results for pool, values in result.by_pool.items()]
-    names = [name for name in POOL_METRICS if not name.startswith(STATES[BUSY + 1 :]) or any(values[name] for _, _, values in pools)]
-    rows = [[policy, pool, *(POOL_METRICS[name].shown(values[name]) for name in names)] for policy, pool, values in pools]
-    heads = ["policy", "pool", *(POOL_METRICS[name].heading for name in names)]
-    print("\n" + "\n".join(text_lines(heads, rows, [False] * 2 + [True] * len(names))))
+    say(f"wrote {path}: {len(frame):,} rows")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from caps_fast.cli.json_text import json_text
-from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.options import Days, Jobs, Picture, Policies, Scenario, Set, typed
+from caps_fast.cli.scenarios import as_typed, changed, scenario_of, stated
+from caps_fast.cli.talk import say
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,13 +23,10 @@ def register(app: typer.Typer) -> None:
 
 
 def size(
-    scenario: Annotated[str, typer.Argument(help="preset or scenario file to start from")],
+    scenario: Scenario,
     slo: Annotated[str, typer.Option(help="share of all requests whose SLO is to be met; none = no target")] = "0.95",
-    tier: Annotated[list[str] | None, typer.Option(help="the same for a tier, as gold=0.9; may be repeated")] = None,
-    policies: Annotated[
-        str | None,
-        typer.Option(help="names, main, ablations, all, or Python files, with commas [default: the scenario's]"),
-    ] = None,
+    tier: Annotated[list[str] | None, typer.Option("--tier", "--tiers", help="the same for a tier, as gold=0.9; may be repeated")] = None,
+    policies: Policies = None,
     over: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,21 +34,21 @@ def size(
             "policy.placement=residents,prompts; may be repeated [default: replicas, up to twice the scenario's]"
         ),
     ] = None,
-    objective: Annotated[str, typer.Option(help="to be least: carbon, money (with prices) or replicas")] = "carbon",
-    rates: Annotated[str | None, typer.Option(help="mean arrivals per second, as 4,8,12: fleet size over load")] = None,
-    days: Annotated[float | None, typer.Option(help="length of a run [default: the scenario's]")] = None,
-    seeds: Annotated[str, typer.Option(help="at most: how many, from 0; or which, as 3..7 or 1,2,5")] = "5",
+    objective: Annotated[str, typer.Option("--objective", "--objectives", help="to be least: carbon, money (with prices) or replicas")] = "carbon",
+    rates: Annotated[str | None, typer.Option("--rates", "--rate", help="mean arrivals per second, as 4,8,12: fleet size over load")] = None,
+    days: Days = None,
+    seeds: Annotated[str, typer.Option("--seeds", "--seed", help="at most: how many, from 0; or which, as 3..7 or 1,2,5")] = "5",
     confidence: Annotated[float, typer.Option(help="of the intervals, between 0 and 1")] = 0.95,
     baseline: Annotated[str | None, typer.Option(help="policy to compare with [default: the first]")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="field=value for all runs; may be repeated")] = None,
-    picture: Annotated[Path | None, typer.Option(help="draw the fleets tried to a .png, .svg or .pdf")] = None,
-    jobs: Annotated[int, typer.Option(min=0, max=4096, help="runs at a time; 0 = one per core")] = 0,
+    set_: Set = None,
+    picture: Picture = None,
+    jobs: Jobs = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, a row per policy and rate")] = False,
 ) -> None:
-    """Find the cheapest fleet that keeps its targets, for each policy, and compare the policies each at its own.
+    """Find the cheapest fleet that keeps its SLO targets.
 
-    docs/sizing.md says how. Where no fleet in the range keeps the targets, the message says how close the best one
-    comes, and the exit code is 2.
+    For each policy, and then the policies are compared, each at its own size (docs/sizing.md). Where no fleet in the
+    range keeps the targets, the message says how close the best one comes, and the exit code is 2.
     """
     from caps_fast.files import expect_outputs, expect_picture
     from caps_fast.sizing import size as find
@@ -63,28 +60,29 @@ def size(
     if picture is not None:
         expect_picture(picture)
         expect_outputs({"--picture": picture}, [scenario])
-    base = scenario_of(scenario).replace(({} if days is None else {"days": days}) | settings(set_))
-    found = find(
-        base,
-        [] if policies is None else [name.strip() for name in policies.split(",")],
-        slo=None if slo.strip().lower() == "none" else _share(slo, "--slo"),
-        tiers=_tiers(tier or []),
-        over=axes_of(over or []),
-        objective=objective,
-        rates=[] if rates is None else [point[0] for point in axis("rate", rates, "--rates").points],
-        seeds=[point[0] for point in seed_axis(seeds, "--seeds").points],
-        confidence=confidence,
-        baseline=baseline,
-        workers=Workers(jobs),
-        on_verdict=_tell_verdict,
-    )
+    base = changed(scenario_of(scenario), stated({"days": days}), set_)
+    with as_typed(["policy.name", "workload.rate_rps"]):
+        found = find(
+            base,
+            [] if policies is None else [name.strip() for name in policies.split(",")],
+            slo=None if slo.strip().lower() == "none" else _share(slo, "--slo"),
+            tiers=_tiers(tier or []),
+            over=axes_of(over or []),
+            objective=objective,
+            rates=[] if rates is None else [point[0] for point in axis("rate", rates, typed("--rates", "--rate")).points],
+            seeds=[point[0] for point in seed_axis(seeds, typed("--seeds", "--seed")).points],
+            confidence=confidence,
+            baseline=baseline,
+            workers=Workers(jobs),
+            on_verdict=_tell_verdict,
+        )
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     if picture is not None:
         from caps_fast.report.sizes import size_picture
 
         size_picture(found, picture)
-        print(f"drew {picture}", file=sys.stderr)
+        say(f"drew {picture}")
     print(json_text(found.rows(), indent=1) if as_json else _text(found))
 
 
@@ -114,7 +112,7 @@ def _tell_verdict(tried: Tried, fleet: int) -> None:
     if not said:
         figure = _figure(missed, *_ends(tried.interval(fleet, missed)))
         said = f"{'keeps' if verdict.keeps else 'misses'} its targets, {figure}"
-    print(f"{asked_by(tried)}: {called(tried, fleet)}: {said}", file=sys.stderr)
+    say(f"{asked_by(tried)}: {called(tried, fleet)}: {said}")
 
 
 def _text(found: Sized) -> str:
@@ -188,9 +186,10 @@ def _ends(one: Any) -> tuple[float, float | None, float | None]:
 
 def _difference(row: dict[str, Any]) -> str:
     from caps_fast.metrics import METRICS, SHARE
+    from caps_fast.text_table import counted
 
     if row["metric"] == "replicas":
-        return f"{row['mean']:.0f} replicas instead of {row['baseline']:.0f}"
+        return f"{counted(round(row['mean']), 'replica')} instead of {row['baseline']:.0f}"
     heading, share = METRICS[row["metric"]].heading, METRICS[row["metric"]].unit == SHARE
     scale, unit = (100, " points") if share else (1, "")
     ends = "" if row["pairs"] < 2 else f" [{scale * row['low']:+,.2f}, {scale * row['high']:+,.2f}]"

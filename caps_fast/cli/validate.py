@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from caps_fast.cli.json_text import json_text
 from caps_fast.cli.scenarios import settings
+from caps_fast.cli.talk import say
 
 if TYPE_CHECKING:
     from caps_fast.sections import Kind
@@ -34,7 +34,10 @@ def validate(
     picture: Annotated[str | None, typer.Option(help="picture of the distributions over one another to write (PNG, PDF or SVG)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print metric, measured, simulated and error as JSON")] = False,
 ) -> None:
-    """Replay a measured log under one queue over the replicas, and print measured beside simulated."""
+    """Compare the simulator with a measured log.
+
+    Replays the log under one queue over the replicas and prints measured beside simulated.
+    """
     from caps_fast.files import expect_outputs, expect_picture
     from caps_fast.validation import Replay, compare, read_log
     from caps_fast.validation.power_log import read_power_log
@@ -51,7 +54,7 @@ def validate(
     unfinished = int((played.e2e_s != played.e2e_s).sum())
     beyond = [f"{unfinished:,} requests were never finished in the replay and count nowhere"] if unfinished else []
     for note in (*measured.notes, *beyond):
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     if as_json:
         print(json_text([one.row() for one in found], indent=1))
     else:

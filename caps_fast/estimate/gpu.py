@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 
 from caps_fast.documents import parse_toml
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ def data_sheet(name: str) -> DataSheet:
     """The GPU of that name. Raises InputError where it is not known."""
     found = data_sheets().get(name.lower())
     if found is None:
-        raise InputError(f"--gpu {name!r}: expected one of {', '.join(data_sheets())}, or --bandwidth, --flops and --memory")
+        known = data_sheets()
+        expected = f"{', '.join(known)}, or --bandwidth, --flops and --memory"
+        raise InputError(f"--gpu {name!r}{did_you_mean(name, known)}: expected one of {expected}")
     return found
 
 

@@ -12,6 +12,9 @@ from caps_fast.policies.lcp import Lcp
 from caps_fast.policies.power_down import PowerDown
 from caps_fast.policies.round_robin import RoundRobin
 from caps_fast.policies.slo_aware import SloAware
+from caps_fast.policy_names import ABLATIONS, ABOUT, MAIN
+
+__all__ = ["ABLATIONS", "ABOUT", "BUILT_IN", "MAIN", "SCALERS"]
 
 BUILT_IN: dict[str, Any] = {
     "round-robin": RoundRobin(),
@@ -24,15 +27,3 @@ BUILT_IN: dict[str, Any] = {
     "caps-no-tiers": Caps(tiered=0),
 }
 SCALERS: dict[str, Any] = {"autoscale": Autoscale(), "power-down": PowerDown(), "lcp": Lcp()}
-ABOUT = {
-    "round-robin": "every request to the next GPU",
-    "edf": "earliest deadline first, in one queue or one a GPU (policy.queueing)",
-    "slo-aware": "a pool a tier: Gold to LP, Silver to CP, Bronze to BP",
-    "carbon-aware": "starts work only in low-carbon hours, blind to SLOs",
-    "caps": "the best score of goodput, carbon and SLO risk (Eq. 4) over the pools, with gates and pre-emption",
-    "caps-no-predictor": "CAPS with mean output lengths and no SLO risk",
-    "caps-no-carbon": "CAPS with beta = 0: all gates open",
-    "caps-no-tiers": "CAPS with all requests judged alike and none pre-empted",
-}
-MAIN = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps")
-ABLATIONS = ("caps-no-predictor", "caps-no-carbon", "caps-no-tiers")

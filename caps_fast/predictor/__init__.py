@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
+import logging
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -28,11 +28,10 @@ from caps_fast.workload.tasks import task_of_prompt
 
 __all__ = ["LengthModel", "Lengths", "Model", "informed", "load", "past_of", "predictor_of", "save", "task_of_prompt", "train_model"]
 
-Talk = Callable[[str], None]
-
 PART = "predictors"  # of what is kept
 BLOCK = 16_384
 PAST_REQUESTS = 100_000  # of the time before t = 0 that a run's histories are made of
+logger = logging.getLogger(__name__)
 _training = Lock()
 _at_hand: dict[str, Model] = {}
 
@@ -60,7 +59,7 @@ def predictor_of(config: scenario.Scenario, tiered: bool = True) -> Model:
     name = "tiers" if tiered else "no-tiers"
     with _training:
         if config.predictor.model is None:
-            return _cached(key_of(config, name), lambda: _trained(config, (name,), _talk))
+            return _cached(key_of(config, name), lambda: _trained(config, (name,)))
         path = config.predictor.model
         key = f"{path} {scenario.file_hash(path)}"
         if key not in _at_hand:
@@ -71,10 +70,10 @@ def predictor_of(config: scenario.Scenario, tiered: bool = True) -> Model:
     return model
 
 
-def train_model(config: scenario.Scenario, talk: Talk) -> Model:
+def train_model(config: scenario.Scenario) -> Model:
     """A model with both risks, as `caps-fast train` writes it."""
     with _training:
-        return _cached(key_of(config, "tiers no-tiers"), lambda: _trained(config, ("tiers", "no-tiers"), talk))
+        return _cached(key_of(config, "tiers no-tiers"), lambda: _trained(config, ("tiers", "no-tiers")))
 
 
 def past_of(config: scenario.Scenario) -> Iterator[Array]:
@@ -110,22 +109,23 @@ def folder() -> Path | None:
     return cache_folder(PART)
 
 
-def _trained(config: scenario.Scenario, risks: tuple[str, ...], talk: Talk) -> Model:
+def _trained(config: scenario.Scenario, risks: tuple[str, ...]) -> Model:
     from caps_fast.predictor import train  # noqa: PLC0415 - only where a model is trained
 
     learnt, trace = config.predictor, config.workload.trace
-    talk(f"predictor: going through {f'the first {learnt.train_share:.0%} of {trace}' if trace else f'{learnt.train_days:g} days before t = 0'}")
+    past = f"the first {learnt.train_share:.0%} of {trace}" if trace else f"{learnt.train_days:g} days before t = 0"
+    logger.info("predictor: going through %s", past)
     lessons = train.lessons_of(config)
 
     def lengths() -> Model:
-        talk(f"predictor: learning output lengths from {len(lessons.rows):,} requests")
+        logger.info("predictor: learning output lengths from %s requests", f"{len(lessons.rows):,}")
         model, scores = train.train_length(lessons)
         return Model(model, {}, {"length": scores}, _shape(config))
 
     base = _cached(key_of(config), lengths)
     found, scores = {}, dict(base.scores)
     for name in risks:
-        talk("predictor: exploring, to learn the SLO risk" + (" without tiers" if name == "no-tiers" else ""))
+        logger.info("predictor: exploring, to learn the SLO risk%s", " without tiers" if name == "no-tiers" else "")
         found[name], scores[name] = train.train_risk(config, base.length, lessons, name == "tiers")
     return Model(base.length, found, scores, {**base.trained_on, **_service(config)})
 
@@ -159,15 +159,11 @@ def _cached(key: str, make: Callable[[], Model]) -> Model:
         try:
             kept = load(path)
         except InputError as error:
-            _talk(f"predictor: {error}; training it anew")
+            logger.warning("predictor: %s; training it anew", error)
     if kept is None:
         kept = make()
         try:
             save(kept, path)
         except InputError as error:
-            _talk(f"predictor: not kept, {error} ({WAY_OUT})")
+            logger.warning("predictor: not kept, %s (%s)", error, WAY_OUT)
     return _at_hand.setdefault(key, kept)
-
-
-def _talk(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from caps_fast.documents import parse_toml, read_toml
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, did_you_mean
 
 ABOUT = ("source", "about", "fit")  # keys of a profile that describe it and are no field of a GPU
 
@@ -45,7 +45,7 @@ def read_profile(name: str) -> dict[str, Any]:
     if name in built_in:
         return built_in[name]
     if not name.endswith(".toml") or not Path(name).is_file():
-        raise InputError(f"gpu.profile {name!r}: expected one of {', '.join(built_in)} or a .toml file that exists")
+        raise InputError(f"gpu.profile {name!r}{did_you_mean(name, built_in)}: expected one of {', '.join(built_in)} or a .toml file that exists")
     return read_toml(name, "a GPU profile")
 
 

@@ -10,8 +10,8 @@ import polars as pl
 
 from caps_fast.metrics import METRICS
 from caps_fast.report.style import NAMES
-from caps_fast.sweep.frames import counted
 from caps_fast.sweep.summary import heading
+from caps_fast.text_table import counted
 
 METRIC_HEADS = {
     "slo_attainment": "SLO att. %",

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 from joblib import Parallel, delayed
 
-from caps_fast import arrays
-from caps_fast.books import bin_edges_s
 from caps_fast.progress import Progress
+from caps_fast.result_frames import FRAMES, key
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario
-from caps_fast.sections import TIERS
 from caps_fast.simulation import Recording, simulate_group
 
 SAMPLE_S = 1800.0
@@ -29,34 +26,8 @@ def details(groups: Sequence[Sequence[Scenario]], jobs: int) -> dict[str, pl.Dat
         found += results
         progress.add(len(results), 0.0)
     progress.close()
-    return {name: pl.concat([frame(result).select(*_key(result), pl.all()) for result in found]) for name, frame in FRAMES.items()}
-
-
-def histogram_frame(result: Result) -> pl.DataFrame:
-    """Counts of finished requests by latency, tier and bin: latency, tier, from_s, to_s, requests; empty bins left out."""
-    edges = bin_edges_s()
-    tier, latency, at = np.nonzero(result.histograms)
-    columns = {
-        "latency": np.array(arrays.HISTOGRAMS)[latency],
-        "tier": np.array(TIERS)[tier],
-        "from_s": edges[at],
-        "to_s": edges[at + 1],
-        "requests": result.histograms[tier, latency, at],
-    }
-    return pl.DataFrame(columns)
-
-
-FRAMES: dict[str, Callable[[Result], pl.DataFrame]] = {
-    "cells": lambda result: result.cells,
-    "histograms": histogram_frame,
-    "series": lambda result: result.series,
-}
+    return {name: pl.concat([frame(result).select(*key(result), pl.all()) for result in found]) for name, frame in FRAMES.items()}
 
 
 def _run(group: Sequence[Scenario]) -> list[Result]:
     return simulate_group(group, Recording(sample_every_s=SAMPLE_S))
-
-
-def _key(result: Result) -> list[pl.Expr]:
-    config = result.scenario
-    return [pl.lit(config.preset).alias("preset"), pl.lit(config.policy.name).alias("policy"), pl.lit(config.seed).alias("seed")]

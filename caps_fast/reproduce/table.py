@@ -7,7 +7,7 @@ import polars as pl
 from caps_fast.errors import InputError
 from caps_fast.reproduce.published import RATE_RPS, TABLE1
 from caps_fast.reproduce.statistics import estimate
-from caps_fast.sweep.frames import counted
+from caps_fast.text_table import counted
 
 METRICS = ("slo_attainment", "carbon_g_per_1k_tokens", "ttft_after_release_p95_s", "carbon_g_per_1k_good_tokens")
 HEADS = ("SLO att. %", "carbon/RR", "P95 ms", "good/RR")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caps_fast.choose import layout_of, make_policy
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, did_you_mean
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.axes import Changes, field_of, shapes_workload
 from caps_fast.sweep.values import values
@@ -22,6 +23,7 @@ from caps_fast.sweep.values import values
 REPLICAS, SPLIT = "replicas", "cluster.split"
 OF_POOL = re.compile(r"pools\.([^.]+)\.replicas")
 NEXT_AXIS = re.compile(r",(?=[A-Za-z][\w.-]*=)")  # a comma between axes, not between values
+logger = logging.getLogger(__name__)
 MOST_REPLICAS = 100_000  # as in a scenario
 MOST_FLEETS = 3000  # so that a table of which is contained in which stays small
 DEFAULT_SIZES = 500  # that are tried of large fleets where no axis says which
@@ -209,7 +211,7 @@ def _by_pool(base: Scenario, pools: Axes, over: Axes) -> list[tuple[int, ...]]:
             raise InputError(f"--over {field}: beside replicas of pools; expected one of both")
     for name, counts in pools.items():
         if name not in names:
-            raise InputError(f"--over pools.{name}.replicas: no pool {name!r}; expected one of {', '.join(names)}")
+            raise InputError(f"--over pools.{name}.replicas: no pool {name!r}{did_you_mean(name, names)}; expected one of {', '.join(names)}")
         _expect_counts(counts, 0, f"pools.{name}.replicas")
     axes = [pools.get(name, [size]) for name, size in zip(names, base.fleet.sizes, strict=True)]
     _expect_few(math.prod(map(len, axes)))
@@ -223,16 +225,18 @@ def _expect_few(count: int) -> None:
 
 
 def _expect_some(base: Scenario, others: Axes) -> None:
-    """Raise InputError where no values of the other axes go together, as of a field that is none."""
-    why: InputError | None = None
-    for point in itertools.product(*others.values()):
+    """Raise InputError where no values of the other axes go together, as of a field that is none; warn of some that do not."""
+    points = list(itertools.product(*others.values()))
+    wrong: list[InputError] = []
+    for point in points:
         try:
             base.replace(dict(zip(others, point, strict=True)))
         except InputError as error:
-            why = why or error
-        else:
-            return
-    raise InputError(f"--over {why}")
+            wrong.append(error)
+    if len(wrong) == len(points):
+        raise InputError(f"--over {wrong[0]}")
+    if wrong:
+        logger.warning("--over %s; %s of %s combinations are left out", wrong[0], len(wrong), len(points))
 
 
 def _expect_counts(counts: Sequence[Any], least: int, name: str, why: str = "") -> None:

@@ -16,6 +16,7 @@ from caps_fast.sizing.fleets import REPLICAS
 from caps_fast.sizing.search import MONEY, Tried
 from caps_fast.sizing.targets import LIMITS, SLO, UNFINISHED, Target
 from caps_fast.sweep.compare import compare
+from caps_fast.text_table import counted
 
 BILLS = tuple(name for name in ("bill_kg", MONEY) if name in METRICS)
 SHOWN = (SLO, *(f"{SLO}_{tier}" for tier in TIERS), *BILLS)
@@ -176,7 +177,7 @@ def called(tried: Tried, fleet: int) -> str:
     """A fleet for people."""
     fleets = tried.problem.fleets
     changes = "".join(f", {name} {value}" for name, value in fleets.changes[fleet].items())
-    return f"{fleets.replicas[fleet]} replicas in {split_of(fleets.sizes[fleet].tolist())}{changes}"
+    return f"{counted(int(fleets.replicas[fleet]), 'replica')} in {split_of(fleets.sizes[fleet].tolist())}{changes}"
 
 
 def _nearest(tried: Tried) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 from caps_fast.errors import InputError
 from caps_fast.metrics import METRICS
+from caps_fast.policy_names import ABLATIONS, ABOUT, MAIN
 from caps_fast.scenario import Scenario
 from caps_fast.sections import TIERS
 from caps_fast.sweep.rows import ECHO, PARAMETERS, field_types
@@ -127,9 +128,7 @@ def field_of(name: str) -> str:
 
 def policies(names: Sequence[Any]) -> list[Any]:
     """Policy names with `main`, `ablations` and `all` spelled out, each once. Raises InputError for an empty one."""
-    from caps_fast.policies import ABLATIONS, BUILT_IN, MAIN  # noqa: PLC0415 - slow import
-
     if "" in names:
         raise InputError(f"policies {','.join(map(str, names))!r}: an empty name; expected names with commas between them")
-    sets: dict[Any, tuple[str, ...]] = {"main": MAIN, "ablations": ABLATIONS, "all": tuple(BUILT_IN)}
+    sets: dict[Any, tuple[str, ...]] = {"main": MAIN, "ablations": ABLATIONS, "all": tuple(ABOUT)}
     return list(dict.fromkeys(policy for name in names for policy in sets.get(name, (name,))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ BATCH_S = 10.0  # finished runs are written this often at the least ...
 BATCH_SHARE = 0.02  # ... or, in long sweeps, this share of the time so far: a kill loses little, and files stay few
 STORES = ("s3", "gs", "az", "abfs", "abfss", "hf", "file")  # what Polars writes to
 REVIVALS = 5  # times that dead worker processes are replaced
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class _Drive:
                 except WorkersLost as error:
                     if revival == REVIVALS:
                         raise InputError(f"worker processes keep dying ({error}); finished runs are kept, and the sweep can go on later") from None
-                    print("a worker process died; its runs are started anew", file=sys.stderr)
+                    logger.warning("a worker process died; its runs are started anew")
         finally:
             self._flush()
         failures = [*self.impossible, *(one for key, one in self.failed.items() if key in self.order)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from caps_fast import scenario
 from caps_fast.documents import read_toml
-from caps_fast.errors import InputError, naming
+from caps_fast.errors import InputError, did_you_mean, naming
 from caps_fast.sweep.axes import Axis, Changes, axis, field_of, flatten, named, zipped
 from caps_fast.sweep.plan import Grid, Plan
 from caps_fast.sweep.values import COUNT, MOST, values
@@ -107,7 +107,7 @@ def _settings(grid: Grid) -> list[Changes]:
 def _expect_keys(data: Mapping[str, Any], known: Sequence[str], origin: str) -> None:
     for key in data:
         if key not in known:
-            raise InputError(f"{origin}: {key}: no such key of a sweep; expected some of {', '.join(known)}")
+            raise InputError(f"{origin}: {key}{did_you_mean(key, known)}: no such key of a sweep; expected some of {', '.join(known)}")
 
 
 def _table(data: Mapping[str, Any], key: str, origin: str, nested: bool = False) -> dict[str, Any]:

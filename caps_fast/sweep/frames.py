@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, did_you_mean
 from caps_fast.sweep.rows import ECHO, PARAMETERS, type_of
 from caps_fast.sweep.values import scalar
 
@@ -39,7 +39,7 @@ def expect_metrics(runs: pl.DataFrame, names: Sequence[str]) -> None:
     known = metrics(runs)
     for name in names:
         if name not in known:
-            raise InputError(f"metric {name!r}: expected one of {', '.join(known)}")
+            raise InputError(f"metric {name!r}{did_you_mean(name, known)}: expected one of {', '.join(known)}")
 
 
 def expect_different(objectives: Sequence[str], least: int = 1) -> None:
@@ -52,7 +52,8 @@ def expect_columns(runs: pl.DataFrame, names: Sequence[str]) -> None:
     """Raises InputError for a name that is no column."""
     for name in names:
         if name not in runs.columns:
-            raise InputError(f"column {name!r}: expected one of {', '.join(['seed', *settings(runs)])}, or another column of the results")
+            expected = f"{', '.join(['seed', *settings(runs)])}, or another column of the results"
+            raise InputError(f"column {name!r}{did_you_mean(name, runs.columns)}: expected one of {expected}")
 
 
 def where(runs: pl.DataFrame, conditions: Sequence[str]) -> pl.DataFrame:
@@ -82,11 +83,6 @@ def one_of(runs: pl.DataFrame, name: str, texts: Sequence[str], origin: str) -> 
 def there(runs: pl.DataFrame, name: str) -> str:
     """A column's values for people, the first of them."""
     return ", ".join(map(shown, runs[name].unique(maintain_order=True).to_list()[:20]))
-
-
-def counted(count: int, noun: str) -> str:
-    """So many of something, for people: `1 seed`, `2 seeds`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def shown(value: Any) -> str:

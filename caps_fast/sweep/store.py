@@ -13,7 +13,7 @@ was damaged is computed anew. Links in the folder are not followed, for it may c
 from __future__ import annotations
 
 import json
-import sys
+import logging
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -35,6 +35,7 @@ from caps_fast.sweep.work import Failure
 
 KEY = "scenario_hash"
 OURS = ("manifest.json", "runs.parquet", "failures.json")
+logger = logging.getLogger(__name__)
 
 
 class Store:
@@ -74,7 +75,7 @@ class Store:
         if before != data:
             self.write("manifest.json", json.dumps(data, indent=1).encode())
         if before and before["plan"] != data["plan"]:
-            print(f"{self.folder}: the sweep has changed since; finished runs that it still has are kept", file=sys.stderr)
+            logger.warning("%s: the sweep has changed since; finished runs that it still has are kept", self.folder)
 
     def close(self) -> None:
         """Let other processes have the folder."""
@@ -144,7 +145,7 @@ class Store:
         return [*_data_files(self.folder), *self.spare.glob("*.parquet")]
 
     def _put_aside(self, path: Path, why: str) -> None:
-        print(why, file=sys.stderr)
+        logger.warning("%s", why)
         with writing(self.folder):
             path.rename(path.with_suffix(".unreadable"))
 

@@ -48,7 +48,7 @@ def values(raw: Any, origin: str) -> Sequence[Any]:
 def span(text: str, origin: str) -> Sequence[int | float]:
     """The numbers of a range, computed in decimals: `0..2:0.1` holds 0.3, not 0.30000000000000004. Raises InputError."""
     match = RANGE.fullmatch(text.strip())
-    if not match or not match[1] or not match[2]:
+    if not match or not match[1] or not match[2] or "..." in text:
         raise InputError(f"{origin}: {text!r}: {EXPECTED}")
     first, last, step = _decimal(match[1], origin), _decimal(match[2], origin), match[3]
     if first > last:

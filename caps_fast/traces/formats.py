@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, did_you_mean
 
 TimeUnit = Literal["s", "ms", "us", "ns", "datetime"]
 TIME_UNITS: tuple[str, ...] = get_args(TimeUnit)
@@ -163,7 +163,7 @@ def _named(path: str, name: str) -> Format:
             return replace(form, hint="")
     if name == SHAREGPT.name:
         raise InputError(f"{path}: a table, not the JSON list of format sharegpt: expected conversations in JSON")
-    raise InputError(f"{path}: format {name!r}: expected one of {', '.join(formats())}")
+    raise InputError(f"{path}: format {name!r}{did_you_mean(name, formats())}: expected one of {', '.join(formats())}")
 
 
 def recognised(header: Sequence[str]) -> list[Format]:
@@ -193,7 +193,9 @@ def option(name: str) -> str:
 def _adapted(path: str, form: Format, columns: Mapping[str, str], time_unit: str | None, dated: Sequence[str]) -> Format:
     unknown = sorted(set(columns) - {*REQUIRED, *OPTIONAL})
     if unknown:
-        raise InputError(f"{path}: column map names {unknown[0]!r}: expected some of {', '.join((*REQUIRED, *OPTIONAL))}")
+        known = (*REQUIRED, *OPTIONAL)
+        hint = did_you_mean(unknown[0], known)
+        raise InputError(f"{path}: column map names {unknown[0]!r}{hint}: expected some of {', '.join(known)}")
     merged = {**{name: name for name in OPTIONAL}, **form.columns, **columns}
     missing = [name for name in ("input_tokens", "output_tokens") if name not in merged]
     if missing:

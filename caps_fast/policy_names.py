@@ -1,0 +1,16 @@
+"""Names of the built-in policies, apart from their code, which takes a while to import."""
+
+from __future__ import annotations
+
+ABOUT = {
+    "round-robin": "every request to the next GPU",
+    "edf": "earliest deadline first, in one queue or one a GPU (policy.queueing)",
+    "slo-aware": "a pool a tier: Gold to LP, Silver to CP, Bronze to BP",
+    "carbon-aware": "starts work only in low-carbon hours, blind to SLOs",
+    "caps": "the best score of goodput, carbon and SLO risk (Eq. 4) over the pools, with gates and pre-emption",
+    "caps-no-predictor": "CAPS with mean output lengths and no SLO risk",
+    "caps-no-carbon": "CAPS with beta = 0: all gates open",
+    "caps-no-tiers": "CAPS with all requests judged alike and none pre-empted",
+}
+MAIN = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps")
+ABLATIONS = ("caps-no-predictor", "caps-no-carbon", "caps-no-tiers")
