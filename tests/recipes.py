@@ -7,6 +7,7 @@ is executed. Everything must succeed.
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 import shlex
@@ -15,6 +16,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import numba
 
 BLOCK = re.compile(r"(?:^`(?P<file>[\w.\-]+)`:\n\n)?^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
 
@@ -39,8 +42,6 @@ def blocks(page: str) -> Iterator[Block]:
 
 def copy_package() -> None:
     """Use a copy of the package from here on, as plain Python: a copy's kernels would be compiled anew."""
-    import numba
-
     if not Path("caps_fast").exists():
         shutil.copytree(ROOT / "caps_fast", "caps_fast", ignore=shutil.ignore_patterns("__pycache__"))
         Path("docs").mkdir()
@@ -68,9 +69,7 @@ def run(command: str) -> None:
     sys.argv = words[1:] if words[0] == "python" else words
     try:
         if words[0] == "caps-fast":
-            from caps_fast.cli import main
-
-            main()
+            importlib.import_module("caps_fast.cli").main()
         elif words[0] == "python":
             runpy.run_path(words[1], run_name="__main__")
         elif words == ["make", "schema"]:
@@ -79,7 +78,8 @@ def run(command: str) -> None:
         else:
             raise AssertionError(f"{command}: no command of a recipe")
     except SystemExit as ended:
-        assert not ended.code, f"{command}: exit code {ended.code}"
+        if ended.code:
+            raise AssertionError(f"{command}: exit code {ended.code}") from None
 
 
 def follow(page: Path) -> None:
