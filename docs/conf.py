@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from docstrings import lists_and_code
+from field_tables import field_tables
 
 from caps_fast import __version__
 
@@ -33,26 +36,11 @@ html_title = f"caps-fast {release}"
 html_show_sphinx = False
 html_copy_source = False
 
-ALIGNED = re.compile(r"(\w[\w, ]*?) {2,}(\S.*)")  # our docstrings align names and what they are in two columns
 
-
-def markdown_like(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Turn a docstring's aligned columns into a list, and its indented blocks after a colon into code, in place."""
-    out: list[str] = []
-    for line in lines:
-        text = line.lstrip()
-        in_list = bool(out) and out[-1].startswith(("* ", "  ")) and not out[-1].startswith("    ")
-        aligned = ALIGNED.fullmatch(line)
-        if aligned:
-            out += [""] * (not in_list) + [f"* `{aligned[1]}`: {aligned[2]}"]
-        elif in_list and text != line:
-            out.append(f"  {text}")
-        else:
-            if text != line and len(out) > 1 and not out[-1] and re.search(r"^\S.*[^:]:$", out[-2]):
-                out[-2] += ":"
-            out.append(line)
-    lines[:] = out
+def with_field_tables(app: Any, page: str, source: list[str]) -> None:
+    source[0] = source[0].replace("<!-- fields of a scenario -->", field_tables() if page == "scenarios" else "")
 
 
 def setup(app: Any) -> None:
-    app.connect("autodoc-process-docstring", markdown_like, priority=900)
+    app.connect("source-read", with_field_tables)
+    app.connect("autodoc-process-docstring", lists_and_code, priority=900)
