@@ -12,10 +12,13 @@ PYTEST  := $(BIN)/python -m pytest -p no:benchmark -n $(JOBS) --maxprocesses 8 -
 
 LOCK    := uv pip compile --quiet pyproject.toml --group build --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-header --no-annotate
 
-.PHONY: help sweep reproduce test check lint format docs schema bench cov lock clean
+.PHONY: help demo sweep reproduce test check lint format docs schema bench cov lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/ready ## a first answer: three policies over one day, on the same requests
+	$(BIN)/caps-fast run measured --policies round-robin,carbon-aware,caps --days 1
 
 sweep: .venv/ready ## the paper's main grid, into results/paper
 	$(BIN)/caps-fast sweep sweeps/paper.toml --out results/paper
