@@ -1,5 +1,6 @@
 # Everything runs in .venv, made on first need from pinned packages whose hashes are checked:
-# constraints.txt holds what the program and its build need, constraints-dev.txt adds tests, linters, benchmarks and optional extras.
+# constraints.txt holds what the program and its build need, constraints-dev.txt adds tests, linters, docs, benchmarks and
+# optional extras.
 
 PYTHON ?= python3
 JOBS   ?= logical
@@ -11,10 +12,13 @@ PYTEST  := $(BIN)/python -m pytest -p no:benchmark -n $(JOBS) --maxprocesses 8 -
 
 LOCK    := uv pip compile --quiet pyproject.toml --group build --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-header --no-annotate
 
-.PHONY: help sweep reproduce test check lint format schema bench cov lock clean
+.PHONY: help demo sweep reproduce test check lint format docs schema bench cov lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/ready ## a first answer: three policies over one day, on the same requests
+	$(BIN)/caps-fast run measured --policies round-robin,carbon-aware,caps --days 1
 
 sweep: .venv/ready ## the paper's main grid, into results/paper
 	$(BIN)/caps-fast sweep sweeps/paper.toml --out results/paper
@@ -27,14 +31,18 @@ test: .venv/ready-dev ## the tests; ARGS="tests/test_cli.py -k name" for some, A
 
 check: lint test ## lint and test
 
-lint: .venv/ready-dev ## ruff, its formatter in check mode, and mypy
+lint: .venv/ready-dev ## ruff, its formatter in check mode, mypy and codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 format: .venv/ready-dev ## format the sources and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/ready-dev ## the documentation site, into site/html, warnings as errors
+	$(BIN)/python -m sphinx -q -E -W --keep-going -d site/doctrees docs site/html
 
 schema: .venv/ready ## write the tables of metrics in docs/schema.md anew
 	$(BIN)/python -m caps_fast.schema docs/schema.md
@@ -50,7 +58,7 @@ lock: ## pin anew, to the newest packages (the only target that needs uv)
 	$(LOCK) --upgrade --constraints constraints-dev.txt -o constraints.txt
 
 clean: ## remove the environment and the tools' caches; results stay
-	rm -rf .venv dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .benchmarks
+	rm -rf .venv dist site htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define environment

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from caps_fast.simulation import Recording, prepare, simulate, simulate_group
     from caps_fast.sizing import size
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Recording", "Scenario", "__version__", "bound", "bound_of_run", "load", "prepare", "preset", "simulate", "simulate_group", "size"]
 
 _HOME = {

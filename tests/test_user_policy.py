@@ -1,4 +1,4 @@
-"""A user's own policy: the README's example runs by the same seam; broken ones get one clear line."""
+"""A user's own policy: the recipe's example runs by the same seam; broken ones get one clear line."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from caps_fast.choose import check_options, make_policy
 from caps_fast.errors import InputError
 from caps_fast.scenario import preset
 from caps_fast.simulation import Recording, simulate, simulate_group
+from recipes import blocks
 
 README = Path(__file__).parent.parent / "README.md"
+RECIPE = Path(__file__).parent.parent / "docs" / "howto" / "policy.md"
 HEAD = "from typing import NamedTuple\nfrom caps_fast.policy import policy, rules\n"
 POOLED = HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: float = 1.0\n@rules.route(P)\n"
 
@@ -28,20 +30,21 @@ def with_policy(path: Path, text: str, **options: float):
     )
 
 
-def readme_code(language: str) -> str:
-    (code,) = re.findall(rf"```{language}\n(.*?)```", README.read_text(), flags=re.DOTALL)
+def recipe(file: str) -> str:
+    """The text of a file that the recipe for a policy has."""
+    (code,) = [block.text for block in blocks(RECIPE.read_text()) if block.file == file]
     return code
 
 
 def test_the_readme_lines_for_python_run_as_they_are() -> None:
+    (code,) = re.findall(r"```py\n(.*?)```", README.read_text(), flags=re.DOTALL)
     shorter = '"days": 0.01, "predictor.source": "declared"'
-    code = readme_code("py").replace('"days": 1', shorter)
-    assert shorter in code
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert '"days": 1' in code
+    subprocess.run([sys.executable, "-c", code.replace('"days": 1', shorter)], check=True)
 
 
-def test_the_readme_policy_runs_and_does_what_it_says(tmp_path: Path) -> None:
-    config = with_policy(tmp_path / "mine.py", readme_code("python"), patience_s=60.0)
+def test_the_recipe_s_policy_runs_and_does_what_it_says(tmp_path: Path) -> None:
+    config = with_policy(tmp_path / "mine.py", recipe("shortest_first.py"), patience_s=60.0)
     shortest = simulate(config, Recording(requests=True))
     in_order = simulate(config.replace({"policy.options": {"patience_s": 0.0}}), Recording(requests=True))
     assert shortest.metrics["unfinished"] == in_order.metrics["unfinished"] == 0
@@ -68,7 +71,7 @@ def test_a_file_with_two_policies_wants_a_type(tmp_path: Path) -> None:
 
 
 def test_beside_built_in_policies_in_one_run(tmp_path: Path) -> None:
-    config = with_policy(tmp_path / "mine.py", readme_code("python"), patience_s=10.0)
+    config = with_policy(tmp_path / "mine.py", recipe("shortest_first.py"), patience_s=10.0)
     edf = config.replace({"policy.name": "edf"})
     check_options([edf, config])
     with pytest.raises(InputError, match=r"policy\.options\.patience_s: no such field"):
@@ -156,7 +159,7 @@ def test_constants_and_imports_are_part_of_what_is_compiled(tmp_path: Path, monk
 
 def test_unknown_option(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such field"):
-        simulate(with_policy(tmp_path / "mine.py", readme_code("python"), nonsense=1.0))
+        simulate(with_policy(tmp_path / "mine.py", recipe("shortest_first.py"), nonsense=1.0))
 
 
 def test_missing_file() -> None:
