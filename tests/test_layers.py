@@ -40,7 +40,7 @@ LAYERS = """
     checkpoint inputs
     simulation bounds
     sweep validation
-    compare pareto tune calibrate sizing fitting
+    compare pareto tune calibrate sizing fitting supply
     reproduce report
     cli
 """

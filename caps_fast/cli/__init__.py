@@ -22,6 +22,7 @@ MODULES = (
     "run",
     "bound",
     "size",
+    "supply",
     "sweep",
     "answers",
     "train",
