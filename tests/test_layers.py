@@ -40,7 +40,7 @@ LAYERS = """
     checkpoint inputs
     simulation bounds
     sweep validation
-    compare pareto tune calibrate sizing fitting supply
+    compare pareto tune calibrate sizing fitting supply foresight
     reproduce report
     cli
 """

@@ -23,6 +23,7 @@ MODULES = (
     "bound",
     "size",
     "supply",
+    "forecast_value",
     "sweep",
     "answers",
     "train",

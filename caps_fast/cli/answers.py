@@ -38,18 +38,29 @@ def pareto(
     ] = None,
     where: Where = None,
     reference: Annotated[str | None, typer.Option(help="the hypervolume's reference point, as 0.2,0.5 [default: the worst means]")] = None,
+    picture: Annotated[Path | None, typer.Option(help="draw all settings and the front to a .png, .svg or .pdf")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the settings that no other beats in both metrics, over means of seeds, and the hypervolume of their front.
 
     docs/schema.md says of every metric which direction is better; one that has none is rejected.
     """
+    from caps_fast.files import expect_outputs, expect_picture
     from caps_fast.sweep import frames, read
     from caps_fast.sweep.pareto import pareto as fronts
     from caps_fast.sweep.summary import text_table
 
     point = None if reference is None else [_number(part, "--reference") for part in reference.split(",")]
-    found = fronts(frames.where(read(folder), where or []), [x, y], None if group is None else group.split(","), point)
+    if picture is not None:
+        expect_picture(picture)
+        expect_outputs({"--picture": picture}, [])
+    runs = frames.where(read(folder), where or [])
+    found = fronts(runs, [x, y], None if group is None else group.split(","), point)
+    if picture is not None:
+        from caps_fast.report.fronts import front_picture
+
+        front_picture(runs, found, [x, y], picture)
+        print(f"drew {picture}", file=sys.stderr)
     if as_json:
         print(
             json_text([{**front.group, "hypervolume": front.hypervolume, "of": front.of, "settings": front.settings.to_dicts()} for front in found])

@@ -64,7 +64,7 @@ class Supplied:
         )
 
 
-def supply(  # noqa: PLR0913
+def supply(  # noqa: PLR0913 - all but four by name
     run: Result | Scenario | Site | str | Path,
     solar: str | None = None,
     wind: str | None = None,
