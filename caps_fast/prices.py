@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -104,17 +104,25 @@ def energy_cost(config: Scenario, monitors: Sequence[Monitor], slices: Array, en
 
     `slices` is energy by sample of the region's grid, pool by pool; within a sample it is taken as even, up to the end of the run.
     """
-    names, until_s = list(config.fleet.regions), config.horizon_s + config.drain_h * HOUR_S
-    cost, at = np.zeros(len(config.fleet.pools)), 0
-    for p, pool in enumerate(config.fleet.pools):
-        region, times_s = config.fleet.regions[pool.region], monitors[names.index(pool.region)].trace.times_s
+    cost = np.zeros(len(config.fleet.pools))
+    for p, (pool, (from_s, to_s, rows)) in enumerate(zip(config.fleet.pools, samples_of(config, monitors, end_s), strict=True)):
+        region, energy_j = config.fleet.regions[pool.region], slices[rows]["energy_j"].sum(axis=1)
+        cost[p] = region.pue * float(prices_of(region, config).mean(from_s, to_s) @ energy_j) / J_PER_KWH
+    return cost
+
+
+def samples_of(config: Scenario, monitors: Sequence[Monitor], end_s: float) -> Iterator[tuple[Array, Array, slice]]:
+    """Of every pool in turn the samples of its region's grid in the run: when each begins and ends, float64 (n,) each, up
+    to the end of the run, and its rows of `Result.slices`.
+    """
+    names, until_s, at = list(config.fleet.regions), config.horizon_s + config.drain_h * HOUR_S, 0
+    for pool in config.fleet.pools:
+        times_s = monitors[names.index(pool.region)].trace.times_s
         first, last = (max(int(np.searchsorted(times_s, t_s, side="right")) - 1, 0) for t_s in (0.0, until_s))
         from_s = np.maximum(times_s[first : last + 1], 0.0)
         to_s = np.append(from_s[1:], np.inf).clip(max=np.maximum(from_s, max(end_s, config.horizon_s)))
-        energy_j = slices[at : at + last - first + 1]["energy_j"].sum(axis=1)
+        yield from_s, to_s, slice(at, at + last - first + 1)
         at += last - first + 1
-        cost[p] = region.pue * float(prices_of(region, config).mean(from_s, to_s) @ energy_j) / J_PER_KWH
-    return cost
 
 
 def _numbers(cells: pl.Series, path: str, expected: str) -> Array:

@@ -40,7 +40,7 @@ LAYERS = """
     checkpoint inputs result_frames
     simulation bounds
     sweep validation
-    compare pareto tune calibrate sizing fitting
+    compare pareto tune calibrate sizing fitting supply foresight
     reproduce report
     cli
     __main__

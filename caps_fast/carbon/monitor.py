@@ -84,7 +84,14 @@ def _monitor_of(
     carbon: Carbon, config: MonitorConfig, lengths: tuple[float, float], seed: int, contents: tuple[str, ...], start: datetime | None
 ) -> Monitor:
     horizon_s, drain_h = lengths
-    return monitor(config, carbon_trace(carbon, horizon_s, start), horizon_s + drain_h * 3600, seed)
+    trace = _trace_of(carbon, horizon_s, contents[:1] if carbon.file else (), start)
+    return monitor(config, trace, horizon_s + drain_h * 3600, seed)
+
+
+@lru_cache(KEPT)
+def _trace_of(carbon: Carbon, horizon_s: float, content: tuple[str, ...], start: datetime | None) -> CarbonTrace:
+    """The trace, the same for all forecasts; `content` is the file's hash."""
+    return carbon_trace(carbon, horizon_s, start)
 
 
 def monitor(config: MonitorConfig, trace: CarbonTrace, end_s: float, seed: int) -> Monitor:

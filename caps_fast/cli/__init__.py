@@ -27,7 +27,7 @@ Try: caps-fast run --policies main --days 0.1
 """
 MODULES = (  # in the order of the help
     *("run", "grid", "sweep", "pareto", "compare", "report"),
-    *("size", "tune", "bound"),
+    *("size", "tune", "bound", "supply", "forecast_value"),
     *("policies", "presets", "profiles"),
     *("inspect", "fetch_carbon", "forecast_error"),
     *("fit_profile", "estimate_profile", "validate"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from caps_fast.cli.completion import complete_metric
 from caps_fast.cli.json_text import json_text
 from caps_fast.cli.options import CARBON, SLO, AsJson, Folder, Where
+from caps_fast.cli.talk import say
 from caps_fast.errors import InputError
 
 
@@ -26,6 +28,7 @@ def pareto(
     ] = None,
     where: Where = None,
     reference: Annotated[str | None, typer.Option(help="the hypervolume's reference point, as 0.2,0.5 [default: the worst means]")] = None,
+    picture: Annotated[Path | None, typer.Option(help="draw all settings and the front to a .png, .svg or .pdf")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the settings that no other beats in two metrics.
@@ -33,12 +36,22 @@ def pareto(
     Over means of seeds, with the hypervolume of their front. docs/schema.md says of every metric which direction is
     better; one that has none is rejected.
     """
+    from caps_fast.files import expect_outputs, expect_picture
     from caps_fast.sweep import frames, read
     from caps_fast.sweep.pareto import pareto as fronts
     from caps_fast.sweep.summary import text_table
 
     point = None if reference is None else [_number(part, "--reference") for part in reference.split(",")]
-    found = fronts(frames.where(read(folder), where or []), [x, y], None if group is None else group.split(","), point)
+    if picture is not None:
+        expect_picture(picture)
+        expect_outputs({"--picture": picture}, [])
+    runs = frames.where(read(folder), where or [])
+    found = fronts(runs, [x, y], None if group is None else group.split(","), point)
+    if picture is not None:
+        from caps_fast.report.fronts import front_picture
+
+        front_picture(runs, found, [x, y], picture)
+        say(f"drew {picture}")
     if as_json:
         print(
             json_text([{**front.group, "hypervolume": front.hypervolume, "of": front.of, "settings": front.settings.to_dicts()} for front in found])

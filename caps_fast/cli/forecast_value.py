@@ -1,0 +1,112 @@
+"""`forecast-value`: what a policy saves by how wrong its forecast is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from caps_fast.cli.declared import CARBON, CLOCK, declaring
+from caps_fast.cli.json_text import json_text
+from caps_fast.cli.scenarios import scenario_of, settings
+
+if TYPE_CHECKING:
+    from caps_fast.foresight import Value
+
+FORECASTS = "perfect,noise:1,noise:2,noise:4,yesterday,persistence,learned"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `forecast-value`."""
+    app.command("forecast-value")(declaring(CARBON, CLOCK)(forecast_value))
+
+
+def forecast_value(
+    scenario: Annotated[str, typer.Argument(help="a scenario in TOML, or the name of a preset")],
+    policies: Annotated[
+        str | None, typer.Option("--policies", "--policy", help="names, or Python files, with commas [default: the scenario's]")
+    ] = None,
+    forecasts: Annotated[
+        str, typer.Option(help="perfect, noise:K (K times monitor.forecast_error), persistence, yesterday, last-week, learned, carboncast, file:PATH")
+    ] = FORECASTS,
+    forecast_file: Annotated[str | None, typer.Option(help="CarbonCast's file, for carboncast [default: --carbon, where it has forecasts]")] = None,
+    carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
+    grid: Annotated[list[str] | None, typer.Option(help="carbon intensity file, a study each; may be repeated")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="policy that savings are against [default: caps-no-carbon beside CAPS and its variants, else edf]")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="how many, from 0; or which, as 3..7 or 1,2,5")] = "5",
+    of: Annotated[str, typer.Option(help="carbon of the bill (all states), or of busy replicas alone")] = "bill",
+    confidence: Annotated[float, typer.Option(help="of the intervals, between 0 and 1")] = 0.95,
+    rate: Annotated[float | None, typer.Option(help="requests a second")] = None,
+    days: Annotated[float | None, typer.Option(help="simulated days")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="any field of the scenario; may be repeated")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the rows to this Parquet file")] = None,
+    picture: Annotated[Path | None, typer.Option(help="draw saving against error to a .png, .svg or .pdf")] = None,
+    jobs: Annotated[int, typer.Option(min=0, max=4096, help="groups of runs at a time; 0 = one per core")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, a row per grid, region, policy and forecast")] = False,
+    *,
+    declared: dict[str, Any],
+) -> None:
+    """Compare what policies save under forecasts of different error, with intervals over seeds, by grid and region.
+
+    docs/forecasts.md says how.
+    """
+    from caps_fast.files import expect_outputs, expect_picture, whole
+    from caps_fast.foresight import forecast_value as find
+    from caps_fast.sweep import Workers
+    from caps_fast.sweep.axes import policies as spelled_out
+    from caps_fast.sweep.file import seed_axis
+
+    if picture is not None:
+        expect_picture(picture)
+    given = {"workload.rate_rps": rate, "days": days, "carbon.file": carbon}
+    config = scenario_of(scenario).replace({field: value for field, value in given.items() if value is not None} | declared | settings(set_))
+    file = forecast_file or carbon
+    inputs = [scenario, *config.input_files, *(grid or []), *filter(None, [file])]
+    expect_outputs({"--out": out, "--picture": picture}, inputs)
+    found = find(
+        config,
+        spelled_out([name.strip() for name in policies.split(",")]) if policies is not None else (),
+        forecasts.split(","),
+        files={"carboncast": file} if file else {},
+        grids=grid or [],
+        baseline=baseline,
+        seeds=[point[0] for point in seed_axis(seeds, "--seeds").points],
+        of=of,
+        confidence=confidence,
+        workers=Workers(jobs),
+    )
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if out is not None:
+        with whole(out) as beside:
+            found.rows.write_parquet(beside)
+        print(f"wrote {found.rows.height:,} rows to {out}", file=sys.stderr)
+    if picture is not None:
+        from caps_fast.report.foresight import value_picture
+
+        value_picture(found, picture)
+        print(f"drew {picture}", file=sys.stderr)
+    print(json_text(found.rows.to_dicts(), indent=1) if as_json else "\n".join(_lines(found)))
+
+
+def _lines(found: Value) -> list[str]:
+    from caps_fast.text_table import text_lines
+
+    several = [name for name in ("grid", "region") if found.rows[name].n_unique() > 1]
+    heads = [*several, "policy", "forecast", "error day 1 %", "day 2 %", f"{found.of} kg", "saving %", "of perfect %", "SLO met %", "without %"]
+    cells = []
+    for row in found.rows.to_dicts():
+        half = "" if row["high"] is None else f" ± {100 * (row['high'] - row['saving']):.2f}"
+        figures = [row["error_day_1"], row["error_day_2"]]
+        shown = [f"{100 * value:.1f}" if value == value else "-" for value in figures]  # noqa: PLR0124 - nan is not itself
+        kept = "-" if row["of_perfect"] is None else f"{100 * row['of_perfect']:.1f}"
+        names = [row[name] for name in (*several, "policy", "forecast")]
+        slo = [f"{100 * row[name]:.2f}" for name in ("slo_attainment", "baseline_slo")]
+        cells.append([*names, *shown, f"{row['kg']:,.4g}", f"{100 * row['saving']:.2f}{half}", kept, *slo])
+    right = [False] * (len(several) + 2) + [True] * 7
+    seeds = found.rows["seeds"][0]
+    return [f"against {found.baseline}, on the same requests, {seeds} seeds", *text_lines(heads, cells, right)]
