@@ -151,7 +151,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
         (("--over", "sun=3"), "--over 'sun=3': expected solar, wind, battery, wait"),
         (("--over", "wait=0,2"), "--over wait '2': expected a share from 0 to 1"),
         (("--over", "solar=1,2", "--rules", "best"), "a design space is explored under a rule"),
-        (("--assume", "cycles=0"), "--assume cycles=0: Input should be greater than 0"),
+        (("--assume", "cycles=0"), "--assume cycles=0: expected a number greater than 0"),
         (("--assume", "moon=1"), "--assume 'moon=1': no such field; expected one of latitude_deg"),
         (("--region", "mars"), "region 'mars': expected one of grid"),
         (("--repeat-days", "3"), "its load can be repeated for whole days only"),

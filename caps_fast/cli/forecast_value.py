@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from caps_fast.cli.declared import CARBON, CLOCK, declaring
 from caps_fast.cli.json_text import json_text
 from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.talk import say
 
 if TYPE_CHECKING:
     from caps_fast.foresight import Value
@@ -80,16 +80,16 @@ def forecast_value(
         workers=Workers(jobs),
     )
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     if out is not None:
         with whole(out) as beside:
             found.rows.write_parquet(beside)
-        print(f"wrote {found.rows.height:,} rows to {out}", file=sys.stderr)
+        say(f"wrote {found.rows.height:,} rows to {out}")
     if picture is not None:
         from caps_fast.report.foresight import value_picture
 
         value_picture(found, picture)
-        print(f"drew {picture}", file=sys.stderr)
+        say(f"drew {picture}")
     print(json_text(found.rows.to_dicts(), indent=1) if as_json else "\n".join(_lines(found)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from caps_fast.cli.declared import CARBON, declaring
 from caps_fast.cli.json_text import json_text
 from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.talk import say
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,14 +81,14 @@ def supply(
     names = [name.strip() for name in rules.split(",")]
     found = find(config, solar, wind, battery, wait=wait, rules=names, region=region, days=repeat_days, over=axes, given=given)
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     if out is not None:
         _write(found, out)
     if picture is not None:
         from caps_fast.report.supplies import supply_picture
 
         supply_picture(found, picture)
-        print(f"drew {picture}", file=sys.stderr)
+        say(f"drew {picture}")
     if as_json:
         print(json_text(found.rows() if found.designs is None else found.designs.to_dicts(), indent=1))
     else:
@@ -122,7 +122,7 @@ def _write(found: Supplied, out: Path) -> None:
     frame = found.flows if found.designs is None else found.designs
     with whole(out) as beside:
         frame.write_parquet(beside)
-    print(f"wrote {len(frame):,} rows to {out}", file=sys.stderr)
+    say(f"wrote {len(frame):,} rows to {out}")
 
 
 def _lines(found: Supplied) -> list[str]:
