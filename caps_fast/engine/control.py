@@ -55,7 +55,7 @@ def step(s: State, policy: Any) -> None:
         region = s.regions[z]
         region.threshold_at = in_force(s.threshold_s, region.threshold_at, region.threshold_last, now_s)
         region.issue_at = in_force(s.issued_s, region.issue_at, region.issue_last, now_s)
-        region.gamma = region.g_per_kwh
+        region.gamma = s.seen_g_per_kwh[region.carbon_at]
         region.threshold = s.threshold_g_per_kwh[region.threshold_at]
     if clock.controls == 0 and not s.setup[0].by_residents:  # empty replicas cost 0 there, as planted
         for g in range(s.gpus.shape[0]):

@@ -1,0 +1,70 @@
+"""Random cases over several regions: origins with round trips, requests bound to regions, links, two signals of carbon."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+import naive_regions
+import naive_world
+from caps_fast import scenario, sections
+from caps_fast.carbon.trace import CarbonTrace
+from caps_fast.places import places_of
+from cases import Case, fleets, slow_engine
+
+CENTRAL = ("edf", "carbon-aware")
+
+
+@st.composite
+def regional(draw: Any, policy: str | None = None) -> Case:
+    """A fleet in one region or two whose requests come from places, may be bound, and may move with their context."""
+    case = draw(fleets(policy))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    data = case.config.model_dump(mode="json")
+    regions = [*case.config.fleet.regions]
+    central = case.config.policy.name in CENTRAL and case.config.policy.queueing != "cyclic"
+    some = st.one_of(st.none(), st.permutations(regions).flatmap(lambda names: st.sampled_from([names[:1], names])))
+    origins = {}
+    for name in ("a", "b", "c")[: draw(st.integers(1, 3))]:
+        origins[name] = {
+            "rtt_ms": {region: draw(st.sampled_from([0.0, 12.5, 300.0, 4000.0])) for region in regions if draw(st.booleans())},
+            "home": draw(st.one_of(st.none(), st.sampled_from(regions))),
+            "regions": draw(some),
+        }
+    for tier in sections.TIERS:
+        bound = draw(some)
+        if all(set(bound or regions) & set(origin["regions"] or regions) for origin in origins.values()):
+            data["slo"][tier]["regions"] = bound
+    data["origins"] = origins
+    if draw(st.booleans()) and not (central and len(regions) > 1):
+        data["links"] = {
+            "gbit_per_s": draw(st.sampled_from([1e-6, 1e-5, 1e9])),
+            "bytes_per_token": draw(st.sampled_from([0.0, 4.0, 1000.0])),
+            "kwh_per_gb": draw(st.sampled_from([0.0, 0.06])),
+            "between": {"/".join(regions): {"gbit_per_s": 2e-6}} if len(regions) > 1 and draw(st.booleans()) else {},
+        }
+    config = scenario.build(data, "regional")
+    monitors = [_with_marginal(draw, rng, monitor) for monitor in case.monitors] if draw(st.booleans()) else [*case.monitors]
+    requests = case.requests.copy()
+    places = places_of(config)
+    assert places
+    requests["origin"] = rng.integers(0, len(places.rows), len(requests))
+    return replace(case, config=config, monitor=monitors[0], others=tuple(monitors[1:]), requests=requests)
+
+
+def _with_marginal(draw: Any, rng: np.random.Generator, monitor: Any) -> Any:
+    """The monitor with a marginal signal beside the average one, which decisions may be made on."""
+    trace = monitor.trace
+    times_s = np.concatenate([[-40.0], np.sort(rng.uniform(0, float(trace.times_s[-1]) + 10.0, draw(st.integers(1, 8))))])
+    marginal = CarbonTrace(times_s, rng.uniform(100, 900, len(times_s)), "marginal", "lifecycle", "test", "test")
+    seen = marginal if draw(st.booleans()) else trace
+    return replace(monitor, trace=trace.refined(marginal), marginal=marginal.refined(trace), seen=seen)
+
+
+def play_regions(case: Case) -> tuple[naive_regions.RegionsEngine, naive_world.Outcome]:
+    """The reference engine after its play of the case, and what came out."""
+    engine = slow_engine(case, naive_regions.RegionsEngine)
+    return engine, engine.run()
