@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from caps_fast.records import Array, Record, Rows, dtype_of, f8, i1, i2, i4, i8, u2, u4
-from caps_fast.served import Origin, Tier, Transit
+from caps_fast.served import Origin, Region, Tier, Transit
 from caps_fast.standing import Change, Scaling, Standing, Strength
 from caps_fast.traits import Traits
 
@@ -135,25 +135,6 @@ class Kind(Record):
     rank: i4  # 0 = the fastest kind
     kv_block_tokens: i4  # 0 = KV is reserved
     lag_iterations: i4
-
-
-class Region(Record):
-    """A grid: the intensity in force, and what the controller saw at the last control step."""
-
-    g_per_kwh: f8  # intensity in force
-    gamma: f8
-    threshold: f8
-    carbon_first: i8  # its samples, and the one in force
-    carbon_last: i8
-    carbon_at: i8
-    threshold_last: i8
-    threshold_at: i8
-    issue_first: i8
-    issue_last: i8
-    issue_at: i8
-    forecast_at: i8  # where its forecasts begin, and how many slots each has
-    leads: i8
-    forecast_step_s: f8
 
 
 class Queue(Record):

@@ -15,14 +15,14 @@ from caps_fast.carbon.monitor import Monitor
 from caps_fast.containers import agenda, tournament
 from caps_fast.fleet import Fleet
 from caps_fast.memory import aligned, on_own_lines
-from caps_fast.pack_origins import bits, origin_rows
+from caps_fast.pack_origins import bits, origin_rows, set_regions
 from caps_fast.pack_scaling import host_share_w, scaling_rows
 from caps_fast.places import places_of
 from caps_fast.policy import DECISIONS, TRAITS, is_gated, scales
 from caps_fast.policy_choice import PLACEMENTS
 from caps_fast.records import Array
 from caps_fast.sections import Kind
-from caps_fast.served import Tier
+from caps_fast.served import Region, Tier
 from caps_fast.traits import traits
 
 TERMS = (  # of a kind's speed
@@ -53,6 +53,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
     leap_end_s, first_to_end = agenda.plan(fleet.replicas)
     gpus = _gpus(fleet, queues)
     regions = _regions(monitors)
+    set_regions(regions, config)
     pools, slices = _pools(config, regions, monitors)
     pools["span"] = np.searchsorted(spans["first_gpu"], np.cumsum(fleet.sizes) - 1, side="right") - 1
     kinds = _kinds(config, means)
@@ -195,7 +196,7 @@ def _kinds(config: scenario.Scenario, means: Means) -> Any:
 
 def _regions(monitors: Sequence[Monitor]) -> Any:
     """Where each region's samples, thresholds and forecasts lie among those of all."""
-    rows = records.zeros(arrays.Region, len(monitors))
+    rows = records.zeros(Region, len(monitors))
     samples = thresholds = issues = forecasts = 0
     for row, monitor in zip(rows, monitors, strict=True):
         row["carbon_first"] = samples

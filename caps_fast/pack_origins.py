@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from caps_fast import records
-from caps_fast.arrays import J_PER_KWH, NONE
+from caps_fast.arrays import J_PER_KWH, NONE, SECONDS_PER_DAY
+from caps_fast.clock import clock_of
 from caps_fast.errors import InputError
 from caps_fast.places import ANYWHERE, Places, places_of
 from caps_fast.scenario import Scenario
 from caps_fast.served import Origin, Transit
 
 BITS_PER_BYTE, GIGA = 8, 1e9
+EARTH_TILT, DAYS_A_YEAR = 23.44, 365.25  # degrees
 
 
 def origin_rows(config: Scenario, samples: int, layout: str) -> dict[str, Any]:
@@ -51,3 +53,23 @@ def origin_rows(config: Scenario, samples: int, layout: str) -> dict[str, Any]:
 def bits(chosen: Iterable[str] | None, names: list[str]) -> int:
     """Bit set of some regions by name, or of all."""
     return sum(1 << names.index(name) for name in chosen or names)
+
+
+def set_regions(rows: Any, config: Scenario) -> None:
+    """Set what policies over several regions know of each: its PUE beside the others', and the course of the sun."""
+    regions, start = config.fleet.regions.values(), clock_of(config).start
+    rows["relative_pue"] = np.array([region.pue for region in regions]) / min(region.pue for region in regions)
+    day = 0.0 if start is None else start.timetuple().tm_yday
+    began_s = 0.0 if start is None else (start - start.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+    tilt = 0.0 if start is None else -math.radians(EARTH_TILT) * math.cos(2 * math.pi * (day + 10) / DAYS_A_YEAR)
+    for row, region in zip(rows, regions, strict=True):
+        latitude = math.radians(region.latitude or 0.0)
+        row["noon_s"] = (0.5 - (region.longitude or 0.0) / 360.0) * SECONDS_PER_DAY - began_s
+        row["sun_base"], row["sun_swing"] = math.sin(latitude) * math.sin(tilt), math.cos(latitude) * math.cos(tilt)
+
+
+def expect_longitudes(config: Scenario) -> None:
+    """Raise InputError for a region of which it is not said where it lies."""
+    for name, region in config.fleet.regions.items():
+        if region.longitude is None:
+            raise InputError(f"regions.{name}.longitude is missing: expected degrees east, for policy {config.policy.name} to know where the sun is")

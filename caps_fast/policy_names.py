@@ -11,6 +11,9 @@ ABOUT = {
     "caps-no-predictor": "CAPS with mean output lengths and no SLO risk",
     "caps-no-carbon": "CAPS with beta = 0: all gates open",
     "caps-no-tiers": "CAPS with all requests judged alike and none pre-empted",
+    "caps-geo": "CAPS over several regions: round trips in V, forecasts, PUE and links in E",
+    "greencourier": "the region of the best carbon score, as GreenCourier",
+    "follow-the-sun": "the region where the sun stands highest",
 }
 MAIN = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps")
 ABLATIONS = ("caps-no-predictor", "caps-no-carbon", "caps-no-tiers")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import State
+from caps_fast.arrays import NONE, State
 from caps_fast.traits import has_origins
 
 
@@ -22,6 +22,15 @@ def round_trip_s(s: State, z: int, r: int) -> float:
     """The round trip of live request `r` to region `z`, s."""
     rtt_s: float = s.rtt_s[s.live[r].origin, z] if has_origins(s) else 0.0
     return rtt_s
+
+
+@inlined
+def moves_from(s: State, q: int, r: int) -> int:
+    """The region from which the context of live request `r` has to move to queue `q`; NONE where nothing moves."""
+    if not has_origins(s):
+        return NONE
+    home: int = s.origins[s.live[r].origin].home
+    return NONE if home == s.queues[q].region else home
 
 
 @inlined

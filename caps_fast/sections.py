@@ -347,7 +347,9 @@ class Region(Section):
     )
     price_file: str | None = Field(None, description="CSV with columns time and price_per_kwh, in place of price_per_kwh")
     water_l_per_kwh: NonNegative = Field(0.0, le=1000, description="litres of water per kWh of the replicas (WUE)")
-    unsaid: ClassVar[tuple[str, ...]] = ("marginal", "decide_on")
+    latitude: float | None = Field(None, ge=-90, le=90, description="degrees north, for follow-the-sun; none = 0")
+    longitude: float | None = Field(None, ge=-180, le=180, description="degrees east, for follow-the-sun")
+    unsaid: ClassVar[tuple[str, ...]] = ("marginal", "decide_on", "latitude", "longitude")
 
     @field_validator("marginal", mode="before")
     @classmethod

@@ -287,6 +287,8 @@ def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request]
     """What the reference engine needs of a case."""
     config, fleet = case.config, case.config.fleet
     regions = {name: _naive_region(name, monitor) for name, monitor in zip(fleet.regions, case.monitors, strict=True)}
+    for name, region in regions.items():
+        region.pue = fleet.regions[name].pue
     origins = [naive_origin(*row) for row in places.rows] if (places := places_of(config)) else [naive_world.Origin()]
     ways = {(a, b): config.links.terms(a, b) for a in fleet.regions for b in fleet.regions} if config.links else {}
     size = config.links.bytes_per_token if config.links else 0.0

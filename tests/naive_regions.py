@@ -75,7 +75,7 @@ class RegionsEngine(Engine):
 
 
 def marginal_g(engine: Engine) -> float:
-    """Carbon of all energy by marginal intensity, whose samples are at the times of the other, links left out."""
+    """Carbon of all energy by marginal intensity, whose samples are at the times of the other, PUE included, links left out."""
     end_s = max(engine.outcome.end_s, engine.setup.horizon_s)
-    pieces = ((gpu.region.marginal, *piece) for gpu in engine.gpus for piece in engine.power_pieces(gpu, end_s))
-    return math.fsum(watts * (t1 - t0) * marginal.at(t0) for marginal, t0, t1, watts in pieces if marginal) / JOULES_PER_KWH
+    pieces = ((gpu.region, *piece) for gpu in engine.gpus for piece in engine.power_pieces(gpu, end_s))
+    return math.fsum(region.pue * watts * (t1 - t0) * region.marginal.at(t0) for region, t0, t1, watts in pieces if region.marginal) / JOULES_PER_KWH

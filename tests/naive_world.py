@@ -177,6 +177,7 @@ class Region:
     name: str = ""
     seen: Carbon | None = None  # the signal that decisions are made on, where that is not `carbon`
     marginal: Carbon | None = None
+    pue: float = 1.0
     thresholds: list[tuple[float, float]] = field(default_factory=list)  # (from_s, g_per_kwh)
     forecasts: list[tuple[float, float, list[float]]] = field(default_factory=list)  # (issued_s, step_s, values)
     gamma_mean: float = 1.0

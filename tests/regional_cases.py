@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+import naive
+import naive_geo
 import naive_regions
 import naive_world
 from caps_fast import scenario, sections
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.places import places_of
-from cases import Case, fleets, slow_engine
+from cases import Case, fleets, slow_world
 
 CENTRAL = ("edf", "carbon-aware")
 
@@ -46,6 +48,10 @@ def regional(draw: Any, policy: str | None = None) -> Case:
             "kwh_per_gb": draw(st.sampled_from([0.0, 0.06])),
             "between": {"/".join(regions): {"gbit_per_s": 2e-6}} if len(regions) > 1 and draw(st.booleans()) else {},
         }
+    for name in regions:
+        data["regions"][name] |= {"pue": draw(st.sampled_from([1.0, 1.3])), "longitude": draw(st.sampled_from([-120.0, 0.0, 75.0]))}
+    if case.config.policy.name == "greencourier":
+        data["policy"]["options"] = {"points_per_ms": draw(st.sampled_from([0.0, 0.3]))}
     config = scenario.build(data, "regional")
     monitors = [_with_marginal(draw, rng, monitor) for monitor in case.monitors] if draw(st.booleans()) else [*case.monitors]
     requests = case.requests.copy()
@@ -66,5 +72,19 @@ def _with_marginal(draw: Any, rng: np.random.Generator, monitor: Any) -> Any:
 
 def play_regions(case: Case) -> tuple[naive_regions.RegionsEngine, naive_world.Outcome]:
     """The reference engine after its play of the case, and what came out."""
-    engine = slow_engine(case, naive_regions.RegionsEngine)
+    setup, requests, policy = slow_world(case)
+    engine = naive_regions.RegionsEngine(setup, requests, geo_policy(case) or policy)
     return engine, engine.run()
+
+
+def geo_policy(case: Case) -> naive.Policy | None:
+    """The reference engine's policy of the case, if it is one over several regions."""
+    chosen = case.config.policy
+    if chosen.name == "greencourier":
+        return naive_geo.GreenCourier(**chosen.options)
+    if chosen.name == "follow-the-sun":
+        return naive_geo.FollowTheSun(longitudes={name: region.longitude or 0.0 for name, region in case.config.fleet.regions.items()})
+    if chosen.name == "caps-geo":
+        weights = {name: getattr(chosen, name) for name in ("alpha", "beta", "lambda_", "risk_sharpness", "plan_every_s", "plan_margin")}
+        return naive_geo.CapsGeo(**weights)
+    return None

@@ -7,6 +7,7 @@ import math
 from caps_fast._jit import inlined
 from caps_fast.arrays import NONE, State
 from caps_fast.containers.queue import may_hold, meld, pop_root
+from caps_fast.reach import moves_from
 from caps_fast.traits import has_origins, only_if
 
 
@@ -43,11 +44,9 @@ def sets_out(s: State, q: int, r: int) -> bool:
     """Account for the way of request `r`'s context to queue `q`; does it take time? It is in transit then."""
     transit = s.transit[0]
     live = s.live
-    home = s.origins[live[r].origin].home
+    home = moves_from(s, q, r)
     z = s.queues[q].region
     if home == NONE:
-        return False
-    if home == z:
         return False
     tokens = live[r].input_tokens
     half_j = 0.5 * s.move_j[home, z] * tokens
