@@ -70,6 +70,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
             growth=bool(kinds["kv_block_tokens"].any()),
             scales=scales(type(policy)),
             origins=places_of(config) is not None,
+            timed=TRAITS[type(policy)].timed,
         ),
         **scaling_rows(config),
         **origin_rows(config, sum(len(monitor.trace.times_s) for monitor in monitors), layout),

@@ -58,7 +58,6 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
             "arrival_s": (0, MANY),
             "held": (0, 2),
             "admitted": (0, 2),
-            "origin": (0, 128),
         },
     },
     "done": {"gpu": (0, "gpus"), "pool": (0, "pools"), "tier": (0, 3), "category": (0, 3)},
@@ -106,7 +105,7 @@ def expect_sound(state: State, fresh: State, done: Array) -> None:
     live = state.live[is_live]
     expect_ranges("live", live, state)
     if has_origins(state):
-        _expect(live["origin"] < len(state.origins), "live.origin", live["origin"])
+        _expect((live["origin"] >= 0) & (live["origin"] < len(state.origins)), "live.origin", live["origin"])
     _expect(live["seq"] < clock["seq"], "live.seq", live["seq"])
     _expect(~np.isnan(live["key"]), "live.key", live["key"])
     longest = live["input_tokens"].astype(np.int64) + (live["output_tokens"] if len(state.phases) else 0)
@@ -144,6 +143,8 @@ def expect_source(state: Any) -> None:
 def expect_held(held: Array, state: State) -> None:
     """Raise Unsound for held requests that cannot be played."""
     expect_ranges("held", held, state)
+    if has_origins(state):
+        _expect((held["origin"] >= 0) & (held["origin"] < len(state.origins)), "held.origin", held["origin"])
     _expect(np.diff(held["arrival_s"]) >= 0, "held.arrival_s", held["arrival_s"][1:])
     _expect(held["arrival_s"] >= state.clock[0]["now_s"], "held.arrival_s", held["arrival_s"])
 

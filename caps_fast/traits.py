@@ -32,6 +32,7 @@ class Traits(NamedTuple):
     growth: Any  # KV memory that grows block by block
     scales: Any  # a scale rule
     origins: Any  # origins of requests, regions that they are bound to, links
+    timed: Any  # the order of a queue is by planned starts, before which nothing starts
 
 
 def traits(**has: bool) -> Traits:
@@ -91,3 +92,4 @@ has_terms = _asked("terms")
 grows = _asked("growth")
 scales = _asked("scales")
 has_origins = _asked("origins")
+is_timed = _asked("timed")

@@ -29,6 +29,7 @@ class Policy(Protocol):
     def order(self, engine: Engine, queue: Queue, job: Job) -> tuple[float, ...]: ...
     def gate(self, engine: Engine, queue: Queue) -> bool: ...
     def preempts(self) -> bool: ...
+    def timed(self) -> bool: ...
 
 
 KEPT_TO = 1.000001  # section 6
@@ -138,7 +139,7 @@ class Engine:
     # ------------------------------------------------ arrival, admission, pre-emption (sections 1, 4, 5)
 
     def held_work_waits(self, queue: Queue) -> bool:
-        return any(other.held and math.isnan(other.record.admitted_s) for _, _, other in queue.waiting)
+        return not self.policy.timed() and any(other.held and math.isnan(other.record.admitted_s) for _, _, other in queue.waiting)
 
     def arrive(self, job: Job) -> None:
         self.join(self.queues[self.policy.route(self, job)], job)
@@ -148,7 +149,15 @@ class Engine:
         if not job.held:
             job.record.released_s = job.request.arrival_s
         if not self.claim(queue, job):
-            heapq.heappush(queue.waiting, (self.policy.order(self, queue, job), job.index, job))
+            key = self.policy.order(self, queue, job)
+            if self.policy.timed() and key[0] > self.now:
+                job.held, job.record.released_s = True, math.nan
+            heapq.heappush(queue.waiting, (key, job.index, job))
+
+    def is_due(self, queue: Queue) -> bool:
+        """Has the planned start of the head come, when it joined or by the last control step (section 10)?"""
+        key, _, head = queue.waiting[0]
+        return not self.policy.timed() or not head.held or key[0] <= (self.controls - 1) * self.setup.control_step_s
 
     def cost(self, gpu: Gpu) -> float:
         """What joining a replica costs, under the scenario's placement."""
@@ -168,7 +177,7 @@ class Engine:
         return hw.prefill_s_per_token * self.setup.mean_input + (hw.decode_base_s + hw.decode_s_per_seq) * self.setup.mean_output
 
     def start_heads(self, queue: Queue) -> None:
-        while queue.open and queue.waiting:
+        while queue.open and queue.waiting and self.is_due(queue):
             head = queue.waiting[0][2]
             roomy = [gpu for gpu in queue.gpus if queue.open_in[id(gpu.region)] and self.may_serve(gpu.region, head) and gpu.has_room(head)]
             if not roomy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from naive import Engine
 from naive_policies import Caps, Plain, may_hold
@@ -116,3 +117,48 @@ class CapsGeo(Caps):
 
     def relative_pue(self, engine: Engine, region: Region) -> float:
         return region.pue / min(one.pue for one in engine.regions)
+
+
+@dataclass
+class Gaia(Plain):
+    wait_h: float = 24.0
+    carbon_time: int = 1
+    reserved_share: float = 0.0
+
+    def layout(self) -> str:
+        return "pools"
+
+    def timed(self) -> bool:
+        return True
+
+    def route(self, engine: Engine, job: Job) -> int:
+        roles = engine.setup.tiers[job.request.tier].roles
+        of_roles = [queue for queue in engine.queues if queue.role in roles]
+        able = [queue for queue in of_roles if may_hold(engine, queue, job)]
+        return min(able, key=lambda queue: ((queue.residents + len(queue.waiting)) / queue.slots, queue.index)).index if able else of_roles[0].index
+
+    def order(self, engine: Engine, queue: Queue, job: Job) -> tuple[float, ...]:
+        tier, hw, region = engine.setup.tiers[job.request.tier], queue.gpus[0].hardware, queue.gpus[0].region
+        step_s = hw.decode_base_s + hw.decode_s_per_seq * hw.max_batch
+        length_s = hw.prefill_s_per_token * engine.setup.mean_input + step_s * engine.setup.mean_output
+        wait_s = min(self.wait_h * 3600, job.request.arrival_s + tier.e2e_s - engine.now - length_s - engine.away_s(queue, job))
+        if math.isfinite(tier.ttft_s) or wait_s < 3600 or (queue.residents + len(queue.waiting)) / queue.slots < self.reserved_share:
+            return (engine.now,)
+        means = [mean_forecast(region, engine.now + 3600 * i, length_s) for i in range(int(wait_s // 3600) + 1)]
+        best, most = 0, 0.0
+        for i, mean in enumerate(means):
+            worth = (means[0] - mean) / (3600 * i + length_s if self.carbon_time else 1)
+            if means[0] - mean > 1e-9 * means[0] and worth > most * (1 + 1e-9):
+                best, most = i, worth
+        return (engine.now + 3600 * best,)
+
+
+def mean_forecast(region: Region, from_s: float, length_s: float) -> float:
+    """Of the forecast in force, whose first and last slots hold on."""
+    issued_s, step_s, values = region.forecast
+    ends = [issued_s + step_s * i for i in range(1, len(values))]
+    cuts = [from_s, *(end_s for end_s in ends if from_s < end_s < from_s + length_s), from_s + length_s]
+    total = 0.0
+    for a, b in pairwise(cuts):
+        total += in_force([(issued_s + i * step_s, value) for i, value in enumerate(values)], a, values[0]) * (b - a)
+    return total / length_s

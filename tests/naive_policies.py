@@ -23,6 +23,9 @@ class Plain:
     def preempts(self) -> bool:
         return False
 
+    def timed(self) -> bool:
+        return False
+
 
 @dataclass
 class CentralOrCyclic(Plain):
@@ -96,6 +99,9 @@ class Caps:
 
     def preempts(self) -> bool:
         return not self.no_tiers
+
+    def timed(self) -> bool:
+        return False
 
     def tier(self, engine: Engine, number: int) -> Tier:
         """The limits by which a request is judged."""

@@ -52,6 +52,14 @@ def regional(draw: Any, policy: str | None = None) -> Case:
         data["regions"][name] |= {"pue": draw(st.sampled_from([1.0, 1.3])), "longitude": draw(st.sampled_from([-120.0, 0.0, 75.0]))}
     if case.config.policy.name == "greencourier":
         data["policy"]["options"] = {"points_per_ms": draw(st.sampled_from([0.0, 0.3]))}
+    if case.config.policy.name == "gaia":
+        data["policy"]["options"] = {
+            "wait_h": draw(st.sampled_from([0.5, 1.0, 5.0])),
+            "carbon_time": draw(st.integers(0, 1)),
+            "reserved_share": draw(st.sampled_from([0.0, 0.5])),
+        }
+        data["drain_h"] = draw(st.sampled_from([0.5, 6.0]))
+        data["control_step_s"] = draw(st.sampled_from([5.0, 700.0]))
     config = scenario.build(data, "regional")
     monitors = [_with_marginal(draw, rng, monitor) for monitor in case.monitors] if draw(st.booleans()) else [*case.monitors]
     requests = case.requests.copy()
@@ -84,6 +92,8 @@ def geo_policy(case: Case) -> naive.Policy | None:
         return naive_geo.GreenCourier(**chosen.options)
     if chosen.name == "follow-the-sun":
         return naive_geo.FollowTheSun(longitudes={name: region.longitude or 0.0 for name, region in case.config.fleet.regions.items()})
+    if chosen.name == "gaia":
+        return naive_geo.Gaia(**chosen.options)
     if chosen.name == "caps-geo":
         weights = {name: getattr(chosen, name) for name in ("alpha", "beta", "lambda_", "risk_sharpness", "plan_every_s", "plan_margin")}
         return naive_geo.CapsGeo(**weights)

@@ -14,7 +14,7 @@ from cases import fleets, play_fast
 from regional_cases import regional
 from test_regions import assert_same_regions
 
-POLICIES = ("edf", "slo-aware", "round-robin", "caps", "caps-geo", "greencourier", "follow-the-sun")
+POLICIES = ("edf", "slo-aware", "round-robin", "caps", "caps-geo", "greencourier", "follow-the-sun", "gaia")
 EXAMPLES = int(sys.argv[1]) if len(sys.argv) > 1 else 8
 
 

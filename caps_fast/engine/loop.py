@@ -16,7 +16,7 @@ from caps_fast.engine.ledger import cell_of
 from caps_fast.engine.scaling import end_change
 from caps_fast.engine.states import close_state
 from caps_fast.policy import order, route
-from caps_fast.traits import has_origins, only_if, scales
+from caps_fast.traits import has_origins, is_timed, only_if, scales
 
 
 @kernel
@@ -157,8 +157,9 @@ def _join(s: State, policy: Any, q: int, r: int, alone: bool) -> None:
     if math.isnan(request.key):
         _refuse(s, q, r)
         request.key = math.inf
+    planned = is_timed(s) and request.key > clock.now_s
     may_claim = s.setup[0].preempts and request.tier == GOLD and target.role == LP and target.open
-    may_start = alone and target.open and target.waiting == 0
+    may_start = alone and target.open and target.waiting == 0 and not planned
     if may_claim or may_start:
         g = placing.find(s, q, r)
         if g == NONE:
@@ -167,7 +168,7 @@ def _join(s: State, policy: Any, q: int, r: int, alone: bool) -> None:
         elif may_start:
             gpu.admit(s, policy, g, r)
             return
-    request.held = (not target.open) or target.backlog
+    request.held = (not target.open) or target.backlog or planned
     queue.push(s, q, r)
     gpu.mark_dirty(s, q)
 
@@ -202,6 +203,8 @@ def _dispatch(s: State, policy: Any, q: int) -> None:
     target.dirty = 0
     while target.open and target.waiting > 0:
         r = queue.peek(s, q)
+        if is_timed(s) and not control.is_due(s, r):
+            return
         g = placing.find(s, q, r)
         if g == NONE:
             return

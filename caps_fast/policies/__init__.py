@@ -8,8 +8,11 @@ from caps_fast.policies.autoscale import Autoscale
 from caps_fast.policies.caps import Caps
 from caps_fast.policies.caps_geo import CapsGeo
 from caps_fast.policies.carbon_aware import CarbonAware
+from caps_fast.policies.carbon_scaler import CarbonScaler
 from caps_fast.policies.edf import Edf
 from caps_fast.policies.follow_the_sun import FollowTheSun
+from caps_fast.policies.gaia import Gaia
+from caps_fast.policies.green import Green
 from caps_fast.policies.greencourier import GreenCourier
 from caps_fast.policies.lcp import Lcp
 from caps_fast.policies.power_down import PowerDown
@@ -33,5 +36,8 @@ OTHERS: dict[str, Any] = {  # not part of what the paper is reproduced with
     "caps-geo": CapsGeo(),
     "greencourier": GreenCourier(),
     "follow-the-sun": FollowTheSun(),
+    "gaia": Gaia(),
+    "carbon-scaler": CarbonScaler(),
+    "green": Green(),
 }
 SCALERS: dict[str, Any] = {"autoscale": Autoscale(), "power-down": PowerDown(), "lcp": Lcp()}
