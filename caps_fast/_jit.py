@@ -35,7 +35,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 PACKAGE = Path(__file__).parent
 COMPILED = (
-    *("_jit.py", "by_reference.py", "records.py", "traits.py", "standing.py", "arrays.py", "physics.py", "containers", "outlook.py"),
+    *("_jit.py", "by_reference.py", "records.py", "traits.py", "standing.py", "served.py", "arrays.py", "physics.py", "containers"),
+    *("outlook.py", "reach.py"),
     *("policy.py", "policies", "engine"),
 )
 INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}

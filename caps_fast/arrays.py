@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from caps_fast.records import Array, Record, Rows, dtype_of, f8, i1, i2, i4, i8, u2, u4
+from caps_fast.served import Origin, Region, Tier, Transit
 from caps_fast.standing import Change, Scaling, Standing, Strength
 from caps_fast.traits import Traits
 
@@ -40,6 +41,7 @@ class Request(Record):
     tier: i1
     category: i1
     task: i1
+    origin: i1  # row of `origins`
 
 
 class Live(Record):
@@ -75,6 +77,7 @@ class Live(Record):
     giving_way: i1
     joined: i1  # is a member of its GPU's iterations
     met: i1  # its SLO, once it has finished
+    origin: i1
 
 
 class Gpu(Record):
@@ -134,25 +137,6 @@ class Kind(Record):
     lag_iterations: i4
 
 
-class Region(Record):
-    """A grid: the intensity in force, and what the controller saw at the last control step."""
-
-    g_per_kwh: f8  # intensity in force
-    gamma: f8
-    threshold: f8
-    carbon_first: i8  # its samples, and the one in force
-    carbon_last: i8
-    carbon_at: i8
-    threshold_last: i8
-    threshold_at: i8
-    issue_first: i8
-    issue_last: i8
-    issue_at: i8
-    forecast_at: i8  # where its forecasts begin, and how many slots each has
-    leads: i8
-    forecast_step_s: f8
-
-
 class Queue(Record):
     """One queue and the replicas first_gpu .. end_gpu - 1 that it serves."""
 
@@ -191,6 +175,7 @@ class Span(Record):
     open: i1
     tree_at: i8
     width: i8  # leaves of the tournament
+    kv_capacity_tokens: i8  # of its largest replica; 0 = no limit
 
 
 class Pool(Record):
@@ -291,17 +276,6 @@ class Setup(Record):
     record: i1  # append finished requests to `done`
 
 
-class Tier(Record):
-    """Limits of one SLO tier; inf where it has none."""
-
-    ttft_s: f8
-    tpot_s: f8
-    e2e_s: f8
-    ttft_after_release_s: f8
-    deadline_s: f8
-    roles: i8  # bit set of the roles it may enter
-
-
 class Done(Record):
     """One finished request, for per-request output."""
 
@@ -362,6 +336,12 @@ class State(NamedTuple):
     clock: Rows[Clock]  # (1,)
     setup: Rows[Setup]  # (1,)
     tiers: Rows[Tier]  # (4,): gold, silver, bronze, and their mean
+    origins: Rows[Origin]  # (n_origins,)
+    transit: Rows[Transit]  # (1,)
+    rtt_s: Array  # float64 (n_origins, n_regions): round-trip times
+    move_s: Array  # float64 (n_regions, n_regions): from, to: how long the context of an input token takes, and the energy of it, J
+    move_j: Array
+    link_j: Array  # float64 (samples of all regions,): energy of links put down to a region, by its sample
     queues: Rows[Queue]  # (n_queues,)
     spans: Rows[Span]  # (n_spans,): in the order of their queues
     gpus: Rows[Gpu]  # (n_gpus,)
@@ -385,6 +365,7 @@ class State(NamedTuple):
     dirty: Array  # uint32 (n_queues,): queues to dispatch at this instant
     carbon_s: Array  # float64: sample times, region by region
     carbon_g_per_kwh: Array  # float64
+    seen_g_per_kwh: Array  # float64: the signal that decisions are made on, at the same times
     carbon_integral: Array  # float64: integral of intensity up to each sample, g/kWh s
     threshold_s: Array  # float64, region by region
     threshold_g_per_kwh: Array

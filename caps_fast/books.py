@@ -51,6 +51,19 @@ class Terms:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """What went over links: requests, bytes, energy (J), carbon (g)."""
+
+    requests: int = 0
+    bytes: float = 0.0
+    energy_j: float = 0.0
+    carbon_g: float = 0.0
+
+
+NOTHING_MOVED = Moved()
+
+
+@dataclass(frozen=True)
 class Books:
     """The books of one run.
 
@@ -68,6 +81,8 @@ class Books:
     max_batch       of each pool: residents that a replica holds at most
     pue             of each pool: power usage effectiveness of its region
     terms           of each pool
+    marginal_g      carbon of all states by marginal intensity, PUE included, and of links; nan where a region has none
+    moved           what went over links
     """
 
     cells: Array
@@ -85,6 +100,8 @@ class Books:
     max_batch: Sequence[int]
     pue: Sequence[float]
     terms: Sequence[Terms]
+    marginal_g: float = float("nan")
+    moved: Moved = NOTHING_MOVED
     _quantiles_s: dict[tuple[str, int | None], list[float]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -142,8 +159,9 @@ class Books:
         return busy_and_idle + self.standby(name)
 
     def bill(self, name: str) -> float:
-        """Energy (`energy_j`) or carbon (`carbon_g`) of all states times the region's PUE."""
-        return float(np.asarray(self.pue) @ self.spent[name].sum(axis=1))
+        """Energy (`energy_j`) or carbon (`carbon_g`) of all states times the region's PUE, and of links."""
+        moved: float = getattr(self.moved, name)
+        return float(np.asarray(self.pue) @ self.spent[name].sum(axis=1)) + moved
 
     @cached_property
     def replica_hours(self) -> float:

@@ -28,7 +28,7 @@ EVERY_S = 60.0
 TREES = ("finish_at", "leap_end_s", "first_to_end", "tree", "room_tree")
 MUTABLE = (
     *("clock", "queues", "spans", "regions", "gpus", "scaling", "standing", "strength", "pools", "accounts", "slices", "live", "free", *TREES),
-    *("cells", "histograms", "series", "memory", "run_memory", "phases"),
+    *("cells", "histograms", "series", "memory", "run_memory", "phases", "transit", "link_j"),
 )
 GROWING = ("live", "free")
 HISTORY = Known._fields[1:]  # all but the lag, which is the model's

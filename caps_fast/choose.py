@@ -22,7 +22,8 @@ from caps_fast.arrays import State
 from caps_fast.engine.loop import advance
 from caps_fast.errors import InputError, did_you_mean
 from caps_fast.files import open_regular
-from caps_fast.policies import BUILT_IN, SCALERS
+from caps_fast.pack_origins import expect_longitudes
+from caps_fast.policies import BUILT_IN, OTHERS, SCALERS
 from caps_fast.policy import DECISIONS, NO_MEMORY, TRAITS, Traits, scales
 
 HINTS = {
@@ -39,6 +40,8 @@ def make_policy(config: scenario.Scenario) -> Any:
     A built-in policy passes over options that it has no field for: they are for another policy of the same study (`check_options`).
     """
     chosen = config.policy
+    if chosen.name == "follow-the-sun":
+        expect_longitudes(config)
     policy = _from_file(*chosen.own) if chosen.own else _built_in(chosen.name)
     if chosen.own_placement:
         policy = _combined(policy, _from_file(*chosen.own_placement), "place", "placement")
@@ -190,9 +193,12 @@ def _memory_of_both(one: Traits, other: Traits) -> dict[str, Any]:
 
 
 def _built_in(name: str) -> Any:
+    if name in OTHERS:
+        return OTHERS[name]
     if name not in BUILT_IN:
-        expected = f"{', '.join(BUILT_IN)}, main, ablations, all, or a Python file of yours (FILE.py)"
-        raise InputError(f"policy {name!r}{did_you_mean(name, BUILT_IN)}: expected some of {expected}")
+        known = [*BUILT_IN, *OTHERS]
+        expected = f"{', '.join(known)}, main, ablations, all, or a Python file of yours (FILE.py)"
+        raise InputError(f"policy {name!r}{did_you_mean(name, known)}: expected some of {expected}")
     return BUILT_IN[name]
 
 

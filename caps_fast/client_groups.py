@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from caps_fast.demand import Demand
 from caps_fast.documents import read_toml
 from caps_fast.errors import InputError
+from caps_fast.origins import Names
 from caps_fast.section import Positive, Section, Share, Tokens, message_of
 
 MOST_GROUPS = 1000
@@ -68,6 +69,8 @@ class ClientGroup(Demand):
     name: str = Field(min_length=1, max_length=100)
     share: Positive = Field(le=1, description="share of the workload's rate")
     tier: Literal["gold", "silver", "bronze"] | None = Field(None, description="its tier; none = by the tiers' shares")
+    origin: str | None = Field(None, description="its origin, one of the scenario's; none = by the origins' shares")
+    regions: Names | None = Field(None, min_length=1, description="regions that may serve its requests, whatever the policy; none = all")
     input_tokens: Lengths
     output_tokens: Lengths
     length_correlation: float = Field(

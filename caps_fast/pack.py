@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +15,14 @@ from caps_fast.carbon.monitor import Monitor
 from caps_fast.containers import agenda, tournament
 from caps_fast.fleet import Fleet
 from caps_fast.memory import aligned, on_own_lines
+from caps_fast.pack_origins import bits, origin_rows, set_regions
 from caps_fast.pack_scaling import host_share_w, scaling_rows
+from caps_fast.places import places_of
 from caps_fast.policy import DECISIONS, TRAITS, is_gated, scales
 from caps_fast.policy_choice import PLACEMENTS
 from caps_fast.records import Array
 from caps_fast.sections import Kind
+from caps_fast.served import Region, Tier
 from caps_fast.traits import traits
 
 TERMS = (  # of a kind's speed
@@ -28,7 +32,7 @@ TERMS = (  # of a kind's speed
 FIRST_ROOM = 65_536  # live requests
 SMALL = (  # and written to all the time
     *("clock", "queues", "spans", "regions", "pools", "accounts", "leap_end_s", "first_to_end", "tree", "room_tree"),
-    *("touched", "dirty", "cells", "memory", "run_memory", "phases"),
+    *("touched", "dirty", "cells", "memory", "run_memory", "phases", "transit"),
 )
 
 
@@ -49,6 +53,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
     leap_end_s, first_to_end = agenda.plan(fleet.replicas)
     gpus = _gpus(fleet, queues)
     regions = _regions(monitors)
+    set_regions(regions, config)
     pools, slices = _pools(config, regions, monitors)
     pools["span"] = np.searchsorted(spans["first_gpu"], np.cumsum(fleet.sizes) - 1, side="right") - 1
     kinds = _kinds(config, means)
@@ -64,8 +69,11 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
             terms=any(map(_has_terms, fleet.kinds.values())),
             growth=bool(kinds["kv_block_tokens"].any()),
             scales=scales(type(policy)),
+            origins=places_of(config) is not None,
+            timed=TRAITS[type(policy)].timed,
         ),
         **scaling_rows(config),
+        **origin_rows(config, sum(len(monitor.trace.times_s) for monitor in monitors), layout),
         clock=records.zeros(arrays.Clock, 1),
         setup=setup,
         tiers=_tiers(config),
@@ -92,6 +100,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
         dirty=np.zeros(len(queues), np.uint32),
         carbon_s=_joined([monitor.trace.times_s for monitor in monitors]),
         carbon_g_per_kwh=_joined([monitor.trace.g_per_kwh for monitor in monitors]),
+        seen_g_per_kwh=_joined([monitor.seen_at_samples for monitor in monitors]),
         carbon_integral=_joined([monitor.trace.integral_at_samples for monitor in monitors]),
         threshold_s=_joined([monitor.threshold_s for monitor in monitors]),
         threshold_g_per_kwh=_joined([monitor.threshold_g_per_kwh for monitor in monitors]),
@@ -138,6 +147,8 @@ def _spans_and_queues(fleet: Fleet, layout: str) -> tuple[Any, Any]:
         spans = records.zeros(arrays.Span, len(starts))
         spans["first_gpu"], spans["end_gpu"] = (ends - sizes)[starts], ends[np.append(starts[1:], len(ends)) - 1]
         spans["region"] = regions[starts]
+        of_spans = [capacities[first:end] for first, end in pairwise([*starts.tolist(), len(sizes)])]
+        spans["kv_capacity_tokens"] = [own.max() if own.all() else 0 for own in of_spans]
         queues = records.zeros(arrays.Queue, 1)
         queues["end_gpu"], queues["end_span"], queues["slots"] = ends[-1], len(spans), (sizes * batches).sum()
         queues["kv_capacity_tokens"] = capacities.max() if capacities.all() else 0
@@ -152,6 +163,7 @@ def _spans_and_queues(fleet: Fleet, layout: str) -> tuple[Any, Any]:
         queues["kv_capacity_tokens"] = capacities[pool_of]
         spans = records.zeros(arrays.Span, len(queues))
         spans["first_gpu"], spans["end_gpu"], spans["region"] = queues["first_gpu"], queues["end_gpu"], regions[pool_of]
+        spans["kv_capacity_tokens"] = queues["kv_capacity_tokens"]
     queues["per_gpu"] = 1.0 / (queues["end_gpu"] - queues["first_gpu"])
     queues["region"], queues["kind"] = regions[pool_of], np.array([kinds.index(pool.gpu) for pool in fleet.pools])[pool_of]
     if layout == "pools":
@@ -185,7 +197,7 @@ def _kinds(config: scenario.Scenario, means: Means) -> Any:
 
 def _regions(monitors: Sequence[Monitor]) -> Any:
     """Where each region's samples, thresholds and forecasts lie among those of all."""
-    rows = records.zeros(arrays.Region, len(monitors))
+    rows = records.zeros(Region, len(monitors))
     samples = thresholds = issues = forecasts = 0
     for row, monitor in zip(rows, monitors, strict=True):
         row["carbon_first"] = samples
@@ -260,7 +272,7 @@ def average_request_s(kind: Kind, means: Means, batch: int) -> float:
 
 def mean_before_start(monitor: Monitor) -> float:
     """Mean intensity of the rolling window at t = 0, g/kWh; the intensity at t = 0 where nothing is known from before."""
-    trace = monitor.trace
+    trace = monitor.signal
     from_s = max(float(trace.times_s[0]), -monitor.window_s)
     mean = float(trace.integral(from_s, 0.0)) / -from_s if from_s < 0 else float(trace.at(0.0))
     return max(mean, 1e-9)
@@ -269,7 +281,7 @@ def mean_before_start(monitor: Monitor) -> float:
 def _tiers(config: scenario.Scenario) -> Any:
     """Rows gold, silver, bronze, and a fourth with the mean of the finite limits, allowed everywhere."""
     limits = ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s")
-    tiers = records.zeros(arrays.Tier, arrays.N_TIERS + 1)
+    tiers = records.zeros(Tier, arrays.N_TIERS + 1)
     for row, tier in zip(tiers, config.slo.all, strict=False):
         for name in limits:
             row[name] = getattr(tier, name) or math.inf
@@ -282,6 +294,7 @@ def _tiers(config: scenario.Scenario) -> Any:
     tiers["roles"][arrays.ANY_TIER] = everywhere
     present = sum(1 << sections.ROLES.index(role) for role in set(config.fleet.roles))
     tiers["roles"] = np.where(tiers["roles"] & present, tiers["roles"], everywhere)
+    tiers["regions"] = [bits(regions, list(config.fleet.regions)) for regions in (*(tier.regions for tier in config.slo.all), None)]
     return tiers
 
 

@@ -62,12 +62,14 @@ class Traits:
     preempts    whether Gold pre-empts in the low-latency pools, asked of the policy
     memory      dtype of its memory
     rows        what a row of its memory stands for; of a policy put together of two, for the one and for the other
+    timed       whether what `order` answers is a planned start, before which the request waits
     """
 
     layout: Layout
     preempts: Callable[[Any], bool]
     memory: np.dtype[Any]
     rows: tuple[MemoryRows, ...]
+    timed: bool = False
 
 
 TRAITS: dict[type, Traits] = {}
@@ -79,16 +81,19 @@ def policy(
     preempts: Callable[[Any], bool] = lambda policy: False,
     memory: type[Record] | np.dtype[Any] | list[tuple[Any, ...]] | None = None,
     rows: MemoryRows = "queue",
+    timed: bool = False,
 ) -> Callable[[type[PolicyType]], type[PolicyType]]:
     """Declare the decorated NamedTuple type as a policy.
 
-    `memory` lists the fields of its memory: a structured dtype, what `numpy.dtype` makes one of, or an `arrays.Record` type. Raises InputError.
+    `memory` lists the fields of its memory: a structured dtype, what `numpy.dtype` makes one of, or an `arrays.Record` type.
+    Where a policy is `timed`, what its `order` answers is a time: a request starts at the first control step from then on
+    at the earliest, or at once if that time is not after it joins its queue; such a policy has no gate. Raises InputError.
     """
     if layout not in get_args(Layout):
         raise InputError(f"@policy: layout {layout!r}: expected one of {', '.join(get_args(Layout))}")
     if not callable(rows) and rows not in get_args(RowOf):
         raise InputError(f"@policy: rows {rows!r}: expected one of {', '.join(get_args(RowOf))}")
-    traits = Traits(layout, preempts, _memory_of(memory), (rows,))
+    traits = Traits(layout, preempts, _memory_of(memory), (rows,), timed)
 
     def declare(policy_type: type[PolicyType]) -> type[PolicyType]:
         if not hasattr(policy_type, "_fields"):

@@ -11,6 +11,12 @@ ABOUT = {
     "caps-no-predictor": "CAPS with mean output lengths and no SLO risk",
     "caps-no-carbon": "CAPS with beta = 0: all gates open",
     "caps-no-tiers": "CAPS with all requests judged alike and none pre-empted",
+    "caps-geo": "CAPS over several regions: round trips in V, forecasts, PUE and links in E",
+    "greencourier": "the region of the best carbon score, as GreenCourier",
+    "follow-the-sun": "the region where the sun stands highest",
+    "gaia": "every request that may wait starts when carbon is worth the waiting, as GAIA",
+    "carbon-scaler": "batch pools get replicas where an hour gives the most work per unit of carbon, as CarbonScaler",
+    "green": "batch work in levels, in the hours that the day needs, on full replicas, as GREEN",
 }
 MAIN = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps")
 ABLATIONS = ("caps-no-predictor", "caps-no-carbon", "caps-no-tiers")

@@ -11,8 +11,9 @@ import numpy as np
 
 from caps_fast import __version__, arrays, records, scenario, sections
 from caps_fast.arrays import NONE, State
-from caps_fast.books import Books, Terms, histogram_quantiles
+from caps_fast.books import Books, Moved, Terms, histogram_quantiles
 from caps_fast.carbon.monitor import Monitor
+from caps_fast.crossings import marginal_g, moved, signal_notes
 from caps_fast.errors import InputError
 from caps_fast.metrics import METRICS, POOL, POOL_METRICS
 from caps_fast.prices import energy_cost
@@ -41,6 +42,8 @@ class Result:
     strength: Array  # `standing.Strength` (n_pools,)
     slices: Array  # SLICE (pools' samples, n_states)
     energy_cost: Array  # float64 (n_pools,): PUE included
+    marginal_g: float  # carbon of all states by marginal intensity, PUE included, and of links; nan where a region has none
+    moved: Moved  # what went over links
     histograms: Array  # int64 (3, 4, HISTOGRAM_BINS)
     samples: Array  # SAMPLE (n, n_pools)
     requests: Array | None  # DONE rows in input order, if asked for
@@ -84,6 +87,8 @@ class Result:
                 )
                 for pool, kind, cost in zip(fleet.pools, fleet.kind_of, self.energy_cost, strict=True)
             ],
+            marginal_g=self.marginal_g,
+            moved=self.moved,
         )
 
     @cached_property
@@ -202,10 +207,12 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
         strength=state.strength,
         slices=slices,
         energy_cost=energy_cost(config, monitors, slices, end_s),
+        marginal_g=marginal_g(config, state, monitors),
+        moved=moved(config, state),
         histograms=state.histograms,
         samples=state.series[: int(state.clock[0]["samples"])],
         requests=requests,
-        notes=tuple(dict.fromkeys(note for monitor in monitors for note in (*monitor.trace.warnings, *monitor.forecast.warnings))),
+        notes=tuple(dict.fromkeys((*signal_notes(config), *(note for monitor in monitors for note in monitor.warnings)))),
     )
 
 

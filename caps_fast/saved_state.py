@@ -17,6 +17,7 @@ from caps_fast.saved_scaling import expect_states, has_end, takes_work
 from caps_fast.soundness import Unsound
 from caps_fast.soundness import expect as _expect
 from caps_fast.soundness import expect_equal as _expect_equal
+from caps_fast.traits import has_origins
 from caps_fast.workload.synthetic import TASKS
 
 MANY = 2**62
@@ -46,6 +47,7 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
     "standing": {"draining": (0, 2), "rested": (0, 2)},
     "strength": {"serving": (0, MANY), "starts": (0, MANY), "wakes": (0, MANY)},
     "scaling": {"decisions": (0, MANY)},
+    "transit": {"moved": (0, MANY), "moved_tokens": (0, MANY)},
     "live": {
         **{"input_tokens": (1, MANY), "output_tokens": (1, MANY), "prompt_left": (0, MANY), "tenant": (0, MANY), "seq": (0, MANY)},
         **{
@@ -64,7 +66,7 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
 FIXED = {  # a fresh state's have these values
     "gpus": ("queue", "pool", "kind"),
     "queues": ("first_gpu", "end_gpu", "first_span", "end_span", "role", "kind", "share_at", "kv_capacity_tokens"),
-    "spans": ("first_gpu", "end_gpu", "region", "tree_at", "width"),
+    "spans": ("first_gpu", "end_gpu", "region", "tree_at", "width", "kv_capacity_tokens"),
     "pools": ("slice_at", "region", "span", "max_batch"),
     "strength": ("first_gpu", "end_gpu"),
     "scaling": ("every_s", "off_after_s"),
@@ -73,7 +75,7 @@ FIXED = {  # a fresh state's have these values
         *("forecast_at", "leads", "forecast_step_s"),
     ),
 }
-WAITING, JOINING, PROMPT, CLAIMING, DECODING = range(5)  # where a live request stands
+WAITING, JOINING, PROMPT, CLAIMING, DECODING, MOVING = range(6)  # where a live request stands
 
 
 def expect_ranges(name: str, rows: Array, state: State) -> None:
@@ -90,7 +92,7 @@ def expect_sound(state: State, fresh: State, done: Array) -> None:
     _expect_equal("clock.used", used, len(state.live))
     _expect_equal("clock.free", free, len(state.free))
     _expect_equal("clock.live", int(clock["live"]), used - free)
-    for name in ("clock", "queues", "spans", "gpus", "standing", "strength", "scaling"):
+    for name in ("clock", "queues", "spans", "gpus", "standing", "strength", "scaling", "transit"):
         expect_ranges(name, getattr(state, name), state)
     expect_ranges("done", done, state)
     for name, fields in FIXED.items():
@@ -102,6 +104,8 @@ def expect_sound(state: State, fresh: State, done: Array) -> None:
     _expect_equal("free", int(is_live.sum()), used - free)
     live = state.live[is_live]
     expect_ranges("live", live, state)
+    if has_origins(state):
+        _expect((live["origin"] >= 0) & (live["origin"] < len(state.origins)), "live.origin", live["origin"])
     _expect(live["seq"] < clock["seq"], "live.seq", live["seq"])
     _expect(~np.isnan(live["key"]), "live.key", live["key"])
     longest = live["input_tokens"].astype(np.int64) + (live["output_tokens"] if len(state.phases) else 0)
@@ -139,6 +143,8 @@ def expect_source(state: Any) -> None:
 def expect_held(held: Array, state: State) -> None:
     """Raise Unsound for held requests that cannot be played."""
     expect_ranges("held", held, state)
+    if has_origins(state):
+        _expect((held["origin"] >= 0) & (held["origin"] < len(state.origins)), "held.origin", held["origin"])
     _expect(np.diff(held["arrival_s"]) >= 0, "held.arrival_s", held["arrival_s"][1:])
     _expect(held["arrival_s"] >= state.clock[0]["now_s"], "held.arrival_s", held["arrival_s"])
 
@@ -178,7 +184,8 @@ class _Places:
         queues, gpus = self.state.queues, self.state.gpus
         for q, (head, tail, root) in enumerate(zip(queues["head"].tolist(), queues["tail"].tolist(), queues["root"].tolist(), strict=True)):
             self._list("queues", WAITING, q, head, tail)
-            self._heap(q, root)
+            self._heap("queues.root", WAITING, q, root)
+        self._in_transit()
         for g, gpu in enumerate(gpus):
             self._list("gpus.joiner", JOINING, g, int(gpu["joiner_head"]), int(gpu["joiner_tail"]))
             if gpu["prompt_tokens"] > 0:
@@ -206,16 +213,29 @@ class _Places:
         if head != NONE and last != tail:
             raise Unsound(f"{what}_tail {tail}")
 
-    def _heap(self, q: int, root: int) -> None:
+    def _in_transit(self) -> None:
+        """Requests on their way to a queue, the first to get there at the root."""
+        transit = self.state.transit[0]
+        self._heap("transit.root", MOVING, NONE, int(transit["root"]))
+        moving = self._at(MOVING)
+        live = self.state.live[moving]
+        _expect((live["gpu"] >= 0) & (live["gpu"] < len(self.state.queues)), "live.gpu", live["gpu"])
+        _expect(live["key"] >= self.state.clock[0]["now_s"], "live.key", live["key"])
+        _expect(live["admitted"] == 0, "live.admitted", live["admitted"])
+        _expect_equal("transit.due_s", float(transit["due_s"]), float(live["key"].min(initial=np.inf)))
+        if len(moving):
+            _expect_equal("transit.root", float(self.state.live["key"][transit["root"]]), float(transit["due_s"]))
+
+    def _heap(self, what: str, place: int, owner: int, root: int) -> None:
         todo = [] if root == NONE else [root]
         while todo:
             r = todo.pop()
-            self._stand("queues.root", r, WAITING, q)
+            self._stand(what, r, place, owner)
             below = self.child[r]
             while below != NONE:  # siblings
                 todo.append(below)
                 if len(todo) > len(self.is_live) or not 0 <= below < len(self.is_live):
-                    raise Unsound(f"a link of queues.root to {below}")
+                    raise Unsound(f"a link of {what} to {below}")
                 below = self.next[below]
 
     def _decoders(self, g: int, gpu: Any) -> None:

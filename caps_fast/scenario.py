@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from types import UnionType
-from typing import Any, Self, Union, get_args, get_origin
+from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -23,11 +23,13 @@ from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError, did_you_mean
 from caps_fast.files import open_regular
 from caps_fast.fleet import FORMS, SHORT_REGION, Fleet, expect_consistent, expect_one_form, laid_over, lengthen, with_defaults
+from caps_fast.origins import Links, Origin, expect_known_places
 from caps_fast.policy_choice import PolicyChoice
 from caps_fast.profiles import profile_fields
 from caps_fast.section import NonNegative, Positive, Section, message_of
 from caps_fast.sections import (
     LONGEST_DAYS,
+    TIERS,
     Carbon,
     Cluster,
     Gpu,
@@ -60,8 +62,11 @@ class Scenario(Section):
     carbon: Carbon | None = None
     monitor: Monitor | None = None
     regions: dict[str, Region] | None = Field(None, min_length=1, description="grids by name")
+    origins: dict[str, Origin] | None = Field(None, min_length=1, description="places that requests come from, by name (docs/regions.md)")
+    links: Links | None = Field(None, description="links between regions, over which the context of requests moves")
     policy: PolicyChoice
     predictor: Predictor
+    unsaid: ClassVar[tuple[str, ...]] = ("origins", "links")
 
     @model_validator(mode="before")
     @classmethod
@@ -86,6 +91,8 @@ class Scenario(Section):
         if self.pools is not None and self.gpus is None:
             raise ValueError("[[pools]] without [gpus.NAME]: expected both")
         expect_consistent(self.fleet)
+        bound = {name: tier.regions for name, tier in zip(TIERS, self.slo.all, strict=True)}
+        expect_known_places(self.origins or {}, bound, self.links, tuple(self.fleet.regions))
         return self
 
     @cached_property
@@ -132,7 +139,9 @@ class Scenario(Section):
 
     @property
     def input_files(self) -> tuple[str, ...]:
-        grids = [path for region in self.fleet.regions.values() for path in (region.carbon.file, region.monitor.forecast_file, region.price_file)]
+        regions = self.fleet.regions.values()
+        grids = [path for region in regions for path in (region.carbon.file, region.monitor.forecast_file, region.price_file)]
+        grids += [region.marginal.file for region in regions if region.marginal]
         own = [named[0] for named in (self.policy.own, self.policy.own_placement, self.policy.own_scaling) if named]
         named = (*self.workload.files, *grids, *own, self.predictor.model)
         return tuple(dict.fromkeys(path for path in named if path))
@@ -270,11 +279,11 @@ def _set(data: dict[str, Any], path: str, value: Any) -> None:
     model: Any = Scenario
     node: Any = data
     for part in parents:
-        if node is data and part in ("carbon", "monitor", "cluster", "gpu") and node.get(part) is None:
+        if node is data and part in ("carbon", "monitor", "cluster", "gpu", "links") and node.get(part) is None:
             node[part] = {}
         model, node = _within(model, node, part, path)
     known = {name for name, field in getattr(model, "model_fields", {}).items() for name in (name, field.alias) if name}
-    if not isinstance(node, dict) or (leaf not in known and parents[-1:] not in (["options"], ["trace_columns"])):
+    if not isinstance(node, dict) or (leaf not in known and parents[-1:] not in (["options"], ["trace_columns"], ["rtt_ms"], ["share_by_tier"])):
         raise InputError(f"{path}{_field_meant(path, known)}: no such field of a scenario")
     if leaf == "profile":
         for name in Gpu.model_fields:

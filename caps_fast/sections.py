@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from caps_fast.client_groups import mix_of
 from caps_fast.demand import Demand, laid_over
+from caps_fast.origins import Names
 from caps_fast.section import Limit, NonNegative, Positive, Section, Share, Tokens
 
 Role = Literal["LP", "CP", "BP"]
@@ -173,6 +174,8 @@ class Tier(Section):
     e2e_s: Limit = None
     ttft_after_release_s: Limit = None
     roles: str = "LP/CP/BP"
+    regions: Names | None = Field(None, min_length=1, description="regions that may serve its requests, whatever the policy; none = all")
+    unsaid: ClassVar[tuple[str, ...]] = ("regions",)
 
     @field_validator("roles")
     @classmethod
@@ -334,6 +337,8 @@ class Region(Section):
     """A grid, what the scheduler sees of it, and what the building adds."""
 
     carbon: Carbon = Carbon()
+    marginal: Carbon | None = Field(None, description="marginal intensity beside the average of `carbon`; the bill is in both then")
+    decide_on: Literal["average", "marginal"] = Field("average", description="which of the two policies see; the accounts have both")
     monitor: Monitor = Monitor()
     pue: float = Field(1.0, ge=1, le=10, description="power usage effectiveness: the bill counts energy times this")
     price_per_kwh: Price = Field(0.0, description="price of a kWh, in any currency")
@@ -342,6 +347,22 @@ class Region(Section):
     )
     price_file: str | None = Field(None, description="CSV with columns time and price_per_kwh, in place of price_per_kwh")
     water_l_per_kwh: NonNegative = Field(0.0, le=1000, description="litres of water per kWh of the replicas (WUE)")
+    latitude: float | None = Field(None, ge=-90, le=90, description="degrees north, for follow-the-sun; none = 0")
+    longitude: float | None = Field(None, ge=-180, le=180, description="degrees east, for follow-the-sun")
+    unsaid: ClassVar[tuple[str, ...]] = ("marginal", "decide_on", "latitude", "longitude")
+
+    @field_validator("marginal", mode="before")
+    @classmethod
+    def _is_marginal(cls, value: Any) -> Any:
+        return {"kind": "marginal", **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _two_signals(self) -> Self:
+        if self.marginal is not None and (self.carbon.kind, self.marginal.kind) != ("average", "marginal"):
+            raise ValueError(f"carbon.kind {self.carbon.kind}, marginal.kind {self.marginal.kind}: expected average and marginal")
+        if self.marginal is None and self.decide_on == "marginal":
+            raise ValueError("decide_on marginal: expected a marginal beside carbon")
+        return self
 
     @model_validator(mode="after")
     def _one_price(self) -> Self:

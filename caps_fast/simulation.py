@@ -132,7 +132,8 @@ def workload_key(config: scenario.Scenario) -> str:
     tiers = [tier.share for tier in config.slo.all]
     trained = config.predictor.model_dump_json() if config.workload.trace else config.predictor.train_days
     begins = told_start(config) if config.workload.trace or not config.workload.is_steady else None
-    return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained} {begins}"
+    origins = {name: (one.share, one.share_by_tier) for name, one in (config.origins or {}).items()}
+    return f"{config.workload.model_dump_json()} {tiers} {config.seed} {config.days} {trained} {begins} {origins or ''}"
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,10 @@ def _check_obeyed(config: scenario.Scenario, state: State) -> None:
     request, queue, queues = clock["refused"] - 1, clock["refused_queue"], len(state.queues)
     if not 0 <= queue < queues:
         raise InputError(f"policy {config.policy.name}: route sent request {request} to queue {queue}: expected 0 to {queues - 1}")
-    row = state.block[int(request - clock["seq"]) + int(clock["cursor"])]
+    at = int(request - clock["seq"]) + int(clock["cursor"])
+    if not 0 <= at < len(state.block):  # it has come to its queue since
+        raise InputError(f"policy {config.policy.name}: order gave request {request} the key nan in queue {queue}: expected a number")
+    row = state.block[at]
     tokens = int(row["input_tokens"]) + int(row["output_tokens"])
     capacity = int(state.queues[queue]["kv_capacity_tokens"])
     if not 0 < capacity < tokens:

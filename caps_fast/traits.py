@@ -31,6 +31,8 @@ class Traits(NamedTuple):
     terms: Any  # terms of speed and power beyond the linear ones of Eq. 1 and 2, delays outside the engine, joining that lags
     growth: Any  # KV memory that grows block by block
     scales: Any  # a scale rule
+    origins: Any  # origins of requests, regions that they are bound to, links
+    timed: Any  # the order of a queue is by planned starts, before which nothing starts
 
 
 def traits(**has: bool) -> Traits:
@@ -89,3 +91,5 @@ of_many = _asked("fleet")
 has_terms = _asked("terms")
 grows = _asked("growth")
 scales = _asked("scales")
+has_origins = _asked("origins")
+is_timed = _asked("timed")

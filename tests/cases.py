@@ -21,7 +21,9 @@ from caps_fast.arrays import Array
 from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
+from caps_fast.origins import Origin
 from caps_fast.pack import Means
+from caps_fast.places import places_of
 from caps_fast.policy_choice import PolicyChoice
 from caps_fast.results import Result
 from caps_fast.simulation import Recording, Run, prepare
@@ -284,13 +286,19 @@ def slow_engine(case: Case, engine: type[E]) -> E:
 def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request], naive.Policy]:
     """What the reference engine needs of a case."""
     config, fleet = case.config, case.config.fleet
-    regions = {name: _naive_region(monitor) for name, monitor in zip(fleet.regions, case.monitors, strict=True)}
+    regions = {name: _naive_region(name, monitor) for name, monitor in zip(fleet.regions, case.monitors, strict=True)}
+    for name, region in regions.items():
+        region.pue = fleet.regions[name].pue
+    origins = [naive_origin(*row) for row in places.rows] if (places := places_of(config)) else [naive_world.Origin()]
+    ways = {(a, b): config.links.terms(a, b) for a in fleet.regions for b in fleet.regions} if config.links else {}
+    size = config.links.bytes_per_token if config.links else 0.0
     kinds = {name: _naive_hardware(kind) for name, kind in fleet.kinds.items()}
     tiers = []
     for tier in config.slo.all:
         allowed = frozenset(tier.roles.split("/"))
         limits = [getattr(tier, name) or math.inf for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s")]
-        tiers.append(naive_world.Tier(*limits, allowed if allowed & set(fleet.roles) else frozenset(sections.ROLES)))
+        bound = frozenset(tier.regions) if tier.regions else None
+        tiers.append(naive_world.Tier(*limits, allowed if allowed & set(fleet.roles) else frozenset(sections.ROLES), bound))
     setup = naive_world.Setup(
         pools=[naive_world.Pool(pool.role, pool.replicas, kinds[pool.gpu], regions[pool.region]) for pool in fleet.pools],
         tiers=tiers,
@@ -304,11 +312,12 @@ def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request]
         pack_below=config.policy.pack_below,
         scale_every_s=config.policy.scale_every_s,
         off_after_s=config.policy.off_after_s,
+        move_s={way: size * 8 / (terms.gbit_per_s * 1e9) for way, terms in ways.items()},
+        move_j={way: size * terms.kwh_per_gb * 3.6e6 / 1e9 for way, terms in ways.items()},
     )
+    told = ("arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "predicted_tokens")
     requests = [
-        naive_world.Request(
-            row["arrival_s"], row["tier"], row["category"], row["tenant"], row["input_tokens"], row["output_tokens"], row["predicted_tokens"]
-        )
+        naive_world.Request(*(row[name] for name in told), origins[row["origin"]])
         for row in ({name: value.item() for name, value in zip(case.requests.dtype.names or (), row, strict=True)} for row in case.requests)
     ]
     return setup, requests, _naive_policy(config.policy)
@@ -329,16 +338,28 @@ def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
     )
 
 
-def _naive_region(monitor: Monitor) -> naive_world.Region:
-    carbon = naive_world.Carbon(monitor.trace.times_s.tolist(), monitor.trace.g_per_kwh.tolist())
-    first_s = max(carbon.times_s[0], -monitor.window_s)
+def naive_origin(origin: Origin, allowed: frozenset[str]) -> naive_world.Origin:
+    return naive_world.Origin({name: ms / 1000 for name, ms in origin.rtt_ms.items()}, origin.home, allowed)
+
+
+def _naive_region(name: str, monitor: Monitor) -> naive_world.Region:
+    carbon, seen, marginal = (
+        None if trace is None else naive_world.Carbon(trace.times_s.tolist(), trace.g_per_kwh.tolist())
+        for trace in (monitor.trace, monitor.signal, monitor.marginal)
+    )
+    assert carbon is not None
+    assert seen is not None
+    first_s = max(seen.times_s[0], -monitor.window_s)
     return naive_world.Region(
         carbon=carbon,
+        name=name,
+        seen=seen,
+        marginal=marginal,
         thresholds=list(zip(monitor.threshold_s.tolist(), monitor.threshold_g_per_kwh.tolist(), strict=True)),
         forecasts=[
             (t, monitor.forecast.step_s, row) for t, row in zip(monitor.forecast.issued_s.tolist(), monitor.forecast.g_per_kwh.tolist(), strict=True)
         ],
-        gamma_mean=carbon.integral(first_s, 0.0) / -first_s if first_s < 0 else carbon.at(0.0),
+        gamma_mean=seen.integral(first_s, 0.0) / -first_s if first_s < 0 else seen.at(0.0),
     )
 
 

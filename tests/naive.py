@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from naive_state import Gpu, Iteration, Job, Queue, work_of
-from naive_world import JOULES_PER_KWH, Hardware, Outcome, Record, Request, Setup, in_force
+from naive_world import JOULES_PER_KWH, Hardware, Outcome, Record, Region, Request, Setup, in_force
 
 GOLD, SILVER, BRONZE = 0, 1, 2
 
@@ -29,6 +29,7 @@ class Policy(Protocol):
     def order(self, engine: Engine, queue: Queue, job: Job) -> tuple[float, ...]: ...
     def gate(self, engine: Engine, queue: Queue) -> bool: ...
     def preempts(self) -> bool: ...
+    def timed(self) -> bool: ...
 
 
 KEPT_TO = 1.000001  # section 6
@@ -93,6 +94,7 @@ class Engine:
         for gpu in self.gpus:
             if gpu.iteration and gpu.iteration.end_s == self.now:
                 self.close(gpu, gpu.iteration)
+        self.take_in()
         while self.coming and self.coming[0].request.arrival_s == self.now:
             self.arrive(self.coming.pop(0))
         for queue in self.queues:
@@ -104,9 +106,23 @@ class Engine:
     def end_changes(self) -> None:
         """Of a replica's state (section 9)."""
 
+    def take_in(self) -> None:
+        """Requests whose context gets to their queue now (section 10)."""
+
+    def may_serve(self, region: Region, job: Job) -> bool:
+        return True
+
+    def delay_s(self, gpu: Gpu, job: Job) -> float:
+        """How much later than the replica makes a token its client sees it."""
+        return gpu.hardware.first_token_overhead_s
+
+    def away_s(self, queue: Queue, job: Job) -> float:
+        """The round trip to a queue."""
+        return 0.0
+
     def refresh(self) -> None:
         for region in self.regions:
-            region.gamma = region.carbon.at(self.now)
+            region.gamma = (region.seen or region.carbon).at(self.now)
             region.threshold = in_force(region.thresholds, self.now, math.inf)
             region.forecast = in_force([(f[0], f) for f in region.forecasts], self.now, (0.0, math.inf, []))
 
@@ -123,15 +139,25 @@ class Engine:
     # ------------------------------------------------ arrival, admission, pre-emption (sections 1, 4, 5)
 
     def held_work_waits(self, queue: Queue) -> bool:
-        return any(other.held and math.isnan(other.record.admitted_s) for _, _, other in queue.waiting)
+        return not self.policy.timed() and any(other.held and math.isnan(other.record.admitted_s) for _, _, other in queue.waiting)
 
     def arrive(self, job: Job) -> None:
-        queue = self.queues[self.policy.route(self, job)]
+        self.join(self.queues[self.policy.route(self, job)], job)
+
+    def join(self, queue: Queue, job: Job) -> None:
         job.held = not queue.open or self.held_work_waits(queue)
         if not job.held:
-            job.record.released_s = self.now
+            job.record.released_s = job.request.arrival_s
         if not self.claim(queue, job):
-            heapq.heappush(queue.waiting, (self.policy.order(self, queue, job), job.index, job))
+            key = self.policy.order(self, queue, job)
+            if self.policy.timed() and key[0] > self.now:
+                job.held, job.record.released_s = True, math.nan
+            heapq.heappush(queue.waiting, (key, job.index, job))
+
+    def is_due(self, queue: Queue) -> bool:
+        """Has the planned start of the head come, when it joined or by the last control step (section 10)?"""
+        key, _, head = queue.waiting[0]
+        return not self.policy.timed() or not head.held or key[0] <= (self.controls - 1) * self.setup.control_step_s
 
     def cost(self, gpu: Gpu) -> float:
         """What joining a replica costs, under the scenario's placement."""
@@ -151,9 +177,9 @@ class Engine:
         return hw.prefill_s_per_token * self.setup.mean_input + (hw.decode_base_s + hw.decode_s_per_seq) * self.setup.mean_output
 
     def start_heads(self, queue: Queue) -> None:
-        while queue.open and queue.waiting:
+        while queue.open and queue.waiting and self.is_due(queue):
             head = queue.waiting[0][2]
-            roomy = [gpu for gpu in queue.gpus if queue.open_in[id(gpu.region)] and gpu.has_room(head)]
+            roomy = [gpu for gpu in queue.gpus if queue.open_in[id(gpu.region)] and self.may_serve(gpu.region, head) and gpu.has_room(head)]
             if not roomy:
                 return
             heapq.heappop(queue.waiting)
@@ -252,12 +278,12 @@ class Engine:
         """A complete prompt has produced the next token, which is the first one unless the prompt was recomputed."""
         job.produced += 1
         if job.produced == 1:
-            job.record.first_token_s = self.now + gpu.hardware.first_token_overhead_s
+            job.record.first_token_s = self.now + self.delay_s(gpu, job)
 
     def finish(self, gpu: Gpu, job: Job) -> None:
         gpu.residents.remove(job)
         job.done_s = self.now
-        job.record.finished_s = self.now + gpu.hardware.first_token_overhead_s
+        job.record.finished_s = self.now + self.delay_s(gpu, job)
         job.record.met_slo = self.met_slo(job)
 
     def met_slo(self, job: Job) -> bool:

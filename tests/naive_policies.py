@@ -23,6 +23,9 @@ class Plain:
     def preempts(self) -> bool:
         return False
 
+    def timed(self) -> bool:
+        return False
+
 
 @dataclass
 class CentralOrCyclic(Plain):
@@ -44,7 +47,8 @@ class RoundRobin(CentralOrCyclic):
 class Edf(CentralOrCyclic):
     def order(self, engine: Engine, queue: Queue, job: Job) -> tuple[float, ...]:
         tier = engine.setup.tiers[job.request.tier]
-        return (job.request.arrival_s + (tier.ttft_s if math.isfinite(tier.ttft_s) else tier.e2e_s),)
+        deadline_s = tier.ttft_s if math.isfinite(tier.ttft_s) else tier.e2e_s
+        return (job.request.arrival_s + deadline_s - engine.away_s(queue, job),)
 
 
 @dataclass
@@ -60,13 +64,13 @@ class SloAware(Plain):
     def route(self, engine: Engine, job: Job) -> int:
         role = ("LP", "CP", "BP")[job.request.tier]
         of_role = [queue.index for queue in engine.queues if queue.role == role]
-        fitting = [q for q in of_role if may_hold(engine.queues[q], job)]
+        fitting = [q for q in of_role if may_hold(engine, engine.queues[q], job)]
         choice = fitting or of_role[:1] or [queue.index for queue in engine.queues]
         return choice[job.index % len(choice)]
 
 
-def may_hold(queue: Queue, job: Job) -> bool:
-    return any(gpu.hardware.can_hold(job.request) for gpu in queue.gpus)
+def may_hold(engine: Engine, queue: Queue, job: Job) -> bool:
+    return any(gpu.hardware.can_hold(job.request) and engine.may_serve(gpu.region, job) for gpu in queue.gpus)
 
 
 def slots(region: Region, t: float, until_s: float) -> Iterator[tuple[float, float, float]]:
@@ -96,6 +100,9 @@ class Caps:
     def preempts(self) -> bool:
         return not self.no_tiers
 
+    def timed(self) -> bool:
+        return False
+
     def tier(self, engine: Engine, number: int) -> Tier:
         """The limits by which a request is judged."""
         if not self.no_tiers:
@@ -123,8 +130,8 @@ class Caps:
 
     def route(self, engine: Engine, job: Job) -> int:
         roles = self.tier(engine, job.request.tier).roles
-        scores = [(self.score(engine, queue, job), -queue.index) for queue in engine.queues if queue.role in roles and may_hold(queue, job)]
-        return -max(scores)[1]
+        scores = [(self.score(engine, queue, job), -queue.index) for queue in engine.queues if queue.role in roles and may_hold(engine, queue, job)]
+        return -max(scores)[1] if scores else next(queue.index for queue in engine.queues if queue.role in roles)
 
     def score(self, engine: Engine, queue: Queue, job: Job) -> float:
         hw, setup = queue.gpus[0].hardware, engine.setup

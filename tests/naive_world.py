@@ -120,6 +120,16 @@ class Tier:
     e2e_s: float = math.inf
     ttft_after_release_s: float = math.inf
     roles: frozenset[str] = frozenset({"LP", "CP", "BP"})
+    regions: frozenset[str] | None = None  # that may serve it; None: all
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where requests come from (section 10)."""
+
+    rtt_s: dict[str, float] = field(default_factory=dict)  # by region; 0 to others
+    home: str | None = None  # region where their context lies
+    regions: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,7 @@ class Request:
     input_tokens: int
     output_tokens: int
     predicted_output_tokens: float
+    origin: Origin = Origin()
 
     @property
     def tokens(self) -> int:
@@ -163,6 +174,10 @@ class Region:
     """A grid, and what the scheduler sees of it."""
 
     carbon: Carbon
+    name: str = ""
+    seen: Carbon | None = None  # the signal that decisions are made on, where that is not `carbon`
+    marginal: Carbon | None = None
+    pue: float = 1.0
     thresholds: list[tuple[float, float]] = field(default_factory=list)  # (from_s, g_per_kwh)
     forecasts: list[tuple[float, float, list[float]]] = field(default_factory=list)  # (issued_s, step_s, values)
     gamma_mean: float = 1.0
@@ -195,6 +210,8 @@ class Setup:
     scale_every_s: float = 60.0
     off_after_s: float = 0.0
     level_edges: tuple[float, float] = (math.inf, math.inf)
+    move_s: dict[tuple[str, str], float] = field(default_factory=dict)  # per input token, from one region to another
+    move_j: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------- what comes out
@@ -228,3 +245,4 @@ class Outcome:
     unfinished: int = 0
     preemptions: int = 0
     recomputed_tokens: int = 0  # prompt and answer tokens whose KV was lost
+    moved: list[tuple[float, float]] = field(default_factory=list)  # energy, J, and carbon, g, of each context that was moved

@@ -17,8 +17,9 @@ LAYERS = """
     errors interrupt caches progress policy_names
     _jit
     by_reference records traits
-    standing
+    standing served
     arrays parquet_check files text_table words
+    reach
     instants spelled
     polars_io documents
     sealed unpacking
@@ -27,14 +28,14 @@ LAYERS = """
     policies engine
     profiles presets traces
     section
-    demand
+    demand origins
     client_groups
     sections estimate policy_choice
     fleet
     scenario books
-    clock metrics pack_scaling
-    carbon workload
-    prices
+    clock metrics pack_scaling places
+    carbon workload pack_origins
+    prices crossings
     pack choose schema saved_scaling
     predictor results saved_state
     checkpoint inputs result_frames

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -31,11 +31,13 @@ KEPT = 16  # monitors, for the next run that has the same
 class Monitor:
     """The component behind the scheduler's view.
 
-    trace                   the grid's intensity
+    trace                   the grid's intensity, as the accounts have it; where there is a marginal one, at the times of both
     forecast                forecasts by issue time
     window_s                length of the rolling window
     threshold_s             float64, (n,), ascending: times from which a gate threshold is in force
     threshold_g_per_kwh     float64, (n,)
+    marginal                marginal intensity beside the average of `trace`, at the same times; None: there is none
+    seen                    what decisions are made on, where that is not `trace`
     """
 
     trace: CarbonTrace
@@ -43,15 +45,32 @@ class Monitor:
     window_s: float
     threshold_s: Floats
     threshold_g_per_kwh: Floats
+    marginal: CarbonTrace | None = None
+    seen: CarbonTrace | None = None
+
+    @property
+    def signal(self) -> CarbonTrace:
+        """The intensity that decisions are made on."""
+        return self.seen or self.trace
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Lines that the user should see."""
+        return (*self.trace.warnings, *(self.marginal.warnings if self.marginal else ()), *self.forecast.warnings)
+
+    @cached_property
+    def seen_at_samples(self) -> Floats:
+        """The signal at the times of `trace`, g/kWh."""
+        return self.trace.g_per_kwh if self.seen is None else self.seen.at(self.trace.times_s)
 
     def intensity(self, t_s: float) -> float:
         """Intensity now, g/kWh. Raises InputError before the trace's first sample."""
-        return float(self.trace.at(t_s))
+        return float(self.signal.at(t_s))
 
     def window(self, t_s: float) -> Floats:
         """Samples of the rolling window (t - window, t], g/kWh, oldest first."""
-        first, last = np.searchsorted(self.trace.times_s, (t_s - self.window_s, t_s), side="right")
-        return self.trace.g_per_kwh[first:last]
+        first, last = np.searchsorted(self.signal.times_s, (t_s - self.window_s, t_s), side="right")
+        return self.signal.g_per_kwh[first:last]
 
     def threshold(self, t_s: float) -> float:
         """Gate threshold in force, g/kWh; before the first one, the first."""
@@ -74,18 +93,34 @@ def monitors_of(config: Scenario) -> tuple[Monitor, ...]:
 
 def monitor_of(region: Region, config: Scenario) -> Monitor:
     """The monitor of one of a scenario's regions. Raises InputError for a carbon trace or forecasts that cannot be used."""
-    contents = tuple(file_hash(path) for path in (region.carbon.file, region.monitor.forecast_file) if path)
+    marginal = region.marginal.file if region.marginal else None
+    contents = tuple(file_hash(path) for path in (region.carbon.file, region.monitor.forecast_file, marginal) if path)
     seed = config.seed if region.monitor.forecast == "noisy" else 0
-    return _monitor_of(region.carbon, region.monitor, (config.horizon_s, config.drain_h), seed, contents, clock_of(config).start)
+    signals = Signals(region.carbon, region.marginal, region.decide_on)
+    return _monitor_of(signals, region.monitor, (config.horizon_s, config.drain_h), seed, contents, clock_of(config).start)
+
+
+class Signals(NamedTuple):
+    """The intensities of a region, and which one decisions are made on."""
+
+    average: Carbon
+    marginal: Carbon | None
+    decide_on: str
 
 
 @lru_cache(KEPT)
 def _monitor_of(
-    carbon: Carbon, config: MonitorConfig, lengths: tuple[float, float], seed: int, contents: tuple[str, ...], start: datetime | None
+    signals: Signals, config: MonitorConfig, lengths: tuple[float, float], seed: int, contents: tuple[str, ...], start: datetime | None
 ) -> Monitor:
     horizon_s, drain_h = lengths
-    trace = _trace_of(carbon, horizon_s, contents[:1] if carbon.file else (), start)
-    return monitor(config, trace, horizon_s + drain_h * 3600, seed)
+    end_s = horizon_s + drain_h * 3600
+    average = _trace_of(signals.average, horizon_s, contents[:1] if signals.average.file else (), start)
+    if signals.marginal is None:
+        return monitor(config, average, end_s, seed)
+    marginal = _trace_of(signals.marginal, horizon_s, contents[-1:], start)
+    seen = marginal if signals.decide_on == "marginal" else average
+    both = average.refined(marginal)
+    return replace(monitor(config, seen, end_s, seed), trace=both, marginal=marginal.refined(average), seen=seen)
 
 
 @lru_cache(KEPT)

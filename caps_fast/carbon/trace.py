@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -95,6 +95,12 @@ class CarbonTrace:
         lowest, highest = (reduce(samples, spans)[::2].reshape(start_s.shape) for reduce in (np.minimum.reduceat, np.maximum.reduceat))
         within: Floats = np.clip(rounded, lowest, highest)
         return within
+
+    def refined(self, other: CarbonTrace) -> CarbonTrace:
+        """The same intensity with samples at the other trace's times, too, from the later one of their first samples on."""
+        times_s = np.union1d(self.times_s, other.times_s)
+        times_s = times_s[times_s >= max(self.times_s[0], other.times_s[0])]
+        return replace(self, times_s=times_s, g_per_kwh=self.at(times_s))
 
     @cached_property
     def integral_at_samples(self) -> Floats:

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from caps_fast._jit import inlined, prefetch
 from caps_fast.arrays import NONE, State
+from caps_fast.reach import may_serve
 from caps_fast.records import Array
+from caps_fast.traits import has_origins
 
 
 @inlined
 def may_hold(s: State, q: int, r: int) -> bool:
-    """Has a replica of queue `q` the KV memory for request `r`, be it in use or not?"""
+    """Has a replica of queue `q` the KV memory for request `r`, be it in use or not, in a region that may serve it?"""
+    if has_origins(s):
+        return _may_hold_where_it_may_go(s, q, r)
     capacity = s.queues[q].kv_capacity_tokens
     return capacity == 0 or s.live[r].input_tokens + s.live[r].output_tokens <= capacity
+
+
+@inlined
+def _may_hold_where_it_may_go(s: State, q: int, r: int) -> bool:
+    for at in range(s.queues[q].first_span, s.queues[q].end_span):
+        capacity = s.spans[at].kv_capacity_tokens
+        holds = capacity == 0 or s.live[r].input_tokens + s.live[r].output_tokens <= capacity
+        if holds and may_serve(s, s.spans[at].region, r):
+            return True
+    return False
 
 
 @inlined

@@ -7,6 +7,7 @@ from typing import Any
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import N_STATES, State
+from caps_fast.containers import queue
 from caps_fast.engine.accounts import close_sample
 from caps_fast.engine.gpu import mark_dirty
 from caps_fast.engine.placing import price
@@ -14,6 +15,7 @@ from caps_fast.engine.scaling import scale_pools
 from caps_fast.engine.states import draws_w
 from caps_fast.policy import gate
 from caps_fast.records import Array
+from caps_fast.traits import only_if
 
 
 @inlined
@@ -55,7 +57,7 @@ def step(s: State, policy: Any) -> None:
         region = s.regions[z]
         region.threshold_at = in_force(s.threshold_s, region.threshold_at, region.threshold_last, now_s)
         region.issue_at = in_force(s.issued_s, region.issue_at, region.issue_last, now_s)
-        region.gamma = region.g_per_kwh
+        region.gamma = s.seen_g_per_kwh[region.carbon_at]
         region.threshold = s.threshold_g_per_kwh[region.threshold_at]
     if clock.controls == 0 and not s.setup[0].by_residents:  # empty replicas cost 0 there, as planted
         for g in range(s.gpus.shape[0]):
@@ -64,29 +66,44 @@ def step(s: State, policy: Any) -> None:
     if s.setup[0].gated:
         for q in range(s.queues.shape[0]):
             _ask_gate(s, policy, q)
+    start_planned(s)
     if now_s >= clock.samples * s.setup[0].sample_step_s and clock.samples < s.series.shape[0]:
         _sample(s)
     clock.controls += 1
     clock.next_control_s = clock.controls * s.setup[0].control_step_s
 
 
+@only_if("timed")
+def start_planned(s: State) -> None:
+    """Dispatch the queues whose heads have a planned start that has come."""
+    for q in range(s.queues.shape[0]):
+        if s.queues[q].waiting > 0 and s.live[queue.peek(s, q)].key <= s.clock[0].now_s:
+            mark_dirty(s, q)
+
+
+@inlined
+def is_due(s: State, r: int) -> bool:
+    """May request `r`, which waits in a queue by planned starts, start: was its start due when it joined, or at the last control step?"""
+    return not s.live[r].held or s.live[r].key <= (s.clock[0].controls - 1) * s.setup[0].control_step_s
+
+
 @inlined
 def _ask_gate(s: State, policy: Any, q: int) -> None:
     """Ask the gate of queue `q` for each of its regions; the queue is open where one of them is."""
-    queue = s.queues[q]
+    row = s.queues[q]
     is_open = False
     opens = False
-    for at in range(queue.first_span, queue.end_span):
+    for at in range(row.first_span, row.end_span):
         span = s.spans[at]
-        queue.region = span.region
+        row.region = span.region
         open_here = bool(gate(policy, s.clock[0].now_s, q, s))
         opens = opens or (open_here and not span.open)
         span.open = open_here
         is_open = is_open or open_here
-    if is_open and not queue.open:
-        queue.reopened_s = s.clock[0].now_s
-        queue.backlog = queue.waiting > 0
-    queue.open = is_open
+    if is_open and not row.open:
+        row.reopened_s = s.clock[0].now_s
+        row.backlog = row.waiting > 0
+    row.open = is_open
     if opens:
         mark_dirty(s, q)
 

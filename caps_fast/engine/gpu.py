@@ -14,7 +14,7 @@ from caps_fast.engine.placing import FIT_THE_CACHE, price, reserve
 from caps_fast.engine.speed import kind_of
 from caps_fast.engine.states import rest
 from caps_fast.physics import iterations_until, leap_s
-from caps_fast.traits import grows, has_terms
+from caps_fast.traits import grows, has_origins, has_terms
 
 
 @inlined
@@ -41,7 +41,8 @@ def admit(s: State, policy: Any, g: int, r: int) -> None:
     reserve(s, policy, g, 1, kv.at_admission(s, g, r))
     now_s = s.clock[0].now_s
     if not live[r].admitted:
-        held = live[r].held or live[r].arrival_s < s.queues[gpu.queue].reopened_s
+        joined_s = live[r].released_s if has_origins(s) else live[r].arrival_s
+        held = live[r].held or joined_s < s.queues[gpu.queue].reopened_s
         live[r].admitted = 1
         live[r].held = held
         live[r].released_s = now_s if held else live[r].arrival_s
@@ -285,7 +286,7 @@ def _process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
         s.queues[gpu.queue].prompt_tokens -= live[r].prompt_counted
         gpu.prompt_counted -= live[r].prompt_counted
         if not grows(s) or math.isnan(live[r].first_token_s):  # it is the first, and not the next one after a recomputation
-            live[r].first_token_s = s.clock[0].now_s + speed.delay_s(s, g)
+            live[r].first_token_s = s.clock[0].now_s + speed.delay_s(s, g, r)
         live[r].decode_left -= 1
         gpu.kv_tokens -= had
         if live[r].decode_left == 0:

@@ -31,7 +31,7 @@ def finish(s: State, policy: Any, g: int, r: int) -> None:
     """Judge request `r`, which ends on replica `g` now, show it to the policy, close its account and free its entry."""
     clock = s.clock[0]
     request = s.live[r]
-    seen_s = clock.now_s + delay_s(s, g)
+    seen_s = clock.now_s + delay_s(s, g, r)
     output_tokens = request.output_tokens
     ttft_s = request.first_token_s - request.arrival_s
     after_release_s = request.first_token_s - request.released_s

@@ -11,11 +11,12 @@ from caps_fast.by_reference import by_reference
 from caps_fast.containers import agenda, queue
 from caps_fast.engine import control, gpu, kv, placing, preempt
 from caps_fast.engine.accounts import close_sample
+from caps_fast.engine.journeys import due_s, find_way, on_its_way
 from caps_fast.engine.ledger import cell_of
 from caps_fast.engine.scaling import end_change
 from caps_fast.engine.states import close_state
 from caps_fast.policy import order, route
-from caps_fast.traits import scales
+from caps_fast.traits import has_origins, is_timed, only_if, scales
 
 
 @kernel
@@ -30,7 +31,7 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
     arrival_s = _next_arrival_s(s)
     while True:
         leap_end_s = agenda.first_end_s(s)
-        now_s = min(min(arrival_s, leap_end_s), clock.next_control_s)
+        now_s = min(min(min(arrival_s, due_s(s)), leap_end_s), clock.next_control_s)
         if draining and clock.live == 0 and arrival_s == math.inf and not (scales(s) and now_s <= s.setup[0].horizon_s):
             return
         if now_s >= until_s:
@@ -44,7 +45,8 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
                 leap_end_s = agenda.first_end_s(s)
         alone = NONE
         if leap_end_s == now_s:
-            alone = _end_leaps(s, policy, now_s < arrival_s)
+            alone = _end_leaps(s, policy, now_s < min(arrival_s, due_s(s)))
+        _take_in(s, policy)
         while arrival_s == now_s:
             clock.cursor += 1
             arrival_s = _next_arrival_s(s)
@@ -97,7 +99,7 @@ def _next_arrival_s(s: State) -> float:
 
 @inlined
 def _arrive(s: State, policy: Any, alone: bool) -> None:
-    """Take the last request before the cursor in: route it, then start it, claim a place for it, or queue it. Is it `alone` at this instant?"""
+    """Take the last request before the cursor in: route it, and let it join its queue or set out for it. Is it `alone` at this instant?"""
     clock = s.clock[0]
     new = s.block[clock.cursor - 1]
     r = _entry(s)
@@ -116,22 +118,48 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
     clock.seq += 1
     request.held = 0
     request.admitted = 0
+    if has_origins(s):
+        request.origin = new.origin
     g_per_kwh = s.regions[0].g_per_kwh
     request.level = (g_per_kwh >= s.setup[0].low_g_per_kwh) + (g_per_kwh >= s.setup[0].high_g_per_kwh)
     s.cells[cell_of(request)].requests += 1
     q = route(policy, clock.now_s, r, s)
     if not 0 <= q < s.queues.shape[0]:
-        _refuse(s, q)
+        _refuse(s, q, r)
         q = 0
+    find_way(s, q, r)
+    if has_origins(s):
+        q = s.transit[0].queue
+    if (s.setup[0].limits_kv or has_origins(s)) and not queue.may_hold(s, q, r):
+        _refuse(s, q, r)
+    if has_origins(s) and s.transit[0].left:
+        return
+    _join(s, policy, q, r, alone)
+
+
+@only_if("origins")
+def _take_in(s: State, policy: Any) -> None:
+    """Let the requests whose context gets to their queue now join it."""
+    while due_s(s) == s.clock[0].now_s:
+        r = on_its_way(s)
+        _join(s, policy, s.live[r].gpu, r, False)
+
+
+@inlined
+def _join(s: State, policy: Any, q: int, r: int, alone: bool) -> None:
+    """Start request `r`, claim a place for it, or queue it in queue `q`. Is it `alone` at this instant?"""
+    clock = s.clock[0]
+    request = s.live[r]
     target = s.queues[q]
-    if s.setup[0].limits_kv and not queue.may_hold(s, q, r):
-        _refuse(s, q)
+    if has_origins(s):
+        request.released_s = clock.now_s  # when it joined, until it is admitted
     request.key = order(policy, clock.now_s, r, q, s)
     if math.isnan(request.key):
-        _refuse(s, q)
+        _refuse(s, q, r)
         request.key = math.inf
+    planned = is_timed(s) and request.key > clock.now_s
     may_claim = s.setup[0].preempts and request.tier == GOLD and target.role == LP and target.open
-    may_start = alone and target.open and target.waiting == 0
+    may_start = alone and target.open and target.waiting == 0 and not planned
     if may_claim or may_start:
         g = placing.find(s, q, r)
         if g == NONE:
@@ -140,7 +168,7 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
         elif may_start:
             gpu.admit(s, policy, g, r)
             return
-    request.held = (not target.open) or target.backlog
+    request.held = (not target.open) or target.backlog or planned
     queue.push(s, q, r)
     gpu.mark_dirty(s, q)
 
@@ -160,11 +188,11 @@ def _entry(s: State) -> int:
 
 
 @inlined
-def _refuse(s: State, q: int) -> None:
-    """Note that the policy's answer for the last request, bound for queue `q`, cannot be followed."""
+def _refuse(s: State, q: int, r: int) -> None:
+    """Note that the policy's answer for request `r`, bound for queue `q`, cannot be followed."""
     clock = s.clock[0]
     if clock.refused == 0:
-        clock.refused = clock.seq
+        clock.refused = s.live[r].seq + 1
         clock.refused_queue = q
 
 
@@ -175,6 +203,8 @@ def _dispatch(s: State, policy: Any, q: int) -> None:
     target.dirty = 0
     while target.open and target.waiting > 0:
         r = queue.peek(s, q)
+        if is_timed(s) and not control.is_due(s, r):
+            return
         g = placing.find(s, q, r)
         if g == NONE:
             return

@@ -14,6 +14,7 @@ from caps_fast.engine import kv
 from caps_fast.engine.speed import kind_of
 from caps_fast.engine.states import takes_work
 from caps_fast.policy import place
+from caps_fast.reach import may_serve
 from caps_fast.traits import grows, of_many, scales
 
 FIT_THE_CACHE = 256  # replicas whose records and heaps are at hand in any case
@@ -82,7 +83,7 @@ def find(s: State, q: int, r: int) -> int:
     for at in range(first, queue.end_span if of_many(s) else first + 1):
         span = s.spans[at]
         cheapest = tournament.root(s.tree, span)
-        if (span.open or not of_many(s)) and tournament.key_of(cheapest) < lowest:
+        if (span.open or not of_many(s)) and may_serve(s, span.region, r) and tournament.key_of(cheapest) < lowest:
             if limits_kv and not kv.fits(s, span.first_gpu + tournament.leaf_of(cheapest), r):
                 cheapest = _cheapest_with_room(s, at, r, lowest)
             if cheapest != tournament.NOBODY:

@@ -13,6 +13,7 @@ from caps_fast.engine.gpu import admit, cut, mark_dirty, may_give_way
 from caps_fast.engine.placing import reserve
 from caps_fast.engine.speed import kind_of, prompt_of
 from caps_fast.engine.states import takes_work
+from caps_fast.reach import may_serve
 from caps_fast.records import Array
 from caps_fast.traits import has_terms, scales
 
@@ -28,7 +29,7 @@ def claim(s: State, policy: Any, q: int, r: int) -> bool:
         capacity = kind_of(s, g).kv_capacity_tokens
         extra = max(0, kv.at_admission(s, g, r) - kv.held_in_progress(s, g, victim))
         roomy = capacity == 0 or (kv.held_now(s, g) + extra <= capacity and live[r].input_tokens + live[r].output_tokens <= capacity)
-        if roomy and not (scales(s) and not takes_work(s, g)):
+        if roomy and may_serve(s, s.pools[s.gpus[g].pool].region, r) and not (scales(s) and not takes_work(s, g)):
             break
         victim = live[victim].flexible_prev
     if victim == NONE:

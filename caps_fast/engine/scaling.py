@@ -65,11 +65,11 @@ def _first_to_go(s: State, p: int) -> int:
             first, end = node_of(s, g)
             of_node = 0
             for other in range(first, end):
-                of_node += 1 - s.standing[other].draining
+                of_node += 1 - int(s.standing[other].draining)
         if not s.standing[g].draining:
             gpu = s.gpus[g]
             way = 0 if gpu.state == STARTING else 1 if gpu.state == WAKING else 2
-            cost = (way * MANY + of_node) * MANY + gpu.residents
+            cost = (way * MANY + of_node) * MANY + int(gpu.residents)
             if cost <= lowest:
                 best = g
                 lowest = cost

@@ -7,7 +7,8 @@ from typing import Any
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import State
-from caps_fast.traits import has_terms, of_many
+from caps_fast.reach import round_trip_s
+from caps_fast.traits import has_origins, has_terms, of_many
 
 
 @inlined
@@ -50,9 +51,11 @@ def growth_s(s: State, g: int) -> float:
 
 
 @inlined
-def delay_s(s: State, g: int) -> float:
-    """How much later than replica `g` makes a token its client sees it."""
+def delay_s(s: State, g: int, r: int) -> float:
+    """How much later than replica `g` makes a token the client of request `r` sees it."""
     delay: float = kind_of(s, g).first_token_overhead_s if has_terms(s) else 0.0
+    if has_origins(s):
+        delay += round_trip_s(s, s.pools[s.gpus[g].pool].region, r)
     return delay
 
 

@@ -108,14 +108,14 @@ def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: 
     else:
         violation = 0.0
     tau_s = kind.prefill_s_per_token * request.input_tokens + expected.step_s * output_tokens
-    energy_j = _share_w(expected.present, q, s) * tau_s
+    energy_j = share_w(expected.present, q, s) * tau_s
     gamma = s.memory[q].start_g_per_kwh if s.queues[q].role == BP else s.regions[s.queues[q].region].gamma
     goodput = output_tokens * (1.0 - violation) / setup.mean_output_tokens
     return policy.alpha * goodput - policy.beta * gamma * energy_j / setup.average_request - policy.lambda_ * violation
 
 
 @inlined
-def _share_w(present: int, q: int, s: State) -> float:
+def share_w(present: int, q: int, s: State) -> float:
     """What one more request would draw in queue `q`: P(u) / batch, from a table where the fleet is fixed."""
     queue = s.queues[q]
     if not scales(s):

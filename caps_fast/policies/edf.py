@@ -1,4 +1,4 @@
-"""Earliest Deadline First: by arrival plus the tier's deadline, over all GPUs (or dealt to them in turn)."""
+"""Earliest Deadline First: by arrival plus the tier's deadline, less the round trip, over all GPUs (or dealt to them in turn)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from caps_fast.arrays import State
 from caps_fast.policy import policy, rules
+from caps_fast.reach import away_s
 
 
 @policy(layout="queueing")
@@ -15,4 +16,4 @@ class Edf(NamedTuple):
 
 @rules.order(Edf)
 def by_deadline(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
-    return s.live[r].arrival_s + s.tiers[s.live[r].tier].deadline_s
+    return s.live[r].arrival_s + s.tiers[s.live[r].tier].deadline_s - away_s(s, q, r)

@@ -8,7 +8,7 @@ from typing import Any
 
 from caps_fast.errors import InputError
 from caps_fast.metrics import METRICS
-from caps_fast.policy_names import ABLATIONS, ABOUT, MAIN
+from caps_fast.policy_names import ABLATIONS, MAIN
 from caps_fast.scenario import Scenario
 from caps_fast.sections import TIERS
 from caps_fast.sweep.rows import ECHO, PARAMETERS, field_types
@@ -130,5 +130,5 @@ def policies(names: Sequence[Any]) -> list[Any]:
     """Policy names with `main`, `ablations` and `all` spelled out, each once. Raises InputError for an empty one."""
     if "" in names:
         raise InputError(f"policies {','.join(map(str, names))!r}: an empty name; expected names with commas between them")
-    sets: dict[Any, tuple[str, ...]] = {"main": MAIN, "ablations": ABLATIONS, "all": tuple(ABOUT)}
+    sets: dict[Any, tuple[str, ...]] = {"main": MAIN, "ablations": ABLATIONS, "all": (*MAIN, *ABLATIONS)}
     return list(dict.fromkeys(policy for name in names for policy in sets.get(name, (name,))))

@@ -11,7 +11,7 @@ from caps_fast.errors import InputError, did_you_mean
 TimeUnit = Literal["s", "ms", "us", "ns", "datetime"]
 TIME_UNITS: tuple[str, ...] = get_args(TimeUnit)
 REQUIRED = ("time", "input_tokens", "output_tokens")
-OPTIONAL = ("tenant", "tier", "turns", "session", "system_prompt")
+OPTIONAL = ("tenant", "tier", "turns", "session", "system_prompt", "origin")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from caps_fast import scenario
+from caps_fast.places import places_of
 from caps_fast.records import Array
+from caps_fast.workload.origins import WithOrigins
 
 
 class Workload(Protocol):
@@ -50,11 +52,15 @@ class Workload(Protocol):
 
 def workload_of(config: scenario.Scenario) -> Workload:
     """The workload of a scenario over its horizon. Raises InputError for a bad trace, profile or workload file."""
+    places = places_of(config)
+    source: Workload
     if config.workload.trace is not None:
         from caps_fast.workload.replay import ReplayedWorkload  # noqa: PLC0415 - brings Polars
 
-        return ReplayedWorkload(config)
-    return drawn_workload(config)
+        source = ReplayedWorkload(config)
+    else:
+        source = drawn_workload(config)
+    return WithOrigins(source, config, places) if places else source
 
 
 def drawn_workload(config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> Workload:

@@ -15,6 +15,7 @@ from caps_fast import arrays, scenario
 from caps_fast.client_groups import MOST_LENGTH, ClientGroup, Lengths, mix_of
 from caps_fast.clock import trace_of
 from caps_fast.errors import InputError
+from caps_fast.places import places_of
 from caps_fast.records import Array
 from caps_fast.sections import TIERS, Workload
 from caps_fast.workload.streams import set_states, states, stream
@@ -157,6 +158,8 @@ class ClientFeatures:
         most = float(workload.max_output_tokens)
         self._input = quantile_function(group.input_tokens, "input_tokens", float(MOST_LENGTH), workload)
         self._output = quantile_function(group.output_tokens, "output_tokens", most, workload)
+        places = places_of(config)
+        self._origin = places.code(group.origin, group.regions) if places else 0
         self.streams = {name: stream(seed, name, part) for name in (*UNIFORM, "outputs", "positions")}
 
     @property
@@ -178,6 +181,7 @@ class ClientFeatures:
         z = self._score.normal(who.trait[tenant], task, self._positions(position_u))
         block = np.empty(size, arrays.REQUEST)
         block["arrival_s"], block["tenant"], block["tier"], block["task"] = arrivals_s, tenant, who.tier[tenant], task
+        block["origin"] = self._origin
         block["turns"] = np.minimum(1 + np.floor(np.log(np.maximum(turn_u, 1e-300)) / math.log(CONTINUES)), MAX_TURNS)
         block["input_tokens"] = np.maximum(np.round(self._input(position_u)), 1)
         block["category"] = np.searchsorted(self._edges, block["input_tokens"], side="right")

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from caps_fast import scenario, sections
+from caps_fast.errors import InputError
 from caps_fast.records import Array
 from caps_fast.workload.streams import stream
 from caps_fast.workload.synthetic import MAX_TURNS, TASKS
@@ -32,8 +33,20 @@ def columns_of(frame: pl.DataFrame, config: scenario.Scenario, seed: int) -> dic
         columns["tenant"] = (frame["tenant"].rank("dense") - 1).to_numpy()
     if "tier" in frame.columns:
         columns["tier"] = frame["tier"].replace_strict({tier: index for index, tier in enumerate(sections.TIERS)}, return_dtype=pl.Int8).to_numpy()
-    elif "tenant" in columns:
+    if "origin" in frame.columns and config.origins:
+        columns["origin"] = _origins(frame["origin"], config)
+    if "tier" not in columns and "tenant" in columns:
         shares = [tier.share for tier in config.slo.all]
         tier_of = stream(seed, "tenant_traits").choice(3, int(columns["tenant"].max()) + 1, p=shares)
         columns["tier"] = tier_of[columns["tenant"]].astype(np.int8)
     return columns
+
+
+def _origins(column: pl.Series, config: scenario.Scenario) -> Array:
+    """Codes of the origins that a trace names (`Places`): 1 + number, 0 where a row has none. Raises InputError for another name."""
+    known = {name: 1 + index for index, name in enumerate(config.origins or ())}
+    codes = column.replace_strict({"": 0, **known}, default=None, return_dtype=pl.Int8)
+    if codes.null_count():
+        row = int(codes.is_null().arg_max() or 0)
+        raise InputError(f"{config.workload.trace}: row {row + 1}: origin {column[row]!r}: expected one of {', '.join(known)}")
+    return codes.to_numpy()

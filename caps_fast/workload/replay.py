@@ -221,6 +221,8 @@ class ReplayedWorkload:
         drawn_tenant = np.searchsorted(self._tenants.cumulative_share, self._streams["tenants"].random(size), side="right")
         block["tenant"] = self.columns["tenant"][rows] if "tenant" in self.columns else drawn_tenant
         block["tier"] = self.columns["tier"][rows] if "tier" in self.columns else self._tenants.tier[drawn_tenant]
+        if "origin" in self.columns:
+            block["origin"] = self.columns["origin"][rows]
         drawn_turns = np.minimum(1 + np.floor(np.log1p(-self._streams["turns"].random(size)) / math.log(CONTINUES)), MAX_TURNS)
         block["turns"] = self.columns["turns"][rows] if "turns" in self.columns else drawn_turns
         return block

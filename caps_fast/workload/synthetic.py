@@ -286,6 +286,7 @@ def _draw_features(
         request["tier"] = tenant_tier[tenant]
         request["task"] = task
         request["turns"] = turns
+        request["origin"] = 0
         request["input_tokens"] = max(tokens, 1)
         request["predicted_tokens"] = max(predicted, 1.0)
         request["output_tokens"] = min(max(int(predicted * math.exp(rest * output_z[i]) + 0.5), 1), max_output)

@@ -1,0 +1,68 @@
+"""Requests with their origins: stated by a trace or a client group, or drawn by the tier's shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from caps_fast.places import Places
+from caps_fast.records import Array
+from caps_fast.scenario import Scenario
+from caps_fast.sections import TIERS
+from caps_fast.workload.streams import set_states, states, stream
+
+
+class WithOrigins:
+    """A source of requests (`Workload`), with the row of `arrays.Origin` in place of the code that it hands over."""
+
+    def __init__(self, source: Any, config: Scenario, places: Places) -> None:
+        self.source, self.notes = source, source.notes
+        self._count = len(places.origins)
+        shares = np.array([[origin.share_of(tier) for origin in places.origins.values()] for tier in TIERS], np.float64)
+        self._upto = np.cumsum(shares / shares.sum(axis=1, keepdims=True), axis=1)[:, :-1]  # (tiers, origins - 1)
+        self._streams = {"origins": stream(config.seed, "origins")}
+
+    @property
+    def drawn(self) -> bool:
+        drawn: bool = self.source.drawn
+        return drawn
+
+    @property
+    def expected_requests(self) -> float | None:
+        expected: float | None = self.source.expected_requests
+        return expected
+
+    @property
+    def spread(self) -> float | None:
+        spread: float | None = self.source.spread
+        return spread
+
+    @property
+    def mean_input_tokens(self) -> float:
+        mean: float = self.source.mean_input_tokens
+        return mean
+
+    @property
+    def mean_output_tokens(self) -> float:
+        mean: float = self.source.mean_output_tokens
+        return mean
+
+    def blocks(self, size: int) -> Iterator[Array]:
+        """REQUEST arrays of at most `size` requests, in order of arrival; the same requests whatever the size."""
+        for block in self.source.blocks(size):
+            bound, stated = np.divmod(block["origin"].astype(np.int64), self._count + 1)
+            uniform = self._streams["origins"].random(len(block))
+            drawn = (uniform[:, None] >= self._upto[block["tier"]]).sum(axis=1)
+            block["origin"] = bound * self._count + np.where(stated > 0, stated - 1, drawn)
+            yield block
+
+    def state(self) -> dict[str, Any]:
+        """Where the source stands, as plain data: what `restore` takes up."""
+        return {**self.source.state(), "origin_streams": states(self._streams)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state of the same workload."""
+        set_states(self._streams, state["origin_streams"])
+        self.source.restore({name: value for name, value in state.items() if name != "origin_streams"})

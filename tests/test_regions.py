@@ -1,0 +1,289 @@
+"""Several regions: origins and round trips, requests bound to regions, links, average and marginal carbon."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caps_fast import Recording, checkpoint, load, simulate
+from caps_fast.arrays import STATES
+from caps_fast.carbon.monitor import monitors_of
+from caps_fast.crossings import signal_notes
+from caps_fast.errors import InputError
+from caps_fast.records import Array
+from caps_fast.results import Result
+from caps_fast.scenario import Scenario
+from caps_fast.simulation import simulate_group
+from caps_fast.workload import workload_of
+from cases import Case, play_fast
+from naive_regions import marginal_g
+from regional_cases import play_regions, regional
+
+
+def assert_same_regions(case: Case) -> Result:
+    """The kernel and the reference engine agree on a regional case. Returns the kernel's result."""
+    fast = play_fast(case)
+    engine, slow = play_regions(case)
+    rows = fast.requests
+    assert rows is not None
+    for name in ("admitted_s", "first_token_s", "finished_s", "energy_j", "carbon_g"):
+        expected = np.array([getattr(record, name) for record in slow.records])
+        np.testing.assert_allclose(rows[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
+    done = np.flatnonzero(np.isfinite(rows["finished_s"]))
+    np.testing.assert_allclose(rows["released_s"][done], [slow.records[index].released_s for index in done], rtol=1e-9, atol=1e-9)
+    for name in ("gpu", "pool"):
+        assert rows[name][done].tolist() == [getattr(slow.records[index], name) for index in done], name
+    assert rows["met"][done].astype(bool).tolist() == [slow.records[index].met_slo for index in done]
+    assert (fast.unfinished, fast.preemptions) == (slow.unfinished, slow.preemptions)
+    assert fast.end_s == pytest.approx(slow.end_s, rel=1e-9)
+    for p, row in enumerate(fast.spent):
+        for state, account in zip(STATES, row, strict=True):
+            expected = slow.accounts.get((p, state), [0.0, 0.0, 0.0])
+            np.testing.assert_allclose(account.tolist()[:3], expected, rtol=1e-9, atol=1e-6, err_msg=f"pool {p}, {state}")
+    moved_j, moved_g = (math.fsum(one[i] for one in slow.moved) for i in range(2))
+    assert fast.moved.requests == len(slow.moved)
+    assert (fast.moved.energy_j, fast.moved.carbon_g) == pytest.approx((moved_j, moved_g), rel=1e-9)
+    if all(region.marginal for region in engine.regions) and not moved_j:
+        assert fast.marginal_g == pytest.approx(marginal_g(engine), rel=1e-9)
+    return fast
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_the_kernel_is_the_same_as_token_by_token(data: st.DataObject) -> None:
+    assert_same_regions(data.draw(regional("carbon-aware").filter(lambda case: len(case.monitors) > 1)))
+
+
+def test_other_policies_are_the_same_uncompiled() -> None:
+    """As Python, for each compiled kernel would take ten seconds."""
+    script = Path(__file__).with_name("uncompiled_regions.py")
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    played = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert played.returncode == 0, played.stderr[-3000:]
+
+
+TWO = """
+preset = "measured"
+days = 0.01
+[predictor]
+source = "declared"
+[policy]
+name = "carbon-aware"
+queueing = "cyclic"
+[workload]
+rate_rps = 4
+[regions.near.monitor]
+gate_quantile = 1.0
+[regions.far.monitor]
+gate_quantile = 1.0
+[[pools]]
+name = "a"
+role = "LP"
+replicas = 2
+region = "near"
+[[pools]]
+name = "b"
+role = "LP"
+replicas = 2
+region = "far"
+[origins.here]
+share_by_tier = { gold = 3 }
+rtt_ms = { near = 10, far = 250 }
+[origins.there]
+rtt_ms = { near = 250 }
+"""
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Scenario:
+    (tmp_path / "two.toml").write_text(TWO, encoding="utf-8")
+    return load(tmp_path / "two.toml")
+
+
+def test_round_trips_are_in_first_tokens_and_ends_alone(two: Scenario) -> None:
+    with_them, without = (rows(one) for one in (two, two.replace({"origins": {"here": {"share_by_tier": {"gold": 3}}, "there": {}}})))
+    source = origins_of(two)
+    rtt_s = np.array([[0.01, 0.25], [0.25, 0.0]])[source, with_them["pool"]]
+    for name in ("first_token_s", "finished_s"):
+        np.testing.assert_allclose(with_them[name] - without[name], rtt_s, atol=1e-9)
+    for name in ("admitted_s", "energy_j", "carbon_g"):
+        np.testing.assert_array_equal(with_them[name], without[name])
+
+
+def test_shares_are_by_tier_and_blocks_do_not_matter(two: Scenario) -> None:
+    busy = two.replace({"workload.rate_rps": 30})
+    source, tier = origins_of(busy), np.concatenate([block["tier"] for block in workload_of(busy).blocks(1000)])
+    for t, share in ((0, 0.25), (1, 0.5), (2, 0.5)):
+        drawn = source[tier == t]
+        assert abs(drawn.mean() - share) < 4 * math.sqrt(share * (1 - share) / len(drawn))
+    np.testing.assert_array_equal(source, origins_of(busy, 77))
+
+
+def test_bound_requests_stay(two: Scenario) -> None:
+    bound = two.replace({"slo.gold.regions": ["near"], "origins.there.regions": ["far", "near"], "slo.bronze.regions": ["far"]})
+    for policy in ({}, {"policy.queueing": "central"}):
+        found = rows(bound.replace(policy))
+        assert set(found["pool"][found["tier"] == 0]) == {0}
+        assert set(found["pool"][found["tier"] == 1]) == {0, 1}
+        assert set(found["pool"][found["tier"] == 2]) == {1}
+
+
+def test_a_context_moves_before_its_request_is_served(two: Scenario) -> None:
+    """2000 bytes a token at 1 Mbit/s are 16 ms a token; an hour of nobody else, so that a request is admitted as it gets there."""
+    links = {"links.gbit_per_s": 1e-3, "links.bytes_per_token": 2000, "links.kwh_per_gb": 0.06, "origins.here.home": "near"}
+    lonely = two.replace(links | {"workload.rate_rps": 0.01, "days": 0.1})
+    result = simulate(lonely, Recording(requests=True))
+    found, source = result.requests, origins_of(lonely)
+    assert found is not None
+    moves = (source == 0) & (found["pool"] == 1)
+    assert 0 < moves.sum() < len(found)
+    delay_s = np.where(moves, found["input_tokens"] * 0.016, 0.0)
+    np.testing.assert_allclose(found["admitted_s"] - found["arrival_s"], delay_s, atol=1e-9)
+    size = found["input_tokens"][moves].sum() * 2000.0
+    assert result.metrics["moved"] == moves.sum()
+    assert result.metrics["moved_gb"] == pytest.approx(size / 1e9)
+    assert result.metrics["moved_kwh"] == pytest.approx(size / 1e9 * 0.06)
+    assert result.metrics["bill_kwh"] == pytest.approx(result.metrics["total_energy_kwh"] + size / 1e9 * 0.06)
+    intensity = monitors_of(lonely)[0].trace.at(found["arrival_s"][moves])  # of both regions
+    moved_g = found["input_tokens"][moves] * 2000.0 / 1e9 * 0.06 @ intensity
+    assert result.metrics["moved_kg"] == pytest.approx(moved_g / 1000)
+
+
+def test_a_checkpoint_holds_requests_on_their_way(two: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = two.replace({"links.gbit_per_s": 1e-4, "links.bytes_per_token": 4000, "origins.here.home": "near"})
+    whole = simulate(slow)
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
+    told: list[int] = []
+
+    def stop(requests: int) -> None:
+        told.append(requests)
+        if len(told) == 5:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt):
+        simulate_group([slow], block=300, on_progress=stop, checkpoint=path)
+    with np.load(path) as saved:
+        assert saved["run0.transit"]["root"][0] >= 0, "somebody is on the way"
+    (again,) = simulate_group([slow], block=500, checkpoint=path)
+    np.testing.assert_equal(again.metrics, whole.metrics)
+
+
+def test_traces_and_client_groups_say_where_requests_come_from(two: Scenario, tmp_path: Path) -> None:
+    lines = [f"{t},100,20,{origin}" for t, origin in enumerate(["there", "here", "", "there"])]
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens,origin\n" + "\n".join(lines), encoding="utf-8")
+    played = two.replace({"workload.trace": str(tmp_path / "t.csv"), "workload.trace_fit": "once", "workload.rate_rps": None})
+    assert origins_of(played)[[0, 1, 3]].tolist() == [1, 0, 1]
+    with pytest.raises(InputError, match=r"t\.csv: row 1: origin 'there': expected one of here"):
+        origins_of(played.replace({"origins": {"here": {}}}))
+    group = "share = 0.5\ninput_tokens = 100\noutput_tokens = 20\nlength_correlation = 0\n"
+    text = f'[[clients]]\nname = "x"\norigin = "there"\nregions = ["far"]\n{group}[[clients]]\nname = "y"\norigin = "here"\n{group}'
+    (tmp_path / "w.toml").write_text(text, encoding="utf-8")
+    mixed = two.replace({"workload.file": str(tmp_path / "w.toml"), "workload.rate_rps": 4})
+    found, source = rows(mixed), origins_of(mixed)
+    assert set(source) == {0, 3}, "two origins; two sets of regions"
+    assert set(found["pool"][source == 3]) == {1}
+    assert set(found["pool"][source == 0]) == {0, 1}
+
+
+@pytest.fixture
+def signals(two: Scenario, tmp_path: Path) -> Scenario:
+    """Average hour by hour from 00:00, marginal every 40 minutes from the day before on; the same in both regions."""
+    first = datetime(2024, 1, 1, tzinfo=UTC)
+    for name, kind, step_min, values in (("a", "average", 60, [100, 300]), ("m", "marginal", 40, [500, 700, 200])):
+        lines = [f"x,,{first + timedelta(minutes=step_min * i):%Y-%m-%dT%H:%MZ},{values[i % len(values)]},{kind},lifecycle" for i in range(400)]
+        (tmp_path / f"{name}.csv").write_text("zone,issued_at,valid_at,g_per_kwh,kind,scope\n" + "\n".join(lines), encoding="utf-8")
+    files = {"regions": {name: {"carbon": {"file": str(tmp_path / "a.csv")}, "pue": 1.5} for name in ("near", "far")}}
+    for region in files["regions"].values():
+        region["marginal"] = {"file": str(tmp_path / "m.csv")}
+        region["monitor"] = {"gate_quantile": 0.5, "window_h": 6}
+    return two.replace({**files, "start": "2024-01-02T03:10", "days": 0.2, "workload.rate_rps": 1})
+
+
+def test_accounts_are_in_both_signals_and_decisions_in_one(signals: Scenario) -> None:
+    """The bill by marginal intensity is that of a run whose accounts are marginal and whose decisions are the same."""
+    average, marginal = (simulate(signals.replace({f"regions.{name}.decide_on": on for name in ("near", "far")})) for on in ("average", "marginal"))
+    only = {f"regions.{name}.{field}": value for name in ("near", "far") for field, value in (("carbon", None), ("marginal", None))}
+    alone = {}
+    for name, kind in (("a", "average"), ("m", "marginal")):
+        path = str(Path(signals.fleet.regions["near"].carbon.file or "").with_name(f"{name}.csv"))
+        carbon = {"file": path, "kind": kind}
+        alone[kind] = simulate(signals.replace(only | {f"regions.{place}.carbon": carbon for place in ("near", "far")}))
+    assert average.metrics["bill_kg"] == pytest.approx(alone["average"].metrics["bill_kg"], rel=1e-12)
+    assert marginal.metrics["marginal_kg"] == pytest.approx(alone["marginal"].metrics["bill_kg"], rel=1e-12)
+    for one, same in ((average, alone["average"]), (marginal, alone["marginal"])):
+        for name in ("bill_kwh", "ttft_p95_s", "held_share", "slo_attainment", "end_s"):
+            assert one.metrics[name] == pytest.approx(same.metrics[name], rel=1e-12), name
+    assert average.metrics["held_share"] > 0
+    assert average.metrics["ttft_mean_s"] != marginal.metrics["ttft_mean_s"], "decisions differ"
+    assert any("policies see marginal intensity in near, far" in note for note in marginal.notes)
+    assert math.isnan(alone["average"].metrics["marginal_kg"])
+
+
+def test_kinds_of_intensity_are_not_mixed_unsaid(signals: Scenario) -> None:
+    path = str(Path(signals.fleet.regions["near"].carbon.file or "").with_name("m.csv"))
+    mixed = signals.replace({"regions.far.marginal": None, "regions.far.carbon": {"file": path, "kind": "marginal"}})
+    assert "carbon of different kinds in one sum: near average, far marginal" in " ".join(signal_notes(mixed))
+
+
+BAD: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"origins.here.rtt_ms": {"nowhere": 1}}, r"origins\.here\.rtt_ms 'nowhere': expected one of near, far"),
+    ({"origins.here.rtt_ms.near": -1}, r"origins\.here\.rtt_ms\.near -1: .*greater than or equal to 0"),
+    ({"origins.here.home": "moon"}, r"origins\.here\.home 'moon': expected one of near, far"),
+    ({"slo.gold.regions": ["moon"]}, r"slo\.gold\.regions 'moon': expected one of near, far"),
+    ({"slo.gold.regions": ["near"], "origins.here.regions": ["far"]}, r"origins\.here\.regions and slo\.gold\.regions have none in common"),
+    ({"origins.here.share_by_tier": {"gold": 0}, "origins.there.share": 0}, r"origins: all shares of gold are 0"),
+    ({"links": {"between": {"near-far": {}}}}, r"links\.between 'near-far': expected two regions as FROM/TO"),
+    ({"regions.near.decide_on": "marginal"}, r"regions\.near decide_on marginal: expected a marginal beside carbon"),
+    ({"regions.near.marginal": {"kind": "average"}}, r"regions\.near carbon\.kind average, marginal\.kind average: expected average and marginal"),
+)
+
+
+@pytest.mark.parametrize(("changes", "line"), BAD)
+def test_bad_places_are_told_in_a_line(two: Scenario, changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError, match=line) as told:
+        two.replace(changes)
+    assert "\n" not in str(told.value)
+
+
+def test_what_cannot_be_played_is_refused(two: Scenario, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"links: policy carbon-aware has one queue over 2 regions"):
+        simulate(two.replace({"links": {}, "policy.queueing": "central"}))
+    kinds = {"small": {**_kind(two), "kv_capacity_tokens": 900}, "large": _kind(two)}
+    tight = two.replace({"gpus": kinds, "pools.a.gpu": "small", "pools.b.gpu": "large", "slo.gold.regions": ["near"]})
+    with pytest.raises(InputError, match=r"gpus\.small\.kv_capacity_tokens 900: request .* expected a capacity of at least"):
+        simulate(tight)
+    group = '[[clients]]\nname = "x"\nshare = 1.0\ninput_tokens = 9\noutput_tokens = 9\n'
+    for line, told in (
+        ("origin = 'moon'", "origin 'moon': expected one of here, there"),
+        ("regions = ['sea']", "regions 'sea': expected one of near"),
+    ):
+        (tmp_path / "w.toml").write_text(group + line, encoding="utf-8")
+        with pytest.raises(InputError, match=rf"w\.toml: clients\.x\.{told}"):
+            simulate(two.replace({"workload.file": str(tmp_path / "w.toml")}))
+
+
+def _kind(config: Scenario) -> dict[str, Any]:
+    return config.fleet.only_kind.model_dump(mode="json")
+
+
+def rows(config: Scenario) -> Array:
+    """One row a request, in input order."""
+    found = simulate(config, Recording(requests=True)).requests
+    assert found is not None
+    return found
+
+
+def origins_of(config: Scenario, block: int = 1000) -> Array:
+    """Rows of `arrays.Origin` of a scenario's requests."""
+    return np.concatenate([one["origin"] for one in workload_of(config).blocks(block)])
