@@ -31,6 +31,7 @@ class Traits(NamedTuple):
     terms: Any  # terms of speed and power beyond the linear ones of Eq. 1 and 2, delays outside the engine, joining that lags
     growth: Any  # KV memory that grows block by block
     scales: Any  # a scale rule
+    clocks: Any  # clocks that change, or a pool below the highest
 
 
 def traits(**has: bool) -> Traits:
@@ -89,3 +90,4 @@ of_many = _asked("fleet")
 has_terms = _asked("terms")
 grows = _asked("growth")
 scales = _asked("scales")
+has_clocks = _asked("clocks")

@@ -30,7 +30,7 @@ LAYERS = """
     demand
     client_groups
     sections estimate policy_choice
-    fleet
+    fleet clock_levels
     scenario books
     clock metrics pack_scaling
     carbon workload

@@ -12,6 +12,7 @@ from caps_fast.policies.lcp import Lcp
 from caps_fast.policies.power_down import PowerDown
 from caps_fast.policies.round_robin import RoundRobin
 from caps_fast.policies.slo_aware import SloAware
+from caps_fast.policies.throttle import Throttle
 from caps_fast.policy_names import ABLATIONS, ABOUT, MAIN
 
 __all__ = ["ABLATIONS", "ABOUT", "BUILT_IN", "MAIN", "SCALERS"]
@@ -26,4 +27,4 @@ BUILT_IN: dict[str, Any] = {
     "caps-no-carbon": Caps(beta=0.0),
     "caps-no-tiers": Caps(tiered=0),
 }
-SCALERS: dict[str, Any] = {"autoscale": Autoscale(), "power-down": PowerDown(), "lcp": Lcp()}
+SCALERS: dict[str, Any] = {"autoscale": Autoscale(), "power-down": PowerDown(), "lcp": Lcp(), "throttle": Throttle()}
