@@ -101,7 +101,8 @@ def test_states_of_ours_are_sound() -> None:
 
 
 def test_throttle_saves_energy_and_keeps_what_was_promised() -> None:
-    config = small(**{"policy.scaling": "throttle", "policy.scale_every_s": 1.0, "gpu.clock_change_s": 0.05, "workload.rate_rps": 3.0})
+    loose = {"slo.gold.tpot_s": 0.06, "slo.gold.ttft_s": 3.0, "slo.silver.ttft_after_release_s": 3.0, "slo.bronze.ttft_after_release_s": 3.0}
+    config = small(**{"policy.scaling": "throttle", "policy.scale_every_s": 1.0, "gpu.clock_change_s": 0.05}, **loose)
     fast = simulate(config.replace({"policy.options": {"slo_share": 1e-6}, "pools.lp.clock": 1.0, "pools.cp.clock": 1.0, "pools.bp.clock": 1.0}))
     slow = simulate(config)
     assert fast.metrics["mean_clock"] == 1.0

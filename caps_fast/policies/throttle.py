@@ -61,11 +61,11 @@ def lowest_in_time(policy: Any, t_s: float, p: int, s: State) -> float:
             r = decoders.who(s, g, at)
             produced = s.live[r].output_tokens - decoders.left(s, g, at) + done
             row = _row_for(policy, t_s, r, produced, context_tokens, g, row, s)
-        for first in (gpu.prompt_head if gpu.prompt_tokens > 0 else NONE, gpu.joiner_head):
-            r = first
-            while r != NONE:
-                row = _row_for(policy, t_s, r, s.live[r].output_tokens - s.live[r].decode_left, context_tokens, g, row, s)
-                r = s.live[r].next
+        r = gpu.prompt_head if gpu.prompt_tokens > 0 else gpu.joiner_head
+        while r != NONE:
+            row = _row_for(policy, t_s, r, s.live[r].output_tokens - s.live[r].decode_left, context_tokens, g, row, s)
+            last_prompt = s.live[r].joined and s.live[r].next == NONE
+            r = gpu.joiner_head if last_prompt else s.live[r].next
         if not s.standing[g].draining:
             for tier in range(N_TIERS):
                 if s.memory[p].tiers >> tier & 1:
