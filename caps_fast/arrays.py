@@ -114,7 +114,7 @@ class Gpu(Record):
 
 
 class Kind(Record):
-    """A kind of replica: speed, limits, power."""
+    """A kind of replica at one of its clocks: speed, limits, power."""
 
     prefill_s_per_token: f8
     decode_base_s: f8
@@ -353,7 +353,8 @@ class State(NamedTuple):
     live: Rows[Live]  # (capacity,): requests in the system, among the first clock.used
     free: Array  # uint32 (capacity,): entries of `live` to be used again, a stack of clock.free
     power_w: Array  # float64: Eq. 2 by kind and members
-    share_w: Array  # float64: from a queue's `share_at` on, what one more request would draw there by those present, P(u) / batch
+    prompt_w: Array  # float64: the same while only prompts are processed; empty where all clocks are the highest
+    share_w: Array  # float64: from a queue's `share_at` on, what one more request would draw there by clock and those present, P(u) / batch
     finish_at: Array  # uint64 (n_gpus, max_batch): heap of the decode iterations at which sequences end, with whose they are
     decode_s: Array  # float64: memory and compute time of iterations that only decode, by kind and sequences
     phases: Array  # int32 (n_gpus, most block tokens), where KV grows: decoding sequences by when they need their next block

@@ -180,6 +180,12 @@ class Books:
         return self.energy_cost + float(sum(pool.price_per_replica_hour * own for pool, own in zip(self.terms, hours, strict=True)))
 
     @cached_property
+    def mean_clock(self) -> float:
+        """Of busy replicas, over the highest."""
+        busy_s = self.spent["seconds"][:, BUSY].sum()
+        return ratio(self.strength["clock_s"].sum() or busy_s, busy_s)
+
+    @cached_property
     def embodied_kg(self) -> float:
         """Carbon of making all replicas, for the time that they were kept, off or not."""
         kept_s = self.spent["seconds"].sum(axis=1).tolist()

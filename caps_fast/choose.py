@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -44,10 +44,9 @@ def make_policy(config: scenario.Scenario) -> Any:
         expect_longitudes(config)
     policy = _from_file(*chosen.own) if chosen.own else _built_in(chosen.name)
     if chosen.own_placement:
-        policy = _combined(policy, _from_file(*chosen.own_placement), "place", "placement")
+        policy = _combined(policy, _from_file(*chosen.own_placement), ("place",), "placement")
     if chosen.scaling != "none":
-        scaler = _from_file(*chosen.own_scaling) if chosen.own_scaling else SCALERS[chosen.scaling]
-        policy = _combined(policy, scaler, "scale", "scaling")
+        policy = _scaled(policy, config)
     given = {"alpha": chosen.alpha, "beta": chosen.beta, "lambda_": chosen.lambda_, "risk_sharpness": chosen.risk_sharpness}
     given |= {"plan_every_s": chosen.plan_every_s, "plan_margin": chosen.plan_margin}
     if chosen.name == "caps-no-carbon":
@@ -56,6 +55,21 @@ def make_policy(config: scenario.Scenario) -> Any:
         _check_fields(chosen.options, policy._fields)
     fields = {name: value for name, value in (given | chosen.options).items() if name in policy._fields}
     return policy._replace(**{name: _of_kind(getattr(policy, name), name, value) for name, value in fields.items()})
+
+
+def _scaled(policy: Any, config: scenario.Scenario) -> Any:
+    """The policy with the scale and clock rules that `policy.scaling` names. Raises InputError."""
+    decided: set[str] = set()
+    for name in config.policy.scalings:
+        part = SCALERS[name] if name in SCALERS else _from_file(*(config.policy.own_scaling or (name, None)))
+        own = {decision for decision in ("scale", "clock") if type(part) in DECISIONS[decision].rules}
+        if own & decided:
+            raise InputError(f"policy.scaling {config.policy.scaling}: {name} decides what another part does: expected a scale and a clock rule")
+        if own == {"clock"} and all(len(kind.clocks) == 1 for kind in config.fleet.kinds.values()):
+            raise InputError(f"policy.scaling {name}: no kind of replica has clocks: expected some, like gpu.clocks = [0.6, 0.8, 1.0]")
+        policy = _combined(policy, part, ("scale", "clock"), "scaling")
+        decided |= own
+    return policy
 
 
 def check_options(configs: Iterable[scenario.Scenario]) -> None:
@@ -156,11 +170,12 @@ def _digest(content: bytes, module: ModuleType) -> str:
     return digest.hexdigest()[:8]
 
 
-def _combined(policy: Any, part: Any, decision: str, option: str) -> Any:
-    """The policy with another's rule for one decision: a type of its own with the fields and memories of both. Raises InputError."""
+def _combined(policy: Any, part: Any, decisions: Sequence[str], option: str) -> Any:
+    """The policy with another's rules for some decisions: a type of its own with the fields and memories of both. Raises InputError."""
     kind, other = type(policy), type(part)
-    if other not in DECISIONS[decision].rules:
-        raise InputError(f"policy.{option}: {other.__qualname__} has no {decision} rule: expected a type with @rules.{decision}")
+    taken = [name for name in decisions if other in DECISIONS[name].rules]
+    if not taken:
+        raise InputError(f"policy.{option}: {other.__qualname__} has no {decisions[0]} rule: expected a type with @rules.{decisions[0]}")
     both = sorted(set(policy._fields) & set(part._fields))
     kept = [] if NO_MEMORY in (TRAITS[kind].memory, TRAITS[other].memory) else _names(kind) & _names(other)
     if both or kept:
@@ -172,7 +187,7 @@ def _combined(policy: Any, part: Any, decision: str, option: str) -> Any:
         combined.__module__ = kind.__module__
         TRAITS[combined] = replace(TRAITS[kind], **_memory_of_both(TRAITS[kind], TRAITS[other]))
         for one in DECISIONS.values():
-            source = other if one.name == decision else kind
+            source = other if one.name in taken else kind
             if source in one.rules:
                 one.rules[combined] = one.rules[source]
         setattr(module, name, combined)  # where Numba's cache looks for it

@@ -152,6 +152,12 @@ def expect_consistent(fleet: Fleet) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ValueError(f"pools.{twice}: two pools of that name: expected a name of its own for each")
+    for pool in fleet.pools:
+        clocks = fleet.kinds[pool.gpu].clocks if pool.gpu in fleet.kinds else ()
+        if pool.clock is not None and clocks and pool.clock not in clocks:
+            raise ValueError(
+                f"pools.{pool.name}.clock {pool.clock:g}: expected one of the clocks of {pool.gpu}: {', '.join(f'{x:g}' for x in clocks)}"
+            )
     for field, known, what in (("gpu", fleet.kinds, "gpus"), ("region", fleet.regions, "regions")):
         used = {getattr(pool, field) for pool in fleet.pools}
         for pool in fleet.pools:

@@ -12,11 +12,12 @@ import numpy as np
 from caps_fast import arrays, records, scenario, sections
 from caps_fast.arrays import N_STATES, NONE, State
 from caps_fast.carbon.monitor import Monitor
+from caps_fast.clock_levels import busy_w, prompt_w
 from caps_fast.containers import agenda, tournament
 from caps_fast.fleet import Fleet
 from caps_fast.memory import aligned, on_own_lines
 from caps_fast.pack_origins import bits, origin_rows, set_regions
-from caps_fast.pack_scaling import host_share_w, scaling_rows
+from caps_fast.pack_scaling import Levels, host_share_w, levels_of, scaling_rows
 from caps_fast.places import places_of
 from caps_fast.policy import DECISIONS, TRAITS, is_gated, scales
 from caps_fast.policy_choice import PLACEMENTS
@@ -46,23 +47,24 @@ class Means(NamedTuple):
 def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence[Monitor], means: Means) -> State:
     """Fresh arrays for one run, `monitors` by region; no block, no room for live requests and no series yet."""
     fleet = config.fleet
-    spans, queues = _spans_and_queues(fleet, layout)
+    levels = levels_of(config, policy)
+    spans, queues = _spans_and_queues(fleet, layout, levels)
     sizes = (spans["end_gpu"] - spans["first_gpu"]).tolist()
     tree, spans["tree_at"], spans["width"] = tournament.plant(sizes)
     setup = _setup(config, policy, monitors, means)
     leap_end_s, first_to_end = agenda.plan(fleet.replicas)
-    gpus = _gpus(fleet, queues)
+    gpus = _gpus(fleet, queues, levels)
     regions = _regions(monitors)
     set_regions(regions, config)
     pools, slices = _pools(config, regions, monitors)
     pools["span"] = np.searchsorted(spans["first_gpu"], np.cumsum(fleet.sizes) - 1, side="right") - 1
-    kinds = _kinds(config, means)
+    kinds = _kinds(config, levels, means)
     free = kinds["kv_capacity_tokens"][gpus["kind"]]
     free[free == 0] = tournament.FULL
-    share_w = [_share_table(kind, size) for kind, size in zip(fleet.kind_of, fleet.sizes, strict=True)] if layout == "pools" else []
+    share_w = [_share_tables(levels.of(pool.gpu), pool.replicas) for pool in fleet.pools] if layout == "pools" else []
     queues["share_at"] = np.cumsum([0, *map(len, share_w[:-1])]) if share_w else 0
     most = max(kind.max_batch for kind in fleet.kinds.values())
-    plain = len(fleet.kinds) == len(fleet.regions) == 1 and setup[0]["by_residents"]
+    plain = len(levels.rows) == len(fleet.regions) == 1 and setup[0]["by_residents"]
     state = State(
         traits=traits(
             fleet=not plain,
@@ -71,8 +73,9 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
             scales=scales(type(policy)),
             origins=places_of(config) is not None,
             timed=TRAITS[type(policy)].timed,
+            clocks=levels.in_play,
         ),
-        **scaling_rows(config),
+        **scaling_rows(config, levels),
         **origin_rows(config, sum(len(monitor.trace.times_s) for monitor in monitors), layout),
         clock=records.zeros(arrays.Clock, 1),
         setup=setup,
@@ -87,10 +90,11 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
         slices=slices,
         live=records.zeros(arrays.Live, 0),
         free=np.zeros(0, np.uint32),
-        power_w=np.concatenate([replica_power_w(kind, np.arange(kind.max_batch + 1)) for kind in fleet.kinds.values()]),
+        power_w=np.concatenate([replica_power_w(kind, np.arange(kind.max_batch + 1)) for kind in levels.rows]),
+        prompt_w=np.concatenate([np.zeros(0), *(replica_prompt_w(kind, np.arange(kind.max_batch + 1)) for kind in levels.rows if levels.in_play)]),
         share_w=np.concatenate([*share_w, np.zeros(0)]),
         finish_at=aligned(fleet.replicas * most, np.uint64).reshape(fleet.replicas, -1),
-        decode_s=np.concatenate([_decode_s(kind) for kind in fleet.kinds.values()]),
+        decode_s=np.concatenate([_decode_s(kind) for kind in levels.rows]),
         phases=_phases(fleet),
         leap_end_s=leap_end_s,
         first_to_end=first_to_end,
@@ -135,9 +139,9 @@ def resized(state: State, room: int) -> State:
     return state._replace(live=live, free=stack)
 
 
-def _spans_and_queues(fleet: Fleet, layout: str) -> tuple[Any, Any]:
+def _spans_and_queues(fleet: Fleet, layout: str, levels: Levels) -> tuple[Any, Any]:
     """The queues of a layout and their spans: stretches of neighbouring pools in one region."""
-    names, kinds = list(fleet.regions), list(fleet.kinds)
+    names = list(fleet.regions)
     sizes, ends = np.array(fleet.sizes), np.cumsum(fleet.sizes)
     regions = np.array([names.index(pool.region) for pool in fleet.pools])
     batches = np.array([kind.max_batch for kind in fleet.kind_of])
@@ -165,7 +169,7 @@ def _spans_and_queues(fleet: Fleet, layout: str) -> tuple[Any, Any]:
         spans["first_gpu"], spans["end_gpu"], spans["region"] = queues["first_gpu"], queues["end_gpu"], regions[pool_of]
         spans["kv_capacity_tokens"] = queues["kv_capacity_tokens"]
     queues["per_gpu"] = 1.0 / (queues["end_gpu"] - queues["first_gpu"])
-    queues["region"], queues["kind"] = regions[pool_of], np.array([kinds.index(pool.gpu) for pool in fleet.pools])[pool_of]
+    queues["region"], queues["kind"] = regions[pool_of], np.array(levels.start)[pool_of]
     if layout == "pools":
         queues["role"] = [sections.ROLES.index(role) for role in fleet.roles]
     for name in ("head", "tail", "root", "flexible_tail"):
@@ -174,13 +178,12 @@ def _spans_and_queues(fleet: Fleet, layout: str) -> tuple[Any, Any]:
     return spans, queues
 
 
-def _kinds(config: scenario.Scenario, means: Means) -> Any:
-    """Kinds in the order of the fleet's; the fastest is that which serves an average request alone the soonest."""
-    fleet = config.fleet
-    rows = records.zeros(arrays.Kind, len(fleet.kinds))
-    alone_s = sorted({average_request_s(kind, means, 1) for kind in fleet.kinds.values()})
+def _kinds(config: scenario.Scenario, levels: Levels, means: Means) -> Any:
+    """Kinds in the order of the fleet's, at each of their clocks; the fastest is that which serves an average request alone the soonest."""
+    rows = records.zeros(arrays.Kind, len(levels.rows))
+    alone_s = sorted({average_request_s(kind, means, 1) for kind in levels.rows})
     power_at = 0
-    for row, kind in zip(rows, fleet.kinds.values(), strict=True):
+    for row, kind in zip(rows, levels.rows, strict=True):
         for name in (*TERMS, "prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token", "max_batch"):
             row[name] = getattr(kind, name)
         row["prefill_w"] = 0.0 if kind.prefill_w is None else kind.prefill_w * kind.gpus_per_replica + host_share_w(kind)
@@ -298,11 +301,10 @@ def _tiers(config: scenario.Scenario) -> Any:
     return tiers
 
 
-def _gpus(fleet: Fleet, queues: Any) -> Any:
+def _gpus(fleet: Fleet, queues: Any, levels: Levels) -> Any:
     gpus = aligned(fleet.replicas, arrays.GPU)
-    kinds = list(fleet.kinds)
     gpus["pool"] = np.repeat(np.arange(len(fleet.pools)), fleet.sizes)
-    gpus["kind"] = np.repeat([kinds.index(pool.gpu) for pool in fleet.pools], fleet.sizes)
+    gpus["kind"] = np.repeat(levels.start, fleet.sizes)
     gpus["queue"] = np.repeat(np.arange(len(queues)), queues["end_gpu"] - queues["first_gpu"])
     for name in ("prompt_head", "prompt_tail", "joiner_head", "joiner_tail", "waited_tail", "claim_head", "claim_tail"):
         gpus[name] = NONE
@@ -342,15 +344,25 @@ def _phases(fleet: Fleet) -> Array:
 
 def replica_power_w(kind: Kind, members: Array) -> Array:
     """What a replica draws by its members (Eq. 2), its share of its node's host included, in watts."""
+    return np.asarray(kind.gpus_per_replica * busy_w(kind, _gpu_power_w(kind, members)) + host_share_w(kind))
+
+
+def replica_prompt_w(kind: Kind, members: Array) -> Array:
+    """The same while it does nothing but process prompts."""
+    return np.asarray(kind.gpus_per_replica * prompt_w(kind, _gpu_power_w(kind, members)) + host_share_w(kind))
+
+
+def _gpu_power_w(kind: Kind, members: Array) -> Array:
+    """Eq. 2 at the full clock."""
     load = members / kind.max_batch
-    gpus_w = kind.gpus_per_replica * (kind.idle_w + (kind.peak_w - kind.idle_w) * load**kind.power_exponent)
-    return np.asarray(gpus_w + host_share_w(kind))
+    return np.asarray(kind.idle_w + (kind.peak_w - kind.idle_w) * load**kind.power_exponent)
 
 
-def _share_table(kind: Kind, replicas: int) -> Array:
-    """What one more request would draw in a pool, by those present: float64 (slots + 1,)."""
-    batch = np.minimum(1 + np.arange(replicas * kind.max_batch + 1) / replicas, kind.max_batch)
-    return replica_power_w(kind, batch) / batch
+def _share_tables(levels: Sequence[Kind], replicas: int) -> Array:
+    """What one more request would draw in a pool, by its clock and those present: float64 (n_levels * (slots + 1),)."""
+    slots = replicas * levels[0].max_batch
+    batch = np.minimum(1 + np.arange(slots + 1) / replicas, levels[0].max_batch)
+    return np.concatenate([replica_power_w(kind, batch) / batch for kind in levels])
 
 
 def _joined(parts: list[Array]) -> Array:

@@ -1,6 +1,6 @@
 """The only seam between policies and the kernel: a policy is a few decisions, and a memory of its own.
 
-A policy is a NamedTuple type with its parameters as fields (numbers, each with a default), declared with a layout of queues, and up to six
+A policy is a NamedTuple type with its parameters as fields (numbers, each with a default), declared with a layout of queues, and up to seven
 functions:
 
     @policy(layout="pools")
@@ -17,14 +17,16 @@ functions:
     def may_start(policy, t_s, q, s): ...    # at control steps: may queue q start work in region s.queues[q].region?
     @rules.scale(MyPolicy)
     def enough(policy, t_s, p, s): ...       # every `policy.scale_every_s`: how many replicas of pool p may take work
+    @rules.clock(MyPolicy)
+    def fast(policy, t_s, p, s): ...         # then: the clock of pool p's replicas over the highest; the next level up is taken
     @rules.observe(MyPolicy)
     def learn(policy, t_s, r, s): ...        # at a completion: nothing is answered, the memory is updated
 
-What is not registered falls back to: the queues in turn, arrival order, the scenario's placement, an open gate, all replicas on, nothing. `s` is the
-`arrays.State`; decisions may read all of it and write to their memory alone: `@policy(memory=...)` gives rows of a dtype, `s.memory[q]` one per
-queue (or tenant, or replica, or pool: `rows`) and `s.run_memory[0]` one for the run. They are zero when a run starts, are kept in checkpoints and
-belong to one run. The body is chosen at compile time by the policy's type, so a user's own policy runs as fast as ours. An edit of its file, its
-constants or what it imports compiles it anew; a scenario's hash knows of the file alone.
+What is not registered falls back to: the queues in turn, arrival order, the scenario's placement, an open gate, all replicas on, the clock as it is,
+nothing. `s` is the `arrays.State`; decisions may read all of it and write to their memory alone: `@policy(memory=...)` gives rows of a dtype,
+`s.memory[q]` one per queue (or tenant, or replica, or pool: `rows`) and `s.run_memory[0]` one for the run. They are zero when a run starts, are kept
+in checkpoints and belong to one run. The body is chosen at compile time by the policy's type, so a user's own policy runs as fast as ours. An edit of
+its file, its constants or what it imports compiles it anew; a scenario's hash knows of the file alone.
 """
 
 from __future__ import annotations
@@ -114,6 +116,11 @@ def scales(policy_type: type) -> bool:
     return policy_type in rules.scale.rules
 
 
+def sets_clocks(policy_type: type) -> bool:
+    """Does this policy say at which clock replicas run?"""
+    return policy_type in rules.clock.rules
+
+
 def _memory_of(memory: Any) -> np.dtype[Any]:
     if memory is None:
         return NO_MEMORY
@@ -198,6 +205,10 @@ def _all_replicas(policy: Any, t_s: float, p: int, s: State) -> int:
     return s.strength[p].end_gpu - s.strength[p].first_gpu
 
 
+def _as_it_is(policy: Any, t_s: float, p: int, s: State) -> float:
+    return s.changes[s.strength[p].kind].clock
+
+
 def _nothing(policy: Any, t_s: float, r: int, s: State) -> None:
     return None
 
@@ -210,6 +221,7 @@ DECISIONS = {
         Decision("place", _by_placement, "a number", (types.Number,)),
         Decision("gate", _always_open, "True or False", (types.Boolean, types.Number)),
         Decision("scale", _all_replicas, "a whole number", (types.Integer,)),
+        Decision("clock", _as_it_is, "a number", (types.Number,)),
         Decision("observe", _nothing, "nothing", (types.NoneType,)),
     )
 }
@@ -223,7 +235,8 @@ class rules:  # noqa: N801 - reads as a namespace: rules.route(...)
     place = DECISIONS["place"]
     gate = DECISIONS["gate"]
     scale = DECISIONS["scale"]
+    clock = DECISIONS["clock"]
     observe = DECISIONS["observe"]
 
 
-route, order, place, gate, scale, observe = (decision.asked() for decision in DECISIONS.values())
+route, order, place, gate, scale, clock, observe = (decision.asked() for decision in DECISIONS.values())

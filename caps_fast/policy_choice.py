@@ -11,12 +11,19 @@ from caps_fast.errors import did_you_mean
 from caps_fast.section import Finite, NonNegative, Positive, Section, Share
 
 PLACEMENTS = ("residents", "prompts", "pack", "fastest")
-SCALINGS = ("none", "autoscale", "power-down", "lcp")
+SCALINGS = ("none", "autoscale", "power-down", "lcp", "throttle")
+_FURTHER = re.compile(rf"(.+)\+({'|'.join(SCALINGS[1:])})")
 
 
 def _of_file(name: str) -> tuple[str, str | None] | None:
     named = re.fullmatch(r"(.+\.py)(?::(\w+))?", name)
     return (named[1], named[2]) if named else None
+
+
+def _parts(scaling: str) -> tuple[str, ...]:
+    """`FILE.py+throttle` in parts; a file's name may have a + of its own."""
+    further = _FURTHER.fullmatch(scaling)
+    return (*_parts(further[1]), further[2]) if further else (scaling,)
 
 
 class PolicyChoice(Section):
@@ -34,7 +41,10 @@ class PolicyChoice(Section):
     tokens_per_resident: NonNegative = Field(64.0, le=1e6, description="placement prompts: prompt tokens that a resident counts for")
     pack_below: Share = Field(0.75, description="placement pack: share of max_batch up to which the fullest replica is taken")
     scaling: str = Field(
-        "none", min_length=1, description="how many replicas take work: none, autoscale, power-down, lcp, or FILE.py with a scale rule"
+        "none",
+        min_length=1,
+        description="how many replicas take work, at which clock: none, autoscale, power-down, lcp, throttle, FILE.py with a scale or clock rule, "
+        "or two joined by +, like autoscale+throttle",
     )
     scale_every_s: Positive = Field(60.0, le=1e9, description="scaling: how often it is decided, at control steps")
     off_after_s: NonNegative = Field(300.0, le=1e9, description="scaling: a drained replica is switched off, with its node, after so long")
@@ -53,14 +63,20 @@ class PolicyChoice(Section):
         return _of_file(self.placement)
 
     @property
+    def scalings(self) -> tuple[str, ...]:
+        """The parts of `scaling`: names of built-in ones, or files."""
+        return _parts(self.scaling)
+
+    @property
     def own_scaling(self) -> tuple[str, str | None] | None:
-        """A user's own scale rule: its Python file, and its type where the name says which; None for a built-in one."""
-        return _of_file(self.scaling)
+        """A user's own scale or clock rule: its Python file, and its type where the name says which; None for built-in ones."""
+        return _of_file(self.scalings[0])
 
     @field_validator("placement", "scaling")
     @classmethod
     def _known_rule(cls, value: str, info: ValidationInfo) -> str:
         known = PLACEMENTS if info.field_name == "placement" else SCALINGS
-        if value not in known and not _of_file(value):
+        parts = (value,) if info.field_name == "placement" else _parts(value)
+        if not (parts[0] in known or _of_file(parts[0])) or (parts[0] == "none" and len(parts) > 1):
             raise ValueError(f"{value!r}{did_you_mean(value, known)}: expected one of {', '.join(known)} or FILE.py")
         return value

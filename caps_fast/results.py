@@ -18,6 +18,7 @@ from caps_fast.errors import InputError
 from caps_fast.metrics import METRICS, POOL, POOL_METRICS
 from caps_fast.prices import energy_cost
 from caps_fast.records import Array
+from caps_fast.traits import has_clocks
 
 if TYPE_CHECKING:
     import polars as pl
@@ -191,6 +192,7 @@ def parameters(config: scenario.Scenario) -> dict[str, Any]:
 def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor], end_s: float, done: list[Array] | None) -> Result:
     """The result of a finished simulation."""
     requests, slices = None, state.slices.reshape(-1, arrays.N_STATES)
+    monitored = [note for monitor in monitors for note in monitor.warnings]
     if done is not None:
         requests = np.concatenate([*done, records.zeros(arrays.Done, 0)])
         requests = requests[np.argsort(requests["seq"])]
@@ -212,8 +214,18 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
         histograms=state.histograms,
         samples=state.series[: int(state.clock[0]["samples"])],
         requests=requests,
-        notes=tuple(dict.fromkeys((*signal_notes(config), *(note for monitor in monitors for note in monitor.warnings)))),
+        notes=tuple(dict.fromkeys([*signal_notes(config), *monitored, *_assumed_clocks(config, state)])),
     )
+
+
+def _assumed_clocks(config: scenario.Scenario, state: State) -> list[str]:
+    """Notes on kinds whose times and powers at clocks are not measured, where a run meets clocks below the highest."""
+    kinds = config.fleet.kinds.items() if has_clocks(state) else ()
+    return [
+        f"clocks of {name}: what they cost and save is assumed (clock_source; docs/clocks.md)"
+        for name, kind in kinds
+        if len(kind.clocks) > 1 and kind.clock_source == "assumed"
+    ]
 
 
 def unfinished_rows(state: State) -> Array:

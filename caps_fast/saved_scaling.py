@@ -7,7 +7,7 @@ import numpy as np
 from caps_fast.arrays import ASLEEP, BUSY, IDLE, OFF, STARTING, STOPPING, WAKING, State
 from caps_fast.records import Array
 from caps_fast.soundness import expect, expect_equal
-from caps_fast.traits import scales
+from caps_fast.traits import has_clocks, scales
 
 
 def takes_work(state: State) -> Array:
@@ -46,6 +46,20 @@ def expect_states(state: State, fresh: State) -> None:
         expect_equal("gpus.state", of_pool == OFF, first_of_node == OFF)
         expect_equal("gpus.state", of_pool == STOPPING, first_of_node == STOPPING)
     _expect_counts(state)
+
+
+def expect_clocks(state: State, fresh: State) -> None:
+    """Raise Unsound for a replica or pool that is of another kind than it was, and for a clock that a replica has not taken which is not busy."""
+    own, wanted = fresh.gpus["kind"], state.strength["kind"][fresh.gpus["pool"]]
+    changes = has_clocks(state) & (fresh.strength["keeps_clock"] == 0)
+    for name, rows, first in (("gpus", state.gpus["kind"], own), ("strength", state.strength["kind"], fresh.strength["kind"])):
+        may = changes[fresh.gpus["pool"]] if name == "gpus" else changes
+        in_kind = (rows >= fresh.changes["first_clock"][first]) & (rows < fresh.changes["end_clock"][first])
+        expect((rows == first) | (may & in_kind), f"{name}.kind", rows)
+    expect((state.gpus["kind"] == wanted) | (state.gpus["state"] == BUSY), "gpus.kind", state.gpus["kind"])
+    expect_equal("queues.kind", state.queues["kind"], wanted[fresh.queues["first_gpu"]])
+    if not has_clocks(state):
+        expect_equal("standing.ready_s", state.standing["ready_s"], fresh.standing["ready_s"])
 
 
 def _expect_counts(state: State) -> None:

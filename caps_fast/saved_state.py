@@ -13,7 +13,7 @@ import numpy as np
 from caps_fast.arrays import BUSY, GOLD, LP, N_CATEGORIES, N_LEVELS, N_STATES, N_TIERS, NONE, State
 from caps_fast.containers import tournament
 from caps_fast.records import Array
-from caps_fast.saved_scaling import expect_states, has_end, takes_work
+from caps_fast.saved_scaling import expect_clocks, expect_states, has_end, takes_work
 from caps_fast.soundness import Unsound
 from caps_fast.soundness import expect as _expect
 from caps_fast.soundness import expect_equal as _expect_equal
@@ -44,9 +44,9 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
         **{"chunk": (0, MANY), "members": (0, "power_w"), "heap_len": (0, MANY), "residents": (0, "power_w"), "state": (0, N_STATES)},
         **{"step_s": (0, MANY), "since_s": (0, MANY), "touched": (0, 1), "barred": (0, 2)},
     },
-    "standing": {"draining": (0, 2), "rested": (0, 2)},
-    "strength": {"serving": (0, MANY), "starts": (0, MANY), "wakes": (0, MANY)},
-    "scaling": {"decisions": (0, MANY)},
+    "standing": {"draining": (0, 2), "rested": (0, 2), "ready_s": (0, MANY)},
+    "strength": {"serving": (0, MANY), "starts": (0, MANY), "wakes": (0, MANY), "clock_changes": (0, MANY), "clock_s": (0, MANY)},
+    "scaling": {"decisions": (0, MANY), "clock_decisions": (0, MANY)},
     "transit": {"moved": (0, MANY), "moved_tokens": (0, MANY)},
     "live": {
         **{"input_tokens": (1, MANY), "output_tokens": (1, MANY), "prompt_left": (0, MANY), "tenant": (0, MANY), "seq": (0, MANY)},
@@ -64,11 +64,11 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
     "held": {"arrival_s": (0, MANY), "input_tokens": (1, MANY), "output_tokens": (1, MANY), "tenant": (0, MANY), "tier": (0, 3), "category": (0, 3)},
 }
 FIXED = {  # a fresh state's have these values
-    "gpus": ("queue", "pool", "kind"),
-    "queues": ("first_gpu", "end_gpu", "first_span", "end_span", "role", "kind", "share_at", "kv_capacity_tokens"),
+    "gpus": ("queue", "pool"),
+    "queues": ("first_gpu", "end_gpu", "first_span", "end_span", "role", "share_at", "kv_capacity_tokens"),
     "spans": ("first_gpu", "end_gpu", "region", "tree_at", "width", "kv_capacity_tokens"),
     "pools": ("slice_at", "region", "span", "max_batch"),
-    "strength": ("first_gpu", "end_gpu"),
+    "strength": ("first_gpu", "end_gpu", "keeps_clock"),
     "scaling": ("every_s", "off_after_s"),
     "regions": (
         *("carbon_first", "carbon_last", "threshold_last", "issue_first", "issue_last"),
@@ -116,6 +116,7 @@ def expect_sound(state: State, fresh: State, done: Array) -> None:
         _expect((state.regions[first] <= state.regions[at]) & (state.regions[at] <= state.regions[last]), f"regions.{at}", state.regions[at])
     thresholds = state.regions["threshold_at"]
     _expect((fresh.regions["threshold_at"] <= thresholds) & (thresholds <= state.regions["threshold_last"]), "regions.threshold_at", thresholds)
+    expect_clocks(state, fresh)
     _expect_time(state)
     expect_states(state, fresh)
     _Places(state, is_live).expect_sound()

@@ -133,7 +133,7 @@ class Scenario(Section):
     @cached_property
     def hash(self) -> str:
         """Content hash of all fields and of the files they name (16 hex digits)."""
-        data = self.model_dump(mode="json")
+        data = self.hashed()
         data["files"] = {path: file_hash(path) for path in self.input_files}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_serializer
 from pydantic_core import ErrorDetails
 
 from caps_fast.spelled import spelled
@@ -17,6 +17,9 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 MOST_TOKENS = 2**31 - 1  # of a request, prompt and answer each, and of a GPU's memory
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Limit = Positive | None  # None = no such limit
+
+
+LATER: dict[str, JsonValue] = {"hashed": "unless default"}  # `json_schema_extra` of a field that came after hashes had been kept
 
 
 _MESSAGES = {
@@ -70,3 +73,26 @@ class Section(BaseModel):
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
+
+    def hashed(self) -> dict[str, Any]:
+        """All fields as plain data, but for LATER ones at their defaults: hashes of before such a field came stay as they were."""
+        data = self.model_dump(mode="json")
+        _leave_out(self, data)
+        return data
+
+
+def _leave_out(value: Any, data: Any) -> None:
+    """Take LATER fields at their defaults out of a value's data."""
+    if isinstance(value, Section):
+        for name, field in type(value).model_fields.items():
+            key = field.alias or name
+            if field.json_schema_extra == LATER and getattr(value, name) == field.default:
+                del data[key]
+            else:
+                _leave_out(getattr(value, name), data[key])
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            _leave_out(one, data[key])
+    elif isinstance(value, list | tuple):
+        for one, own in zip(value, data, strict=True):
+            _leave_out(one, own)

@@ -10,6 +10,7 @@ class Standing(Record):
 
     draining: i1
     rested: i1  # has drained and been without residents for `off_after_s`
+    ready_s: f8  # stands still until then, for its clock has changed
 
 
 class Strength(Record):
@@ -20,10 +21,14 @@ class Strength(Record):
     serving: i4
     starts: i8  # of a replica from off
     wakes: i8
+    kind: i4  # row of its kind at the clock that its replicas are to have
+    keeps_clock: i1  # the scenario says which
+    clock_changes: i8  # of a replica
+    clock_s: f8  # clock times busy replica-seconds
 
 
 class Change(Record):
-    """What replicas of a kind draw in their states, the share of the host included, and how long they take to change them."""
+    """What replicas of a kind at one of its clocks draw in their states, the share of the host included, and how long they take to change them."""
 
     standby_w: f8  # idle, waking or stopping
     rise_w: f8  # from there to the peak, Eq. 2
@@ -31,12 +36,18 @@ class Change(Record):
     asleep_w: f8
     off_w: f8  # without the host
     starting_w: f8
+    host_w: f8  # the share of the host
+    busy_share: f8  # of the power of busy GPUs at the full clock, what is drawn at this one
     wake_s: f8
     start_s: f8
     stop_s: f8
     replicas_per_node: i4
     can_sleep: i1
     can_stop: i1
+    clock: f8  # over the highest
+    clock_change_s: f8
+    first_clock: i4  # rows of the kind at all its clocks, and the end
+    end_clock: i4
 
 
 class Scaling(Record):
@@ -45,3 +56,4 @@ class Scaling(Record):
     every_s: f8
     off_after_s: f8  # after draining
     decisions: i8  # so far
+    clock_decisions: i8

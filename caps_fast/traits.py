@@ -33,6 +33,7 @@ class Traits(NamedTuple):
     scales: Any  # a scale rule
     origins: Any  # origins of requests, regions that they are bound to, links
     timed: Any  # the order of a queue is by planned starts, before which nothing starts
+    clocks: Any  # clocks that change, or a pool below the highest
 
 
 def traits(**has: bool) -> Traits:
@@ -93,3 +94,4 @@ grows = _asked("growth")
 scales = _asked("scales")
 has_origins = _asked("origins")
 is_timed = _asked("timed")
+has_clocks = _asked("clocks")

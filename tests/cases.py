@@ -35,8 +35,12 @@ SCALER_OPTIONS: dict[str, dict[str, Any]] = {
     "autoscale": {"utilization": st.sampled_from([0.3, 0.7]), "window_s": st.sampled_from([0.0, 20.0]), "min_replicas": st.integers(0, 2)},
     "lcp": {"utilization": st.sampled_from([0.3, 0.7]), "break_evens": st.sampled_from([0.0, 1.0, 4.0]), "min_replicas": st.integers(0, 2)},
     "power-down": {"break_evens": st.sampled_from([0.0, 1.0]), "min_replicas": st.integers(0, 2)},
+    "throttle": {"slo_share": st.sampled_from([0.3, 0.9])},
 }
-SCALERS = {JUMPY: naive_scalers.Jumpy, "autoscale": naive_scalers.Autoscale, "lcp": naive_scalers.Lcp, "power-down": naive_scalers.PowerDown}
+SCALERS = {
+    **{JUMPY: naive_scalers.Jumpy, "autoscale": naive_scalers.Autoscale, "lcp": naive_scalers.Lcp},
+    **{"power-down": naive_scalers.PowerDown, "throttle": naive_scalers.Throttle},
+}
 POLICIES = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps", "caps-no-predictor", "caps-no-carbon", "caps-no-tiers")
 ENGINE_TERMS = {
     "speed": ("overhead_s", "overlap_exponent", "mixed_s_per_context_token", "prefill_s_per_token_pair", "first_token_overhead_s"),
@@ -204,7 +208,7 @@ def engines(draw: Any, policy: str | None = None, groups: Collection[str] = tupl
 
 
 @st.composite
-def scaled(draw: Any, policy: str | None = None, scaling: str = JUMPY, with_terms: bool = False) -> Case:
+def scaled(draw: Any, policy: str | None = None, scaling: str = JUMPY, with_terms: bool = False, with_clocks: bool = False) -> Case:
     """A fleet that grows and shrinks, with replicas that sleep, nodes that may be off, and delays from none to long; of `engines`, if wanted."""
     case = draw(engines(policy) if with_terms else fleets(policy))
     data = case.config.model_dump(mode="json")
@@ -218,6 +222,8 @@ def scaled(draw: Any, policy: str | None = None, scaling: str = JUMPY, with_term
             "host_w": draw(st.sampled_from([0.0, 80.0])),
             **{name: draw(delays) for name in ("wake_s", "start_s", "stop_s")},
         }
+    if with_clocks:
+        _clock(draw, data)
     data["policy"] = data["policy"] | {
         "queueing": None,
         "scaling": scaling,
@@ -226,6 +232,18 @@ def scaled(draw: Any, policy: str | None = None, scaling: str = JUMPY, with_term
         "options": draw(st.fixed_dictionaries(SCALER_OPTIONS[scaling])),
     }
     return replace(case, config=scenario.build(data, "scaled"))
+
+
+def _clock(draw: Any, data: dict[str, Any]) -> None:
+    """Give kinds clocks, which change, or which a pool keeps; the first always has some."""
+    share = st.sampled_from([0.0, 0.25, 0.8, 1.0])
+    for at, kind in enumerate(data["gpus"].values()):
+        kind["clocks"] = draw(st.sampled_from([[0.5, 0.7, 1.0], [0.3, 1.0], [1.0]][: 2 if at == 0 else 3]))
+        kind["clock_change_s"] = draw(st.sampled_from([0.0, 0.05, 0.4, 4.0]))
+        names = ("clock_decode_time", "clock_prefill_time", "clock_decode_power", "clock_prefill_power")
+        kind |= {name: draw(share) for name in names}
+    for pool in data["pools"]:
+        pool["clock"] = draw(st.sampled_from([None, None, data["gpus"][pool["gpu"]]["clocks"][0]]))
 
 
 def _grid(draw: Any, rng: np.random.Generator, horizon_s: float) -> Monitor:
@@ -300,7 +318,7 @@ def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request]
         bound = frozenset(tier.regions) if tier.regions else None
         tiers.append(naive_world.Tier(*limits, allowed if allowed & set(fleet.roles) else frozenset(sections.ROLES), bound))
     setup = naive_world.Setup(
-        pools=[naive_world.Pool(pool.role, pool.replicas, kinds[pool.gpu], regions[pool.region]) for pool in fleet.pools],
+        pools=[naive_world.Pool(pool.role, pool.replicas, kinds[pool.gpu], regions[pool.region], pool.clock) for pool in fleet.pools],
         tiers=tiers,
         horizon_s=config.horizon_s,
         drain_s=config.drain_h * 3600,
@@ -334,6 +352,7 @@ def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
         **{name: math.nan if getattr(kind, name) is None else getattr(kind, name) for name in ("sleep_w", "start_w", "off_w")},
         chunk_tokens=kind.chunk_tokens if kind.prefill == "chunked" else 0,
         kv_capacity_tokens=kind.kv_capacity_tokens or math.inf,
+        **{name: getattr(kind, name) for name in sections.CLOCK_FIELDS[:-1]},
         **{name: getattr(kind, name) for names in ENGINE_TERMS.values() for name in names},
     )
 

@@ -1,4 +1,4 @@
-"""A scale rule that grows and shrinks pools at random, the same in both engines: `policy.scaling = "tests/jumpy.py"`."""
+"""Rules that grow and shrink pools and change clocks at random, the same in both engines: `policy.scaling = "tests/jumpy.py"`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ class Jumpy(NamedTuple):
 def at_random(policy: Any, t_s: float, p: int, s: State) -> int:
     replicas = s.strength[p].end_gpu - s.strength[p].first_gpu
     return jump(policy.jump_seed, s.scaling[0].decisions, p, replicas)
+
+
+@rules.clock(Jumpy)
+def at_any(policy: Any, t_s: float, p: int, s: State) -> float:
+    return jump(policy.jump_seed, s.scaling[0].clock_decisions, p + 7, CLOCKS) / CLOCKS
+
+
+CLOCKS = 10
 
 
 @inlined

@@ -62,8 +62,9 @@ class Engine:
                 number = {"pools": number_of_pool, "central": 0, "cyclic": index}[layout]
                 if number == len(self.queues):
                     self.queues.append(Queue(number, pool.role if layout == "pools" else ""))
-                hardware = pool.hardware
-                gpu = Gpu(index, number_of_pool, hardware, pool.region, self.queues[number], watts=[(0.0, hardware.replica_watts(0), False)])
+                hardware = pool.hardware.at(pool.clock or 1.0)
+                gpu = Gpu(index, number_of_pool, hardware, pool.region, self.queues[number], hardware.clock)
+                gpu.watts.append((0.0, hardware.replica_watts(0), False))
                 self.gpus.append(gpu)
                 self.queues[number].gpus.append(gpu)
                 self.queues[number].open_in[id(pool.region)] = True
@@ -168,13 +169,13 @@ class Engine:
         if setup.placement == "pack":
             return -residents if residents < math.ceil(setup.pack_below * gpu.hardware.max_batch) else residents
         if setup.placement == "fastest":
-            alone_s = sorted({self.alone_s(pool.hardware) for pool in setup.pools})
+            alone_s = sorted({self.alone_s(pool.hardware.at(clock)) for pool in setup.pools for clock in pool.hardware.clocks})
             return 1e6 * alone_s.index(self.alone_s(gpu.hardware)) + residents
         return residents
 
     def alone_s(self, hw: Hardware) -> float:
         """How long an average request takes that is alone on a replica."""
-        return hw.prefill_s_per_token * self.setup.mean_input + (hw.decode_base_s + hw.decode_s_per_seq) * self.setup.mean_output
+        return hw.prompt_s * self.setup.mean_input + (hw.base_s + hw.seq_s) * self.setup.mean_output
 
     def start_heads(self, queue: Queue) -> None:
         while queue.open and queue.waiting and self.is_due(queue):
@@ -246,22 +247,29 @@ class Engine:
                 self.charge_idle(gpu, gpu.idle_since_s, self.now)
             gpu.idle_since_s = None
             gpu.join()
-            gpu.iteration = self.iteration(gpu.hardware, gpu.members)
+            gpu.iteration = self.iteration(gpu.hardware, gpu.members, max(0.0, gpu.ready_s - self.now))
             gpu.watts.append((self.now, gpu.iteration.watts, True))
         elif gpu.idle_since_s is None:
             gpu.idle_since_s = self.now
             gpu.watts.append((self.now, gpu.hardware.replica_watts(0), False))
 
-    def iteration(self, hw: Hardware, members: list[Job]) -> Iteration:
+    def follow_clock(self, gpu: Gpu) -> None:
+        """A replica that is not in an iteration takes the clock that it is to have (section 11)."""
+        if gpu.clock != gpu.hardware.clock:
+            gpu.hardware = gpu.hardware.at(gpu.clock)
+            gpu.ready_s = self.now + gpu.hardware.clock_change_s
+
+    def iteration(self, hw: Hardware, members: list[Job], stands_s: float) -> Iteration:
         work = work_of(hw, members)
         prompts = [(taken, job.prompt_done) for job, taken in work.takes.items()]
         step_s = hw.step_s(len(work.decoders), sum(job.context for job in work.decoders), prompts)
         watts = hw.replica_watts(len(members), sum(work.takes.values()))
-        return Iteration(self.now, self.now + step_s, members, work, watts)
+        return Iteration(self.now, self.now + stands_s + step_s, members, work, watts)
 
     def close(self, gpu: Gpu, iteration: Iteration) -> None:
         self.charge(gpu, iteration, self.now)
         gpu.iteration, gpu.barred = None, False
+        self.follow_clock(gpu)
         for job in iteration.work.decoders:
             job.produced += 1
         for job, taken in iteration.work.takes.items():

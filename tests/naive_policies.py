@@ -134,12 +134,12 @@ class Caps:
         return -max(scores)[1] if scores else next(queue.index for queue in engine.queues if queue.role in roles)
 
     def score(self, engine: Engine, queue: Queue, job: Job) -> float:
-        hw, setup = queue.gpus[0].hardware, engine.setup
+        hw, setup = queue.hardware, engine.setup
         m = setup.mean_output if self.no_predictor else job.request.predicted_output_tokens
         batch = self.batch(engine, queue)
-        step = hw.decode_base_s + hw.decode_s_per_seq * batch
+        step = hw.base_s + hw.seq_s * batch
         gamma = queue.start_gamma if queue.role == "BP" else queue.region.gamma
-        tau = hw.prefill_s_per_token * job.request.input_tokens + step * m
+        tau = hw.prompt_s * job.request.input_tokens + step * m
         norm = min(pool.region.gamma_mean * pool.hardware.watts(1 / pool.hardware.max_batch) * engine.alone_s(pool.hardware) for pool in setup.pools)
         energy = gamma * hw.watts(batch / hw.max_batch) / batch * tau / norm
         risk = self.risk(engine, queue, job, step, m)
@@ -148,7 +148,7 @@ class Caps:
 
     def batch(self, engine: Engine, queue: Queue) -> float:
         """Expected members of the GPU that a request would join."""
-        most = queue.gpus[0].hardware.max_batch
+        most = queue.hardware.max_batch
         return min(1 + (queue.residents + len(queue.waiting)) / len(queue.counted), most) if queue.open else most
 
     def risk(self, engine: Engine, queue: Queue, job: Job, step: float, m: float) -> float:
@@ -174,7 +174,7 @@ class Caps:
 
     def waits(self, engine: Engine, queue: Queue, job: Job, step: float) -> tuple[float, float]:
         """Expected time until release, and from there to the first token."""
-        hw, gpus, waiting = queue.gpus[0].hardware, len(queue.counted), len(queue.waiting)
+        hw, gpus, waiting = queue.hardware, len(queue.counted), len(queue.waiting)
         slots_ = gpus * hw.max_batch
         hold = 0.0 if queue.open else max(queue.start_s - engine.now, 0.0)
         queueing = 0.0 if queue.residents + waiting < slots_ else (waiting + 1) * self.service(engine, queue) / slots_
@@ -183,11 +183,11 @@ class Caps:
             hold, queueing, prompts = hold + queueing, 0.0, queue.prompt_admitted
         ahead = job.request.input_tokens + prompts / gpus
         rounds = max(1.0, ahead / hw.chunk_tokens) if hw.chunk_tokens else 1.0
-        return hold, queueing + (rounds + 0.5) * step + hw.prefill_s_per_token * ahead
+        return hold, queueing + (rounds + 0.5) * step + hw.prompt_s * ahead
 
     def service(self, engine: Engine, queue: Queue) -> float:
-        hw, setup = queue.gpus[0].hardware, engine.setup
-        return hw.prefill_s_per_token * setup.mean_input + (hw.decode_base_s + hw.decode_s_per_seq * hw.max_batch) * setup.mean_output
+        hw, setup = queue.hardware, engine.setup
+        return hw.prompt_s * setup.mean_input + (hw.base_s + hw.seq_s * hw.max_batch) * setup.mean_output
 
     # ------------------------------------------------ gates
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from jumpy import jump
+from jumpy import CLOCKS, jump
 from naive_state import Gpu
 from naive_states import ScalingEngine
 from naive_world import Hardware
@@ -37,6 +38,9 @@ class Jumpy:
 
     def scale(self, engine: ScalingEngine, pool: int) -> int:
         return plain_jump(self.jump_seed, engine.scalings, pool, engine.setup.pools[pool].replicas)
+
+    def clock(self, engine: ScalingEngine, pool: int) -> float:
+        return plain_jump(self.jump_seed, engine.scalings, pool + 7, CLOCKS) / CLOCKS
 
 
 plain_jump = getattr(jump, "py_func", jump)
@@ -115,3 +119,57 @@ class PowerDown:
         if gpu.idle_since_s is None or math.isinf(wait_s):
             return False
         return engine.now - gpu.idle_since_s >= self.break_evens * wait_s
+
+
+@dataclass
+class Throttle(Whole):
+    slo_share: float
+    tiers: dict[int, set[int]] = field(default_factory=dict)  # served, by pool
+
+    def clock(self, engine: ScalingEngine, pool: int) -> float:
+        replicas, known = engine.of_pool(pool), self.tiers.setdefault(pool, set())
+        known |= {job.request.tier for gpu in replicas for job in gpu.residents}
+        clocks = engine.setup.pools[pool].hardware.clocks
+        if waiting_for(engine, pool) > 0:
+            return clocks[-1]
+        return next(clock for clock in clocks if all(self.keeps(engine, gpu, clock, known) for gpu in replicas))
+
+    def keeps(self, engine: ScalingEngine, gpu: Gpu, clock: float, tiers: set[int]) -> bool:
+        """Is every limit kept at this clock that is kept at the highest?"""
+        here, best = ([*self.margins(engine, gpu, gpu.hardware.at(level), tiers)] for level in (clock, 1.0))
+        return all(left >= 0 or at_best < 0 for left, at_best in zip(here, best, strict=True))
+
+    def margins(self, engine: ScalingEngine, gpu: Gpu, hw: Hardware, tiers: set[int]) -> Iterator[float]:
+        """What each limit leaves of what it allows, s."""
+        prompts = sum(job.prompt_at_admission for job in gpu.residents if job.prompt_left)
+        context = sum(job.context for job in gpu.members if not job.prompt_left)
+        for job in gpu.residents:
+            limits, record = engine.setup.tiers[job.request.tier], job.record
+            step = step_of(hw, len(gpu.residents), context)
+            left = max(job.request.predicted_output_tokens - job.produced, 1)
+            rounds = rounds_of(hw, prompts) if job.prompt_left else 1
+            end_s = engine.now + hw.prompt_s * prompts + (rounds + left - 1) * step
+            yield job.request.arrival_s + self.slo_share * limits.e2e_s - end_s
+            if math.isnan(record.first_token_s):
+                first_s = engine.now + hw.prompt_s * prompts + rounds * step
+                yield job.request.arrival_s + self.slo_share * limits.ttft_s - first_s
+                yield record.released_s + self.slo_share * limits.ttft_after_release_s - first_s
+                yield self.slo_share * limits.tpot_s - step
+            else:
+                yield self.slo_share * limits.tpot_s * max(job.produced + left - 1, 1) - (end_s - record.first_token_s)
+        for tier in tiers if not gpu.draining else ():
+            limits, prompt = engine.setup.tiers[tier], prompts + engine.setup.mean_input
+            step = step_of(hw, min(len(gpu.residents) + 1, hw.max_batch), context)
+            first_s = hw.prompt_s * prompt + (rounds_of(hw, prompt) + 0.5) * step
+            yield self.slo_share * limits.ttft_s - first_s
+            yield self.slo_share * limits.ttft_after_release_s - first_s
+            yield self.slo_share * limits.e2e_s - first_s - (engine.setup.mean_output - 1) * step
+            yield self.slo_share * limits.tpot_s - step
+
+
+def step_of(hw: Hardware, members: int, context: int) -> float:
+    return hw.base_s + hw.seq_s * members + hw.longer(hw.decode_s_per_context_token * context, hw.clock_decode_time)
+
+
+def rounds_of(hw: Hardware, prompt_tokens: float) -> float:
+    return max(1.0, prompt_tokens / hw.chunk_tokens) if hw.chunk_tokens else 1.0

@@ -84,6 +84,8 @@ class Gpu:
     hardware: Hardware
     region: Region
     queue: Queue
+    clock: float = 1.0  # that it is to have; its hardware's is the one in force
+    ready_s: float = 0.0  # stands still until then, for its clock has changed
     residents: list[Job] = field(default_factory=list)  # in order of admission
     claims: list[tuple[Job, Job]] = field(default_factory=list)  # (claimant, victim), in order of claim
     iteration: Iteration | None = None
@@ -169,6 +171,11 @@ class Queue:
     def counted(self) -> list[Gpu]:
         """The replicas that its policy counts on."""
         return [gpu for gpu in self.gpus if not gpu.draining] or self.gpus[:1]
+
+    @property
+    def hardware(self) -> Hardware:
+        """What its policy knows of its replicas: their kind at the clock that they are to have."""
+        return self.gpus[0].hardware.at(self.gpus[0].clock)
 
     @property
     def slots(self) -> int:

@@ -28,6 +28,8 @@ class Standing:
 
 
 class Scaler(Protocol):
+    """A scale rule; one that has a method `clock(engine, pool)` is a clock rule too."""
+
     def scale(self, engine: ScalingEngine, pool: int) -> int: ...
 
 
@@ -63,6 +65,18 @@ class ScalingEngine(Engine):
             self.scalings += 1
             for pool in range(len(self.setup.pools)):
                 self.follow(pool, self.scaler.scale(self, pool))
+            for pool in range(len(self.setup.pools)):
+                self.set_clock(pool)
+
+    def set_clock(self, pool: int) -> None:
+        """Ask the clock rule, and follow it (section 11)."""
+        rule = getattr(self.scaler, "clock", None)
+        if rule and self.setup.pools[pool].clock is None:
+            wanted = rule(self, pool)
+            for gpu in self.of_pool(pool):
+                gpu.clock = gpu.hardware.level(wanted)
+                if not gpu.iteration:
+                    self.follow_clock(gpu)
 
     def follow(self, pool: int, wanted: int) -> None:
         replicas = self.of_pool(pool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 JOULES_PER_KWH = 3.6e6
@@ -51,6 +51,45 @@ class Hardware:
     off_w: float = math.nan  # nan: cannot be switched off
     replicas_per_node: int = 1
     host_w: float = 0.0
+    clocks: tuple[float, ...] = (1.0,)
+    clock_decode_time: float = 0.25
+    clock_prefill_time: float = 1.0
+    clock_decode_power: float = 0.55
+    clock_prefill_power: float = 0.7
+    clock_change_s: float = 0.05
+    clock: float = 1.0  # that the times and powers below are for
+
+    # ------------------------------------------------ clocks (section 11)
+
+    def level(self, wanted: float) -> float:
+        """The lowest clock that is not below the one wanted, or the highest."""
+        return next((clock for clock in self.clocks if clock >= wanted), self.clocks[-1])
+
+    def at(self, clock: float) -> Hardware:
+        return replace(self, clock=clock)
+
+    def longer(self, seconds: float, share: float) -> float:
+        """Of which a share goes with 1 / clock."""
+        return (1 - share) * seconds + share * seconds / self.clock
+
+    @property
+    def prompt_s(self) -> float:
+        """Of a prompt token, at the clock."""
+        return self.longer(self.prefill_s_per_token, self.clock_prefill_time)
+
+    @property
+    def seq_s(self) -> float:
+        """Of a decoding sequence."""
+        return self.longer(self.decode_s_per_seq, self.clock_decode_time)
+
+    @property
+    def weights_s(self) -> float:
+        return self.longer(self.decode_base_s - self.overhead_s, self.clock_decode_time)
+
+    @property
+    def base_s(self) -> float:
+        """Of an iteration that does nothing."""
+        return self.overhead_s + self.weights_s
 
     # ------------------------------------------------ speed (section 2)
 
@@ -59,13 +98,14 @@ class Hardware:
         taken = sum(k for k, _ in prompts)
         pairs = sum(k * (done + k / 2) for k, done in prompts)
         per_context = self.decode_s_per_context_token + (self.mixed_s_per_context_token if taken else 0.0)
-        return self.memory_and_compute_s(decoding, taken) + per_context * context + self.prefill_s_per_token_pair * pairs
+        context_s = self.longer(per_context * context, self.clock_decode_time)
+        return self.memory_and_compute_s(decoding, taken) + context_s + self.longer(self.prefill_s_per_token_pair * pairs, self.clock_prefill_time)
 
     def memory_and_compute_s(self, decoding: int, taken: int) -> float:
-        compute_s = self.decode_s_per_seq * decoding + self.prefill_s_per_token * taken
+        compute_s = self.seq_s * decoding + self.prompt_s * taken
         if self.overlap_exponent == 1:
-            return self.decode_base_s + compute_s
-        less, more = sorted([self.decode_base_s - self.overhead_s, compute_s])
+            return self.base_s + compute_s
+        less, more = sorted([self.weights_s, compute_s])
         p = self.overlap_exponent
         return self.overhead_s + (more * math.pow(1 + math.pow(less / more, p), 1 / p) if more else 0.0)
 
@@ -98,8 +138,12 @@ class Hardware:
         return self.idle_w + (self.peak_w - self.idle_w) * math.pow(u, self.power_exponent)
 
     def watts(self, u: float) -> float:
-        """Of a replica, its share of the host included."""
-        return self.standby_watts(self.power(u))
+        """Of a replica that decodes, its share of the host included."""
+        return self.standby_watts(self.throttled(self.power(u), self.clock_decode_power))
+
+    def throttled(self, gpu_w: float, d: float) -> float:
+        """Of one device that draws so much at the highest clock (section 11)."""
+        return max(self.idle_w, gpu_w * (1 - d * (1 - self.clock**3)))
 
     def standby_watts(self, gpu_w: float) -> float:
         """Of a replica whose GPUs draw so much."""
@@ -107,10 +151,13 @@ class Hardware:
 
     def replica_watts(self, members: int, taken: int = 0) -> float:
         """Of a replica with so many members, in an iteration that takes so many prompt tokens."""
-        by_members = self.power(members / self.max_batch) if members else self.idle_w
-        prompts_s = self.prefill_s_per_token * taken
-        more = max(0.0, self.prefill_w - by_members) * prompts_s / (self.decode_base_s + prompts_s) if self.prefill_w and taken else 0.0
-        return self.standby_watts(by_members + more)
+        if not members:
+            return self.standby_watts(self.idle_w)
+        by_members = self.power(members / self.max_batch)
+        decoding_w = self.throttled(by_members, self.clock_decode_power)
+        prompts_w = self.throttled(max(by_members, self.prefill_w or 0.0), self.clock_prefill_power)
+        share = self.prompt_s * taken / (self.base_s + self.prompt_s * taken)
+        return self.standby_watts(decoding_w + (prompts_w - decoding_w) * share)
 
 
 @dataclass(frozen=True)
@@ -193,6 +240,7 @@ class Pool:
     replicas: int
     hardware: Hardware
     region: Region
+    clock: float | None = None
 
 
 @dataclass

@@ -21,7 +21,7 @@ from caps_fast.bounds.points import CONTEXT, OUTPUT, PAIRS, PROMPT, WORK, operat
 from caps_fast.errors import InputError
 from caps_fast.report.plan import plan_figure
 from caps_fast.results import Result
-from caps_fast.sections import Kind
+from caps_fast.sections import CLOCK_FIELDS, Kind
 from cases import POLICIES, Case, cases, engines, fleets, play_fast
 from plain import case, cluster, grid, requests
 
@@ -155,7 +155,10 @@ def test_no_iteration_is_cheaper_than_its_mixture_of_points(data: st.DataObject)
         max_batch=data.draw(st.integers(1, 40)),
         prefill=data.draw(st.sampled_from(["chunked", "unchunked"])),
         chunk_tokens=data.draw(st.sampled_from([8, 64, 512])),
+        clocks=data.draw(st.sampled_from([(1.0,), (0.5, 1.0), (0.3, 0.7, 1.0)])),
+        **{name: data.draw(st.sampled_from([0.0, 0.25, 0.7, 1.0])) for name in CLOCK_FIELDS[1:5]},
     )
+    clock = data.draw(st.sampled_from(kind.clocks))
     b = data.draw(st.integers(0, kind.max_batch))
     c = 0
     if b < kind.max_batch:
@@ -165,15 +168,18 @@ def test_no_iteration_is_cheaper_than_its_mixture_of_points(data: st.DataObject)
     if b + c == 0:
         return
     context, pairs = b * data.draw(st.integers(1, 4000)), c * data.draw(st.integers(1, 4000))
-    memory_s, compute_s = kind.decode_base_s - kind.overhead_s, kind.decode_s_per_seq * b + kind.prefill_s_per_token * c
+    decode, prefill = (1 - share + share / clock for share in (kind.clock_decode_time, kind.clock_prefill_time))
+    memory_s = (kind.decode_base_s - kind.overhead_s) * decode
+    compute_s = kind.decode_s_per_seq * decode * b + kind.prefill_s_per_token * prefill * c
     p = kind.overlap_exponent
     longer = max(memory_s, compute_s)
     mixed_s = longer * (1 + (min(memory_s, compute_s) / longer) ** p) ** (1 / p) if longer else 0.0
-    step_s = kind.overhead_s + mixed_s + kind.decode_s_per_context_token * context + kind.prefill_s_per_token_pair * pairs
-    power_w = kind.idle_w + (kind.peak_w - kind.idle_w) * ((b + (c > 0)) / kind.max_batch) ** kind.power_exponent
-    if kind.prefill_w is not None and kind.prefill_w > power_w:
-        prompts_s = kind.prefill_s_per_token * c
-        power_w += (kind.prefill_w - power_w) * prompts_s / (kind.decode_base_s + prompts_s)
+    step_s = kind.overhead_s + mixed_s + kind.decode_s_per_context_token * decode * context + kind.prefill_s_per_token_pair * prefill * pairs
+    by_members_w = kind.idle_w + (kind.peak_w - kind.idle_w) * ((b + (c > 0)) / kind.max_batch) ** kind.power_exponent
+    power_w = max(kind.idle_w, by_members_w * (1 - kind.clock_decode_power * (1 - clock**3)))
+    prompts_w = max(kind.idle_w, max(by_members_w, kind.prefill_w or 0.0) * (1 - kind.clock_prefill_power * (1 - clock**3)))
+    prompts_s = kind.prefill_s_per_token * prefill * c
+    power_w += (prompts_w - power_w) * prompts_s / (kind.overhead_s + memory_s + prompts_s)
     work = np.zeros(len(WORK))
     work[[PROMPT, OUTPUT, CONTEXT, PAIRS]] = c, b, context, pairs
     for saved_w in (0.0, kind.idle_w):

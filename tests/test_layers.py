@@ -31,7 +31,7 @@ LAYERS = """
     demand origins
     client_groups
     sections estimate policy_choice
-    fleet
+    fleet clock_levels
     scenario books
     clock metrics pack_scaling places
     carbon workload pack_origins

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from caps_fast import checkpoint
 from caps_fast.arrays import ASLEEP, BUSY, IDLE, OFF, STARTING, STATES, STOPPING, WAKING
 from caps_fast.errors import InputError
+from caps_fast.results import Result
 from caps_fast.saved_state import expect_sound
 from caps_fast.scenario import Scenario, preset
 from caps_fast.simulation import Group, Recording, simulate, simulate_group
@@ -44,7 +45,20 @@ def with_rule(case: Case, scaling: str, **options: float) -> Case:
 def test_the_whole_fleet_is_a_fixed_one_to_the_bit(policy: str, data: st.DataObject) -> None:
     case = data.draw(fleets(policy))
     assume(case.config.policy.queueing != "cyclic")
-    fixed, whole = play_fast(case), play_fast(with_rule(case, PLANNED))
+    expect_same_bits(play_fast(case), play_fast(with_rule(case, PLANNED)))
+
+
+@settings(max_examples=10)
+@given(data=st.data())
+def test_the_whole_fleet_at_the_highest_clock_is_a_fixed_one_to_the_bit(data: st.DataObject) -> None:
+    case = data.draw(fleets("edf"))
+    assume(case.config.policy.queueing != "cyclic")
+    whole = with_rule(case, PLANNED)
+    clocks = {f"gpus.{name}.clocks": [0.5, 0.8, 1.0] for name in case.config.fleet.kinds}
+    expect_same_bits(play_fast(case), play_fast(replace(whole, config=whole.config.replace(clocks))))
+
+
+def expect_same_bits(fixed: Result, whole: Result) -> None:
     np.testing.assert_equal(fixed.metrics, whole.metrics)
     np.testing.assert_array_equal(rows_of(fixed), rows_of(whole))
     np.testing.assert_array_equal(fixed.spent, whole.spent)

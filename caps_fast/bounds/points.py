@@ -6,12 +6,14 @@ of these points with the same work (docs/bound.md).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from caps_fast.pack import replica_power_w
+from caps_fast.clock_levels import levels
+from caps_fast.pack import replica_power_w, replica_prompt_w
 from caps_fast.records import Array
 from caps_fast.sections import Kind
 
@@ -20,6 +22,8 @@ WORK = ("prompt_tokens", "output_tokens", "context_tokens", "prompt_pairs")
 PROMPT, OUTPUT, CONTEXT, PAIRS = range(4)
 TANGENTS = np.array([0.0, 0.25, 0.5, 0.7, 0.85, 1.0, 1.18, 1.43, 2.0, 4.0, np.inf])
 """Compute time over the time of weights at which tangents touch the curve of a step, where it is curved."""
+TOUCHES = np.array([0.1, 0.3, 1.0])
+"""Times of prompts over the longest at which tangents touch the energy that they save, where they draw less than decoding."""
 UPRIGHT = 1e-9  # the part of power in the normal of a facet along which only power changes
 
 
@@ -36,29 +40,56 @@ class Points:
 
 
 def operating_points(kind: Kind, longest_prompt: int, idle_w: float = 0.0) -> Points:
-    """The points of a kind whose prompts have `longest_prompt` tokens at most, without those that others and doing nothing
+    """The points of a kind, at all of its clocks, whose prompts have `longest_prompt` tokens at most, without those that others and doing nothing
     stand for, which draws nothing or, as long as requests arrive, `idle_w`.
     """
-    power_w = replica_power_w(kind, np.arange(kind.max_batch + 1))
-    rows = [(power_w[b], 0.0, b, _step_s(kind, kind.decode_s_per_seq * b)) for b in range(1, kind.max_batch + 1)]
-    for b in range(kind.max_batch if kind.prefill == "chunked" else 1):
-        most = max(kind.chunk_tokens - b, 1) if kind.prefill == "chunked" else longest_prompt
-        from_s, until_s = kind.decode_s_per_seq * b, kind.decode_s_per_seq * b + kind.prefill_s_per_token * most
-        compute_s, step_s = _vertices(kind, from_s, until_s)
-        prompts_s = (compute_s - from_s)[1:]
-        more_j = _prompt_w(kind, power_w[b + 1], prompts_s) * (step_s[1:] if kind.overlap_exponent == 1.0 else step_s[0])
-        rows += zip(power_w[b + 1] + more_j / step_s[1:], prompts_s / kind.prefill_s_per_token, np.full(len(more_j), b), step_s[1:], strict=True)
-    table = np.array(rows, np.float64)
+    at_clocks = levels(kind)
+    table = np.array([row for one in at_clocks for row in _rows(one, longest_prompt)], np.float64)
     keep = np.unique(np.concatenate([_needed(table[:, 0] - doing_nothing_w, table[:, 1:3] / table[:, 3:]) for doing_nothing_w in {0.0, idle_w}]))
     per_s = np.zeros((len(keep), len(WORK)))
     per_s[:, [PROMPT, OUTPUT]] = table[keep, 1:3] / table[keep, 3:]
     found = Points(table[keep, 0], per_s)
-    for sort, seconds, least_w in (
-        (CONTEXT, kind.decode_s_per_context_token, power_w[1]),
-        (PAIRS, kind.prefill_s_per_token_pair, power_w[1]),
-    ):
-        found = _with_ray(found, sort, seconds, least_w)
+    for one in at_clocks:
+        least_w = min(float(power(one, np.ones(1))[0]) for power in (replica_power_w, replica_prompt_w))
+        for sort, seconds in ((CONTEXT, one.decode_s_per_context_token), (PAIRS, one.prefill_s_per_token_pair)):
+            found = _with_ray(found, sort, seconds, least_w)
     return found
+
+
+def _rows(kind: Kind, longest_prompt: int) -> Iterator[tuple[float, float, float, float]]:
+    """Iterations of a kind at one clock: what each draws at the least, W, its prompt tokens, its decoding sequences, and its length, s."""
+    power_w, prompts_w = (power(kind, np.arange(kind.max_batch + 1)) for power in (replica_power_w, replica_prompt_w))
+    yield from ((power_w[b], 0.0, b, _step_s(kind, kind.decode_s_per_seq * b)) for b in range(1, kind.max_batch + 1))
+    for b in range(kind.max_batch if kind.prefill == "chunked" else 1):
+        most = max(kind.chunk_tokens - b, 1) if kind.prefill == "chunked" else longest_prompt
+        from_s, until_s = kind.decode_s_per_seq * b, kind.decode_s_per_seq * b + kind.prefill_s_per_token * most
+        compute_s, step_s = _vertices(kind, from_s, until_s)
+        prompts_s, more_w = compute_s - from_s, prompts_w[b + 1] - power_w[b + 1]
+        if more_w < 0.0:
+            prompts_s, step_s, more_j = _lower_vertices(kind, prompts_s, step_s, more_w)
+        else:
+            more_j = more_w * prompts_s / (kind.decode_base_s + prompts_s) * (step_s if kind.overlap_exponent == 1.0 else step_s[0])
+        tokens = prompts_s / kind.prefill_s_per_token
+        yield from zip(power_w[b + 1] + (more_j / step_s)[1:], tokens[1:], np.full(len(tokens) - 1, b), step_s[1:], strict=True)
+
+
+def _lower_vertices(kind: Kind, prompts_s: Array, step_s: Array, more_w: float) -> tuple[Array, Array, Array]:
+    """Times of prompts, lengths of steps and what prompts add to their energy, J, at corners of a polygon that lies nowhere above it, where
+    prompts draw less than decoding (`more_w` < 0); the first is at no prompts.
+
+    The step is no longer than `step_s[0]` and the time of prompts together, so `more_w` is drawn for `prompts_s * (1 + (step_s[0] - base) / (base +
+    prompts_s))` seconds at the most, base being `decode_base_s`: concave in the time of prompts, hence below its tangents.
+    """
+    base_s, beside_s = kind.decode_base_s, step_s[0] - kind.decode_base_s
+    touch_s = np.unique(np.concatenate([[0.0], TOUCHES * prompts_s[-1]]))
+    slope = 1.0 + beside_s * base_s / (base_s + touch_s) ** 2
+    offset = touch_s * (1.0 + beside_s / (base_s + touch_s)) - slope * touch_s
+    fall = -np.diff(slope)
+    bent = fall > UPRIGHT
+    corner_s = (np.diff(offset) / np.where(bent, fall, 1.0))[bent]
+    at_s = np.unique(np.concatenate([prompts_s, np.clip(corner_s, 0.0, prompts_s[-1])]))
+    seconds = (offset[:, None] + slope[:, None] * at_s).min(axis=0)
+    return at_s, np.interp(at_s, prompts_s, step_s), more_w * seconds
 
 
 def _with_ray(points: Points, sort: int, seconds: float, least_w: float) -> Points:
@@ -79,14 +110,6 @@ def _step_s(kind: Kind, compute_s: float) -> float:
         return kind.overhead_s
     p = kind.overlap_exponent
     return float(kind.overhead_s + longer_s * (1.0 + (shorter_s / longer_s) ** p) ** (1.0 / p))
-
-
-def _prompt_w(kind: Kind, by_members_w: float, prompts_s: Array) -> Array:
-    """What processing prompts draws beyond the power by members: it rises with their share of the iteration."""
-    if kind.prefill_w is None:
-        return np.zeros(len(prompts_s))
-    above_w = max(kind.prefill_w * kind.gpus_per_replica - by_members_w, 0.0)
-    return np.asarray(above_w * prompts_s / (kind.decode_base_s + prompts_s))
 
 
 def _vertices(kind: Kind, from_s: float, to_s: float) -> tuple[Array, Array]:

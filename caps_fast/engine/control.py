@@ -11,7 +11,7 @@ from caps_fast.containers import queue
 from caps_fast.engine.accounts import close_sample
 from caps_fast.engine.gpu import mark_dirty
 from caps_fast.engine.placing import price
-from caps_fast.engine.scaling import scale_pools
+from caps_fast.engine.scaling import scale_pools, set_clocks
 from caps_fast.engine.states import draws_w
 from caps_fast.policy import gate
 from caps_fast.records import Array
@@ -63,6 +63,7 @@ def step(s: State, policy: Any) -> None:
         for g in range(s.gpus.shape[0]):
             price(s, policy, g)
     scale_pools(s, policy)
+    set_clocks(s, policy)
     if s.setup[0].gated:
         for q in range(s.queues.shape[0]):
             _ask_gate(s, policy, q)

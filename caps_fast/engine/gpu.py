@@ -10,11 +10,12 @@ from caps_fast.arrays import BUSY, GOLD, IDLE, LP, NONE, State
 from caps_fast.containers import agenda, decoders, flexible
 from caps_fast.engine import kv, ledger, speed
 from caps_fast.engine.accounts import spend
+from caps_fast.engine.clocks import follow_clock
 from caps_fast.engine.placing import FIT_THE_CACHE, price, reserve
 from caps_fast.engine.speed import kind_of
 from caps_fast.engine.states import rest
 from caps_fast.physics import iterations_until, leap_s
-from caps_fast.traits import grows, has_origins, has_terms
+from caps_fast.traits import grows, has_clocks, has_origins, has_terms
 
 
 @inlined
@@ -136,12 +137,12 @@ def begin(s: State, g: int) -> None:
         count = 1 if gpu.barred else count
         while count > 1 and not kv.fits_on(s, g, count - 1):
             count = (count + 1) // 2
-    step_s = speed.first_step_s(s, g)
-    gpu.step_s = step_s
+    count = 1 if speed.stands_still_s(s, g) > 0.0 else count
+    gpu.step_s = speed.first_step_s(s, g)
     gpu.since_s = now_s
     gpu.leap_iterations = count
     gpu.state = BUSY
-    agenda.put(s, g, gpu.since_s + leap_s(step_s, count, speed.growth_s(s, g)))
+    agenda.put(s, g, gpu.since_s + leap_s(gpu.step_s, count, speed.growth_s(s, g)))
     _fetch_next(s)
 
 
@@ -162,6 +163,7 @@ def end(s: State, policy: Any, g: int) -> None:
     charge(s, g)
     gpu.state = IDLE
     gpu.since_s = s.clock[0].now_s
+    follow_clock(s, policy, g)
     if grows(s) and gpu.barred:
         gpu.barred = 0
         price(s, policy, g)
@@ -202,6 +204,8 @@ def charge(s: State, g: int) -> None:
     gpu.energy_per_member_j += power_w * elapsed_s * share
     gpu.carbon_per_member_g += carbon_g * share
     s.pools[gpu.pool].member_s += elapsed_s * members
+    if has_clocks(s):
+        s.strength[gpu.pool].clock_s += elapsed_s * s.changes[gpu.kind].clock
 
 
 @inlined

@@ -16,7 +16,7 @@ from caps_fast.engine.ledger import cell_of
 from caps_fast.engine.scaling import end_change
 from caps_fast.engine.states import close_state
 from caps_fast.policy import order, route
-from caps_fast.traits import has_origins, is_timed, only_if, scales
+from caps_fast.traits import has_clocks, has_origins, is_timed, only_if, scales
 
 
 @kernel
@@ -41,7 +41,7 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
             control.read_intensity(s)
         if now_s == clock.next_control_s:
             control.step(s, policy)
-            if scales(s):
+            if scales(s) or has_clocks(s):
                 leap_end_s = agenda.first_end_s(s)
         alone = NONE
         if leap_end_s == now_s:

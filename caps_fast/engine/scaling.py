@@ -1,4 +1,6 @@
-"""Scaling: the scale rule is asked, replicas are wanted or drain, and what has changed its state takes work (docs/model.md, section 9)."""
+"""Scaling: the scale rule is asked, replicas are wanted or drain, and what has changed its state takes work; the clock rule is asked
+(docs/model.md, sections 9 and 10).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ from typing import Any
 from caps_fast._jit import inlined
 from caps_fast.arrays import ASLEEP, BUSY, IDLE, NONE, OFF, STARTING, STOPPING, WAKING, State
 from caps_fast.containers import agenda
-from caps_fast.engine.gpu import mark_dirty
+from caps_fast.engine.clocks import follow_clock
+from caps_fast.engine.gpu import cut, mark_dirty
 from caps_fast.engine.placing import price
 from caps_fast.engine.states import enter, node_of, rest, rested, start_node, wake
+from caps_fast.policy import clock as clock_wanted
 from caps_fast.policy import scale
 from caps_fast.traits import only_if
 
@@ -38,6 +42,37 @@ def scale_pools(s: State, policy: Any) -> None:
             _want(s, policy, g)
         if pool.serving != before:
             _count(s, s.gpus[pool.first_gpu].queue)
+
+
+@only_if("clocks")
+def set_clocks(s: State, policy: Any) -> None:
+    """Ask the clock rule for every pool whose clock the scenario does not fix, and follow it: at once, or when the iteration in progress ends."""
+    now_s = s.clock[0].now_s
+    scaling = s.scaling[0]
+    if now_s < scaling.clock_decisions * scaling.every_s:
+        return
+    scaling.clock_decisions += 1
+    for p in range(s.strength.shape[0]):
+        pool = s.strength[p]
+        kind = pool.kind if pool.keeps_clock else _lowest_from(s, pool.kind, clock_wanted(policy, now_s, p, s))
+        if kind != pool.kind:
+            pool.kind = kind
+            for g in range(pool.first_gpu, pool.end_gpu):
+                if s.gpus[g].state == BUSY:
+                    cut(s, g, joins=False)
+                else:
+                    follow_clock(s, policy, g)
+                if s.queues[s.gpus[g].queue].first_gpu == g:
+                    s.queues[s.gpus[g].queue].kind = kind
+
+
+@inlined
+def _lowest_from(s: State, kind: int, clock: float) -> int:
+    """The row of the lowest clock of a kind that is not below `clock`; of the highest one, if all are."""
+    row = s.changes[kind].first_clock
+    while row < s.changes[kind].end_clock - 1 and not s.changes[row].clock >= clock:
+        row += 1
+    return int(row)
 
 
 @inlined

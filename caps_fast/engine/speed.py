@@ -8,7 +8,7 @@ from typing import Any
 from caps_fast._jit import inlined
 from caps_fast.arrays import State
 from caps_fast.reach import round_trip_s
-from caps_fast.traits import has_origins, has_terms, of_many
+from caps_fast.traits import has_clocks, has_origins, has_terms, of_many
 
 
 @inlined
@@ -37,7 +37,15 @@ def first_step_s(s: State, g: int) -> float:
         step_s += per_context_token_s * gpu.context_tokens
     if has_terms(s) and kind.prefill_s_per_token_pair > 0.0 and gpu.chunk > 0:
         step_s += kind.prefill_s_per_token_pair * _token_pairs(s, g)
+    if has_clocks(s):
+        step_s += stands_still_s(s, g)
     return step_s
+
+
+@inlined
+def stands_still_s(s: State, g: int) -> float:
+    """How long replica `g`, which is between iterations, still stands still for a change of its clock, s."""
+    return max(s.standing[g].ready_s - s.clock[0].now_s, 0.0) if has_clocks(s) else 0.0
 
 
 @inlined
@@ -65,7 +73,11 @@ def power_w(s: State, g: int) -> float:
     gpu = s.gpus[g]
     kind = kind_of(s, g)
     by_members: float = s.power_w[kind.power_at + gpu.members]
-    if has_terms(s) and gpu.chunk > 0 and kind.prefill_w > by_members:
+    if has_clocks(s):
+        if gpu.chunk > 0:
+            prompts_s = kind.prefill_s_per_token * gpu.chunk
+            by_members += (s.prompt_w[kind.power_at + gpu.members] - by_members) * prompts_s / (kind.decode_base_s + prompts_s)
+    elif has_terms(s) and gpu.chunk > 0 and kind.prefill_w > by_members:
         prompts_s = kind.prefill_s_per_token * gpu.chunk
         by_members += (kind.prefill_w - by_members) * prompts_s / (kind.decode_base_s + prompts_s)
     return by_members

@@ -18,6 +18,7 @@ from caps_fast.policies.lcp import Lcp
 from caps_fast.policies.power_down import PowerDown
 from caps_fast.policies.round_robin import RoundRobin
 from caps_fast.policies.slo_aware import SloAware
+from caps_fast.policies.throttle import Throttle
 from caps_fast.policy_names import ABLATIONS, ABOUT, MAIN
 
 __all__ = ["ABLATIONS", "ABOUT", "BUILT_IN", "MAIN", "OTHERS", "SCALERS"]
@@ -40,4 +41,4 @@ OTHERS: dict[str, Any] = {  # not part of what the paper is reproduced with
     "carbon-scaler": CarbonScaler(),
     "green": Green(),
 }
-SCALERS: dict[str, Any] = {"autoscale": Autoscale(), "power-down": PowerDown(), "lcp": Lcp()}
+SCALERS: dict[str, Any] = {"autoscale": Autoscale(), "power-down": PowerDown(), "lcp": Lcp(), "throttle": Throttle()}

@@ -16,7 +16,7 @@ from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot, first_slot_b
 from caps_fast.policies.risk import CLOSED_FORM, Risk, load_of, odds, probability, request_bins
 from caps_fast.policy import policy, rules
 from caps_fast.records import Record, f8
-from caps_fast.traits import scales
+from caps_fast.traits import has_clocks, scales
 
 GOLD_FIRST_S = 1e9  # puts Gold before the rest in a queue ordered by arrival
 
@@ -119,12 +119,18 @@ def share_w(present: int, q: int, s: State) -> float:
     """What one more request would draw in queue `q`: P(u) / batch, from a table where the fleet is fixed."""
     queue = s.queues[q]
     if not scales(s):
-        share_w: Any = s.share_w[queue.share_at + present]
+        at = queue.share_at + present
+        if has_clocks(s):
+            at += (queue.kind - s.changes[queue.kind].first_clock) * (queue.slots + 1)
+        share_w: Any = s.share_w[at]
         return share_w
     change = s.changes[queue.kind]
     max_batch = s.kinds[queue.kind].max_batch
     batch = min(1.0 + present * queue.per_gpu, max_batch)
-    return (change.standby_w + change.rise_w * (batch / max_batch) ** change.power_exponent) / batch
+    power_w = change.standby_w + change.rise_w * (batch / max_batch) ** change.power_exponent
+    if has_clocks(s) and change.busy_share < 1.0:
+        power_w = max((power_w - change.host_w) * change.busy_share + change.host_w, change.standby_w)
+    return power_w / batch
 
 
 @inlined

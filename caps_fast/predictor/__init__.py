@@ -18,11 +18,12 @@ from typing import Any
 from caps_fast import _jit, scenario
 from caps_fast.caches import WAY_OUT, cache_folder, tell_once
 from caps_fast.clock import told_start
+from caps_fast.clock_levels import at_clock
 from caps_fast.errors import InputError
 from caps_fast.predictor.length import LengthModel, Lengths
 from caps_fast.predictor.store import Model, load, save
 from caps_fast.records import Array
-from caps_fast.sections import STATE_FIELDS
+from caps_fast.sections import CLOCK_FIELDS, STATE_FIELDS
 from caps_fast.workload import drawn_workload
 from caps_fast.workload.tasks import task_of_prompt
 
@@ -138,9 +139,9 @@ def _shape(config: scenario.Scenario) -> dict[str, Any]:
 
 def _service(config: scenario.Scenario) -> dict[str, Any]:
     """What a request's fate in a pool depends on besides."""
-    unseen = {"idle_w", "peak_w", "power_exponent", "gpus_per_replica", "profile", *STATE_FIELDS}
-    kinds = {name: kind.model_dump(mode="json", exclude=unseen) for name, kind in config.fleet.kinds.items()}
-    pools = [(pool.role, pool.replicas, kinds[pool.gpu]) for pool in config.fleet.pools]
+    unseen = {"idle_w", "peak_w", "power_exponent", "gpus_per_replica", "profile", *STATE_FIELDS, *CLOCK_FIELDS}
+    kinds = [at_clock(kind, pool.clock or 1.0) for pool, kind in zip(config.fleet.pools, config.fleet.kind_of, strict=True)]
+    pools = [(pool.role, pool.replicas, kind.model_dump(mode="json", exclude=unseen)) for pool, kind in zip(config.fleet.pools, kinds, strict=True)]
     parts = {"pools": pools, "placement": config.policy.placement, "slo": config.slo.model_dump(mode="json")}
     return {**parts, "control_step_s": config.control_step_s}
 
