@@ -47,7 +47,7 @@ BAD = {
     "time,value\n2024-01-01,1\n2024-01-02,1\n2024-01-01,2\n": "row 4: time 2024-01-01 00:00:00 UTC was in row 2 already",
     "time,value\n2024-01-01,\n": "every value is missing",
     '{"zone": "DE", "history": [{"datetime"': "not JSON or cut off",
-    '{"some": 1}': "JSON of no known carbon format",
+    '{"some": 1}': "JSON in no known carbon format",
     '{"zone": "DE", "history": [{"datetime": "2024-01-01T00:00Z", "carbonIntensity": true}]}': "row 1, value: 'True'; expected a number",
     '{"zone": "DE", "history": [{"carbonIntensity": 2}]}': "row 1, time: None; expected a time",
     '{"zone": "\\ud800", "history": []}': r"zone '\ud800'; expected a name",

@@ -247,7 +247,7 @@ def test_gaps_are_told(tmp_path: Path, server: Server) -> None:
 
 
 @pytest.mark.parametrize("provider", ["electricitymaps", "watttime"])
-@pytest.mark.parametrize(("status", "reason"), [(401, "the key was refused"), (404, "no data for this zone"), (429, "too many requests")])
+@pytest.mark.parametrize(("status", "reason"), [(401, "the key was rejected"), (404, "no data for this zone"), (429, "too many requests")])
 def test_refusals_are_one_line_and_leave_nothing(tmp_path: Path, server: Server, provider: str, status: int, reason: str) -> None:
     server.status = status
     result = run(tmp_path, "--provider", provider)

@@ -150,7 +150,7 @@ def test_what_a_table_cannot_tell_is_said(tmp_path: Path) -> None:
     (tmp_path / "steps.csv").write_text("\n".join(rows) + "\n")
     found = {one.field: one for one in fit_speed([read_steps(tmp_path / "steps.csv", {})], [], None, {}).coefficients}
     for name in ("prefill_s_per_token_pair", "overlap_exponent", "first_token_overhead_s", "lag_iterations"):
-        assert found[name].origin.startswith("not told by the data"), name
+        assert found[name].origin.startswith("not determined by the data"), name
         assert found[name].interval is None
     for name in ("decode_base_s", "prefill_s_per_token"):
         assert found[name].origin == "fitted"
@@ -339,7 +339,7 @@ REFUSED: list[tuple[str, tuple[object, ...], str]] = [
     (GOOD.replace("step_s\n", "step_s,power_w\n").replace("0.03\n", "0.03,\n").replace("0.01\n", "0.01,90\n").replace("0.011\n", "0.011,95\n"), (),
      "idle power is not measured: expected a row with no sequence and power_w, or --idle-w"),
     (GOOD.replace("step_s\n", "step_s,power_w\n").replace("0.03\n", "0.03,\n").replace("0.01\n", "0.01,90\n").replace("0.011\n", "0.011,95\n"),
-     ("--idle-w", "99"), "idle power 99 W: expected less than the least busy power, 90 W a GPU"),
+     ("--idle-w", "99"), "idle power 99 W: expected less than the least busy power, 90 W per GPU"),
 ]  # fmt: skip
 
 

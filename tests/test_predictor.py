@@ -243,7 +243,7 @@ def test_a_forest_that_leaves_its_groups_is_refused(lessons: train.Lessons) -> N
 # ------------------------------------------------ quality
 
 
-def test_lengths_are_learnt(lessons: train.Lessons) -> None:
+def test_lengths_are_learned(lessons: train.Lessons) -> None:
     """Most of what can be known is, from few requests; the interval holds four fifths."""
     _, scores = train.train_length(lessons)
     assert scores["declared"]["mape"] < scores["model"]["mape"] < 0.5

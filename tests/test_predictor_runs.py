@@ -117,12 +117,12 @@ def test_exploration_leaves_out_what_can_never_fit(lessons: train.Lessons) -> No
     assert len(found.rows) == len(found.missed) == fitting.sum() < len(lessons.requests)
 
 
-def test_the_risk_is_learnt_and_judged_on_what_fits(lessons: train.Lessons, model: Model) -> None:
+def test_the_risk_is_learned_and_judged_on_what_fits(lessons: train.Lessons, model: Model) -> None:
     config = SMALL.replace({"cluster.kv_capacity_tokens": 3000})
-    learnt, scores = train.train_risk(config, model.length, lessons, tiered=True)
+    learned, scores = train.train_risk(config, model.length, lessons, tiered=True)
     assert 0.5 < scores["auroc"] <= 1
     assert scores["requests"] < 0.1 * len(lessons.requests)
-    judged = errors_elsewhere({"it": replace(model, risks={"tiers": learnt})}, config)["it"]
+    judged = errors_elsewhere({"it": replace(model, risks={"tiers": learned})}, config)["it"]
     assert judged["auroc"] == scores["auroc"]
 
 
@@ -150,7 +150,7 @@ def test_missed_by_hand() -> None:
     assert not missed(done, notes, tiers)[3], "one token has no time per output token"
 
 
-def test_risk_is_learnt(model: Model) -> None:
+def test_risk_is_learned(model: Model) -> None:
     for name in ("tiers", "no-tiers"):
         assert model.scores[name]["auroc"] > 0.85
     quiet, busy = np.zeros((2, len(RISK_FEATURES)))
@@ -199,7 +199,7 @@ def test_damaged_cache_is_trained_anew(tmp_path: Path, monkeypatch: pytest.Monke
         path.write_bytes(path.read_bytes()[:1000])
     predictor._at_hand.clear()
     assert predictor_of(config).length.key == first.length.key
-    assert "training it anew" in caplog.text
+    assert "training it again" in caplog.text
 
 
 # ------------------------------------------------ runs
@@ -289,10 +289,10 @@ def test_a_model_of_a_trace_is_the_same_for_every_seed(tmp_path: Path) -> None:
 
 def test_the_task_is_told_in_replay_as_in_training(tmp_path: Path) -> None:
     config = trace_of(tmp_path / "trace.csv", "at,in,out,prompt")
-    learnt, _ = requests_of(config)
+    learned, _ = requests_of(config)
     replayed = next(workload_of(config.replace({"predictor.source": "declared"})).blocks(3000))
-    assert (replayed["task"] == learnt["task"]).all()
-    assert len(np.unique(learnt["task"])) == 3
+    assert (replayed["task"] == learned["task"]).all()
+    assert len(np.unique(learned["task"])) == 3
 
 
 def test_a_trace_without_text_still_works(tmp_path: Path) -> None:

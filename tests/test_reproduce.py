@@ -167,7 +167,7 @@ def test_a_claim_without_its_runs_says_so(tiny: tuple[Path, dict[str, pl.DataFra
     without = Evidence("paper", tiny[1]["runs"].filter(pl.col("policy") != "caps-no-tiers"), tiny[1]["cells"])
     row = judge(next(claim for claim in claims() if claim.key == "ablation-tiers"), without)
     assert row["verdict"] == "not measured"
-    assert row["why"] == "No such run is at hand."
+    assert row["why"] == "No such run is available."
 
 
 def test_savings_are_taken_apart_exactly(tiny: tuple[Path, dict[str, pl.DataFrame]]) -> None:

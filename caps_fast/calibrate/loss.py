@@ -15,7 +15,7 @@ from caps_fast.simulation import simulate_group, workload_key
 Metrics = Mapping[str, float | int]
 Simulate = Callable[[Sequence[Scenario]], Sequence[Any]]
 WORST = 1e3
-"""Cost of a figure that is no number, in tolerances: nothing finished."""
+"""Cost of a figure that is not a number, in tolerances: nothing finished."""
 
 
 def measure(task: Task, base: Scenario, seeds: Sequence[int], run: Simulate = simulate_group) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

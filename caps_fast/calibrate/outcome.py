@@ -39,9 +39,10 @@ class Fitted:
 
     values          the best values by dotted field; None = no value
     loss            on the training seeds
-    fit             a row a target: target, value, tolerance, training and report (means over those seeds), report_low, report_high (the report mean's
-                    interval), hit (is the report mean within the tolerance?)
-    sensitivity     a row a move of one field, on the training seeds: field, best, to, loss, most_moved (a target), change (of it, in tolerances)
+    fit             one row per target: target, value, tolerance, training and report (means over those seeds), report_low, report_high
+                    (interval of the report mean), hit (is the report mean within the tolerance?)
+    sensitivity     one row per move of one field, on the training seeds: field, best, to, loss, most_moved (a target),
+                    change (of it, in tolerances)
     """
 
     values: dict[str, Any]

@@ -43,7 +43,7 @@ class TimeColumn(NamedTuple):
 
 
 def value_columns(table: Table, declared: Declared) -> list[str]:
-    """The columns of carbon intensity. Raises InputError where there is none."""
+    """The columns of carbon intensity. Raises InputError if there is none."""
     if "value" in declared.columns:
         return [named(table, declared, "value")]
     columns = table.frame.columns

@@ -33,7 +33,7 @@ TIMEOUT_S = 60.0
 OK = 200
 SECRETS = ("ELECTRICITYMAPS_API_KEY", "WATTTIME_USER", "WATTTIME_PASSWORD")
 STEPS = ("hourly", "15_minutes", "5_minutes")
-REASONS = {400: "the request was refused: check zone and dates", 401: "the key was refused", 403: "the key does not cover this zone"}
+REASONS = {400: "the request was rejected: check zone and dates", 401: "the key was rejected", 403: "the key does not cover this zone"}
 REASONS |= {404: "no data for this zone and time", 429: "too many requests: try again later"}
 
 REASONS |= dict.fromkeys((301, 302, 303, 307, 308), "redirects are not followed, for the key is for this server alone: check the base URL")

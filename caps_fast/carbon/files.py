@@ -21,7 +21,7 @@ FREE_BYTES, UNPACKED_A_BYTE = 1 << 24, 100
 
 
 def read_bytes(path: str) -> bytes:
-    """A file's content, decompressed where it is gzip or Zstandard (told from its first bytes). Raises InputError where it cannot be read."""
+    """A file's content, decompressed where it is gzip or Zstandard (detected from its first bytes). Raises InputError where it cannot be read."""
     if is_special(path):
         raise InputError(f"{path}: not a regular file; expected a carbon file")
     try:

@@ -36,7 +36,7 @@ def detect_json(documents: list[Any], path: str) -> str:
             return "electricitymaps-json"
         if {"from", "intensity"} <= keys:
             return "uk"
-    raise InputError(f"{path}: JSON of no known carbon format; expected an answer of Electricity Maps, WattTime v3 or UK Carbon Intensity")
+    raise InputError(f"{path}: JSON in no known carbon format; expected an answer of Electricity Maps, WattTime v3 or UK Carbon Intensity")
 
 
 def read_electricitymaps(documents: list[Any], path: str, declared: Declared) -> pl.DataFrame:

@@ -115,7 +115,7 @@ def instants(table: Table, time: TimeColumn, declared: Declared) -> tuple[pl.Ser
     if edge == "end":
         step = usual_step(valid_at.unique().sort()) or (timedelta(hours=1) if "hour" in words(name) else None)
         if step is None:
-            raise InputError(f"{path}: column {name} has the end of one interval alone; expected two rows at the least, which show its length")
+            raise InputError(f"{path}: column {name} has the end of one interval alone; expected at least two rows, which show its length")
         valid_at = valid_at - step
     if time.until is not None:
         _check_until(table, time.until, valid_at, declared)
@@ -159,7 +159,7 @@ def issue_times(table: Table, name: str, valid_at: pl.Series, declared: Declared
 
 
 def _refuse_early(table: Table, valid_at: pl.Series, names: list[str], declared: Declared) -> None:
-    """Raise InputError where a row was written before its time: it is a forecast, of an issue that nobody may guess."""
+    """Raise InputError where a row was written before its time: it is a forecast, of of unknown issue time."""
     for name in names:
         written, _ = parse_times(table.frame[name], table.path, name, FIRST_ROW, declared, declared.time_zone)
         early = written < valid_at

@@ -106,7 +106,7 @@ def parse_values(values: pl.Series, path: str, column: str, first_row: int, fact
 
 
 def finish(frame: pl.DataFrame, path: str, hint: str = "") -> pl.DataFrame:
-    """Drop missing samples, refuse duplicates, put columns and rows in order. `frame` has the schema's columns and `row`."""
+    """Drop missing samples, reject duplicates, put columns and rows in order. `frame` has the schema's columns and `row`."""
     keys = ["zone", "kind", "scope", "issued_at", "valid_at"]
     frame = frame.with_columns(pl.col("issued_at").cast(INSTANT)).sort(*keys, "row", maintain_order=True)
     repeated = frame.filter(pl.struct(keys).is_first_distinct().not_()).sort("row")

@@ -45,7 +45,7 @@ PARAMETERS: dict[str, Any] = {
 
 
 class Learned:
-    """Trained on what the trace held before the first issue, and anew every 28 days on what it held by then (at most the last 180 days)."""
+    """Trained on what the trace held before the first issue, and again every 28 days on what it held by then (at most the last 180 days)."""
 
     def rows(self, trace: CarbonTrace, issued_s: Floats, leads: int) -> Floats:
         """Forecasts, g/kWh, (len(issued_s), leads). Raises InputError where the history before the first issue is too short."""
@@ -58,7 +58,7 @@ class Learned:
         return np.concatenate(parts)
 
     def _block(self, trace: CarbonTrace, issued_s: Floats, leads: int) -> Floats:
-        import lightgbm  # noqa: PLC0415 (half a second, needed here alone)
+        import lightgbm  # noqa: PLC0415 (half a second, only needed here)
 
         now_s = float(issued_s[0])
         first_s = max(float(trace.times_s[0]) + float(np.ceil(leads * HOUR_S / DAY_S)) * DAY_S, now_s - TRAIN_S)

@@ -56,7 +56,7 @@ def error_table(config: Monitor, trace: CarbonTrace, history_days: float, seed: 
 
 
 def daily_issues(trace: CarbonTrace, history_days: float, hours: int) -> Floats:
-    """Issue times a day apart with so much history before them and so many hours of the trace after them. Raises InputError where there is none."""
+    """Issue times a day apart with so much history before them and so many hours of the trace after them. Raises InputError if there is none."""
     first_s = float(trace.times_s[0]) + history_days * DAY_S
     last_s = float(trace.times_s[-1]) - hours * HOUR_S
     if last_s < first_s:

@@ -51,7 +51,7 @@ def estimate(model: Model, gpu: DataSheet, tensor_parallel: int = 1) -> Estimate
     flops = gpu.fp8_flops if model.weight_bytes <= 1 and gpu.fp8_flops else gpu.bf16_flops
     flops *= tensor_parallel
     exchanges = 2 * model.layers if tensor_parallel > 1 else 0
-    moved = 2.0 * (tensor_parallel - 1) / tensor_parallel * model.hidden * 2.0  # bytes a token and exchange
+    moved = 2.0 * (tensor_parallel - 1) / tensor_parallel * model.hidden * 2.0  # bytes per token and exchange
     overhead_s = OVERHEAD_S + exchanges * ALL_REDUCE_S
     context_s = model.kv_bytes / kv_share / (CONTEXT_SHARE * gpu.bandwidth)
     token_s = 2.0 * model.active_params / (COMPUTE_SHARE * flops) + exchanges * moved / gpu.link

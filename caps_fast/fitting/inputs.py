@@ -1,4 +1,4 @@
-"""The files of a fit, told apart by their columns."""
+"""The files of a fit, distinguished by their columns."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def picture(points: pl.DataFrame, title: str) -> Figure:
     panels = figure.subplots(rows, WIDE, squeeze=False).ravel()
     for axes, kind in zip(panels, kinds, strict=False):
         own = points.filter(pl.col("what") == kind)
-        scale, unit = (1.0, "W a GPU") if kind == "power" else (1e3, "ms")
+        scale, unit = (1.0, "W per GPU") if kind == "power" else (1e3, "ms")
         axes.axhline(0.0, color=LINE, linewidth=1.5)
         axes.plot(scale * own["measured"], 100 * own["error"], "o", color=DOT, markersize=4)
         axes.set(xlabel=f"measured ({unit})", ylabel="error (%)", xscale="log")

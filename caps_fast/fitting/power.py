@@ -84,7 +84,7 @@ def fit_power(
     if len(wanted) < 2:
         raise InputError(f"power at {len(wanted)} points: expected power_w at two or more, or --power-from")
     if idle_w >= wanted.min():
-        raise InputError(f"idle power {idle_w:g} W: expected less than the least busy power, {wanted.min():.4g} W a GPU")
+        raise InputError(f"idle power {idle_w:g} W: expected less than the least busy power, {wanted.min():.4g} W per GPU")
     with_prompts = bool(replays) or any((one.prompt_tokens[np.isfinite(one.power_w)] > 0).any() for one in measured)
 
     def fields_at(x: Array) -> dict[str, float]:

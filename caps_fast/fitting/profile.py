@@ -1,4 +1,4 @@
-"""A whole profile from a fit: speed, power where there is some, what the data could not tell."""
+"""A whole profile from a fit: speed, power where there is some, what the data do not determine."""
 
 from __future__ import annotations
 

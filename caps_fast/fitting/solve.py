@@ -94,7 +94,7 @@ class Problem:
         return Solution(x, self._covariance(x, scales), groups, scales, loss)
 
     def told(self, solution: Solution) -> Array:
-        """Standard deviations of the unknowns by what moving each away costs with all others fitted anew, float64 (terms,).
+        """Standard deviations of the unknowns by what moving each away costs with all others fitted again, float64 (terms,).
 
         Derivatives of a replay are noisy, so that its data seem to know too much; a whole fit away from the solution is
         not misled. Unknowns without an expectation keep those of `solution`.

@@ -25,12 +25,12 @@ BIAS = 0.03  # by which a table's steps may be shorter than those that a log's r
 DIGITS = 4
 NORMAL_95 = 1.959964
 SURE = 4.0  # by which one lag must be likelier than the other, in twice the logarithm
-FITTED, EXPECTED, GIVEN, ABSENT = "fitted", "not told by the data: about as expected", "given", "not told by the data: 0"
+FITTED, EXPECTED, GIVEN, ABSENT = "fitted", "not determined by the data: about as expected", "given", "not determined by the data: 0"
 
 
 @dataclass(frozen=True)
 class Coefficient:
-    """A fitted field: its value, how it came by it, and its 95 % interval where the data tell it."""
+    """A fitted field: its value, how it came by it, and its 95 % interval where the data determine it."""
 
     field: str
     value: float | int

@@ -113,9 +113,9 @@ def folder() -> Path | None:
 def _trained(config: scenario.Scenario, risks: tuple[str, ...]) -> Model:
     from caps_fast.predictor import train  # noqa: PLC0415 - only where a model is trained
 
-    learnt, trace = config.predictor, config.workload.trace
-    past = f"the first {learnt.train_share:.0%} of {trace}" if trace else f"{learnt.train_days:g} days before t = 0"
-    logger.info("predictor: going through %s", past)
+    learned, trace = config.predictor, config.workload.trace
+    past = f"the first {learned.train_share:.0%} of {trace}" if trace else f"{learned.train_days:g} days before t = 0"
+    logger.info("predictor: learning from %s", past)
     lessons = train.lessons_of(config)
 
     def lengths() -> Model:
@@ -147,7 +147,7 @@ def _service(config: scenario.Scenario) -> dict[str, Any]:
 
 
 def _cached(key: str, make: Callable[[], Model]) -> Model:
-    """The model kept under `key`, in memory or on disk, or else a new one, which is kept. A damaged file is made anew."""
+    """The model kept under `key`, in memory or on disk, or else a new one, which is kept. A damaged file is made again."""
     if key in _at_hand:
         return _at_hand[key]
     place = folder()
@@ -160,7 +160,7 @@ def _cached(key: str, make: Callable[[], Model]) -> Model:
         try:
             kept = load(path)
         except InputError as error:
-            logger.warning("predictor: %s; training it anew", error)
+            logger.warning("predictor: %s; training it again", error)
     if kept is None:
         kept = make()
         try:

@@ -1,6 +1,6 @@
 """Exploratory routing: requests sent to pools at random, under loads from idle to overload, to see which of them miss their SLO.
 
-The requests are cut into stretches; in each the rate, the pools' shares and the gates are drawn anew. Order and pre-emption are those of CAPS.
+The requests are cut into stretches; in each the rate, the pools' shares and the gates are drawn again. Order and pre-emption are those of CAPS.
 What the risk model may know is noted at every arrival, before the request counts in any load; what became of it, when it has finished.
 """
 

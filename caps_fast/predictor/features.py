@@ -103,7 +103,7 @@ def history_of(request: Any, known: Known) -> tuple[float, float, float]:
 @inlined
 def histories_of(block: Array, answers: Array, known: Known, first: int, rows: Array) -> None:
     """Fill `rows` (n, 3) with the histories of the requests from `first` on, in order of arrival. Their `answers`, the logarithms of the block's
-    output tokens, are noted, to be learnt `lag_s` after the arrival, at the next refresh."""
+    output tokens, are noted, to be learned `lag_s` after the arrival, at the next refresh."""
     pending = known.pending
     refresh_s = known.lag_s / REFRESHES
     size = np.uint32(pending.shape[0])

@@ -27,7 +27,7 @@ def requests_of(config: scenario.Scenario) -> tuple[Array, bool]:
     trace = trace_of(config.workload)
     frame = trace.frame
     if "tenant" not in frame.columns and "session" in frame.columns:
-        alone = pl.format("request {}", pl.int_range(pl.len()))  # nobody knows whose a request without a session is
+        alone = pl.format("request {}", pl.int_range(pl.len()))  # a request without a session has no known owner
         frame = frame.with_columns(tenant=pl.when(pl.col("session") == "").then(alone).otherwise("session"))
     requests = np.zeros(len(frame), arrays.REQUEST)
     requests["arrival_s"] = np.cumsum(stream(SEED, "arrivals").standard_exponential(len(frame)))

@@ -100,13 +100,13 @@ def _unpacked(content: Mapping[str, Array], path: str) -> Model:
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: no header: {EXPECTED}") from None
     if found != (FORMAT, VERSION):
-        raise InputError(f"{path}: {found[0]} version {found[1]}: expected {FORMAT} version {VERSION}; train it anew with caps-fast train")
+        raise InputError(f"{path}: {found[0]} version {found[1]}: expected {FORMAT} version {VERSION}; train it again with caps-fast train")
     wanted = {"length": (LENGTH_FEATURES, length.GROUPS), "risk": (RISK_FEATURES, risk.GROUPS)}
     try:
         for part, (features, groups) in wanted.items():
             if header["features"].get(part) != list(features) or header["groups"].get(part) != [list(group) for group in groups]:
                 shown = ", ".join(map(str, header["features"].get(part) or ())) or "none"
-                raise InputError(f"{path}: {part} model of features {shown}: expected {', '.join(features)}; train it anew with caps-fast train")
+                raise InputError(f"{path}: {part} model of features {shown}: expected {', '.join(features)}; train it again with caps-fast train")
         median, low, high = (_forest(content, f"length.{name}", len(LENGTH_FEATURES), length.GROUPS) for name in FORESTS)
         risks = {name: RiskModel(_forest(content, f"risk.{name}", len(RISK_FEATURES), risk.GROUPS)) for name in header["risks"]}
         below, above = header["widen"]

@@ -1,7 +1,7 @@
 """Training: the days before t = 0, split 80/10/10 in time order; the last tenth judges.
 
 Synthetic days are those of `WORLDS` worlds with the scenario's workload but tenants of their own, at a rate of their own. So one model serves
-every seed and every rate, and a run's tenants are strangers that the model knows by their history alone.
+every seed and every rate, and a run's tenants are unseen, and known to the model by their history only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from caps_fast.workload import drawn_workload
 
 WORLDS = 8
 FIRST_WORLD = 4_000_000_000  # their seeds, out of the way of runs' seeds
-EVERY = 5  # of a synthetic world's requests every fifth is learnt from; all are history
+EVERY = 5  # of a synthetic world's requests every fifth is learned from; all are history
 BLOCK = 65_536
 RISK_LEARNING_RATE = 0.2  # odds near 0 and 1 take longer to reach than lengths
 
@@ -57,17 +57,17 @@ def lessons_of(config: scenario.Scenario) -> Lessons:
 
     Raises InputError for a bad trace.
     """
-    learnt = config.predictor
+    learned = config.predictor
     if config.workload.trace is None:
-        return study(worlds(config), learnt.history_lag_s, EVERY)
+        return study(worlds(config), learned.history_lag_s, EVERY)
     from caps_fast.predictor.real import requests_of  # noqa: PLC0415 - brings Polars
 
     requests, timed = requests_of(config)
     requests = requests[: training_rows(config, trace_of(config.workload))]
     if len(requests) < FEWEST:
-        first = f"the first {learnt.train_share:.0%} (predictor.train_share)"
+        first = f"the first {learned.train_share:.0%} (predictor.train_share)"
         raise InputError(f"{config.workload.trace}: {len(requests):,} requests to learn from in {first}: expected at least {FEWEST:,}")
-    return study([[requests]], learnt.history_lag_s if timed else 0.0, -(-len(requests) // learnt.train_requests))
+    return study([[requests]], learned.history_lag_s if timed else 0.0, -(-len(requests) // learned.train_requests))
 
 
 def worlds(config: scenario.Scenario) -> Iterator[Iterator[Array]]:

@@ -101,7 +101,7 @@ SLO_CLAIMS = (
 CARBON_CLAIMS = (
     Claim(
         "carbon-least",
-        "Carbon-Aware emits less a token than CAPS",
+        "Carbon-Aware emits less per token than CAPS",
         "%",
         1 - CARBON_AWARE.carbon_g_per_1k_tokens / CAPS.carbon_g_per_1k_tokens,
         "above 0",
@@ -110,7 +110,7 @@ CARBON_CLAIMS = (
     ),
     Claim(
         "carbon-caps",
-        "CAPS emits less a token than Round Robin, EDF and SLO-Aware",
+        "CAPS emits less per token than Round Robin, EDF and SLO-Aware",
         "%",
         1 - CAPS.carbon_g_per_1k_tokens / min(TABLE1[name].carbon_g_per_1k_tokens for name in NOT_SHIFTING),
         "above 0",

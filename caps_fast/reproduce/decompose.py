@@ -57,9 +57,9 @@ def decomposition(evidence: Evidence, policies: tuple[str, ...] = ("carbon-aware
     limits = bound(evidence.base)
     now = evidence.of("round-robin", "carbon_g_per_1k_tokens")
     for part, g in (
-        ("least energy a token, at once", limits.now_g_per_kwh),
-        ("least energy a token, cleanest hours that deadlines allow", limits.tiers_wait_g_per_kwh),
-        ("least energy a token, all in the cleanest hour of 24", limits.all_wait_g_per_kwh),
+        ("least energy per token, at once", limits.now_g_per_kwh),
+        ("least energy per token, cleanest hours that deadlines allow", limits.tiers_wait_g_per_kwh),
+        ("least energy per token, all in the cleanest hour of 24", limits.all_wait_g_per_kwh),
     ):
         found = estimate(1 - limits.floor_g_per_1k_tokens(g) / now)
         rows.append({"preset": evidence.preset, "policy": "bound", "part": part, "saving": found.mean, "low": found.low, "high": found.high})

@@ -22,7 +22,7 @@ CELL = ("level", "category", "tier")
 
 @dataclass(frozen=True)
 class Evidence:
-    """Rows of a sweep (one a run) and cells of the detailed runs, of one preset.
+    """Rows of a sweep (one per run) and cells of the detailed runs, of one preset.
 
     runs    as `caps_fast.sweep` writes them
     cells   preset, policy, seed, level, category, tier, output_tokens, carbon_g, ...

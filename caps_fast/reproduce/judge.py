@@ -73,7 +73,7 @@ def judge(claim: Claim, evidence: Evidence) -> dict[str, object]:
         "high": ours.high,
         "seeds": ours.n,
         "verdict": found,
-        "why": claim.why(evidence) if found != "not measured" else "No such run is at hand.",
+        "why": claim.why(evidence) if found != "not measured" else "No such run is available.",
     }
 
 

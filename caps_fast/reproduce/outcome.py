@@ -27,10 +27,10 @@ TABLES = ("cells", "histograms", "series", "claims", "table1", "savings", "decom
 def reproduce(presets: Sequence[str], size: Size, out: Path, workers: Workers) -> Frames:
     """All tables of the comparison, also written to `out` as Parquet, one file each:
 
-        runs            every run, a row (kept by the sweep, which resumes)
+        runs            every run, one row each (kept by the sweep, which resumes)
         cells           accounts by carbon level, category and tier of Round Robin and CAPS, all seeds
         histograms      latencies by tier, series: timelines; all five policies on the first seed
-        claims          what the paper says, ours, holds or not, and why; a row a claim and preset
+        claims          what the paper says, ours, holds or not, and why; one row per claim and preset
         table1          Table 1, ours beside the paper's
         savings         Figure 3a: saving of CAPS over Round Robin by cell, mean and interval over seeds
         decomposition   where savings come from, and the bounds

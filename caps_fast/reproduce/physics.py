@@ -22,7 +22,7 @@ GRID_S = 900.0
 class Bound:
     """Carbon that cannot be undercut.
 
-    least_j_per_1k_tokens       energy of 1,000 output tokens, prompts included: decoding at the occupancy that is cheapest a token, prompts at the
+    least_j_per_1k_tokens       energy of 1,000 output tokens, prompts included: decoding at the occupancy that is cheapest per token, prompts at the
                                 power of one member
     now_g_per_kwh               mean intensity if all work runs at once
     tiers_wait_g_per_kwh        ... if every tier without a limit on its first token waits for the cleanest hour within its deadline
@@ -37,7 +37,7 @@ class Bound:
     ceiling_g_per_1k_tokens: float
 
     def floor_g_per_1k_tokens(self, g_per_kwh: float) -> float:
-        """Carbon per 1,000 tokens at the least energy and that mean intensity."""
+        """Carbon per 1,000 tokens at the lowest energy and that mean intensity."""
         return self.least_j_per_1k_tokens * g_per_kwh / J_PER_KWH
 
 

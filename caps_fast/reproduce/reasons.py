@@ -92,7 +92,7 @@ def intensities(e: Evidence) -> str:
     for policy in ("round-robin", "carbon-aware", "caps", "caps-no-carbon", "caps-no-tiers"):
         joules = J_PER_KWH * kwh_per_token(e, policy).mean()
         parts.append(f"{NAMES[policy]} {g_per_kwh(e, policy).mean():.0f} g/kWh, {joules:.2f} J")
-    return f"Mean intensity met and energy a token: {'; '.join(parts)}."
+    return f"Mean intensity met and energy per token: {'; '.join(parts)}."
 
 
 def good_tokens(e: Evidence) -> str:

@@ -13,10 +13,10 @@ _SECONDS_LENGTH = len("2023-11-16 18:17:03")
 
 
 def date_expressions(text: pl.Expr, sample: str | None) -> list[pl.Expr]:
-    """Ways to read dates shaped like `sample`, to the microsecond, the quickest first; null where a text is no such date.
+    """Ways to read dates shaped like `sample`, to the microsecond, the quickest first; null where a text is not such a date.
 
     The quick way reads whole seconds and fraction apart (several times as fast) and gives null for another offset than the sample's; the last
-    way is exact. Empty where the sample is no date.
+    way is exact. Empty where the sample is not a date.
     """
     shape = _SHAPE.fullmatch(sample.strip()) if sample else None
     if shape is None:

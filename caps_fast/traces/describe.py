@@ -20,7 +20,7 @@ Numbers = NDArray[Any]
 
 
 def describe(trace: TraceFile) -> dict[str, Any]:
-    """Everything that `inspect` tells, ready for JSON: counts, seconds, tokens, shares of 1.
+    """Everything that `inspect` reports, ready for JSON: counts, seconds, tokens, shares of 1.
 
     Keys: kind, file, format, about times (`span_s`, `starts_at`, `rate`, `gaps`; None for files without times), `input_tokens`, `output_tokens`
     (mean, p50, p95, max), `categories`, `tiers`, `tenants`, `sessions`, `turns`, `oddities` (sentences).
@@ -50,7 +50,7 @@ def describe(trace: TraceFile) -> dict[str, Any]:
 
 
 def rate_over_time(arrivals: Numbers) -> tuple[Numbers, Numbers, float]:
-    """Bin starts (s), mean arrivals a second in each bin, and the bins' width (s): the narrowest width with at most `MOST_BINS` bins.
+    """Bin starts (s), mean arrivals per second in each bin, and the bins' width (s): the narrowest width with at most `MOST_BINS` bins.
 
     The last bin's rate is over the part of it that the trace covers, and left out where that is under a tenth.
     """

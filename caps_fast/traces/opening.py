@@ -62,7 +62,7 @@ def _most_bytes(path: str) -> int:
 
 
 def container(path: str, content: str) -> Container:
-    """What kind of file `content` is, told by its first bytes; `path` is for the message. Raises InputError."""
+    """What kind of file `content` is, detected from its first bytes; `path` is for the message. Raises InputError."""
     with open(content, "rb") as stream:
         start = stream.read(4096)
     if start.startswith(_PARQUET):

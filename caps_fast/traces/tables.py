@@ -176,13 +176,13 @@ def _lines(content: str) -> Iterator[tuple[int, str]]:
 def _json_object(line: str) -> dict[str, Any]:
     shown = line.strip()[:60]
     if len(line) >= _MOST_LINE:
-        raise ValueError(f"{shown!r} goes on for more than {_MOST_LINE:,} characters: expected one JSON object a line")
+        raise ValueError(f"{shown!r} is longer than {_MOST_LINE:,} characters: expected one JSON object per line")
     try:
         found = json.loads(line, parse_constant=_finite, parse_float=_finite, parse_int=_finite, object_pairs_hook=_each_once)
     except (json.JSONDecodeError, RecursionError):
-        raise ValueError(f"{shown!r} is not JSON or cut off: expected one JSON object a line") from None
+        raise ValueError(f"{shown!r} is not JSON or cut off: expected one JSON object per line") from None
     if not isinstance(found, dict):
-        raise ValueError(f"{shown!r} is no JSON object: expected one JSON object a line")
+        raise ValueError(f"{shown!r} is not a JSON object: expected one JSON object per line")
     return found
 
 

@@ -61,7 +61,7 @@ def is_log(columns: list[str]) -> bool:
 
 
 def read_log(path: str | Path, benchmark: int | None = None) -> RequestLog:
-    """Read a log: CSV with our columns, GuideLLM's or vLLM's JSON, AIPerf's JSONL, told apart by their content.
+    """Read a log: CSV with our columns, GuideLLM's or vLLM's JSON, AIPerf's JSONL, distinguished by their content.
 
     `benchmark` (from 1) chooses one where a file has several. Raises InputError naming the file, the row and the column.
     """
@@ -90,7 +90,7 @@ def _first_byte(path: str) -> bytes:
 
 
 def _documents(path: str, content: bytes) -> list[Any]:
-    """The JSON documents of a file: one, or one a line."""
+    """The JSON documents of a file: one, or one per line."""
     try:
         return [parse_json(content, _whole)]
     except ValueError as error:
@@ -102,7 +102,7 @@ def _documents(path: str, content: bytes) -> list[Any]:
             found.append(parse_json(line, _whole))
         except ValueError as error:
             reason = whole if row == 1 else error
-            raise InputError(f"{path}: line {row}: not JSON: {reason}; expected a JSON document, or one a line") from None
+            raise InputError(f"{path}: line {row}: not JSON: {reason}; expected a JSON document, or one per line") from None
     return found
 
 
