@@ -18,7 +18,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/ready ## a first answer: three policies over one day, on the same requests
-	$(BIN)/caps-fast run measured --policies round-robin,carbon-aware,caps --days 1
+	$(BIN)/caps-fast run measured --policies round-robin,carbon-aware,caps --days 1 --picture demo.png
 
 sweep: .venv/ready ## the paper's main grid, into results/paper
 	$(BIN)/caps-fast sweep sweeps/paper.toml --out results/paper
