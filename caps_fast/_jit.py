@@ -21,12 +21,12 @@ from typing import Any, TypeVar
 
 import llvmlite.binding as llvm
 import numba
-from numba.core.runtime import rtsys
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.cgutils import create_struct_proxy, get_or_insert_function
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.extending import intrinsic, overload
 
