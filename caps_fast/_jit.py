@@ -26,6 +26,7 @@ from llvmlite import ir
 from numba import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.cgutils import create_struct_proxy, get_or_insert_function
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.extending import intrinsic, overload
 
@@ -103,8 +104,10 @@ class KeptCode(FunctionCache):  # type: ignore[misc]
         self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The code on disk, or None. Numba's own method first imports all that it compiles with, which takes longer than the rest."""
         try:
-            return super().load_overload(sig, target_context)
+            rtsys.initialize(target_context)  # what loaded code may allocate with
+            return self._load_overload(sig, target_context)
         except Exception:  # unpickling may make anything of damaged bytes
             with suppress(OSError):
                 self.flush()

@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -34,6 +35,7 @@ MODULES = (  # in the order of the help
     *("train", "calibrate", "reproduce"),
 )
 
+COMPLETING = "_CAPS_FAST_COMPLETE"  # set where a shell asks what it may offer
 SELDOM = (500_000, 50, 50)  # objects before a collection: compiling and importing make many that stay
 
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # of the click inside typer, which has no public name for it
@@ -45,10 +47,12 @@ def _version(given: bool) -> None:
         raise typer.Exit
 
 
-def _app() -> Any:
+def _app(words: Sequence[str] = ()) -> Any:
+    """All commands; or the one that the words name, since building the others takes longer than it."""
     app = typer.Typer(name="caps-fast", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.callback(help=ABOUT)(_top)
-    for name in MODULES:
+    typed = next((word for word in words if not word.startswith("-")), "").replace("-", "_")
+    for name in (typed,) if typed in MODULES and os.environ.get(COMPLETING) is None else MODULES:
         import_module(f"caps_fast.cli.{name}").register(app)
     group: Any = typer.main.get_command(app)
     for command in (group, *group.commands.values()):
@@ -111,7 +115,7 @@ def _exit_code() -> int:
     """Run the command. Raises BrokenPipeError where nobody reads what it prints."""
     stdout = sys.stdout
     try:
-        return _app()(sys.argv[1:] or ["--help"], "caps-fast", standalone_mode=False) or 0
+        return _app(sys.argv[1:])(sys.argv[1:] or ["--help"], "caps-fast", standalone_mode=False) or 0
     except SystemExit:
         if sys.stdout is stdout:
             raise

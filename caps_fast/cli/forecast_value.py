@@ -9,7 +9,8 @@ import typer
 
 from caps_fast.cli.declared import CARBON, CLOCK, declaring
 from caps_fast.cli.json_text import json_text
-from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.options import Days, Policies, Rate, Scenario, Seeds, Set, typed
+from caps_fast.cli.scenarios import changed, scenario_of, stated
 from caps_fast.cli.talk import say
 
 if TYPE_CHECKING:
@@ -24,10 +25,8 @@ def register(app: typer.Typer) -> None:
 
 
 def forecast_value(
-    scenario: Annotated[str, typer.Argument(help="a scenario in TOML, or the name of a preset")],
-    policies: Annotated[
-        str | None, typer.Option("--policies", "--policy", help="names, or Python files, with commas [default: the scenario's]")
-    ] = None,
+    scenario: Scenario,
+    policies: Policies = None,
     forecasts: Annotated[
         str, typer.Option(help="perfect, noise:K (K times monitor.forecast_error), persistence, yesterday, last-week, learned, carboncast, file:PATH")
     ] = FORECASTS,
@@ -37,12 +36,12 @@ def forecast_value(
     baseline: Annotated[
         str | None, typer.Option(help="policy that savings are against [default: caps-no-carbon beside CAPS and its variants, else edf]")
     ] = None,
-    seeds: Annotated[str, typer.Option(help="how many, from 0; or which, as 3..7 or 1,2,5")] = "5",
+    seeds: Seeds = "5",
     of: Annotated[str, typer.Option(help="carbon of the bill (all states), or of busy replicas alone")] = "bill",
     confidence: Annotated[float, typer.Option(help="of the intervals, between 0 and 1")] = 0.95,
-    rate: Annotated[float | None, typer.Option(help="requests a second")] = None,
-    days: Annotated[float | None, typer.Option(help="simulated days")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="any field of the scenario; may be repeated")] = None,
+    rate: Rate = None,
+    days: Days = None,
+    set_: Set = None,
     out: Annotated[Path | None, typer.Option(help="write the rows to this Parquet file")] = None,
     picture: Annotated[Path | None, typer.Option(help="draw saving against error to a .png, .svg or .pdf")] = None,
     jobs: Annotated[int, typer.Option(min=0, max=4096, help="groups of runs at a time; 0 = one per core")] = 0,
@@ -50,9 +49,10 @@ def forecast_value(
     *,
     declared: dict[str, Any],
 ) -> None:
-    """Compare what policies save under forecasts of different error, with intervals over seeds, by grid and region.
+    """Measure what better forecasts of carbon would save.
 
-    docs/forecasts.md says how.
+    Savings of policies under forecasts of different error, with intervals over seeds, by grid and region
+    (docs/forecasts.md).
     """
     from caps_fast.files import expect_outputs, expect_picture, whole
     from caps_fast.foresight import forecast_value as find
@@ -63,7 +63,7 @@ def forecast_value(
     if picture is not None:
         expect_picture(picture)
     given = {"workload.rate_rps": rate, "days": days, "carbon.file": carbon}
-    config = scenario_of(scenario).replace({field: value for field, value in given.items() if value is not None} | declared | settings(set_))
+    config = changed(scenario_of(scenario), stated(given) | declared, set_)
     file = forecast_file or carbon
     inputs = [scenario, *config.input_files, *(grid or []), *filter(None, [file])]
     expect_outputs({"--out": out, "--picture": picture}, inputs)
@@ -74,7 +74,7 @@ def forecast_value(
         files={"carboncast": file} if file else {},
         grids=grid or [],
         baseline=baseline,
-        seeds=[point[0] for point in seed_axis(seeds, "--seeds").points],
+        seeds=[point[0] for point in seed_axis(seeds, typed("--seeds", "--seed")).points],
         of=of,
         confidence=confidence,
         workers=Workers(jobs),

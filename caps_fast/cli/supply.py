@@ -9,7 +9,8 @@ import typer
 
 from caps_fast.cli.declared import CARBON, declaring
 from caps_fast.cli.json_text import json_text
-from caps_fast.cli.scenarios import scenario_of, settings
+from caps_fast.cli.options import Days, Rate, Seed, Set
+from caps_fast.cli.scenarios import changed, scenario_of, stated
 from caps_fast.cli.talk import say
 from caps_fast.errors import InputError
 
@@ -42,12 +43,12 @@ def supply(
         typer.Option(help="design space, as solar=0..40:10, wind=..., battery=0,20kWh or wait=0,0.2, under the first rule; may be repeated"),
     ] = None,
     region: Annotated[str | None, typer.Option(help="which, where the fleet has several")] = None,
-    policy: Annotated[str | None, typer.Option(help="policy of the run")] = None,
-    rate: Annotated[float | None, typer.Option(help="requests a second")] = None,
-    days: Annotated[float | None, typer.Option(help="simulated days")] = None,
-    seed: Annotated[int | None, typer.Option(help="seed of every random stream")] = None,
+    policy: Annotated[str | None, typer.Option("--policy", "--policies", help="policy of the run")] = None,
+    rate: Rate = None,
+    days: Days = None,
+    seed: Seed = None,
     repeat_days: Annotated[float | None, typer.Option(help="repeat the run's whole days for so long, as 365")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="any field of the scenario; may be repeated")] = None,
+    set_: Set = None,
     assume: Annotated[list[str] | None, typer.Option(help="what supply is reckoned with, as cycles=6000; may be repeated (docs/supply.md)")] = None,
     out: Annotated[Path | None, typer.Option(help="write flows by rule and sample, or the designs of --over, to this Parquet file")] = None,
     picture: Annotated[Path | None, typer.Option(help="draw the flows, or the design space, to a .png, .svg or .pdf")] = None,
@@ -55,7 +56,10 @@ def supply(
     *,
     declared: dict[str, Any],
 ) -> None:
-    """Supply a run's site from its own sun and wind first, then a battery, then the grid; compare rules with the best.
+    """Size sun, wind and batteries under a run.
+
+    A site is supplied from its own sun and wind first, then from a battery, then from the grid; rules of the battery are
+    compared with the best one.
 
     docs/supply.md has the models, the figures and their sources.
     """
@@ -68,14 +72,14 @@ def supply(
     given = _assumptions(assume or [])
     axes = axes_of(over) if over else None
     fields = {"policy.name": policy, "workload.rate_rps": rate, "days": days, "seed": seed, "carbon.file": grid}
-    changes = {field: value for field, value in fields.items() if value is not None} | declared | settings(set_)
+    changes = stated(fields) | declared
     inputs = [run, *(one.rpartition("@")[0] or one for one in (solar, wind) if one)]
     config: Any = run
     if run.endswith(".parquet"):
-        if changes:
-            raise InputError(f"{next(iter(changes))}: {run} is what a run came to; expected a scenario to change it")
+        if changes or set_:
+            raise InputError(f"{next(iter(changes), '--set')}: {run} is what a run came to; expected a scenario to change it")
     else:
-        config = scenario_of(run).replace(changes)
+        config = changed(scenario_of(run), changes, set_)
         inputs += config.input_files
     expect_outputs({"--out": out, "--picture": picture}, inputs)
     names = [name.strip() for name in rules.split(",")]

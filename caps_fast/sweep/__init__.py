@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from caps_fast.sweep.drive import Swept, check, sweep
-from caps_fast.sweep.fanout import Workers
-from caps_fast.sweep.file import read as load
-from caps_fast.sweep.plan import Grid, Plan
-from caps_fast.sweep.store import read
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caps_fast.sweep.drive import Swept, check, sweep
+    from caps_fast.sweep.fanout import Workers
+    from caps_fast.sweep.file import read as load
+    from caps_fast.sweep.plan import Grid, Plan
+    from caps_fast.sweep.store import read
 
 __all__ = ["Grid", "Plan", "Swept", "Workers", "check", "load", "read", "sweep"]
+
+_HOME = {
+    **dict.fromkeys(("Swept", "check", "sweep"), "drive"),
+    **dict.fromkeys(("Grid", "Plan"), "plan"),
+    "Workers": "fanout",
+    "read": "store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: short commands need the spelling of values only."""
+    if name == "load":
+        return import_module("caps_fast.sweep.file").read
+    if name in _HOME:
+        return getattr(import_module(f"caps_fast.sweep.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
