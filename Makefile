@@ -12,7 +12,10 @@ PYTEST  := $(BIN)/python -m pytest -p no:benchmark -n $(JOBS) --maxprocesses 8 -
 
 LOCK    := uv pip compile --quiet pyproject.toml --group build --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-header --no-annotate
 
-.PHONY: help demo sweep reproduce test check lint format docs schema bench cov lock clean
+GALLERY := results/gallery
+PAGES   := nightly-batch two-generations surge wrong-forecast next-year
+
+.PHONY: help demo sweep reproduce gallery $(PAGES:%=gallery-%) test check lint format docs schema bench cov lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +28,26 @@ sweep: .venv/ready ## the paper's main grid, into results/paper
 
 reproduce: .venv/ready ## the paper's table and figures beside ours, into results/reproduce
 	$(BIN)/caps-fast reproduce --out results/reproduce
+
+gallery: $(PAGES:%=gallery-%) ## the five questions of docs/gallery, into results/gallery; gallery-surge, ... for one
+
+gallery-nightly-batch gallery-two-generations gallery-surge: gallery-%: .venv/ready
+	$(BIN)/caps-fast sweep sweeps/gallery/$*.toml --out $(GALLERY)/$*
+	$(BIN)/caps-fast pareto $(GALLERY)/$* $(FRONT_$*) --y slo_attainment --picture $(GALLERY)/$*.png
+
+FRONT_nightly-batch   := --x bill_kg
+FRONT_two-generations := --x sci_g_per_1k_tokens
+FRONT_surge           := --x bill_kg --group day
+
+gallery-wrong-forecast: .venv/ready
+	mkdir -p $(GALLERY)
+	$(BIN)/caps-fast forecast-value sweeps/gallery/wrong-forecast.toml --seeds 3 \
+		--forecasts perfect,noise:2,noise:4,noise:8,yesterday,persistence --picture $(GALLERY)/wrong-forecast.png
+
+gallery-next-year: .venv/ready
+	mkdir -p $(GALLERY)
+	$(BIN)/caps-fast size sweeps/gallery/next-year.toml --policies edf,caps --rates 4,5,6,7.2 --seeds 3 \
+		--picture $(GALLERY)/next-year.png
 
 test: .venv/ready-dev ## the tests; ARGS="tests/test_cli.py -k name" for some, ARGS="-m slow" for the slow ones
 	$(PYTEST) -m "not slow" $(ARGS)

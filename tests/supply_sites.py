@@ -23,7 +23,7 @@ def week() -> tuple[Site, Weather]:
     n = 14
     by_day = np.arange(n) % 2 == 0
     own = site(np.full(n, 10.0), np.where(by_day, 200.0, 500.0), np.where(by_day, 1.0, 2.0), hours=12.0, most_kw=2.0)
-    return own, Weather(np.where(by_day, 3.0, 0.0), np.zeros(n))
+    return own, Weather(np.where(by_day, 3.0, 0.0), np.zeros(n), np.full(n, np.inf))
 
 
 def random_site(seed: int, days: int = 4, negative: bool = False) -> tuple[Site, Weather]:
@@ -36,4 +36,4 @@ def random_site(seed: int, days: int = 4, negative: bool = False) -> tuple[Site,
     price = g_per_kwh / 1000.0 + rng.normal(0.0, 0.02, n) - (0.2 if negative else 0.0)
     sun = np.maximum(-np.cos(hour / 24 * 2 * np.pi), 0.0) * rng.uniform(0.2, 1.0, n)
     own = site(load_kwh, g_per_kwh, price if negative else np.maximum(price, 0.0), busy=0.6, most_kw=18.0)
-    return own, Weather(sun, rng.uniform(0.0, 1.0, n))
+    return own, Weather(sun, rng.uniform(0.0, 1.0, n), np.full(n, np.inf))

@@ -11,6 +11,7 @@ import pytest
 from caps_fast.supply import Assumptions, supply
 from caps_fast.supply.best import OBJECTIVES, best
 from caps_fast.supply.designs import FRONT, explore, on_front
+from caps_fast.supply.limits import limits_kwh
 from caps_fast.supply.outcome import (
     CLEAN,
     CURTAILED,
@@ -20,6 +21,7 @@ from caps_fast.supply.outcome import (
     IMPORTED,
     RULES,
     STORED,
+    UNSERVED,
     Design,
     Dispatch,
     Weather,
@@ -98,24 +100,34 @@ def test_balances_limits_and_the_best(seed: int) -> None:
         battery_cost_per_kwh=1.0,
     )
     design = Design(rng.uniform(0, 40), rng.uniform(0, 10), rng.uniform(5, 60), rng.uniform(2, 20), (0.0, 0.5)[seed % 2])
+    if seed in (2, 3):
+        weather = replace(weather, limit_kwh=np.where(np.arange(len(site.hours)) % 24 >= 20, 4.0, np.inf))
     rows = {}
     for rule in (*RULES, *OBJECTIVES):
         found = under(site, weather, design, rule, given)
         rows[rule] = figures(site, weather, found, given)
         expect_balanced(site, weather, found, given)
     worst = 1e-6
+    assert (rows["greedy"]["unserved_kwh"] > 0.0) == (seed in (2, 3))
     for rule in RULES:
+        assert rows["best"]["unserved_kwh"] <= rows[rule]["unserved_kwh"] + worst
+        if seed in (2, 3):
+            continue  # power where a rule has none has its price
         assert rows["best"]["total_kg"] <= rows[rule]["total_kg"] + worst
         assert rows["best-cost"]["cost"] <= rows[rule]["cost"] + worst
-    assert rows["best"]["total_kg"] < rows["greedy"]["total_kg"] - worst
+    if seed not in (2, 3):
+        assert rows["best"]["total_kg"] < rows["greedy"]["total_kg"] - worst
 
 
 def expect_balanced(site: Site, weather: Weather, found: Dispatch, given: Assumptions) -> None:
     flows, design, near = found.flows, found.design, 1e-6
     made = design.solar_kw * weather.solar_kwh + design.wind_kw * weather.wind_kwh
     charged = flows[:, FROM_SITE] + flows[:, FROM_GRID]
-    np.testing.assert_allclose(flows[:, IMPORTED] + made + flows[:, DISCHARGED], found.run_kwh + charged + flows[:, CURTAILED], rtol=0, atol=near)
+    np.testing.assert_allclose(
+        flows[:, IMPORTED] + made + flows[:, DISCHARGED] + flows[:, UNSERVED], found.run_kwh + charged + flows[:, CURTAILED], rtol=0, atol=near
+    )
     assert flows.min() >= -near
+    assert (flows[:, IMPORTED] <= weather.limit_kwh + near).all()
     power = design.battery_kw * site.hours
     assert (charged <= power + near).all()
     assert (flows[:, DISCHARGED] <= power + near).all()
@@ -142,6 +154,22 @@ def test_waiting_is_the_best_without_a_battery(seed: int) -> None:
     kg = [figures(site, weather, one, GIVEN)["operational_kg"] for one in (rule, lowest)]
     assert kg[0] == pytest.approx(kg[1], rel=1e-9)
     assert kg[0] < figures(site, weather, under(site, weather, replace(design, wait_share=0.0), "greedy"), GIVEN)["operational_kg"]
+
+
+def test_a_reduction_by_hand() -> None:
+    """Nights from the grid; in the second, at most 4 kWh: the battery, which may not serve before, gives 6 of its 8; a full one 8 of 10."""
+    site, weather = week()
+    given = Assumptions(charge_efficiency=1.0, discharge_efficiency=1.0, fade=0.0, high_quantile=1.0, low_quantile=0.0)
+    costly = replace(site, g_per_kwh=np.linspace(900.0, 100.0, 14))  # always at its lowest, so that `carbon` never serves
+    limit = limits_kwh(costly, None, ["0.3333333333333333kW@36..48", "0kW@62..63"])
+    np.testing.assert_allclose(limit[[3, 5]], [4.0, 0.0])
+    assert np.isinf(np.delete(limit, [3, 5])).all()
+    design = Design(solar_kw=6.0, battery_kwh=8.0, battery_kw=10.0)
+    found = under(costly, replace(weather, limit_kwh=limit), design, "carbon", given)
+    np.testing.assert_allclose(found.flows[[1, 3, 5], IMPORTED], [10.0, 4.0, 0.0])
+    np.testing.assert_allclose(found.flows[[1, 3, 5], DISCHARGED], [0.0, 6.0, 8.0])
+    np.testing.assert_allclose(found.flows[[1, 3, 5], UNSERVED], [0.0, 0.0, 2.0])
+    expect_balanced(costly, replace(weather, limit_kwh=limit), found, given)
 
 
 def test_waiting_by_hand() -> None:

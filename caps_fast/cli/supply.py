@@ -35,6 +35,10 @@ def supply(
     battery: Annotated[str | None, typer.Option(help="energy and power, as 80,20 (MWh, MW) or 80kWh,20kW; energy alone is for 4 h")] = None,
     grid: Annotated[str | None, typer.Option(help="carbon intensity file of the grid [default: the scenario's]")] = None,
     wait: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of busy replicas' energy that may run later on its day")] = 0.0,
+    limit: Annotated[str | None, typer.Option(help="the most that the grid gives, as 40kW")] = None,
+    reduce: Annotated[
+        list[str] | None, typer.Option(help="the most that it gives between two times, as 15kW@26..29 (hours from t = 0); may be repeated")
+    ] = None,
     rules: Annotated[
         str, typer.Option(help="of the battery: greedy, price, carbon; best and best-cost = by linear program")
     ] = "greedy,price,carbon,best",
@@ -83,7 +87,20 @@ def supply(
         inputs += config.input_files
     expect_outputs({"--out": out, "--picture": picture}, inputs)
     names = [name.strip() for name in rules.split(",")]
-    found = find(config, solar, wind, battery, wait=wait, rules=names, region=region, days=repeat_days, over=axes, given=given)
+    found = find(
+        config,
+        solar,
+        wind,
+        battery,
+        wait=wait,
+        limit=limit,
+        reductions=reduce or [],
+        rules=names,
+        region=region,
+        days=repeat_days,
+        over=axes,
+        given=given,
+    )
     for note in found.notes:
         say(f"note: {note}")
     if out is not None:
@@ -130,6 +147,8 @@ def _write(found: Supplied, out: Path) -> None:
 
 
 def _lines(found: Supplied) -> list[str]:
+    import numpy as np
+
     from caps_fast.text_table import text_lines
 
     rows = found.rows()
@@ -144,6 +163,7 @@ def _lines(found: Supplied) -> list[str]:
         "embodied kg": ("embodied_kg", 1.0),
         "total kg": ("total_kg", 1.0),
         **({"cost": ("cost", 1.0)} if priced else {}),
+        **({"unserved kWh": ("unserved_kwh", 1.0)} if np.isfinite(found.weather.limit_kwh).any() else {}),
         "cycles": ("cycles", 1.0),
     }
     cells = [[row["rule"], *(f"{row[name] * scale:,.5g}" for name, scale in columns.values())] for row in rows]

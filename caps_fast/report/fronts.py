@@ -9,14 +9,16 @@ from typing import Any
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from caps_fast.metrics import METRICS, SHARE, heading, metric_of
-from caps_fast.report.style import COLOURS, FAINT, INK, LONGEST, MARKERS, SPARE_COLOURS, name_of, new_figure, percent, save, styled
+from caps_fast.report.style import COLOURS, FAINT, INK, LONGEST, name_of, new_figure, percent, save, styled
 from caps_fast.sweep.frames import means, settings
 from caps_fast.sweep.pareto import Front
 
 MOST_NAMES = 24  # settings in a panel that are named one by one
-MOST_COLOURS = 10
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#882255", "#000000", "#999933", "#332288")
+SHAPES = "os^DvPX*<>"
 COLUMNS = 3  # panels beside each other
 
 
@@ -26,10 +28,11 @@ def front_picture(runs: pl.DataFrame, fronts: Sequence[Front], objectives: Seque
 
 
 def front_figure(runs: pl.DataFrame, fronts: Sequence[Front], objectives: Sequence[str]) -> Figure:
-    """A panel per front: means over seeds, coloured by the first setting that varies, named by the others."""
+    """A panel per front: means over seeds, coloured by the first setting that varies, shaped by the second."""
     groups = list(fronts[0].group)
-    varied = [name for name in settings(runs) if name not in groups and runs[name].n_unique() > 1]
+    varied = _telling(runs, groups)
     points = means(runs, list(dict.fromkeys([*groups, *varied])), list(objectives))
+    marks = Marks(points, varied)
     across = min(len(fronts), COLUMNS)
     down = -(-len(fronts) // across)
     with styled():
@@ -39,38 +42,69 @@ def front_figure(runs: pl.DataFrame, fronts: Sequence[Front], objectives: Sequen
             own = (
                 points.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.lit(value)) for name, value in front.group.items())) if groups else points
             )
-            _panel(axes, own, front, objectives, varied)
+            _panel(axes, own, front, objectives, marks)
             axes.set_title(", ".join(f"{name} {value}" for name, value in front.group.items()))
         for axes in panels[len(fronts) :]:
             axes.remove()
-        handles, labels = panels[0].get_legend_handles_labels()
-        if labels:
-            figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+        if handles := marks.legend():
+            figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))
     return figure
 
 
-def _panel(axes: Axes, points: pl.DataFrame, front: Front, objectives: Sequence[str], varied: Sequence[str]) -> None:
+def _telling(runs: pl.DataFrame, groups: Sequence[str]) -> list[str]:
+    """Settings that tell the points apart, without those that follow from the ones before."""
+    found: list[str] = []
+    for name in settings(runs):
+        if name not in groups and runs.select(*groups, *found, name).n_unique() > (runs.select(*groups, *found).n_unique() if groups or found else 1):
+            found.append(name)
+    return found
+
+
+def _panel(axes: Axes, points: pl.DataFrame, front: Front, objectives: Sequence[str], marks: Marks) -> None:
     x, y = objectives
     line = front.settings.sort(x)
     axes.plot(line[x], line[y], color=FAINT, linewidth=1.0, linestyle="--", zorder=1)
-    first = varied[0] if varied else None
-    kinds: list[Any] = points[first].unique(maintain_order=True).to_list() if first else [None]
-    for place, kind in enumerate(kinds):
-        own = points.filter(pl.col(first).eq_missing(pl.lit(kind))) if first else points
-        name = str(kind)
-        colour = COLOURS.get(name) or (SPARE_COLOURS[place % len(SPARE_COLOURS)] if len(kinds) <= MOST_COLOURS else INK)
-        label = name_of(name) if first and len(kinds) <= MOST_COLOURS else None
-        axes.plot(own[x], own[y], linestyle="none", marker=MARKERS.get(name, "os^DvPX"[place % 7]), color=colour, markersize=6, label=label)
-    if points.height <= MOST_NAMES:
-        for place, row in enumerate(points.sort(x).to_dicts()):
-            said = ", ".join(str(row[name]) for name in varied[1:])[:LONGEST].replace("$", r"\$")
-            axes.annotate(said, (row[x], row[y]), (5, 5 if place % 2 else -11), textcoords="offset points", fontsize=7.5, color=INK)
+    for place, row in enumerate(points.sort(x).to_dicts()):
+        axes.plot(row[x], row[y], linestyle="none", markersize=6, **marks.of(row))
+        if points.height <= MOST_NAMES and (rest := marks.rest(row)):
+            axes.annotate(rest, (row[x], row[y]), (5, 5 if place % 2 else -11), textcoords="offset points", fontsize=7.5, color=INK)
     axes.set(xlabel=_label(x), ylabel=_label(y))
     axes.margins(0.14)
     for axis, name in (("x", x), ("y", y)):
         metric = metric_of(name)
         if metric is not None and metric.unit == SHARE:
             percent(axis, axes)
+
+
+class Marks:
+    """Colours for the values of the first setting that varies, shapes for those of the second; the others are written out."""
+
+    def __init__(self, points: pl.DataFrame, varied: Sequence[str]) -> None:
+        values = {name: points[name].unique(maintain_order=True).to_list() for name in varied}
+        self.colour = next((name for name in varied if len(values[name]) <= len(PALETTE)), None)
+        self.shape = next((name for name in varied if name != self.colour and len(values[name]) <= len(SHAPES)), None)
+        self.others = [name for name in varied if name not in (self.colour, self.shape)]
+        self.colours = {str(one): COLOURS.get(str(one), PALETTE[at]) for at, one in enumerate(values.get(self.colour or "", []))}
+        self.own_shapes = {name: "s" if self.shape else SHAPES[at % len(SHAPES)] for at, name in enumerate(self.colours)}
+        self.shapes = {str(one): SHAPES[at] for at, one in enumerate(values.get(self.shape or "", []))}
+
+    def of(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Of a setting's point."""
+        colour = self.colours[str(row[self.colour])] if self.colour else INK
+        shapes, of = (self.shapes, self.shape) if self.shape else (self.own_shapes, self.colour)
+        return {"color": colour, "marker": shapes[str(row[of])] if of else "o"}
+
+    def rest(self, row: dict[str, Any]) -> str:
+        """What its colour and shape do not say."""
+        return ", ".join(str(row[name]) for name in self.others)[:LONGEST].replace("$", r"\$")
+
+    def legend(self) -> list[Line2D]:
+        """What they mean."""
+        of_colours = [
+            Line2D([], [], color=self.colours[name], marker=shape, linestyle="none", label=name_of(name)) for name, shape in self.own_shapes.items()
+        ]
+        of_shapes = [Line2D([], [], color=FAINT, marker=shape, linestyle="none", label=name) for name, shape in self.shapes.items()]
+        return of_colours + of_shapes
 
 
 def _label(name: str) -> str:

@@ -16,6 +16,7 @@ from caps_fast.simulation import simulate
 from caps_fast.supply.assumptions import Assumptions
 from caps_fast.supply.best import OBJECTIVES, best
 from caps_fast.supply.designs import explore
+from caps_fast.supply.limits import limits_kwh, reduction_of
 from caps_fast.supply.outcome import RULES, Design, Dispatch, Weather, dispatch, figures, flags
 from caps_fast.supply.plant import Plant, named, plant_of, size_kw
 from caps_fast.supply.site import Site, read_site, site_of, site_table
@@ -71,6 +72,8 @@ def supply(  # noqa: PLR0913 - all but four by name
     battery: str | None = None,
     *,
     wait: float = 0.0,
+    limit: str | None = None,
+    reductions: Sequence[str] = (),
     rules: Sequence[str] = (*RULES, "best"),
     region: str | None = None,
     days: float | None = None,
@@ -83,6 +86,8 @@ def supply(  # noqa: PLR0913 - all but four by name
     solar, wind a size (`20`: MW, `500kW`), a file of power, or a file of capacity factors with a size (`sun.csv@20MW`)
     battery     energy and power, as `80,20` (MWh, MW) or `80kWh,20kW`; the energy alone is for 4 h
     wait        share of the energy of busy replicas that may run later on its day
+    limit       the most that the grid gives, a size
+    reductions  the most that it gives between two times, as `15kW@26..29` (hours from t = 0)
     rules       of `greedy`, `price`, `carbon`, `best` (least total carbon) and `best-cost`, by linear programs
     region      which, where the fleet has several
     days        how long, by repeating a run of whole days
@@ -101,9 +106,11 @@ def supply(  # noqa: PLR0913 - all but four by name
     named("solar", solar)
     named("wind", wind)
     kwh, kw = battery_of(battery)
+    for text in reductions:
+        reduction_of(text)
     site = _site(run, region, days)
     plants = {"solar": plant_of("solar", solar, site, given), "wind": plant_of("wind", wind, site, given)}
-    weather = Weather.of(site, plants["solar"], plants["wind"])
+    weather = Weather.of(site, plants["solar"], plants["wind"], limits_kwh(site, limit, reductions))
     design = Design(plants["solar"].kw, plants["wind"].kw, kwh, kw, wait)
     found = [
         best(site, weather, design, rule, given) if rule in OBJECTIVES else dispatch(site, weather, design, rule, given, flags(site, rule, given))

@@ -28,15 +28,16 @@ def best(site: Site, weather: Weather, design: Design, rule: str, given: Assumpt
     power, usable = design.battery_kw * hours, design.battery_kwh * given.depth_of_discharge
     most = np.maximum(site.most_kw * hours, site.load_kwh)
     program = Program()
-    imported, curtailed = program.add(most + power, per_kwh), program.add(made)
+    imported, curtailed = program.add(np.minimum(most + power, weather.limit_kwh), per_kwh), program.add(made)
     charge, discharge = program.add(power), program.add(power)
     through = np.cumsum(power) / given.discharge_efficiency
     stored, taken = program.add(np.full(n, usable)), program.add(through)
     may_wait = design.wait_share * site.busy_kwh
     fixed = site.load_kwh - may_wait
 
-    # imported + made - curtailed + discharge = run + charge
+    # imported + unserved + made - curtailed + discharge = run + charge
     balance = program.add_rows(fixed - made, equal=True)
+    unserved = _unserved(program, balance, weather.limit_kwh, most, _penalty(per_kwh, wear_cost, usable, given))
     for variable, factor in ((imported, 1.0), (curtailed, -1.0), (discharge, 1.0), (charge, -1.0)):
         program.set(balance, variable, factor)
 
@@ -69,7 +70,23 @@ def best(site: Site, weather: Weather, design: Design, rule: str, given: Assumpt
     x = np.maximum(solved[0], 0.0)
     run_kwh = fixed + x[run] if len(run) else site.load_kwh
     parts = [x[one] for one in (imported, curtailed, charge, discharge, stored)]
+    parts.append(x[unserved] if len(unserved) else np.zeros(n))
     return Dispatch(design, rule, run_kwh, _flows(run_kwh, made, per_kwh >= 0.0, parts, given))
+
+
+def _penalty(per_kwh: Array, wear_cost: float, usable: float, given: Assumptions) -> float:
+    """More than a kWh that the battery brings can cost, so that no other aim leaves load without power."""
+    wear = wear_cost / (usable * given.cycles) if usable > 0.0 else 0.0
+    return 100.0 * (float(np.abs(per_kwh).max()) / (given.charge_efficiency * given.discharge_efficiency) + wear + 1e-6)
+
+
+def _unserved(program: Program, balance: Array, limit_kwh: Array, most: Array, penalty: float) -> Array:
+    """Variables of load that a limit leaves without power; none where nothing is limited."""
+    if not np.isfinite(limit_kwh).any():
+        return np.zeros(0, np.int64)
+    unserved = program.add(np.where(np.isfinite(limit_kwh), most, 0.0), penalty)
+    program.set(balance, unserved, 1.0)
+    return unserved
 
 
 def _waiting(program: Program, balance: Array, site: Site, may_wait: Array, room: Array) -> Array:
@@ -92,7 +109,7 @@ def _flows(run: Array, made: Array, costs: Array, parts: list[Array], given: Ass
     """Columns of FLOWS. Where energy `costs` anything, charging and discharging at once, which only ties can make, are
     netted: the store stays as it is and less is lost.
     """
-    imported, curtailed, charge, discharge, stored = parts
+    imported, curtailed, charge, discharge, stored, unserved = parts
     round_trip = given.charge_efficiency * given.discharge_efficiency
     both = np.where(costs, np.minimum(charge, discharge / round_trip), 0.0)
     charge, discharge, kept = charge - both, discharge - both * round_trip, both * (1.0 - round_trip)
@@ -107,4 +124,4 @@ def _flows(run: Array, made: Array, costs: Array, parts: list[Array], given: Ass
         level = max(level - clean[i] / given.discharge_efficiency, 0.0) + from_site[i] * given.charge_efficiency
         before = stored[i]
         level = min(level, before)
-    return np.column_stack([from_site, charge - from_site, discharge, imported, curtailed, stored, clean])
+    return np.column_stack([from_site, charge - from_site, discharge, imported, curtailed, stored, clean, unserved])

@@ -7,22 +7,24 @@ import numpy as np
 from caps_fast._jit import compiled
 from caps_fast.records import Array
 
-FLOWS = ("from_site", "from_grid", "discharged", "imported", "curtailed", "stored", "clean")
+FLOWS = ("from_site", "from_grid", "discharged", "imported", "curtailed", "stored", "clean", "unserved")
 """Columns of the flows of a dispatch, kWh by sample: charged from on-site power and from the grid, discharged to the
-load, imported (charging included), curtailed, in the store at the sample's end, and of the discharge what came from
-on-site power."""
+load, imported (charging included), curtailed, in the store at the sample's end, of the discharge what came from
+on-site power, and load that a limit on imports left without power."""
 
 
 @compiled
-def play(load_kwh: Array, made_kwh: Array, hours: Array, may: Array, battery: Array, flows: Array) -> None:
-    """Fill `flows`, float64 (n, 7), one column each of FLOWS.
+def play(load_kwh: Array, made_kwh: Array, hours: Array, limit_kwh: Array, may: Array, battery: Array, flows: Array) -> None:
+    """Fill `flows`, float64 (n, 8), one column each of FLOWS.
 
     load_kwh, made_kwh, hours   float64 (n,): of the sample: the load, on-site generation, length
+    limit_kwh   float64 (n,): the most that may be imported
     may         bool (2, n): the grid may charge the battery; the battery may serve the load
     battery     float64 (5,): kWh between the depth of discharge and full, new (empty at the start); kW; efficiencies of
                 charging and discharging; capacity lost per energy taken out
 
-    On-site power serves the load first; its surplus charges the battery, what does not fit is curtailed.
+    On-site power serves the load first; its surplus charges the battery, what does not fit is curtailed. Where imports
+    would be over their limit, the battery serves the load whatever the rule.
     """
     usable_kwh, power_kw, charge_efficiency, discharge_efficiency, fade_per_kwh = battery
     stored, clean, taken = 0.0, 0.0, 0.0
@@ -32,10 +34,11 @@ def play(load_kwh: Array, made_kwh: Array, hours: Array, may: Array, battery: Ar
         surplus = max(made_kwh[i] - load_kwh[i], 0.0)
         lack = max(load_kwh[i] - made_kwh[i], 0.0)
         from_site = min(surplus, room)
-        out = 0.0
-        if may[1, i]:
-            out = min(lack, most, stored * discharge_efficiency)
-        from_grid = room - from_site if may[0, i] and out == 0.0 else 0.0
+        out = min(lack, most, stored * discharge_efficiency)
+        if not may[1, i]:
+            out = min(out, max(lack - limit_kwh[i], 0.0))
+        bought = min(lack - out, limit_kwh[i])
+        from_grid = min(room - from_site, limit_kwh[i] - bought) if may[0, i] and out == 0.0 else 0.0
         share = clean / stored if stored > 0.0 else 0.0
         drawn = min(out / discharge_efficiency, stored)
         taken += drawn
@@ -44,10 +47,11 @@ def play(load_kwh: Array, made_kwh: Array, hours: Array, may: Array, battery: Ar
         flows[i, 0] = from_site
         flows[i, 1] = from_grid
         flows[i, 2] = out
-        flows[i, 3] = lack - out + from_grid
+        flows[i, 3] = bought + from_grid
         flows[i, 4] = surplus - from_site
         flows[i, 5] = stored
         flows[i, 6] = share * out
+        flows[i, 7] = lack - out - bought
 
 
 def signals(values: Array, times_s: Array, window_s: float, low: float, high: float, efficiency: float) -> Array:

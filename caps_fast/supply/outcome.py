@@ -16,7 +16,7 @@ from caps_fast.supply.site import HOUR_S, Site
 from caps_fast.supply.waiting import moved
 
 RULES = ("greedy", "price", "carbon")
-FROM_SITE, FROM_GRID, DISCHARGED, IMPORTED, CURTAILED, STORED, CLEAN = range(len(FLOWS))
+FROM_SITE, FROM_GRID, DISCHARGED, IMPORTED, CURTAILED, STORED, CLEAN, UNSERVED = range(len(FLOWS))
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,20 @@ class Design:
 
 @dataclass(frozen=True)
 class Weather:
-    """Output of a kW of each kind by sample of the site, kWh: float64 (n,)."""
+    """What sun, wind and grid can give by sample of the site.
+
+    solar_kwh, wind_kwh     float64 (n,): output of a kW of each
+    limit_kwh               float64 (n,): the most that may be imported; inf without a limit
+    """
 
     solar_kwh: Array
     wind_kwh: Array
+    limit_kwh: Array
 
     @classmethod
-    def of(cls, site: Site, solar: Plant, wind: Plant) -> Weather:
+    def of(cls, site: Site, solar: Plant, wind: Plant, limit_kwh: Array) -> Weather:
         """From the plants' factors."""
-        return cls(solar.factors * site.hours, wind.factors * site.hours)
+        return cls(solar.factors * site.hours, wind.factors * site.hours, limit_kwh)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Dispatch:
 
     rule        of the battery, or the LP's objective
     run_kwh     float64 (n,): the load, after waiting
-    flows       float64 (n, 7): columns of FLOWS, kWh
+    flows       float64 (n, 8): columns of FLOWS, kWh
     """
 
     design: Design
@@ -84,7 +89,7 @@ def dispatch(site: Site, weather: Weather, design: Design, rule: str, given: Ass
     flows = np.zeros((len(made_kwh), len(FLOWS)))
     usable_kwh = design.battery_kwh * given.depth_of_discharge
     battery = np.array([usable_kwh, design.battery_kw, given.charge_efficiency, given.discharge_efficiency, given.fade_per_kwh])
-    play(run_kwh, made_kwh, site.hours, may, battery, flows)
+    play(run_kwh, made_kwh, site.hours, weather.limit_kwh, may, battery, flows)
     return Dispatch(design, rule, run_kwh, flows)
 
 
@@ -114,6 +119,7 @@ def figures(site: Site, weather: Weather, found: Dispatch, given: Assumptions) -
         "discharged_kwh": float(sums[DISCHARGED]),
         "imported_kwh": float(sums[IMPORTED]),
         "curtailed_kwh": float(sums[CURTAILED]),
+        "unserved_kwh": float(sums[UNSERVED]),
         "peak_import_kw": float((imported / site.hours).max()),
         "matched_by_sample": ratio(direct_kwh + float(sums[CLEAN]), load_kwh),
         "matched_in_all": min(ratio(solar + wind, load_kwh), 1.0),
