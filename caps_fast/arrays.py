@@ -23,8 +23,6 @@ N_CELLS = N_LEVELS * N_CATEGORIES * N_TIERS
 IDLE, BUSY, WAKING, STARTING, ASLEEP, OFF, STOPPING = range(7)  # in the order in which a growing pool takes them
 STATES = ("idle", "busy", "waking", "starting", "asleep", "off", "stopping")
 N_STATES = 7
-SEEN_STATES = (*STATES, "draining")  # of a series: replicas that are on and drain stand apart from those that take work
-DRAINING = N_STATES
 RESIDENTS, PROMPTS, PACK, FASTEST = 0, 1, 2, 3
 J_PER_KWH = 3.6e6
 SLACK = 1.0 + 1e-6  # limits count as kept to one part in a million: latencies are differences of absolute times, which are rounded
@@ -307,7 +305,7 @@ class Sample(Record):
     energy_j: f8  # so far, in all states
     residents: i8
     waiting: i8
-    replicas: Annotated[Array, f"{DRAINING + 1}i8"]  # by SEEN_STATES
+    replicas: Annotated[Array, f"{N_STATES + 1}i8"]  # by state; at N_STATES those that are on and drain
     open: i1
 
 

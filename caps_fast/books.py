@@ -13,6 +13,7 @@ from caps_fast import arrays
 from caps_fast.arrays import BUSY, IDLE, N_CATEGORIES, N_LEVELS, N_STATES, N_TIERS
 from caps_fast.records import Array
 
+SEEN_STATES = (*arrays.STATES, "draining")  # of a series: replicas that are on and drain stand apart from those that take work
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 

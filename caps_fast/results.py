@@ -11,7 +11,7 @@ import numpy as np
 
 from caps_fast import __version__, arrays, records, scenario, sections
 from caps_fast.arrays import NONE, State
-from caps_fast.books import Books, Moved, Terms, histogram_quantiles
+from caps_fast.books import SEEN_STATES, Books, Moved, Terms, histogram_quantiles
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.crossings import marginal_g, moved, signal_notes
 from caps_fast.errors import InputError
@@ -157,7 +157,7 @@ class Result:
                 "power_w": power_w,
             }
             columns |= {"residents": at["residents"], "waiting": at["waiting"], "open": at["open"].astype(bool)}
-            columns |= {name: at["replicas"][:, state] for state, name in enumerate(arrays.SEEN_STATES)}
+            columns |= {name: at["replicas"][:, state] for state, name in enumerate(SEEN_STATES)}
             frames.append(pl.DataFrame(columns))
         return pl.concat(frames) if frames else pl.DataFrame()
 

@@ -12,7 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from caps_fast import checkpoint
-from caps_fast.arrays import ASLEEP, BUSY, DRAINING, IDLE, OFF, SEEN_STATES, STARTING, STATES, STOPPING, WAKING
+from caps_fast.arrays import ASLEEP, BUSY, IDLE, N_STATES, OFF, STARTING, STATES, STOPPING, WAKING
+from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
 from caps_fast.results import Result
 from caps_fast.saved_state import expect_sound
@@ -218,9 +219,9 @@ def test_the_series_counts_replicas_by_state(first: int, then: int, seen: tuple[
         counts = own.select(SEEN_STATES).to_numpy()
         assert (counts.sum(axis=1) == 8).all()
         seconds = result.spent["seconds"][pool]
-        on = counts[:-1, [IDLE, BUSY, DRAINING]].sum()  # of a sample a second
+        on = counts[:-1, [IDLE, BUSY, N_STATES]].sum()  # of a sample a second
         assert on == pytest.approx(seconds[[IDLE, BUSY]].sum(), rel=0.01)
-        np.testing.assert_allclose(counts[:-1].sum(axis=0)[BUSY + 1 : DRAINING], seconds[BUSY + 1 :], atol=16)
+        np.testing.assert_allclose(counts[:-1].sum(axis=0)[BUSY + 1 : N_STATES], seconds[BUSY + 1 :], atol=16)
         assert (own.filter(pl.col("draining") > 0)["t_s"] >= 1800.0).all()
     for t_s, state in seen:
         assert 0 < result.series.filter(pl.col("t_s") == t_s)[state].sum() <= 12, state
