@@ -6,7 +6,7 @@ A link (`next`, `child`, ...) is the index of another live request, or NONE.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from caps_fast.records import Array, Record, Rows, dtype_of, f8, i1, i2, i4, i8, u2, u4
 from caps_fast.served import Origin, Region, Tier, Transit
@@ -305,6 +305,7 @@ class Sample(Record):
     energy_j: f8  # so far, in all states
     residents: i8
     waiting: i8
+    replicas: Annotated[Array, f"{N_STATES + 1}i8"]  # by state; at N_STATES those that are on and drain
     open: i1
 
 

@@ -13,6 +13,7 @@ from caps_fast import arrays
 from caps_fast.arrays import BUSY, IDLE, N_CATEGORIES, N_LEVELS, N_STATES, N_TIERS
 from caps_fast.records import Array
 
+SEEN_STATES = (*arrays.STATES, "draining")  # of a series: replicas that are on and drain stand apart from those that take work
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 
@@ -42,12 +43,16 @@ class Terms:
     price_per_replica_hour  in the same currency
     embodied_kg_per_s       carbon of making a replica, per second of its life
     water_l_per_kwh         of energy at the replicas
+    host_w                  a replica's share of its node's host, drawn unless it is off
+    host_carbon_g           of all that, PUE excluded
     """
 
     energy_cost: float
     price_per_replica_hour: float
     embodied_kg_per_s: float
     water_l_per_kwh: float
+    host_w: float
+    host_carbon_g: float
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,20 @@ class Books:
         """Energy (`energy_j`) or carbon (`carbon_g`) of all states times the region's PUE, and of links."""
         moved: float = getattr(self.moved, name)
         return float(np.asarray(self.pue) @ self.spent[name].sum(axis=1)) + moved
+
+    def overhead(self, name: str) -> float:
+        """What the PUE adds to energy (`energy_j`) or carbon (`carbon_g`) of all states."""
+        return float((np.asarray(self.pue) - 1.0) @ self.spent[name].sum(axis=1))
+
+    @cached_property
+    def host_energy_j(self) -> float:
+        """Energy of the hosts of nodes that are not off, J; part of that of the states."""
+        return float(np.array([pool.host_w for pool in self.terms]) @ self._on_s)
+
+    @cached_property
+    def host_carbon_g(self) -> float:
+        """Carbon of the hosts of nodes that are not off, g; part of that of the states."""
+        return sum(pool.host_carbon_g for pool in self.terms)
 
     @cached_property
     def replica_hours(self) -> float:

@@ -11,11 +11,13 @@ import numpy as np
 
 from caps_fast import __version__, arrays, records, scenario, sections
 from caps_fast.arrays import NONE, State
-from caps_fast.books import Books, Moved, Terms, histogram_quantiles
+from caps_fast.books import SEEN_STATES, Books, Moved, Terms, histogram_quantiles
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.crossings import marginal_g, moved, signal_notes
 from caps_fast.errors import InputError
+from caps_fast.hosts import host_carbon_g
 from caps_fast.metrics import METRICS, POOL, POOL_METRICS
+from caps_fast.pack_scaling import host_share_w
 from caps_fast.prices import energy_cost
 from caps_fast.records import Array
 from caps_fast.traits import has_clocks
@@ -45,6 +47,7 @@ class Result:
     energy_cost: Array  # float64 (n_pools,): PUE included
     marginal_g: float  # carbon of all states by marginal intensity, PUE included, and of links; nan where a region has none
     moved: Moved  # what went over links
+    host_carbon_g: Array  # float64 (n_pools,)
     histograms: Array  # int64 (3, 4, HISTOGRAM_BINS)
     samples: Array  # SAMPLE (n, n_pools)
     requests: Array | None  # DONE rows in input order, if asked for
@@ -85,8 +88,10 @@ class Result:
                     price_per_replica_hour=kind.price_per_replica_hour,
                     embodied_kg_per_s=kind.embodied_kg * kind.gpus_per_replica / (kind.lifetime_years * YEAR_S),
                     water_l_per_kwh=fleet.regions[pool.region].water_l_per_kwh,
+                    host_w=host_share_w(kind),
+                    host_carbon_g=float(host_g),
                 )
-                for pool, kind, cost in zip(fleet.pools, fleet.kind_of, self.energy_cost, strict=True)
+                for pool, kind, cost, host_g in zip(fleet.pools, fleet.kind_of, self.energy_cost, self.host_carbon_g, strict=True)
             ],
             marginal_g=self.marginal_g,
             moved=self.moved,
@@ -135,7 +140,7 @@ class Result:
 
     @cached_property
     def series(self) -> pl.DataFrame:
-        """The recorded series: one row a pool and sample; mean power over the time since the sample before, idle power included."""
+        """The recorded series: one row per pool and sample; mean power since the sample before (idle power included), replicas by state."""
         import polars as pl  # noqa: PLC0415 - slow import
 
         frames = []
@@ -148,9 +153,12 @@ class Result:
                 "pool": np.full(len(at), index),
                 "name": [pool.name] * len(at),
                 "role": [pool.role] * len(at),
+                "region": [pool.region] * len(at),
                 "power_w": power_w,
             }
-            frames.append(pl.DataFrame(columns | {"residents": at["residents"], "waiting": at["waiting"], "open": at["open"].astype(bool)}))
+            columns |= {"residents": at["residents"], "waiting": at["waiting"], "open": at["open"].astype(bool)}
+            columns |= {name: at["replicas"][:, state] for state, name in enumerate(SEEN_STATES)}
+            frames.append(pl.DataFrame(columns))
         return pl.concat(frames) if frames else pl.DataFrame()
 
     @cached_property
@@ -211,6 +219,7 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
         energy_cost=energy_cost(config, monitors, slices, end_s),
         marginal_g=marginal_g(config, state, monitors),
         moved=moved(config, state),
+        host_carbon_g=host_carbon_g(config, monitors, slices, end_s),
         histograms=state.histograms,
         samples=state.series[: int(state.clock[0]["samples"])],
         requests=requests,

@@ -52,6 +52,10 @@ def test_what_is_constant(case: Case, price: float) -> None:
     if plain.books.output_tokens:
         grams = 1000.0 * (found["bill_kg"] + found["embodied_kg"])
         assert found["sci_g_per_1k_tokens"] == pytest.approx(1000.0 * grams / plain.books.output_tokens, rel=1e-12)
+    for whole, base, part in (("bill_kwh", "total_energy_kwh", "pue_energy_kwh"), ("bill_kg", "total_carbon_kg", "pue_carbon_kg")):
+        assert found[part] == pytest.approx(0.3 * found[base], rel=1e-9)
+        assert found[base] + found[part] == pytest.approx(found[whole], rel=1e-9)
+        assert plain.metrics[part] == 0.0
     for name in ("carbon_kg", "idle_carbon_kg", "energy_kwh", "total_carbon_kg", "slo_attainment"):
         np.testing.assert_equal(found[name], plain.metrics[name])
     for name in ("cost", "energy_cost", "embodied_kg", "water_l"):

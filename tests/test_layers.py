@@ -36,6 +36,7 @@ LAYERS = """
     clock metrics pack_scaling places
     carbon workload pack_origins
     prices crossings
+    hosts
     pack choose schema saved_scaling
     predictor results saved_state
     checkpoint inputs result_frames

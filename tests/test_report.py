@@ -165,7 +165,7 @@ def test_a_report_shows_one_setting_and_says_which(tmp_path: Path) -> None:
         page = write_report(tmp_path)[-1].read_text(encoding="utf-8")
         assert page.count(f"one value is shown: {found.choice}.") == 2
         assert page.count(f"preset paper, {found.choice}") == 4
-        assert page.count("The SLO-carbon plane at 10 requests a second") == 2
+        assert page.count("The SLO-carbon plane at 10 requests per second") == 2
         caps = shown.filter(pl.col("policy") == "caps", pl.col("rate_rps") == 10)["slo_attainment"].mean()
         assert f'<td class="n">{caps:.1%}</td>' in page
         assert f'"slo_attainment":{caps:.7g}' in page

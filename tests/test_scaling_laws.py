@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from caps_fast import checkpoint
-from caps_fast.arrays import ASLEEP, BUSY, IDLE, OFF, STARTING, STATES, STOPPING, WAKING
+from caps_fast.arrays import ASLEEP, BUSY, IDLE, N_STATES, OFF, STARTING, STATES, STOPPING, WAKING
+from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
 from caps_fast.results import Result
 from caps_fast.saved_state import expect_sound
@@ -201,6 +203,38 @@ def test_the_series_knows_what_states_draw() -> None:
     last = result.samples[-1]
     assert (last["t_s"] == config.horizon_s).all()
     np.testing.assert_allclose(last["energy_j"], result.spent["energy_j"].sum(axis=1), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "seen"),
+    [(4, 8, ((300.0, "asleep"), (1000.0, "off"), (1830.0, "starting"))), (8, 4, ((1800.0, "draining"), (2300.0, "asleep"), (3000.0, "off")))],
+)
+def test_the_series_counts_replicas_by_state(first: int, then: int, seen: tuple[tuple[float, str], ...]) -> None:
+    """Of a plan under which half of each pool is not wanted, at first or from half an hour on."""
+    plan = {"policy.scaling": PLANNED, "policy.scale_every_s": 1.0, "policy.off_after_s": 600.0, "gpu.replicas_per_node": 1}
+    options = {"first": first, "then": then, "until_s": 1800.0}
+    result = simulate(small("edf", **plan, **{"policy.options": options}), Recording(sample_every_s=1.0))
+    for pool in range(3):
+        own = result.series.filter(pl.col("pool") == pool)
+        counts = own.select(SEEN_STATES).to_numpy()
+        assert (counts.sum(axis=1) == 8).all()
+        seconds = result.spent["seconds"][pool]
+        on = counts[:-1, [IDLE, BUSY, N_STATES]].sum()  # of a sample a second
+        assert on == pytest.approx(seconds[[IDLE, BUSY]].sum(), rel=0.01)
+        np.testing.assert_allclose(counts[:-1].sum(axis=0)[BUSY + 1 : N_STATES], seconds[BUSY + 1 :], atol=16)
+        assert (own.filter(pl.col("draining") > 0)["t_s"] >= 1800.0).all()
+    for t_s, state in seen:
+        assert 0 < result.series.filter(pl.col("t_s") == t_s)[state].sum() <= 12, state
+
+
+def test_hosts_are_a_part_of_the_bill() -> None:
+    """What hosts cost is what is saved without them, where no decision depends on power."""
+    rule = {"policy.scaling": JUMPY, "policy.scale_every_s": 20.0, "policy.off_after_s": 30.0}
+    found, without = (simulate(small("edf", **rule, **{"gpu.host_w": host_w})).metrics for host_w in (900.0, 0.0))
+    assert without["host_energy_kwh"] == without["host_carbon_kg"] == 0.0
+    for part, total in (("host_energy_kwh", "total_energy_kwh"), ("host_carbon_kg", "total_carbon_kg")):
+        assert found[part] == pytest.approx(found[total] - without[total], rel=1e-9)
+        assert found[part] > 0.0
 
 
 @pytest.mark.parametrize(

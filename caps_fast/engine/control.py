@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import N_STATES, State
+from caps_fast.arrays import BUSY, N_STATES, State
 from caps_fast.containers import queue
 from caps_fast.engine.accounts import close_sample
 from caps_fast.engine.gpu import mark_dirty
@@ -128,5 +128,6 @@ def _sample(s: State) -> None:
     for g in range(s.gpus.shape[0]):
         gpu = s.gpus[g]
         row[gpu.pool].residents += gpu.residents
+        row[gpu.pool].replicas[N_STATES if gpu.state <= BUSY and s.standing[g].draining else gpu.state] += 1
         row[gpu.pool].energy_j += draws_w(s, g) * (now_s - gpu.since_s)
     s.clock[0].samples += 1

@@ -1,17 +1,24 @@
-"""What a results folder holds: the tables of `reproduce`, or the runs of any sweep."""
+"""What a page is about: the tables of `reproduce`, the runs of any sweep, or runs at hand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
 from caps_fast.metrics import metric_of
+from caps_fast.result_frames import histogram_frame
 from caps_fast.sealed import read_sealed
+from caps_fast.sweep import rows
 from caps_fast.sweep.rows import PARAMETERS
+
+if TYPE_CHECKING:
+    from caps_fast.results import Result
 
 NEEDED = ("policy", "rate_rps", "seed", "slo_attainment", "carbon_g_per_1k_tokens", "ttft_after_release_p95_s")
 TABLES = {
@@ -23,9 +30,10 @@ TABLES = {
     "predictor": ("preset", "figure", "unit", "paper", "ours"),
     "series": ("preset", "policy", "seed", "t_s", "gamma_g_per_kwh", "pool", "role", "power_w", "residents", "waiting", "open"),
     "histograms": ("preset", "policy", "seed", "latency", "tier", "from_s", "to_s", "requests"),
+    "moves": ("preset", "policy", "seed", "origin", "region", "requests"),  # and any numbers, means per request
 }
 TEXT = {name for name, kind in PARAMETERS.items() if kind == pl.String} | {
-    *("text", "unit", "test", "verdict", "why", "level", "category", "tier", "part", "name", "figure", "latency", "role"),
+    *("text", "unit", "test", "verdict", "why", "level", "category", "tier", "part", "name", "figure", "latency", "role", "region", "origin"),
 }
 
 
@@ -53,27 +61,89 @@ def read_folder(folder: str | Path) -> Results:
     for path in files:
         frame = read_sealed(path)
         if set(NEEDED) <= set(frame.columns):
-            _expect_types(path, frame, [name for name in frame.columns if name in PARAMETERS or metric_of(name)])
+            _expect_types(str(path), frame, [name for name in frame.columns if name in PARAMETERS or metric_of(name)])
             frames.append(frame)
     if not frames:
         raise InputError(f"{root}: no runs; expected runs.parquet with the columns {', '.join(NEEDED)}")
     runs = pl.concat(frames, how="diagonal_relaxed")
     if runs.is_empty():
         raise InputError(f"{root}: runs.parquet has no rows; expected the runs of a sweep")
-    if "preset" not in runs.columns:
-        runs = runs.with_columns(pl.lit("runs").alias("preset"))
     tables = {}
-    for name, columns in TABLES.items():
+    for name in TABLES:
         path = root / f"{name}.parquet"
         if path.is_file():
             tables[name] = read_sealed(path)
-            if lacking := [column for column in columns if column not in tables[name].columns]:
-                raise InputError(f"{path}: column {lacking[0]} is missing; expected a table of reproduce")
-            _expect_types(path, tables[name], columns)
-    return Results(root.resolve().name, runs, tables)
+            _expect_table(str(path), tables[name], name)
+    return _results(root.resolve().name, runs, tables)
 
 
-def _expect_types(path: Path, frame: pl.DataFrame, columns: Iterable[str]) -> None:
+def results_of(found: Result | Sequence[Result] | pl.DataFrame | Mapping[str, pl.DataFrame], name: str = "results") -> Results:
+    """One run or several, a frame of runs, or frames by name: `runs` and any of TABLES.
+
+    Raises InputError where there are no runs, or a frame lacks columns or has other types in them.
+    """
+    if isinstance(found, pl.DataFrame):
+        found = {"runs": found}
+    if not isinstance(found, Mapping):
+        found = _frames_of([found] if not isinstance(found, Sequence) else found)
+    runs = found.get("runs")
+    if runs is None or runs.is_empty():
+        raise InputError("report: no runs: expected a frame `runs` with a row per run")
+    if missing := [column for column in NEEDED if column not in runs.columns]:
+        raise InputError(f"runs: column {missing[0]} is missing; expected {', '.join(NEEDED)}")
+    _expect_types("runs", runs, [column for column in runs.columns if column in PARAMETERS or metric_of(column)])
+    tables = {table: frame for table, frame in found.items() if table != "runs"}
+    for table, frame in tables.items():
+        if table not in TABLES:
+            raise InputError(f"report: frame {table!r}: expected one of runs, {', '.join(TABLES)}")
+        _expect_table(table, frame, table)
+    return _results(name, runs, tables)
+
+
+def _frames_of(results: Sequence[Result]) -> dict[str, pl.DataFrame]:
+    """Frames of runs at hand: their rows, latencies, and the series of those that recorded one."""
+    if not results:
+        raise InputError("report: no runs; expected one at the least")
+    frames = {"runs": rows.table([rows.row(result, by_pool=True) for result in results])}
+    several = {
+        "histograms": [_keyed(result, histogram_frame(result)) for result in results if result.histograms.any()],
+        "series": [_keyed(result, result.series) for result in results if len(result.samples)],
+    }
+    return frames | {name: pl.concat(parts, how="diagonal_relaxed") for name, parts in several.items() if parts}
+
+
+def _keyed(result: Result, frame: pl.DataFrame) -> pl.DataFrame:
+    config = result.scenario
+    policy = with_scaling(config.policy.name, config.policy.scaling)
+    return frame.select(pl.lit(config.preset).alias("preset"), pl.lit(policy).alias("policy"), pl.lit(config.seed).alias("seed"), pl.all())
+
+
+def with_scaling(policy: str, scaling: str | None) -> str:
+    """A policy's name beside that of the scale rule that it runs under, if any: they are another policy together."""
+    return policy if scaling in {None, "none"} else f"{policy} + {scaling}"
+
+
+def _results(name: str, runs: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> Results:
+    """Results whose runs have a preset, and policies with their scale rule."""
+    if "preset" not in runs.columns:
+        runs = runs.with_columns(pl.lit("runs").alias("preset"))
+    scaling = "policy.scaling"
+    if scaling in runs.columns and runs.schema[scaling] == pl.String:
+        scaled = pl.col(scaling).is_not_null() & (pl.col(scaling) != "none") & ~pl.col("policy").str.contains(" + ", literal=True)
+        runs = runs.with_columns(pl.when(scaled).then(pl.format("{} + {}", "policy", scaling)).otherwise("policy").alias("policy"))
+    return Results(name, runs, tables)
+
+
+def _expect_table(origin: str, frame: pl.DataFrame, name: str) -> None:
+    """Raise InputError where one of TABLES lacks a column or has other types."""
+    columns = TABLES[name]
+    if lacking := [column for column in columns if column not in frame.columns]:
+        raise InputError(f"{origin}: column {lacking[0]} is missing; expected a table of reproduce")
+    optional = [column for column in (*SEEN_STATES, "region", "name") if column in frame.columns and name == "series"]
+    _expect_types(origin, frame, dict.fromkeys((*columns, *optional)))
+
+
+def _expect_types(origin: str, frame: pl.DataFrame, columns: Iterable[str]) -> None:
     """Raise InputError where a column is not of the type that it has in our files."""
     for name in columns:
         kind = frame.schema[name]
@@ -84,6 +154,6 @@ def _expect_types(path: Path, frame: pl.DataFrame, columns: Iterable[str]) -> No
         else:
             wanted, fits = "numbers", kind.is_numeric()
         if not fits:
-            raise InputError(f"{path}: column {name} is of type {kind}: expected {wanted}")
+            raise InputError(f"{origin}: column {name} is of type {kind}: expected {wanted}")
         if name == "policy" and (empty := frame[name].is_null()).any():
-            raise InputError(f"{path}: row {empty.arg_max() + 1}: column policy is empty: expected a policy's name")  # type: ignore[operator]
+            raise InputError(f"{origin}: row {empty.arg_max() + 1}: column policy is empty: expected a policy's name")  # type: ignore[operator]

@@ -32,14 +32,19 @@ NAMES = {
     **{"round-robin": "Round Robin", "edf": "EDF", "slo-aware": "SLO-Aware", "carbon-aware": "Carbon-Aware", "caps": "CAPS"},
     **{"caps-no-predictor": "CAPS, no predictor", "caps-no-carbon": "CAPS, no carbon term", "caps-no-tiers": "CAPS, no tiers"},
 }
-SPARE_COLOURS = ("#000000", "#882255", "#44AA99", "#999933", "#332288")
+SPARE_COLOURS = ("#AA3377", "#44AA99", "#999933", "#6678C2", "#8C564B")  # seen on white and on black
 TIER_COLOURS = {"gold": "#E69F00", "silver": "#767676", "bronze": "#A0522D"}
 POOL_COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#767676")
+STATE_COLOURS = {  # of replicas: blue on, warm on the way, grey resting; told apart by lightness too
+    **{"busy": "#0072B2", "idle": "#7FC4EE", "draining": "#CC79A7"},
+    **{"waking": "#F0E442", "starting": "#E69F00", "stopping": "#B5651D", "asleep": "#9A9A9A", "off": "#EFEFEF"},
+}
 RC: dict[Any, Any] = {
     **{"font.size": 8.5, "axes.titlesize": 9.5, "axes.labelsize": 8.5, "legend.fontsize": 8, "axes.titlelocation": "left"},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": FAINT, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6},
     **{"axes.axisbelow": True, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "svg.fonttype": "path", "svg.hashsalt": "caps-fast"},
 }
+WIDTH_IN = 4.2  # of a figure in the page: text can be read on a phone
 LONGEST = 28  # letters of a name in a legend
 
 
@@ -51,9 +56,15 @@ def colour_of(policy: str, policies: Sequence[str]) -> str:
     return SPARE_COLOURS[others.index(policy) % len(SPARE_COLOURS)]
 
 
+def policy_name(policy: str) -> str:
+    """A policy's name as readers know it, whole; with its scale rule, if any, behind a plus."""
+    first, plus, rule = policy.partition(" + ")
+    return f"{NAMES.get(first, first)}{plus}{rule}"
+
+
 def name_of(policy: str) -> str:
     """A policy's name as readers know it, cut to what a legend can hold; `$` would start a formula."""
-    name = NAMES.get(policy, policy)
+    name = policy_name(policy)
     return (name if len(name) <= LONGEST else f"{name[:LONGEST]}...").replace("$", r"\$")
 
 
@@ -85,3 +96,13 @@ def save(figure: Figure, path: str | Path, forms: Sequence[str] = ()) -> list[Pa
 def percent(axis: str, axes: Axes) -> None:
     """Shares on this axis are shown as per cent."""
     getattr(axes, f"{axis}axis").set_major_formatter(lambda value, _: f"{100 * value:g}")
+
+
+def span_of(end_s: float) -> tuple[float, str]:
+    """Seconds of the unit in which a run of this length is drawn, and its name."""
+    return (86400.0, "day") if end_s > 2 * 86400.0 else (3600.0, "hour") if end_s > 7200.0 else (60.0, "minute")
+
+
+def columns_of(entries: int) -> int:
+    """Columns of a legend below a figure: one line of up to four entries, else two."""
+    return entries if entries <= 4 else -(-entries // 2)

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from caps_fast.metrics import METRICS
-from caps_fast.report.style import NAMES
+from caps_fast.metrics import METRICS, metric_of
+from caps_fast.report.style import policy_name
 from caps_fast.sweep.summary import heading
 from caps_fast.text_table import counted
 
@@ -23,6 +23,7 @@ SUMMARY = ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_to
 BILL = ("bill_kg", "replica_hours", "embodied_kg", "cost", "water_l")  # where a scenario counts them
 NO_NUMBER = "-"
 MANY = 12
+MOST_ROWS = 60
 
 
 def claims_table(claims: pl.DataFrame) -> dict[str, Any]:
@@ -53,13 +54,13 @@ def comparison_table(table1: pl.DataFrame) -> dict[str, Any]:
     """Table 1: ours, then the paper's, metric by metric."""
     rows = []
     for row in table1.iter_rows(named=True):
-        cells = [row["preset"], NAMES.get(row["policy"], row["policy"])]
+        cells = [row["preset"], policy_name(row["policy"])]
         for metric in METRIC_HEADS:
             cells += [_metric(metric, row[metric]), _metric(metric, row[f"paper_{metric}"])]
         rows.append(cells)
     heads = ["preset", "policy", *(part for head in METRIC_HEADS.values() for part in (head, "paper's"))]
     text = (
-        f"{counted(table1['seeds'][0], 'seed')}, {table1['days'][0]:g} days at 10 requests a second. Carbon is a ratio to Round Robin's; "
+        f"{counted(table1['seeds'][0], 'seed')}, {table1['days'][0]:g} days at 10 requests per second. Carbon is a ratio to Round Robin's; "
         "P95 is of the time to the first token after release. The paper's figures stand to the right of ours."
     )
     return {"name": "table1", "heading": "Table 1, ours beside the paper's", "text": text, "heads": heads, "words": 2, "rows": rows}
@@ -80,13 +81,13 @@ def headline_table(headline: pl.DataFrame) -> dict[str, Any]:
     }
     rows = [[make(row) for make in columns.values()] for row in headline.iter_rows(named=True)]
     text = (
-        "Attributed carbon is what the paper counts: the power of busy GPUs, shared by the requests on them. The bill counts every GPU, "
-        "idle ones too, up to the common end of all runs; it is what a planner pays. "
+        "Attributed carbon is what the paper counts: the power of busy replicas, shared by the requests on them. The bill counts every replica, "
+        "idle ones too, up to the end of the arrivals; it is what a planner pays. "
         "Savings are over Round Robin, with 95 % intervals over seeds, paired."
     )
     return {
         "name": "bill",
-        "heading": "With idle power, forecast error and the loophole closed",
+        "heading": "With idle power, forecast error, and only Bronze deferred",
         "text": text,
         "heads": list(columns),
         "words": 2,
@@ -116,7 +117,7 @@ def summary_table(runs: pl.DataFrame, chosen: str = "") -> dict[str, Any]:
     rows = [
         [
             str(row["preset"]),
-            NAMES.get(row["policy"], row["policy"]),
+            policy_name(row["policy"]),
             NO_NUMBER if row["rate_rps"] is None else f"{row['rate_rps']:g}",
             str(row["seeds"]),
             *(METRICS[name].shown(row[name]) for name in metrics),
@@ -124,7 +125,9 @@ def summary_table(runs: pl.DataFrame, chosen: str = "") -> dict[str, Any]:
         for row in means.iter_rows(named=True)
     ]
     text = "Means over seeds, of the runs that the curves show." + (f" {shown(chosen)}" if chosen else "")
-    return {"name": "summary", "heading": "Runs", "text": text, "heads": [*map(heading, (*keys, "seeds", *metrics))], "words": 2, "rows": rows}
+    text += f" The first {MOST_ROWS} of {len(rows):,} rows." if len(rows) > MOST_ROWS else ""
+    heads = [heading(name) for name in (*keys, "seeds", *metrics)]
+    return {"name": "runs", "heading": "Runs", "text": text, "heads": heads, "words": 2, "rows": rows[:MOST_ROWS]}
 
 
 def shown(chosen: str) -> str:
@@ -135,13 +138,13 @@ def shown(chosen: str) -> str:
 def parameter_table(runs: pl.DataFrame) -> dict[str, Any]:
     """Every parameter column by preset: its value, or all its values."""
     presets = runs["preset"].unique(maintain_order=True).to_list()
-    names = [
-        name for name in runs.columns if "." in name or name in {"policy", "rate_rps", "seed", "split", "alpha", "beta", "lambda", "days", "version"}
-    ]
+    own = {"policy", "rate_rps", "seed", "split", "alpha", "beta", "lambda", "days", "version"}
+    names = [name for name in runs.columns if name in own or ("." in name and not metric_of(name))]
     rows = []
     for name in sorted(names, key=lambda name: ("." in name, name)):
         rows.append([name, *(_values(runs.filter(pl.col("preset") == preset)[name]) for preset in presets)])
-    return {"presets": presets, "rows": rows}
+    text = "Every field of the runs' scenarios, as it was resolved. Where a field takes several values, all are listed."
+    return {"caption": text, "label": "All parameters", "heads": ["field", *map(str, presets)], "words": 1 + len(presets), "rows": rows}
 
 
 def _claim_cell(row: dict[str, Any]) -> dict[str, str]:
@@ -175,7 +178,7 @@ def _interval(row: dict[str, Any], name: str) -> str:
 
 def _named(name: str) -> str:
     policy, comma, rest = name.partition(",")
-    return f"{NAMES.get(policy, policy)}{comma}{rest}"
+    return f"{policy_name(policy)}{comma}{rest}"
 
 
 def _values(column: pl.Series) -> str:

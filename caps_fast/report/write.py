@@ -1,20 +1,26 @@
-"""`report`: every figure that a results folder has the data for, and the page."""
+"""`report`: every figure that a results folder has the data for, and the page; or a page of runs at hand."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 import polars as pl
 from matplotlib.figure import Figure
 
+from caps_fast.errors import InputError
 from caps_fast.files import expect_no_link, whole
-from caps_fast.report import figures
-from caps_fast.report.folder import Results, read_folder
+from caps_fast.report import figures, parts, reading, regions, states
+from caps_fast.report.folder import Results, read_folder, results_of
 from caps_fast.report.page import library, page
 from caps_fast.report.rates import rate_figure
-from caps_fast.report.style import name_of, save
+from caps_fast.report.style import policy_name, save
 from caps_fast.sweep.alike import Alike, alike, alike_at_one_rate
+
+if TYPE_CHECKING:
+    from caps_fast.results import Result
 
 BOTH = (".png", ".svg")
 
@@ -42,18 +48,37 @@ def write_results(results: Results, target: Path) -> list[Path]:
         probe.touch()
     (target / ".probe").unlink()
     written, pictures = [], {}
-    for name, (caption, figure) in all_figures(results).items():
+    for name, (caption, sentence, figure) in all_figures(results).items():
         files = save(figure, target / name, BOTH)
         written += files
-        pictures[name] = (caption, files[1])
+        pictures[name] = (caption, sentence, files[1])
     with whole(target / "report.html", follow=False) as beside:
         beside.write_text(page(results, pictures), encoding="utf-8")
     return [*written, target / "report.html"]
 
 
-def all_figures(results: Results) -> dict[str, tuple[str, Figure]]:
-    """Captions and figures by file name, one set a preset."""
-    found: dict[str, tuple[str, Figure]] = {}
+def write_page(found: Result | Sequence[Result] | pl.DataFrame | Mapping[str, pl.DataFrame], path: str | Path, name: str | None = None) -> Path:
+    """Write one self-contained HTML page of one run, of several on the same requests, or of frames; the path.
+
+    found   a `Result` or several, a frame of runs (as `sweep.read` or `compare` use), or frames by name: `runs`, and of `series`, `histograms`,
+            `moves`, and the tables of `reproduce`, what is there. Results that recorded a series (`Recording(sample_every_s=...)`) get timelines.
+    path    a file that ends in .html
+    name    stands in the title; None = the file's name
+
+    Raises InputError for another ending, where the frames are not of that kind, or where the file cannot be written.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in {".html", ".htm"}:
+        raise InputError(f"{path}: page: expected a name ending in .html")
+    text = page(results_of(found, name or target.stem), {})
+    with whole(target) as beside:
+        beside.write_text(text, encoding="utf-8")
+    return target
+
+
+def all_figures(results: Results) -> dict[str, tuple[str, str, Figure]]:
+    """Captions, sentences on what to see, and figures by file name, one set per preset."""
+    found: dict[str, tuple[str, str, Figure]] = {}
     for (key,), runs in results.runs.group_by("preset", maintain_order=True):
         preset = str(key)
         tables = {name: frame.filter(pl.col("preset") == preset) for name, frame in results.tables.items() if "preset" in frame.columns}
@@ -61,29 +86,40 @@ def all_figures(results: Results) -> dict[str, tuple[str, Figure]]:
         name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in preset)
         curves, at_one_rate = alike(runs), alike_at_one_rate(runs)
         if curves.runs["rate_rps"].n_unique() > 1:
-            found[f"rates-{name}"] = (_caption("Against the request rate", preset, curves), rate_figure(runs))
-        rate_rps = at_one_rate.runs["rate_rps"][0]
-        rate = "the trace's own rate" if rate_rps is None else f"{rate_rps:g} requests a second"
+            caption = _caption("Against the request rate", preset, curves)
+            found[f"rates-{name}"] = (caption, reading.of_rates(curves.runs), rate_figure(runs))
+        rate = parts.rate_of(at_one_rate.runs)
         plane = figures.plane(at_one_rate.runs, fill(", ".join(filter(None, [f"at {rate}", at_one_rate.choice])), 85))
-        found[f"plane-{name}"] = (_caption(f"The SLO-carbon plane at {rate}", preset, at_one_rate), plane)
-        if "savings" in mine:
-            found[f"cells-{name}"] = (
-                f"Saving of CAPS over Round Robin by carbon level, category and tier, preset {preset}",
-                figures.cells(mine["savings"]),
-            )
-        if "decomposition" in mine:
-            found[f"sources-{name}"] = (
-                f"Where the saving comes from, and the bounds of physics, preset {preset}",
-                figures.sources(mine["decomposition"]),
-            )
-        for table, kind, draw in (("series", "timeline", figures.timeline), ("histograms", "latencies", figures.latencies)):
+        caption = _caption(f"The SLO-carbon plane at {rate}", preset, at_one_rate)
+        found[f"plane-{name}"] = (caption, reading.of_plane(at_one_rate.runs), plane)
+        for table, kind, caption, read, draw in KINDS:
             if table in mine:
-                chosen = _caps_or_first(mine[table])
-                policy = chosen["policy"][0]
-                found[f"{kind}-{name}"] = (
-                    f"{'Timeline' if kind == 'timeline' else 'Latencies by tier'} of {name_of(policy)}, preset {preset}",
-                    draw(chosen),
-                )
+                shown = _caps_or_first(mine[table]) if "seed" in mine[table].columns else mine[table]
+                who = policy_name(shown["policy"][0]) if "seed" in shown.columns else "CAPS"
+                found[f"{kind}-{name}"] = (f"{caption.format(who)}, preset {preset}", read(shown), draw(shown))
+        if "series" in mine and states.has_states(mine["series"]):
+            found |= _of_states(_caps_or_first(mine["series"]), preset, name)
+    return found
+
+
+KINDS: tuple[tuple[str, str, str, Callable[[pl.DataFrame], str], Callable[[pl.DataFrame], Figure]], ...] = (
+    ("savings", "cells", "Saving of {} over Round Robin by carbon level, category and tier", reading.of_cells, figures.cells),
+    ("decomposition", "sources", "Where the saving comes from, and the bounds of physics", reading.of_sources, figures.sources),
+    ("series", "timeline", "Timeline of {}", reading.of_timeline, figures.timeline),
+    ("histograms", "latencies", "Latencies by tier of {}", reading.of_latencies, figures.latencies),
+)
+
+
+def _of_states(series: pl.DataFrame, preset: str, name: str) -> dict[str, tuple[str, str, Figure]]:
+    """Figures of replicas by state and of regions, one per region."""
+    found: dict[str, tuple[str, str, Figure]] = {}
+    who = policy_name(series["policy"][0])
+    for region, rows in states.by_region(series):
+        said = f"Replicas by state of {who}, region {region}, preset {preset}"
+        found[f"states-{name}-{region}"] = (said, states.states_sentence(rows), states.states_figure(rows))
+        if regions.has_regions(series):
+            said = f"Region {region} of {who}, preset {preset}"
+            found[f"region-{name}-{region}"] = (said, regions.region_sentence(series, region), regions.region_figure(series, region))
     return found
 
 

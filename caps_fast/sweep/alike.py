@@ -9,7 +9,9 @@ from typing import Any
 import polars as pl
 
 from caps_fast import scenario
+from caps_fast.metrics import metric_of
 from caps_fast.results import parameters
+from caps_fast.sweep.compare import SERVING, followers
 from caps_fast.sweep.frames import shown
 from caps_fast.sweep.rows import fields, type_of
 from caps_fast.sweep.summary import one_of_rates
@@ -36,13 +38,15 @@ def alike(runs: pl.DataFrame) -> Alike:
     """Of each setting that varies, the value with most rates, among those the one with most runs, then the preset's (of presets, `paper`),
     then the first in order.
 
-    Runs without a rate are passed over where others have one.
+    A setting of serving that changes with the policy (one value for each) is a part of it. Runs without a rate are passed over where others
+    have one.
     """
     rated = runs.filter(pl.col("rate_rps").is_not_null())
     chosen, choices = runs if rated.is_empty() else rated, []
-    names = [name for name in chosen.columns if name in OWN_SETTINGS or type_of(name) or "." in name]
+    names = [name for name in chosen.columns if name in OWN_SETTINGS or ((type_of(name) or "." in name) and not metric_of(name))]
+    with_policy = {name for name in followers(chosen, "policy") if SERVING.fullmatch(name)}
     for name in sorted(names, key=lambda name: name != "preset"):
-        if chosen[name].n_unique() > 1:
+        if chosen[name].n_unique() > 1 and name not in with_policy:
             value, others = _most(chosen, name)
             chosen = chosen.filter(pl.col(name).eq_missing(pl.lit(value, dtype=chosen.schema[name])))
             choices.append(f"{name} {_text(value)} (of {others})")

@@ -1,0 +1,128 @@
+"""Regions side by side: intensity, power and share of the work in small multiples; who moved where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from caps_fast.report.phrases import amount, listed, share
+from caps_fast.report.states import binned
+from caps_fast.report.style import GRID, INK, POOL_COLOURS, WIDTH_IN, columns_of, new_figure, span_of, styled
+
+MOVES = (
+    "preset",
+    "policy",
+    "seed",
+    "origin",
+    "region",
+    "requests",
+)  # columns of `moves`; any other number is a mean per request, such as a score term
+
+
+def has_regions(series: pl.DataFrame) -> bool:
+    """Whether a recorded series is of several regions."""
+    return "region" in series.columns and series["region"].n_unique() > 1
+
+
+def limits(series: pl.DataFrame) -> tuple[float, float]:
+    """Highest intensity and power of any region: the common ends of the axes."""
+    power = series.group_by("region", "t_s").agg(pl.col("power_w").sum())["power_w"].fill_nan(0.0)
+    return float(series["gamma_g_per_kwh"].max()), float(power.max()) / 1000  # type: ignore[arg-type]
+
+
+def region_figure(series: pl.DataFrame, region: str) -> Figure:
+    """One region of a run: intensity, power by pool, and its share of the fleet's requests in service. Axes are those of all regions.
+
+    Frame: t_s, gamma_g_per_kwh, region, name, power_w, residents.
+    """
+    most_g, most_kw = limits(series)
+    own = series.filter(pl.col("region") == region)
+    with styled():
+        figure = new_figure(WIDTH_IN, 4.6)
+        carbon, power, work = figure.subplots(3, 1, sharex=True)
+        first = own.filter(pl.col("name") == own["name"][0])
+        edges, (gamma,) = binned(first, ["gamma_g_per_kwh"])
+        unit, span = span_of(edges[-1])
+        carbon.stairs(gamma, edges / unit, fill=True, color=GRID)
+        carbon.stairs(gamma, edges / unit, color=INK, linewidth=0.8, baseline=None)
+        carbon.set(title=f"{region}: carbon intensity", ylabel="g/kWh", ylim=(0, 1.05 * most_g))
+        below = np.zeros(len(gamma))
+        names = own["name"].unique(maintain_order=True).to_list()
+        for at, name in enumerate(names):
+            _, (watts,) = binned(own.filter(pl.col("name") == name).with_columns(pl.col("power_w").fill_nan(None).backward_fill()), ["power_w"])
+            above = below + np.nan_to_num(watts) / 1000
+            power.stairs(above, edges / unit, baseline=below, fill=True, color=POOL_COLOURS[at % len(POOL_COLOURS)], label=name)
+            below = above
+        power.set(title="power by pool", ylabel="kW", ylim=(0, 1.05 * most_kw or 1.0))
+        _, shares = binned(_shares(series, region), ["share"])
+        work.stairs(100 * shares[0], edges / unit, color=POOL_COLOURS[0], linewidth=1.3, baseline=None)
+        work.axhline(100 * _share_of(series, region), color=INK, linewidth=0.8, linestyle="--")
+        work.set(title="share of the requests in service; dashed: the mean", ylabel="%", ylim=(0, 104), xlabel=span)
+        work.set_xlim(edges[0] / unit, edges[-1] / unit)
+        if len(names) > 1:
+            figure.legend(*power.get_legend_handles_labels(), loc="outside lower center", ncols=columns_of(len(names)))
+    return figure
+
+
+def region_sentence(series: pl.DataFrame, region: str) -> str:
+    """How much of the work a region does, and whether more of it while its grid is cleaner than the others'."""
+    own = series.filter(pl.col("region") == region)
+    part = _share_of(series, region)
+    gamma = float(own["gamma_g_per_kwh"].mean())  # type: ignore[arg-type]
+    power = float(own.group_by("t_s").agg(pl.col("power_w").sum())["power_w"].fill_nan(None).mean() or 0.0) / 1000  # type: ignore[arg-type]
+    said = f"{region} does {share(part)} of the work (requests in service), at {amount(gamma)} g/kWh and {amount(power)} kW on average"
+    others = series.filter(pl.col("region") != region).group_by("t_s").agg(pl.col("gamma_g_per_kwh").mean().alias("others"))
+    moves = _shares(series, region).join(others, on="t_s")
+    differs = pl.col("gamma_g_per_kwh") - pl.col("others")
+    cleaner, dirtier = (moves.filter(part)["share"] for part in (differs < 0, differs > 0))
+    if cleaner.len() and dirtier.len():
+        return f"{said}: {share(cleaner.mean())} while its grid is cleaner than the others' mean, {share(dirtier.mean())} while it is dirtier."  # type: ignore[arg-type]
+    if cleaner.len() or dirtier.len():
+        return f"{said}; its grid is {'cleaner' if cleaner.len() else 'dirtier'} than the others' mean all the time."
+    return f"{said}."
+
+
+def moves_table(moves: pl.DataFrame, label: str) -> dict[str, Any]:
+    """Requests by origin and the region that served them, and the means of what else is told (score terms, round-trip time)."""
+    terms = [name for name, kind in moves.schema.items() if name not in MOVES and kind.is_numeric()]
+    weights = pl.col("requests") / pl.col("requests").sum()
+    means = [(pl.col(name) * weights).sum().alias(name) for name in terms]
+    found = moves.group_by("origin", "region", maintain_order=True).agg(pl.col("requests").sum(), *means)
+    whole = pl.col("requests") / pl.col("requests").sum().over("origin")
+    rows = [
+        [row["origin"], row["region"], f"{row['requests']:,}", share(row["whole"]), *(amount(row[name]) for name in terms)]
+        for row in found.with_columns(whole=whole).iter_rows(named=True)
+    ]
+    heads = ["origin", "served in", "requests", "of the origin's", *(name.replace("_", " ") for name in terms)]
+    return {"label": "Work by origin and region", "caption": f"{label}: {moves_sentence(moves)}", "heads": heads, "words": 2, "rows": rows}
+
+
+def moves_sentence(moves: pl.DataFrame) -> str:
+    """How much work leaves its origin, and on which way most."""
+    total = int(moves["requests"].sum())
+    away = moves.filter(pl.col("origin") != pl.col("region")).group_by("origin", "region").agg(pl.col("requests").sum())
+    away = away.sort("requests", "origin", "region", descending=[True, False, False])
+    if away.is_empty() or not total:
+        return "every request is served in the region where it originates."
+    ways = [f"{row['origin']} to {row['region']} {share(row['requests'] / total)}" for row in away.head(3).iter_rows(named=True)]
+    return f"{share(int(away['requests'].sum()) / total)} of the requests are served away from their origin; most from {listed(ways)}."
+
+
+def _shares(series: pl.DataFrame, region: str) -> pl.DataFrame:
+    """A region's share of the fleet's residents by time; null while there are none."""
+    own = pl.col("region") == region
+    at = series.group_by("t_s", maintain_order=True).agg(
+        pl.col("residents").filter(own).sum().alias("here"),
+        pl.col("residents").sum().alias("all"),
+        pl.col("gamma_g_per_kwh").filter(own).first(),
+    )
+    return at.with_columns((pl.col("here") / pl.col("all")).fill_nan(None).fill_null(strategy="forward").fill_null(0.0).alias("share"))
+
+
+def _share_of(series: pl.DataFrame, region: str) -> float:
+    """A region's share of all residents over the whole run."""
+    whole = float(series["residents"].sum())
+    return float(series.filter(pl.col("region") == region)["residents"].sum()) / whole if whole else 0.0

@@ -1,0 +1,400 @@
+"""The page of a report: what it says is what the data say, and everybody can read it: by keyboard, aloud, on a phone, in the dark."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.patches import StepPatch
+
+from caps_fast import preset
+from caps_fast.books import SEEN_STATES
+from caps_fast.errors import InputError
+from caps_fast.report import bill, reading, regions, states, summary, write_page, write_report
+from caps_fast.report.folder import results_of
+from caps_fast.report.phrases import Difference
+from caps_fast.results import Result
+from caps_fast.simulation import Recording, simulate
+from caps_fast.sweep.alike import alike
+
+BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
+NAN = float("nan")
+SPY = """<script>
+const told = []; addEventListener("error", event => told.push(event.message));
+for (const name of ["error", "warn"]) { console[name] = (...text) => told.push(text.join(" ")); }
+new MutationObserver((_, spy) => { if (document.body && document.body.dataset.ready) { spy.disconnect();
+  const asked = performance.getEntriesByType("resource").map(one => one.name).filter(name => !/^(data|blob):/.test(name));
+  document.body.dataset.spied = JSON.stringify({told, asked,
+    width: document.documentElement.clientWidth, needs: document.documentElement.scrollWidth});
+} }).observe(document, {attributes: true, subtree: true, childList: true});
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def ran() -> list[Result]:
+    """A fixed fleet, and one that scales, on the same requests of two seeds; states, hosts, PUE, prices, embodied carbon."""
+    base = {"days": 0.1, "predictor.source": "declared", "policy.name": "edf", "policy.queueing": "central", "workload.rate_rps": 3.0}
+    base |= {"gpu.off_w": 5.0, "gpu.start_s": 60.0, "gpu.stop_s": 4.0, "gpu.host_w": 200.0, "gpu.embodied_kg": 150.0}
+    base |= {"policy.scale_every_s": 30.0, "policy.off_after_s": 120.0, "policy.options": {"window_s": 60.0}}
+    config = preset("paper").replace(base)
+    scaled = {"policy.scaling": "autoscale"}
+    regions = {"regions": {"grid": config.fleet.only_region.model_dump() | {"pue": 1.25, "price_per_kwh": 0.1, "water_l_per_kwh": 1.8}}}
+    fixed = config.replace({"policy.options": {}, "carbon": None, "monitor": None} | regions)
+    rule = fixed.replace(scaled | {"policy.options": {"window_s": 60.0}})
+    return [simulate(one.replace({"seed": seed}), Recording(sample_every_s=60.0)) for seed in (0, 1) for one in (fixed, rule)]
+
+
+def series_of(region: str = "here", name: str = "lp", **columns: Any) -> pl.DataFrame:
+    """Four samples, an hour apart, of one pool of four replicas."""
+    own: dict[str, Any] = {state: [0, 0, 0, 0] for state in SEEN_STATES} | {
+        "idle": [4, 2, 1, 1],
+        "busy": [0, 1, 1, 1],
+        "draining": [0, 1, 0, 0],
+        "off": [0, 0, 2, 2],
+    }
+    own |= {"gamma_g_per_kwh": [100.0, 200.0, 300.0, 300.0], "power_w": [NAN, 1000.0, 2000.0, 3000.0], "residents": [0, 5, 5, 5]}
+    keys = {"preset": "paper", "policy": "edf", "seed": 0, "t_s": [0.0, 3600.0, 7200.0, 10800.0], "pool": 0, "role": "LP"}
+    return pl.DataFrame(keys | own | {"waiting": [0, 1, 7, 0], "open": [True, False, True, True], "name": name, "region": region} | columns)
+
+
+def runs_of(costs: dict[str, tuple[float, ...]], slos: dict[str, tuple[float, ...]]) -> pl.DataFrame:
+    """Runs by policy and seed."""
+    rows = [
+        {"policy": policy, "rate_rps": 4.0, "seed": seed, "split": "8/8", "days": 2.0, "preset": "paper", "requests": 10}
+        | {"slo_attainment": slos[policy][seed], "bill_kg": cost, "carbon_g_per_1k_tokens": cost / 100, "ttft_after_release_p95_s": 1.0 + seed}
+        for policy, values in costs.items()
+        for seed, cost in enumerate(values)
+    ]
+    return pl.DataFrame(rows)
+
+
+def test_who_wins_by_how_much_and_whether_it_is_significant() -> None:
+    costs = {"round-robin": (100.0, 110.0, 120.0), "caps": (50.0, 56.0, 59.0), "edf": (101.0, 109.0, 122.0), "carbon-aware": (20.0, 22.0, 24.0)}
+    slos = {"round-robin": (0.9, 0.91, 0.92), "caps": (0.899, 0.911, 0.92), "edf": (0.9, 0.91, 0.92), "carbon-aware": (0.5, 0.5, 0.5)}
+    found = summary.compared(runs_of(costs, slos))
+    assert found is not None
+    assert found.baseline == "round-robin"
+    assert found.eligible == ["caps", "round-robin", "edf"]
+    own = found.differences["caps"]["bill_kg"]
+    gaps = np.array([-50.0, -54.0, -61.0])
+    half = 4.302653 * gaps.std(ddof=1) / np.sqrt(3)  # Student's t of two degrees
+    assert (own.mean, own.low, own.high) == pytest.approx((gaps.mean(), gaps.mean() - half, gaps.mean() + half), rel=1e-6)
+    assert own.verdict == "better"
+    assert found.differences["edf"]["bill_kg"].verdict == "not significant"
+    assert found.differences["edf"]["slo_attainment"].verdict == "equal"
+    assert found.differences["carbon-aware"]["slo_attainment"].verdict == "worse"
+    first, second, third, fourth = summary.verdicts(found)
+    assert first.startswith("CAPS has the lowest carbon bill of the policies that keep SLO attainment within 0.5 points of Round Robin's: 55 kg, ")
+    assert "50.0 % less than Round Robin's (95 % interval " in first
+    assert first.endswith("3 paired seeds: significant).")
+    assert second == f"Its SLO attainment is 91.0 %, {found.differences['caps']['slo_attainment'].sentence('Round Robin')}."
+    assert third.startswith("Next comes Round Robin: its carbon bill is 100.0 % more than CAPS's (95 % interval +")
+    assert "Carbon-Aware (carbon bill -80.0 %" in fourth
+    table = summary.comparison_table(found, "Preset paper")
+    assert [row["name"] for row in table["rows"]] == ["Carbon-Aware", "CAPS", "Round Robin (baseline)", "EDF"]
+    figure = summary.difference_figure(found)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["Carbon-Aware", "CAPS", "EDF"]
+    assert figure.axes[1].containers[1].lines[0].get_xdata()[0] == pytest.approx(-50.0)
+    assert summary.difference_sentence(found).startswith("The carbon bill is significantly lower for CAPS and Carbon-Aware than for Round Robin.")
+
+
+def test_one_seed_is_no_evidence() -> None:
+    found = summary.compared(runs_of({"round-robin": (100.0,), "caps": (50.0,)}, {"round-robin": (0.9,), "caps": (0.9,)}))
+    assert found is not None
+    assert found.differences["caps"]["bill_kg"].verdict == "one seed"
+    assert "one seed: no interval, so it may be chance" in summary.verdicts(found)[0]
+    assert "(" not in found.differences["caps"]["bill_kg"].text
+    assert summary.difference_sentence(found).startswith("No carbon bill differs significantly")
+
+
+def test_the_baseline_may_win_and_one_policy_has_no_rival() -> None:
+    found = summary.compared(runs_of({"round-robin": (100.0, 99.0), "caps": (50.0, 51.0)}, {"round-robin": (0.9, 0.9), "caps": (0.8, 0.8)}))
+    assert found is not None
+    said = summary.verdicts(found)
+    assert said[0].startswith("Round Robin has the lowest carbon bill of the policies that keep")
+    assert said[-1].startswith("Lower in carbon bill, but lower in SLO attainment too: CAPS")
+    alone = runs_of({"caps": (50.0, 51.0)}, {"caps": (0.8, 0.9)})
+    assert summary.compared(alone) is None
+    assert summary.single(alone) == ["CAPS keeps the SLO of 85.0 % of requests, with 50.5 kg of carbon bill."]
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "larger", "verdict", "text"),
+    [
+        (-5.0, -6.0, -4.0, False, "better", "-5.0 % (-6.0 to -4.0)"),
+        (-5.0, -6.0, -4.0, True, "worse", "-5.0 % (-6.0 to -4.0)"),
+        (-5.0, -11.0, 1.0, False, "not significant", "-5.0 % (-11.0 to +1.0)"),
+        (5.0, NAN, NAN, False, "one seed", "+5.0 %"),
+    ],
+)
+def test_differences_in_words(mean: float, low: float, high: float, larger: bool, verdict: str, text: str) -> None:
+    own = Difference(mean, low, high, 3, larger, 1.0, "%")
+    assert (own.verdict, own.text) == (verdict, text)
+    assert ("less" if mean < 0 else "more") in own.sentence("EDF")
+
+
+def test_columns_of_pools_are_no_settings(ran: list[Result]) -> None:
+    """Runs with the metrics of every pool stand beside one another; a scale rule is a part of its policy."""
+    runs = results_of(ran).runs
+    found = alike(runs)
+    assert (found.runs.height, found.choice) == (4, "")
+    assert found.runs["policy"].unique(maintain_order=True).to_list() == ["edf", "edf + autoscale"]
+
+
+def test_the_bill_adds_up(ran: list[Result]) -> None:
+    runs = results_of(ran).runs
+    found = bill.bill_by_policy(runs)
+    assert found is not None
+    assert found["policy"].to_list() == ["edf + autoscale", "edf"]
+    parts = [name for name in bill._parts(found) if name != "embodied kg"]
+    assert {"busy kg", "idle kg", "asleep kg", "PUE kg"} <= set(parts)
+    np.testing.assert_allclose(found.select(pl.sum_horizontal(parts)).to_series(), found["bill kg"], rtol=1e-9)
+    by_hand = np.mean([result.metrics["bill_kg"] for result in ran[1::2]])
+    assert found["bill kg"][0] == pytest.approx(by_hand, rel=1e-12)
+    assert {"host kg", "SCI g/1k", "bill kWh", "energy cost", "cost", "water l", "replica h"} <= set(found.columns)
+    widths = {str(bars.get_label()): [bar.get_width() for bar in bars] for bars in bill.bill_figure(found).axes[0].containers}
+    assert widths["busy"] == found["busy kg"].to_list()
+    together = bill.bill_by_policy(runs.drop([name for name in runs.columns if name.startswith("pool.")]))
+    assert together is not None
+    np.testing.assert_allclose(together["asleep, off, changing kg"], runs_states(found), rtol=1e-9)
+    share = 100 * found["busy kg"][0] / found["bill kg"][0]
+    assert f"(EDF + autoscale), is {share:.1f} % busy" in bill.bill_sentence(found)
+    assert bill.bill_by_policy(runs.drop("bill_kg")) is None
+
+
+def runs_states(found: pl.DataFrame) -> list[float]:
+    columns = [f"{state} kg" for state in ("waking", "starting", "asleep", "off", "stopping") if f"{state} kg" in found.columns]
+    return found.select(pl.sum_horizontal(columns)).to_series().to_list()
+
+
+def test_states_over_time() -> None:
+    series = series_of()
+    edges, (busy,) = states.binned(series, ["busy"])
+    assert edges.tolist() == [0.0, 3600.0, 7200.0, 10800.0]
+    assert busy.tolist() == [0.0, 1.0, 1.0]
+    many = pl.DataFrame({"t_s": np.arange(1681.0), "busy": np.arange(1681)})
+    edges, (means,) = states.binned(many, ["busy"])
+    assert len(means) == states.MOST_BINS
+    assert edges[-1] == 1680.0
+    np.testing.assert_allclose(means, np.arange(1680).reshape(168, 10).mean(axis=1))
+    figure = states.states_figure(series)
+    carbon, pool = figure.axes
+    assert carbon.patches[0].get_data().values.tolist() == [100.0, 200.0, 300.0]
+    stack = {str(patch.get_label()): patch.get_data() for patch in pool.patches if isinstance(patch, StepPatch)}
+    assert list(stack) == ["busy", "idle", "draining", "off"]
+    assert stack["off"].values.tolist() == [4.0, 4.0, 4.0]
+    assert (stack["idle"].values - stack["idle"].baseline).tolist() == [4.0, 2.0, 1.0]
+    assert states.changes(series)
+    assert states.states_sentence(series).startswith("On average 3 of 4 replicas are on (2 to 4)")
+    assert "1 are off" in states.states_sentence(series)
+    fixed = series.with_columns(idle=4 - pl.col("busy"), draining=pl.lit(0), off=pl.lit(0))
+    assert not states.changes(fixed)
+    assert states.states_sentence(fixed) == "All 4 replicas are on for the whole run; on average 0.75 of them (18.8 %) are busy."
+    assert states.states_table(series, "x")["rows"] == [["lp", "here", "0.75", "2.00", "0.25", "1.00"]]
+
+
+def test_regions_side_by_side() -> None:
+    series = pl.concat([series_of(), series_of("there", "cp", pool=1, gamma_g_per_kwh=[150.0, 150.0, 150.0, 400.0], residents=[0, 15, 5, 0])])
+    assert regions.has_regions(series)
+    assert not regions.has_regions(series_of())
+    assert regions.limits(series) == (400.0, 3.0)
+    figure = regions.region_figure(series, "there")
+    assert figure.axes[0].get_ylim()[1] == pytest.approx(420.0)
+    np.testing.assert_allclose(figure.axes[2].patches[0].get_data().values, [0.0, 75.0, 50.0])
+    said = regions.region_sentence(series, "there")
+    assert said.startswith("there does 57.1 % of the work (requests in service), at 212 g/kWh and 2 kW on average")
+    assert "62.5 % while its grid is cleaner than the others' mean, 0.0 % while it is dirtier" in said
+    keys = {"preset": "paper", "policy": "edf", "seed": 0}
+    moves = pl.DataFrame(
+        [
+            keys | {"origin": "here", "region": "here", "requests": 60, "carbon_term": 2.0},
+            keys | {"origin": "here", "region": "there", "requests": 20, "carbon_term": 1.0},
+            keys | {"origin": "there", "region": "there", "requests": 20, "carbon_term": 3.0},
+        ]
+    )
+    table = regions.moves_table(moves, "EDF")
+    assert table["rows"][1] == ["here", "there", "20", "25.0 %", "1"]
+    assert "20.0 % of the requests are served away from their origin; most from here to there 20.0 %." in table["caption"]
+    page = results_of({"runs": runs_of({"edf": (1.0,)}, {"edf": (1.0,)}), "series": series, "moves": moves})
+    assert set(page.tables) == {"series", "moves"}
+
+
+def test_sentences_on_sweeps() -> None:
+    """Two rates: CAPS is cleaner at one of them."""
+    runs = pl.DataFrame(
+        {
+            "policy": ["edf", "caps", "edf", "caps"],
+            "rate_rps": [2.0, 2.0, 8.0, 8.0],
+            "slo_attainment": [0.9, 0.95, 0.8, 0.7],
+            "carbon_g_per_1k_tokens": [1.0, 0.5, 1.0, 1.5],
+        }
+    )
+    said = reading.of_rates(runs)
+    assert "has the lowest attributed carbon per token at 1 of 2 rates" in said
+    assert "at the highest, 8 requests per second, SLO attainment goes from 70.0% (CAPS) to 80.0% (EDF)." in said
+    assert "no other policy beats CAPS in both" in reading.of_plane(runs.filter(pl.col("rate_rps") == 2))
+    told = reading.of_timeline(series_of())
+    assert told == "Mean power is 2 kW. At most 7 requests wait; gates are closed for LP 25.0 % of the time."
+    counts = pl.DataFrame({"latency": "ttft", "tier": "gold", "from_s": [0.0, 1.0, 2.0], "to_s": [1.0, 2.0, 4.0], "requests": [90, 6, 4]})
+    assert reading.of_latencies(counts) == "One request in twenty waits longer for its first token than: Gold 2 s."
+
+
+class Outline(HTMLParser):
+    """What an assistive technology would meet."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "input", "path", "use", "rect"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+        self.levels: list[int] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.seen: set[str] = set()
+        self.open: list[tuple[str, dict[str, str | None]]] = []
+        self.captioned = self.labelled = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        own = dict(attrs)
+        self.seen.add(tag)
+        inside = [name for name, _ in self.open]
+        if own.get("id"):
+            self.ids.append(str(own["id"]))
+        if re.fullmatch("h[1-6]", tag):
+            self.levels.append(int(tag[1]))
+        if tag == "a":
+            self.links.append(str(own.get("href")))
+        if tag == "table":
+            self.captioned = False
+            self.expect(
+                any(one.get("tabindex") == "0" and one.get("role") == "region" for _, one in self.open), "a table that cannot be scrolled by key"
+            )
+        if tag == "caption":
+            self.captioned = True
+        if tag == "th":
+            self.expect(own.get("scope") in {"row", "col"}, "a head without scope")
+            self.expect(self.captioned, "a table without a caption")
+        if tag == "svg":
+            self.expect(own.get("role") == "img" and bool(own.get("aria-label")), "a figure without a name")
+            self.expect("figure" in inside, "a picture outside of a figure")
+        if tag == "img":
+            self.expect(bool(own.get("alt")), "a picture without alt")
+        if tag == "select":
+            self.expect("label" in inside, "a choice without a label")
+        if own.get("role") == "region":
+            self.expect(bool(own.get("aria-label")), "a region without a name")
+        if tag not in self.VOID:
+            self.open.append((tag, own))
+
+    def handle_endtag(self, tag: str) -> None:
+        for at in range(len(self.open) - 1, -1, -1):
+            if self.open[at][0] == tag:
+                del self.open[at:]
+                return
+
+    def expect(self, good: bool, fault: str) -> None:
+        if not good:
+            self.faults.append(f"{fault}, at {self.getpos()}")
+
+
+def expect_readable(page: Path) -> str:
+    """By rules that a machine can check; the text."""
+    text = page.read_text(encoding="utf-8")
+    found = Outline(re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))
+    assert found.faults == []
+    assert found.levels[0] == 1
+    assert found.levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(found.levels, found.levels[1:], strict=False)), "a level of headings is left out"
+    assert len(set(found.ids)) == len(found.ids), "an id stands twice"
+    assert {link[1:] for link in found.links} <= set(found.ids)
+    assert {"main", "nav", "header", "h2", "figcaption"} <= found.seen
+    assert '<html lang="en">' in text
+    assert "width=device-width" in text
+    for rule in ("prefers-color-scheme: dark", "@media print", ":focus-visible"):
+        assert rule in text
+    return text
+
+
+def in_browser(page: Path, profile: Path, width: int, dark: bool = False) -> str:
+    """The page's document after its scripts have run, without a network, with what SPY tells."""
+    spied = page.with_name(f"spied-{width}.html")
+    spied.write_text(page.read_text(encoding="utf-8").replace("<style>", f"{SPY}<style>", 1), encoding="utf-8")
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}"]
+    command += [f"--window-size={width},900", "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000"]
+    command += ["--force-dark-mode"] if dark else []
+    return subprocess.run([*command, "--dump-dom", spied.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_a_page_of_runs_at_hand(ran: list[Result], tmp_path: Path) -> None:
+    page = write_page(ran, tmp_path / "week.html")
+    assert page == tmp_path / "week.html"
+    assert [path.name for path in tmp_path.iterdir()] == ["week.html"]
+    text = expect_readable(page)
+    for heading in ("Summary", "The whole bill", "Replicas by state, over the grid", "Latencies by tier", "All parameters"):
+        assert f">{heading}</h2>" in text
+    found = summary.compared(results_of(ran).runs, "edf")
+    assert found is not None
+    assert found.differences["edf + autoscale"]["bill_kg"].text in text
+    assert all(html.escape(sentence, quote=False).replace("'", "&#39;") in text for sentence in summary.verdicts(found))
+    assert "The SLO-carbon plane</h2>" in text, "one rate has no curves"
+    assert "<title>caps-fast: week</title>" in text
+    again = write_page(ran, tmp_path / "other.html", name="week").read_text(encoding="utf-8")
+    assert again == text
+
+
+def test_a_page_of_one_run_and_of_a_frame(ran: list[Result], tmp_path: Path) -> None:
+    text = expect_readable(write_page(ran[1], tmp_path / "one.html"))
+    assert "EDF + autoscale keeps the SLO of" in text
+    frame = results_of(ran[:2]).runs
+    text = expect_readable(write_page(frame, tmp_path / "frame.html"))
+    assert ">one seed</span>" in text
+    assert "Replicas by state" not in text
+
+
+def test_a_page_of_a_folder_is_readable(tmp_path: Path) -> None:
+    from test_report import folder_of  # noqa: PLC0415
+
+    text = expect_readable(write_report(folder_of(tmp_path / "paper"))[-1])
+    assert "What the paper says, and ours</h2>" in text
+
+
+def test_what_is_no_page_is_rejected(ran: list[Result], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"page\.png: page: expected a name ending in \.html"):
+        write_page(ran, tmp_path / "page.png")
+    with pytest.raises(InputError, match="no runs"):
+        write_page([], tmp_path / "page.html")
+    with pytest.raises(InputError, match="report: frame 'more': expected one of runs"):
+        write_page({"runs": results_of(ran).runs, "more": series_of()}, tmp_path / "page.html")
+    with pytest.raises(InputError, match="series: column role is missing"):
+        write_page({"runs": results_of(ran).runs, "series": series_of().drop("role")}, tmp_path / "page.html")
+    with pytest.raises(InputError, match="series: column off is of type String: expected numbers"):
+        write_page({"runs": results_of(ran).runs, "series": series_of(off="none")}, tmp_path / "page.html")
+    with pytest.raises(InputError, match="runs: column slo_attainment is missing"):
+        write_page(results_of(ran).runs.drop("slo_attainment"), tmp_path / "page.html")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_page(ran, tmp_path / "nowhere" / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
+def test_the_page_fits_a_phone_and_a_desk(ran: list[Result], tmp_path: Path, width: int, dark: bool) -> None:
+    document = in_browser(write_page(ran, tmp_path / "page.html"), tmp_path / "profile", width, dark)
+    spied = re.search(r'data-spied="([^"]*)"', document)
+    assert spied is not None, "the charts were not drawn"
+    found = json.loads(html.unescape(spied[1]))
+    assert found["told"] == [], "the console told something"
+    assert found["asked"] == [], "something was asked of a host"
+    assert found["needs"] <= found["width"], "the page is wider than its window"
+    assert len(re.findall(r'<svg[^>]*class="marks"', document)) == 3
+    assert ">This chart could not be drawn" not in document
