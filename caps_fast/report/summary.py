@@ -13,7 +13,7 @@ from caps_fast.metrics import METRICS, SHARE
 from caps_fast.report.phrases import Difference, amount, listed, share
 from caps_fast.report.style import FAINT, INK, WIDTH_IN, colour_of, name_of, new_figure, policy_name, styled
 from caps_fast.sweep.compare import compare
-from caps_fast.sweep.frames import counted
+from caps_fast.text_table import counted
 
 SLO = "slo_attainment"
 COSTS = ("bill_kg", "carbon_g_per_1k_tokens")  # the first that the runs have decides
