@@ -46,8 +46,8 @@ def nested(annotation: Any) -> list[type[Section]]:
 
 def rows(section: type[Section]) -> Iterator[str]:
     for name in section.__annotations__:
-        field = section.model_fields.get(name)  # None: of the class itself
-        if field is not None and not nested(field.annotation):
+        field = section.model_fields[name]
+        if not nested(field.annotation):
             about = (field.description or "").replace("|", "\\|")
             yield f"| `{field.alias or name}` | {kind(field.annotation)} | {default(field)} | {about} |"
 
