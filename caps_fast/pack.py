@@ -44,8 +44,11 @@ class Means(NamedTuple):
     output_tokens: float
 
 
-def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence[Monitor], means: Means) -> State:
-    """Fresh arrays for one run, `monitors` by region; no block, no room for live requests and no series yet."""
+def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence[Monitor], means: Means, placed: bool = True) -> State:
+    """Fresh arrays for one run, `monitors` by region; no block, no room for live requests and no series yet.
+
+    Unless `placed`, requests come from nowhere in particular, whatever the scenario says.
+    """
     fleet = config.fleet
     levels = levels_of(config, policy)
     spans, queues = _spans_and_queues(fleet, layout, levels)
@@ -64,6 +67,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
     share_w = [_share_tables(levels.of(pool.gpu), pool.replicas) for pool in fleet.pools] if layout == "pools" else []
     queues["share_at"] = np.cumsum([0, *map(len, share_w[:-1])]) if share_w else 0
     most = max(kind.max_batch for kind in fleet.kinds.values())
+    places = places_of(config) if placed else None
     plain = len(levels.rows) == len(fleet.regions) == 1 and setup[0]["by_residents"]
     state = State(
         traits=traits(
@@ -71,12 +75,12 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
             terms=any(map(_has_terms, fleet.kinds.values())),
             growth=bool(kinds["kv_block_tokens"].any()),
             scales=scales(type(policy)),
-            origins=places_of(config) is not None,
+            origins=places is not None,
             timed=TRAITS[type(policy)].timed,
             clocks=levels.in_play,
         ),
         **scaling_rows(config, levels),
-        **origin_rows(config, sum(len(monitor.trace.times_s) for monitor in monitors), layout),
+        **origin_rows(config, places, sum(len(monitor.trace.times_s) for monitor in monitors), layout),
         clock=records.zeros(arrays.Clock, 1),
         setup=setup,
         tiers=_tiers(config),

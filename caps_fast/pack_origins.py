@@ -12,7 +12,7 @@ from caps_fast import records
 from caps_fast.arrays import J_PER_KWH, NONE, SECONDS_PER_DAY
 from caps_fast.clock import clock_of
 from caps_fast.errors import InputError
-from caps_fast.places import ANYWHERE, Places, places_of
+from caps_fast.places import ANYWHERE, Places
 from caps_fast.scenario import Scenario
 from caps_fast.served import Origin, Transit
 
@@ -20,14 +20,15 @@ BITS_PER_BYTE, GIGA = 8, 1e9
 EARTH_TILT, DAYS_A_YEAR = 23.44, 365.25  # degrees
 
 
-def origin_rows(config: Scenario, samples: int, layout: str) -> dict[str, Any]:
-    """Fields of `arrays.State` by name, for so many samples of all regions' grids.
+def origin_rows(config: Scenario, places: Places | None, samples: int, layout: str) -> dict[str, Any]:
+    """Fields of `arrays.State` by name, for requests from `places` and so many samples of all regions' grids.
 
     Raises InputError where links meet a queue over several regions.
     """
     names = list(config.fleet.regions)
-    places = places_of(config) or Places(ANYWHERE, (tuple(names),))
-    if config.links and layout == "central" and len(names) > 1:
+    links = config.links if places else None
+    places = places or Places(ANYWHERE, (tuple(names),))
+    if links and layout == "central" and len(names) > 1:
         raise InputError(
             f"links: policy {config.policy.name} has one queue over {len(names)} regions, so nobody knows where a context is to go: "
             "expected policy.queueing = 'cyclic', or a policy with a queue per pool"
@@ -37,11 +38,11 @@ def origin_rows(config: Scenario, samples: int, layout: str) -> dict[str, Any]:
     rtt_s, move_s, move_j = np.zeros((len(origins), len(names))), np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
     for row, times_s, (origin, allowed) in zip(origins, rtt_s, places.rows, strict=True):
         row["regions"] = bits(allowed, names)
-        row["home"] = NONE if origin.home is None or config.links is None else names.index(origin.home)
+        row["home"] = NONE if origin.home is None or links is None else names.index(origin.home)
         times_s[:] = [origin.rtt_ms.get(name, 0.0) / 1000 for name in names]
-    for a, here in enumerate(names) if config.links else ():
+    for a, here in enumerate(names) if links else ():
         for b, there in enumerate(names):
-            terms, size = config.links.terms(here, there), config.links.bytes_per_token  # type: ignore[union-attr]
+            terms, size = links.terms(here, there), links.bytes_per_token  # type: ignore[union-attr]
             move_s[a, b] = size * BITS_PER_BYTE / (terms.gbit_per_s * GIGA)
             move_j[a, b] = size / GIGA * terms.kwh_per_gb * J_PER_KWH
     return {

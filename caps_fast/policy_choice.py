@@ -1,4 +1,4 @@
-"""The section of a scenario that says which policy decides."""
+"""The sections of a scenario that say which policy decides, and what it has learned before."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from caps_fast.errors import did_you_mean
 from caps_fast.section import Finite, NonNegative, Positive, Section, Share
 
 PLACEMENTS = ("residents", "prompts", "pack", "fastest")
+LONGEST_DAYS = 3660
 SCALINGS = ("none", "autoscale", "power-down", "lcp", "throttle")
 _FURTHER = re.compile(rf"(.+)\+({'|'.join(SCALINGS[1:])})")
 
@@ -80,3 +81,16 @@ class PolicyChoice(Section):
         if not (parts[0] in known or _of_file(parts[0])) or (parts[0] == "none" and len(parts) > 1):
             raise ValueError(f"{value!r}{did_you_mean(value, known)}: expected one of {', '.join(known)} or FILE.py")
         return value
+
+
+class Predictor(Section):
+    """Where CAPS's output-length estimate and SLO risk come from."""
+
+    source: Literal["learned", "declared"] = Field(
+        "learned", description="learned: LightGBM; declared: the workload's own estimate and the closed-form risk"
+    )
+    train_days: Positive = Field(3.0, le=LONGEST_DAYS, description="days before t = 0 that the models are trained on")
+    train_requests: int = Field(200_000, ge=1000, le=100_000_000, description="requests of those days that are learnt from, about")
+    train_share: Share = Field(0.3, description="replayed trace: the first part of its requests, which the models are trained on")
+    history_lag_s: NonNegative = Field(600.0, description="an answer enters its tenant's history so long after its request arrived")
+    model: str | None = Field(None, description="model file to use instead of training")

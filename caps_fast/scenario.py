@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, Self, Union, get_args, get_origin
+from typing import Any, Self, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -24,11 +24,10 @@ from caps_fast.errors import InputError, did_you_mean
 from caps_fast.files import open_regular
 from caps_fast.fleet import FORMS, SHORT_REGION, Fleet, expect_consistent, expect_one_form, laid_over, lengthen, with_defaults
 from caps_fast.origins import Links, Origin, expect_known_places
-from caps_fast.policy_choice import PolicyChoice
+from caps_fast.policy_choice import LONGEST_DAYS, PolicyChoice, Predictor
 from caps_fast.profiles import profile_fields
-from caps_fast.section import NonNegative, Positive, Section, message_of
+from caps_fast.section import LATER, NonNegative, Positive, Section, message_of
 from caps_fast.sections import (
-    LONGEST_DAYS,
     TIERS,
     Carbon,
     Cluster,
@@ -36,7 +35,6 @@ from caps_fast.sections import (
     Kind,
     Monitor,
     Pool,
-    Predictor,
     Region,
     Tiers,
     Workload,
@@ -62,11 +60,12 @@ class Scenario(Section):
     carbon: Carbon | None = None
     monitor: Monitor | None = None
     regions: dict[str, Region] | None = Field(None, min_length=1, description="grids by name")
-    origins: dict[str, Origin] | None = Field(None, min_length=1, description="places that requests come from, by name (docs/regions.md)")
-    links: Links | None = Field(None, description="links between regions, over which the context of requests moves")
+    origins: dict[str, Origin] | None = Field(
+        None, min_length=1, json_schema_extra=LATER, description="places that requests come from, by name (docs/regions.md)"
+    )
+    links: Links | None = Field(None, json_schema_extra=LATER, description="links between regions, over which the context of requests moves")
     policy: PolicyChoice
     predictor: Predictor
-    unsaid: ClassVar[tuple[str, ...]] = ("origins", "links")
 
     @model_validator(mode="before")
     @classmethod

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from caps_fast.spelled import spelled
@@ -43,9 +42,6 @@ def message_of(error: ErrorDetails) -> str:
 class Section(BaseModel):
     """Frozen, no unknown fields, filled by name or by TOML alias."""
 
-    unsaid: ClassVar[tuple[str, ...]] = ()
-    """Fields that are left out of its data, and so of hashes, where they have their default."""
-
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
@@ -62,14 +58,6 @@ class Section(BaseModel):
             raise ValueError(f"{str(value).lower()}: expected a number or text")
         field = cls.model_fields.get(info.field_name or "")
         return value if field is None else spelled(value, field.annotation)
-
-    @model_serializer(mode="wrap")
-    def _what_is_said(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        data = plain(self)
-        for name in self.unsaid:
-            if getattr(self, name) == type(self).model_fields[name].default:
-                data.pop(name, None)
-        return data
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -24,7 +24,6 @@ MOST_PRICE = 1e6
 Price = Annotated[float, Field(ge=-MOST_PRICE, le=MOST_PRICE, allow_inf_nan=False)]  # of a kWh; on some days below 0
 Clock = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]  # over the highest clock
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # of a pool, a kind, a region: part of a dotted field
-LONGEST_DAYS = 3660
 SYNTHETIC_RPS = 10.0
 SLOWEST_S = 100.0  # a token or an iteration
 SLOWEST_CHANGE_S = 86400.0  # of a replica's state
@@ -195,8 +194,9 @@ class Tier(Section):
     e2e_s: Limit = None
     ttft_after_release_s: Limit = None
     roles: str = "LP/CP/BP"
-    regions: Names | None = Field(None, min_length=1, description="regions that may serve its requests, whatever the policy; none = all")
-    unsaid: ClassVar[tuple[str, ...]] = ("regions",)
+    regions: Names | None = Field(
+        None, min_length=1, json_schema_extra=LATER, description="regions that may serve its requests, whatever the policy; none = all"
+    )
 
     @field_validator("roles")
     @classmethod
@@ -358,8 +358,12 @@ class Region(Section):
     """A grid, what the scheduler sees of it, and what the building adds."""
 
     carbon: Carbon = Carbon()
-    marginal: Carbon | None = Field(None, description="marginal intensity beside the average of `carbon`; the bill is in both then")
-    decide_on: Literal["average", "marginal"] = Field("average", description="which of the two policies see; the accounts have both")
+    marginal: Carbon | None = Field(
+        None, json_schema_extra=LATER, description="marginal intensity beside the average of `carbon`; the bill is in both then"
+    )
+    decide_on: Literal["average", "marginal"] = Field(
+        "average", json_schema_extra=LATER, description="which of the two policies see; the accounts have both"
+    )
     monitor: Monitor = Monitor()
     pue: float = Field(1.0, ge=1, le=10, description="power usage effectiveness: the bill counts energy times this")
     price_per_kwh: Price = Field(0.0, description="price of a kWh, in any currency")
@@ -368,9 +372,8 @@ class Region(Section):
     )
     price_file: str | None = Field(None, description="CSV with columns time and price_per_kwh, in place of price_per_kwh")
     water_l_per_kwh: NonNegative = Field(0.0, le=1000, description="litres of water per kWh of the replicas (WUE)")
-    latitude: float | None = Field(None, ge=-90, le=90, description="degrees north, for follow-the-sun; none = 0")
-    longitude: float | None = Field(None, ge=-180, le=180, description="degrees east, for follow-the-sun")
-    unsaid: ClassVar[tuple[str, ...]] = ("marginal", "decide_on", "latitude", "longitude")
+    latitude: float | None = Field(None, ge=-90, le=90, json_schema_extra=LATER, description="degrees north, for follow-the-sun; none = 0")
+    longitude: float | None = Field(None, ge=-180, le=180, json_schema_extra=LATER, description="degrees east, for follow-the-sun")
 
     @field_validator("marginal", mode="before")
     @classmethod
@@ -393,16 +396,3 @@ class Region(Section):
         if self.price_by_hour is not None and len(self.price_by_hour) != 24:
             raise ValueError(f"price_by_hour: {len(self.price_by_hour)} prices: expected 24, one for each hour of the day")
         return self
-
-
-class Predictor(Section):
-    """Where CAPS's output-length estimate and SLO risk come from."""
-
-    source: Literal["learned", "declared"] = Field(
-        "learned", description="learned: LightGBM; declared: the workload's own estimate and the closed-form risk"
-    )
-    train_days: Positive = Field(3.0, le=LONGEST_DAYS, description="days before t = 0 that the models are trained on")
-    train_requests: int = Field(200_000, ge=1000, le=100_000_000, description="requests of those days that are learnt from, about")
-    train_share: Share = Field(0.3, description="replayed trace: the first part of its requests, which the models are trained on")
-    history_lag_s: NonNegative = Field(600.0, description="an answer enters its tenant's history so long after its request arrived")
-    model: str | None = Field(None, description="model file to use instead of training")

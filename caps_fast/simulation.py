@@ -23,6 +23,7 @@ from caps_fast.predictor import LengthModel, Lengths, informed, past_of
 from caps_fast.prices import prices_of
 from caps_fast.records import Array
 from caps_fast.results import Result, collect, unfinished_rows
+from caps_fast.traits import has_origins
 from caps_fast.workload import workload_of
 from caps_fast.workload.played import rate_notes
 
@@ -242,10 +243,11 @@ def _check_obeyed(config: scenario.Scenario, state: State) -> None:
         raise InputError(f"policy {config.policy.name}: order gave request {request} the key nan in queue {queue}: expected a number")
     row = state.block[at]
     tokens = int(row["input_tokens"]) + int(row["output_tokens"])
-    capacity = int(state.queues[queue]["kv_capacity_tokens"])
+    span = _largest_for(row, queue, state)
+    capacity = int(span["kv_capacity_tokens"])
     if not 0 < capacity < tokens:
         raise InputError(f"policy {config.policy.name}: order gave request {request} the key nan in queue {queue}: expected a number")
-    pool = config.fleet.pools[int(state.gpus[state.queues[queue]["first_gpu"]]["pool"])]
+    pool = config.fleet.pools[int(state.gpus[span["first_gpu"]]["pool"])]
     field, where = "cluster.kv_capacity_tokens", ""
     if config.pools is not None:
         field, where = f"gpus.{pool.gpu}.kv_capacity_tokens", f" and may not enter a larger pool than {pool.name}"
@@ -253,3 +255,13 @@ def _check_obeyed(config: scenario.Scenario, state: State) -> None:
         f"{field} {capacity}: request {request + 1} has {row['input_tokens']} input and {row['output_tokens']} output tokens{where}; "
         f"expected a capacity of at least {tokens}"
     )
+
+
+def _largest_for(request: Any, queue: int, state: State) -> Any:
+    """The span whose largest replica has the most KV memory: of the queue, or where requests may be bound, of all that may serve it."""
+    spans = state.spans[int(state.queues[queue]["first_span"]) : int(state.queues[queue]["end_span"])]
+    if has_origins(state):
+        allowed = int(state.tiers[request["tier"]]["regions"]) & int(state.origins[request["origin"]]["regions"])
+        spans = state.spans[(allowed >> state.spans["region"].astype(np.int64)) & 1 == 1]
+    capacity = spans["kv_capacity_tokens"]
+    return spans[int(np.argmax(np.where(capacity == 0, np.iinfo(np.int64).max, capacity)))]

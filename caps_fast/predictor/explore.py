@@ -223,7 +223,7 @@ def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Ex
     flat = CarbonTrace(times_s=np.zeros(1), g_per_kwh=np.ones(1), kind="average", scope="lifecycle", zone="", source="exploration")
     forecast = ForecastGrid(issued_s=np.zeros(1), step_s=3600.0, g_per_kwh=np.ones((1, 1)))
     monitor = Monitor(flat, forecast, 3600.0, np.zeros(1), np.ones(1))
-    state = pack(config, explorer, "pools", [monitor] * len(config.fleet.regions), means)
+    state = pack(config, explorer, "pools", [monitor] * len(config.fleet.regions), means, placed=False)
     state.setup["record"] = 1
     compile_for(explorer, state)
     done = []
