@@ -39,7 +39,7 @@ def shortened(name: str, folder: Path) -> Path:
 
 
 def test_files_and_pages_belong_together() -> None:
-    names = {path.stem for path in PAGES.glob("*.md")} - {"README"}
+    names = {path.stem for path in PAGES.glob("*.md")} - {"index"}
     assert names == {path.stem for path in FOLDER.glob("*.toml")} - {"two-generations-fleet"}
     targets = (ROOT / "Makefile").read_text(encoding="utf-8")
     for name in names:
