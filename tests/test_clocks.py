@@ -153,7 +153,7 @@ def test_hashes_know_of_clocks_only_where_they_are_said() -> None:
     [
         ({"gpu.clocks": [0.5, 0.9]}, r"gpu clocks \(0\.5, 0\.9\): expected levels that rise to 1"),
         ({"gpu.clocks": [0.7, 0.5, 1.0]}, "expected levels that rise to 1"),
-        ({"gpu.clocks": [0.0, 1.0]}, r"gpu\.clocks\.0 0\.0: Input should be greater than 0"),
+        ({"gpu.clocks": [0.0, 1.0]}, r"gpu\.clocks\.0 0\.0: expected a number greater than 0"),
         ({"gpu.clocks": []}, r"gpu\.clocks .*: expected a list of 1 or more"),
         ({"gpu.clock_decode_power": 1.5}, r"clock_decode_power 1\.5"),
         ({"pools.lp.clock": 0.6}, r"pools\.lp\.clock 0\.6: expected one of the clocks of gpu: 0\.5, 0\.7, 1"),
