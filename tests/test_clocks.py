@@ -159,7 +159,7 @@ def test_hashes_know_of_clocks_only_where_they_are_said() -> None:
         ({"pools.lp.clock": 0.6}, r"pools\.lp\.clock 0\.6: expected one of the clocks of gpu: 0\.5, 0\.7, 1"),
         ({"gpu.clocks": [1.0], "policy.scaling": "throttle"}, r"policy\.scaling throttle: no kind of replica has clocks: expected some, like"),
         ({"policy.scaling": "autoscale+lcp"}, r"policy\.scaling autoscale\+lcp: lcp decides what another part does"),
-        ({"policy.scaling": "none+throttle"}, r"scaling 'none\+throttle': expected one of none"),
+        ({"policy.scaling": "none+throttle"}, r"scaling 'none\+throttle'.*: expected one of none"),
     ],
 )
 def test_what_cannot_be_is_one_line(changes: dict[str, object], message: str) -> None:
