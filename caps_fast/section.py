@@ -75,8 +75,8 @@ def _leave_out(value: Any, data: Any) -> None:
         for name, field in type(value).model_fields.items():
             key = field.alias or name
             if field.json_schema_extra == LATER and getattr(value, name) == field.default:
-                del data[key]
-            else:
+                data.pop(key, None)
+            elif key in data:
                 _leave_out(getattr(value, name), data[key])
     elif isinstance(value, dict):
         for key, one in value.items():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from caps_fast.client_groups import mix_of
+from caps_fast.clock_section import Clock, Clocks
 from caps_fast.demand import Demand, laid_over
 from caps_fast.origins import Names
 from caps_fast.section import LATER, Limit, NonNegative, Positive, Section, Share, Tokens
@@ -22,7 +22,6 @@ CATEGORIES = ("short", "long", "agentic")
 Intensity = Annotated[float, Field(ge=0, le=5000, allow_inf_nan=False)]  # g/kWh; no grid comes near the end
 MOST_PRICE = 1e6
 Price = Annotated[float, Field(ge=-MOST_PRICE, le=MOST_PRICE, allow_inf_nan=False)]  # of a kWh; on some days below 0
-Clock = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]  # over the highest clock
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # of a pool, a kind, a region: part of a dotted field
 SYNTHETIC_RPS = 10.0
 SLOWEST_S = 100.0  # a token or an iteration
@@ -85,7 +84,7 @@ class Cluster(Section):
         return self
 
 
-class Gpu(Section):
+class Gpu(Clocks):
     """Speed and power of one serving replica. A `profile` fills what is not given."""
 
     profile: str | None = Field(None, description="a built-in profile by name, or a profile file")
@@ -121,22 +120,9 @@ class Gpu(Section):
     stop_s: NonNegative = Field(0.0, le=SLOWEST_CHANGE_S, description="seconds from serving or asleep to off, at idle_w")
     replicas_per_node: int = Field(1, ge=1, le=100_000, description="replicas that share a host and are off together only")
     host_w: NonNegative = Field(0.0, le=MOST_W, description="power of a node beside its GPUs, unless it is off")
-    clocks: tuple[Clock, ...] = Field(
-        (1.0,), min_length=1, max_length=32, json_schema_extra=LATER, description="levels of the GPUs' clock over the highest, rising to 1"
-    )
-    clock_decode_time: Share = Field(0.25, json_schema_extra=LATER, description="share of the decode part of an iteration that goes with 1 / clock")
-    clock_prefill_time: Share = Field(1.0, json_schema_extra=LATER, description="share of the prompt part of an iteration that goes with 1 / clock")
-    clock_decode_power: Share = Field(0.55, json_schema_extra=LATER, description="d of decoding: power goes with 1 - d (1 - clock^3)")
-    clock_prefill_power: Share = Field(0.7, json_schema_extra=LATER, description="d of processing prompts: power goes with 1 - d (1 - clock^3)")
-    clock_change_s: NonNegative = Field(0.05, le=SLOWEST_S, json_schema_extra=LATER, description="seconds that a replica stands still to change it")
-    clock_source: Literal["assumed", "fitted"] = Field(
-        "assumed", json_schema_extra=LATER, description="whether the clock_ coefficients are assumed, or fitted to measurements of this kind"
-    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.clocks[-1] != 1.0 or any(low >= high for low, high in pairwise(self.clocks)):
-            raise ValueError(f"clocks {self.clocks}: expected levels that rise to 1, like 0.6, 0.8, 1.0")
         for name, power_w in (("peak_w", self.peak_w), ("prefill_w", self.prefill_w)):
             if power_w is not None and power_w < self.idle_w:
                 raise ValueError(f"{name} {power_w:g}: expected at least idle_w = {self.idle_w:g}")
@@ -145,9 +131,6 @@ class Gpu(Section):
         return self
 
 
-CLOCK_FIELDS = (
-    *("clocks", "clock_decode_time", "clock_prefill_time", "clock_decode_power", "clock_prefill_power", "clock_change_s", "clock_source"),
-)
 STATE_FIELDS = ("sleep_w", "wake_s", "off_w", "start_s", "start_w", "stop_s", "replicas_per_node", "host_w")
 
 

@@ -21,12 +21,14 @@ from caps_fast.arrays import Array
 from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
+from caps_fast.clock_section import CLOCK_FIELDS
 from caps_fast.origins import Origin
 from caps_fast.pack import Means
 from caps_fast.places import places_of
 from caps_fast.policy_choice import PolicyChoice
 from caps_fast.results import Result
 from caps_fast.simulation import Recording, Run, prepare
+from clocked import give_clocks
 
 E = TypeVar("E", bound=naive.Engine)
 JUMPY = str(Path(__file__).with_name("jumpy.py"))
@@ -223,7 +225,7 @@ def scaled(draw: Any, policy: str | None = None, scaling: str = JUMPY, with_term
             **{name: draw(delays) for name in ("wake_s", "start_s", "stop_s")},
         }
     if with_clocks:
-        _clock(draw, data)
+        give_clocks(draw, data)
     data["policy"] = data["policy"] | {
         "queueing": None,
         "scaling": scaling,
@@ -232,18 +234,6 @@ def scaled(draw: Any, policy: str | None = None, scaling: str = JUMPY, with_term
         "options": draw(st.fixed_dictionaries(SCALER_OPTIONS[scaling])),
     }
     return replace(case, config=scenario.build(data, "scaled"))
-
-
-def _clock(draw: Any, data: dict[str, Any]) -> None:
-    """Give kinds clocks, which change, or which a pool keeps; the first always has some."""
-    share = st.sampled_from([0.0, 0.25, 0.8, 1.0])
-    for at, kind in enumerate(data["gpus"].values()):
-        kind["clocks"] = draw(st.sampled_from([[0.5, 0.7, 1.0], [0.3, 1.0], [1.0]][: 2 if at == 0 else 3]))
-        kind["clock_change_s"] = draw(st.sampled_from([0.0, 0.05, 0.4, 4.0]))
-        names = ("clock_decode_time", "clock_prefill_time", "clock_decode_power", "clock_prefill_power")
-        kind |= {name: draw(share) for name in names}
-    for pool in data["pools"]:
-        pool["clock"] = draw(st.sampled_from([None, None, data["gpus"][pool["gpu"]]["clocks"][0]]))
 
 
 def _grid(draw: Any, rng: np.random.Generator, horizon_s: float) -> Monitor:
@@ -352,7 +342,7 @@ def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
         **{name: math.nan if getattr(kind, name) is None else getattr(kind, name) for name in ("sleep_w", "start_w", "off_w")},
         chunk_tokens=kind.chunk_tokens if kind.prefill == "chunked" else 0,
         kv_capacity_tokens=kind.kv_capacity_tokens or math.inf,
-        **{name: getattr(kind, name) for name in sections.CLOCK_FIELDS[:-1]},
+        **{name: getattr(kind, name) for name in CLOCK_FIELDS[:-1]},
         **{name: getattr(kind, name) for names in ENGINE_TERMS.values() for name in names},
     )
 

@@ -16,10 +16,11 @@ from caps_fast.bounds import bound_of
 from caps_fast.bounds.demand import Promise
 from caps_fast.choose import make_policy
 from caps_fast.clock_levels import at_clock
+from caps_fast.clock_section import CLOCK_FIELDS
 from caps_fast.errors import InputError
 from caps_fast.saved_state import expect_sound
 from caps_fast.scenario import Scenario, preset
-from caps_fast.sections import CLOCK_FIELDS, Kind
+from caps_fast.sections import Kind
 from caps_fast.simulation import Group, Recording, simulate, simulate_group
 from cases import JUMPY, play_fast, scaled
 from naive import play
@@ -153,13 +154,13 @@ def test_hashes_know_of_clocks_only_where_they_are_said() -> None:
     [
         ({"gpu.clocks": [0.5, 0.9]}, r"gpu clocks \(0\.5, 0\.9\): expected levels that rise to 1"),
         ({"gpu.clocks": [0.7, 0.5, 1.0]}, "expected levels that rise to 1"),
-        ({"gpu.clocks": [0.0, 1.0]}, r"gpu\.clocks\.0 0\.0: Input should be greater than 0"),
+        ({"gpu.clocks": [0.0, 1.0]}, r"gpu\.clocks\.0 0\.0: expected a number greater than 0"),
         ({"gpu.clocks": []}, r"gpu\.clocks .*: expected a list of 1 or more"),
         ({"gpu.clock_decode_power": 1.5}, r"clock_decode_power 1\.5"),
         ({"pools.lp.clock": 0.6}, r"pools\.lp\.clock 0\.6: expected one of the clocks of gpu: 0\.5, 0\.7, 1"),
         ({"gpu.clocks": [1.0], "policy.scaling": "throttle"}, r"policy\.scaling throttle: no kind of replica has clocks: expected some, like"),
         ({"policy.scaling": "autoscale+lcp"}, r"policy\.scaling autoscale\+lcp: lcp decides what another part does"),
-        ({"policy.scaling": "none+throttle"}, r"scaling 'none\+throttle': expected one of none"),
+        ({"policy.scaling": "none+throttle"}, r"scaling 'none\+throttle'.*: expected one of none"),
     ],
 )
 def test_what_cannot_be_is_one_line(changes: dict[str, object], message: str) -> None:

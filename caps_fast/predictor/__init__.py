@@ -19,11 +19,12 @@ from caps_fast import _jit, scenario
 from caps_fast.caches import WAY_OUT, cache_folder, tell_once
 from caps_fast.clock import told_start
 from caps_fast.clock_levels import at_clock
+from caps_fast.clock_section import CLOCK_FIELDS
 from caps_fast.errors import InputError
 from caps_fast.predictor.length import LengthModel, Lengths
 from caps_fast.predictor.store import Model, load, save
 from caps_fast.records import Array
-from caps_fast.sections import CLOCK_FIELDS, STATE_FIELDS
+from caps_fast.sections import STATE_FIELDS
 from caps_fast.workload import drawn_workload
 from caps_fast.workload.tasks import task_of_prompt
 
