@@ -45,9 +45,8 @@ def nested(annotation: Any) -> list[type[Section]]:
 
 
 def rows(section: type[Section]) -> Iterator[str]:
-    for name in section.__annotations__:
-        field = section.model_fields[name]
-        if not nested(field.annotation):
+    for name, field in section.model_fields.items():
+        if name in section.__annotations__ and not nested(field.annotation):
             about = (field.description or "").replace("|", "\\|")
             yield f"| `{field.alias or name}` | {kind(field.annotation)} | {default(field)} | {about} |"
 
