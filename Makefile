@@ -1,4 +1,4 @@
-# Everything runs in .venv, made on first need from pinned packages whose hashes are checked:
+# Everything runs in .venv, created on first use from pinned packages whose hashes are checked:
 # constraints.txt holds what the program and its build need, constraints-dev.txt adds tests, linters, docs, benchmarks and
 # optional extras.
 
@@ -20,13 +20,13 @@ PAGES   := nightly-batch two-generations surge wrong-forecast next-year
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: .venv/ready ## a first answer: three policies over one day, on the same requests
+demo: .venv/ready ## a first answer: three policies over one day, with a picture (demo.png)
 	$(BIN)/caps-fast run measured --policies round-robin,carbon-aware,caps --days 1 --picture demo.png
 
-sweep: .venv/ready ## the paper's main grid, into results/paper
+sweep: .venv/ready ## the paper's main sweep, into results/paper
 	$(BIN)/caps-fast sweep sweeps/paper.toml --out results/paper
 
-reproduce: .venv/ready ## the paper's table and figures beside ours, into results/reproduce
+reproduce: .venv/ready ## the paper's tables and figures beside ours, into results/reproduce
 	$(BIN)/caps-fast reproduce --out results/reproduce
 
 gallery: $(PAGES:%=gallery-%) ## the five questions of docs/gallery, into results/gallery; gallery-surge, ... for one
@@ -60,27 +60,27 @@ lint: .venv/ready-dev ## ruff, its formatter in check mode, mypy and codespell
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-format: .venv/ready-dev ## format the sources and mend what ruff can
+format: .venv/ready-dev ## format the sources and apply ruff's fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: .venv/ready-dev ## the documentation site, into site/html, warnings as errors
+docs: .venv/ready-dev ## build the documentation site into site/html; warnings are errors
 	$(BIN)/python -m sphinx -q -E -W --keep-going -d site/doctrees docs site/html
 
-schema: .venv/ready ## write the tables of metrics in docs/schema.md anew
+schema: .venv/ready ## generate the tables of metrics in docs/schema.md
 	$(BIN)/python -m caps_fast.schema docs/schema.md
 
-bench: .venv/ready-dev ## benchmarks, beside other simulators
+bench: .venv/ready-dev ## benchmarks, with other simulators for comparison
 	$(BIN)/python -m benchmarks $(ARGS)
 
-cov: .venv/ready-dev ## coverage of the quick tests, with compiled code run as Python so that its lines count
+cov: .venv/ready-dev ## coverage of the quick tests; compiled code runs as Python so that its lines count
 	NUMBA_DISABLE_JIT=1 $(PYTEST) -m "not slow" -W ignore::RuntimeWarning --cov --cov-report term --cov-report html $(ARGS)
 
-lock: ## pin anew, to the newest packages (the only target that needs uv)
+lock: ## update the pins to the newest packages (the only target that needs uv)
 	$(LOCK) --upgrade --all-extras -o constraints-dev.txt
 	$(LOCK) --upgrade --constraints constraints-dev.txt -o constraints.txt
 
-clean: ## remove the environment and the tools' caches; results stay
+clean: ## remove the environment and the tools' caches, not results
 	rm -rf .venv dist site htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
