@@ -24,7 +24,7 @@ myst_heading_anchors = 4
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
-suppress_warnings = ["myst.header", "toc.not_included"]  # a page's headings may skip a level
+suppress_warnings = ["myst.header"]  # a page's headings may skip a level
 
 default_role = "literal"  # `code` in docstrings, as in Markdown
 highlight_language = "text"
