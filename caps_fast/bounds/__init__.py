@@ -107,7 +107,7 @@ def bound_of(
 
 def bound_of_run(result: Result, fixed: bool = False, slot_s: float | None = None) -> Bound:
     """The bound for policies that keep what this run kept: as much of each tier's SLO, as many finished requests."""
-    books = result.books
+    books = result.outcome.books
     met = [(books.of_tier("met", t), books.of_tier("requests", t)) for t in range(len(TIERS))]
     attainment = {tier: kept / count if count else 1.0 for tier, (kept, count) in zip(TIERS, met, strict=True)}
     finished = books.finished / books.requests if books.requests else 1.0
