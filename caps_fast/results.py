@@ -202,7 +202,7 @@ class Result:
     >>> result.metrics["requests"], round(result.metrics["slo_attainment"], 3)
     (8524, 0.748)
     >>> result.by_pool["lp"]["requests"], result.cells.height, result.quantile("ttft", 0.5) < 0.1
-    (2842, 27, True)
+    (2844, 27, True)
     """
 
     outcome: Outcome  # arrays and books behind the frames, for the package's own use
@@ -256,12 +256,17 @@ class Result:
         return self.outcome.histogram_frame
 
     @property
+    def has_series(self) -> bool:
+        """Whether a series was recorded."""
+        return len(self.outcome.samples) > 0
+
+    @property
     def series(self) -> pl.DataFrame:
         """A row per pool and sample: intensity, mean power since the sample before, residents, waiting.
 
         Raises InputError where no series was recorded.
         """
-        if not len(self.outcome.samples):
+        if not self.has_series:
             raise InputError("series not recorded: expected simulate(scenario, Recording(sample_every_s=60))")
         return self.outcome.series
 
@@ -303,7 +308,7 @@ class Result:
         return [(METRICS[name].heading, METRICS[name].shown(self.metrics[name])) for name in TABLE]
 
     def _frames(self) -> str:
-        there = {"series": len(self.outcome.samples) > 0, "requests": self.outcome.requests is not None}
+        there = {"series": self.has_series, "requests": self.outcome.requests is not None}
         return ", ".join(["cells", "histograms", *(name if known else f"{name} (not recorded)" for name, known in there.items())])
 
 

@@ -50,7 +50,7 @@ class Scenario(Section):
     >>> preset("paper")
     <Scenario paper: policy caps, 24 replicas in 8/8/8, 10 requests per s, 7 days, seed 0>
     >>> preset("paper").slo.gold.ttft_s
-    0.5
+    0.9
     """
 
     preset: str = Field("paper", description="the preset that the scenario started from")
