@@ -108,7 +108,7 @@ def _predictions(config: Scenario) -> tuple[Work, Work]:
 
 
 def _leaps(config: Scenario) -> str:
-    found = simulate(config)
+    found = simulate(config).outcome
     return f"{found.events / found.metrics['requests']:.2f} leaps over equal iterations a request under SLO-Aware"
 
 

@@ -52,7 +52,7 @@ def simulating(config: Scenario) -> Work:
     arrived = draw(config)
 
     def run() -> None:
-        found = simulate(config)
+        found = simulate(config).outcome
         finished, requests = (int(found.accounts[name].sum()) for name in ("finished", "requests"))
         assert finished + found.unfinished == requests == arrived
         assert config.drain_h == 0 or found.unfinished < 0.01 * arrived  # what CAPS holds longer than the drain

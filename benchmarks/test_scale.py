@@ -87,7 +87,7 @@ def test_overload(timing, sizes, policy):
         config = fleet(policy, 24, rate * hours * 3600, rate=rate, drain_h=0.0)
         works[f"{hours:g} h"] = simulating(config)
         requests.append(works[f"{hours:g} h"].units)
-        left = simulate(config).unfinished
+        left = simulate(config).metrics["unfinished"]
         assert left > 0.3 * requests[-1]
         timing.note(f"after {hours:g} h, {left:,} of {requests[-1]:,.0f} requests are unfinished")
     cost = timing.by_turns(works, rounds=min(sizes.rounds, 3))

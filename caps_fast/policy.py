@@ -41,6 +41,7 @@ from numba import types
 
 from caps_fast._jit import overloaded
 from caps_fast.arrays import FASTEST, PROMPTS, RESIDENTS, State
+from caps_fast.callable_module import calls
 from caps_fast.errors import InputError
 from caps_fast.records import Record, dtype_of
 
@@ -240,3 +241,5 @@ class rules:  # noqa: N801 - reads as a namespace: rules.route(...)
 
 
 route, order, place, gate, scale, clock, observe = (decision.asked() for decision in DECISIONS.values())
+
+calls(__name__, "policy")  # as `from caps_fast import policy` promises

@@ -4,32 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import polars as pl
 
-from caps_fast import arrays
-from caps_fast.books import bin_edges_s
 from caps_fast.results import Result
-from caps_fast.sections import TIERS
-
-
-def histogram_frame(result: Result) -> pl.DataFrame:
-    """Counts of finished requests by latency, tier and bin: latency, tier, from_s, to_s, requests; empty bins left out."""
-    edges = bin_edges_s()
-    tier, latency, at = np.nonzero(result.histograms)
-    columns = {
-        "latency": np.array(arrays.HISTOGRAMS)[latency],
-        "tier": np.array(TIERS)[tier],
-        "from_s": edges[at],
-        "to_s": edges[at + 1],
-        "requests": result.histograms[tier, latency, at],
-    }
-    return pl.DataFrame(columns)
-
 
 FRAMES: dict[str, Callable[[Result], pl.DataFrame]] = {
     "cells": lambda result: result.cells,
-    "histograms": histogram_frame,
+    "histograms": lambda result: result.histograms,
     "series": lambda result: result.series,
 }
 

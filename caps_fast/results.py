@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from caps_fast import __version__, arrays, records, scenario, sections
 from caps_fast.arrays import NONE, State
-from caps_fast.books import SEEN_STATES, Books, Moved, Terms, histogram_quantiles
+from caps_fast.books import SEEN_STATES, Books, Moved, Terms, bin_edges_s, histogram_quantiles
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.crossings import marginal_g, moved, signal_notes
 from caps_fast.errors import InputError
 from caps_fast.hosts import host_carbon_g
-from caps_fast.metrics import METRICS, POOL, POOL_METRICS
+from caps_fast.metrics import METRICS, POOL, POOL_METRICS, TABLE
 from caps_fast.pack_scaling import host_share_w
 from caps_fast.prices import energy_cost
 from caps_fast.records import Array
+from caps_fast.text_table import counted
 from caps_fast.traits import has_clocks
 
 if TYPE_CHECKING:
@@ -30,8 +33,8 @@ YEAR_S = 365.25 * 86400.0
 
 
 @dataclass(frozen=True)
-class Result:
-    """One run's outcome."""
+class Outcome:
+    """One run's outcome as arrays and books, for the package's own use; `Result` is what users get."""
 
     scenario: scenario.Scenario
     end_s: float  # last completion, or the end of the drain if work is unfinished
@@ -139,6 +142,16 @@ class Result:
         return pl.DataFrame(names | {name: self.accounts[name] for name in arrays.CELL.names or ()})
 
     @cached_property
+    def histogram_frame(self) -> pl.DataFrame:
+        """Counts of finished requests by latency, tier and bin: latency, tier, from_s, to_s, requests; empty bins left out."""
+        import polars as pl  # noqa: PLC0415 - slow import
+
+        edges = bin_edges_s()
+        tier, latency, at = np.nonzero(self.histograms)
+        names = {"latency": np.array(arrays.HISTOGRAMS)[latency], "tier": np.array(sections.TIERS)[tier]}
+        return pl.DataFrame(names | {"from_s": edges[at], "to_s": edges[at + 1], "requests": self.histograms[tier, latency, at]})
+
+    @cached_property
     def series(self) -> pl.DataFrame:
         """The recorded series: one row per pool and sample; mean power since the sample before (idle power included), replicas by state."""
         import polars as pl  # noqa: PLC0415 - slow import
@@ -167,7 +180,7 @@ class Result:
         import polars as pl  # noqa: PLC0415 - slow import
 
         if self.requests is None:
-            raise ValueError("the run was not asked to record requests")
+            raise InputError("requests not recorded: expected simulate(scenario, Recording(requests=True))")
         rows = self.requests
         names = ("arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "gpu")
         table = {"request": rows["seq"]} | {name: rows[name] for name in names}
@@ -178,6 +191,125 @@ class Result:
         outcome = {"met_slo": rows["met"].astype(bool), "energy_j": rows["energy_j"], "carbon_g": rows["carbon_g"]}
         frame = pl.DataFrame(table | times | outcome, nan_to_null=True)
         return frame.with_columns(pl.when(pl.col("gpu") >= 0).then(name).alias(name) for name in ("pool", "gpu"))
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """What `simulate` gives: metrics, frames (Polars) and pictures of one run.
+
+    >>> from caps_fast import preset, simulate
+    >>> result = simulate(preset("paper").replace(days=0.01, policy__name="round-robin"))
+    >>> result.metrics["requests"], round(result.metrics["slo_attainment"], 3)
+    (8524, 0.748)
+    >>> result.by_pool["lp"]["requests"], result.cells.height, result.quantile("ttft", 0.5) < 0.1
+    (2844, 27, True)
+    """
+
+    outcome: Outcome  # arrays and books behind the frames, for the package's own use
+
+    @property
+    def scenario(self) -> scenario.Scenario:
+        """The scenario that was run."""
+        return self.outcome.scenario
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What one should know of the grid, the forecasts and the trace."""
+        return self.outcome.notes
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All metrics by name, with units in the names; docs/schema.md lists them.
+
+        Latencies and deferral are over finished requests, attainments over all that arrived.
+        """
+        return self.outcome.metrics
+
+    @property
+    def by_pool(self) -> dict[str, dict[str, float]]:
+        """Metrics of every pool, by the pool's name: `by_pool["lp"]["energy_kwh"]`."""
+        return self.outcome.by_pool
+
+    def row(self, by_pool: bool = False) -> dict[str, Any]:
+        """Parameters and metrics, in the order of the result files; with `by_pool`, those of every pool too."""
+        return self.outcome.row(by_pool)
+
+    def quantile(self, latency: str, q: float, tier: str | None = None) -> float:
+        """Quantile of a latency in seconds, to 0.4 %; nan if nothing finished.
+
+        latency   ttft (from arrival), ttft_after_release, tpot or e2e
+        q         0 to 1
+        tier      gold, silver or bronze; None = all requests
+
+        Raises InputError for other values.
+        """
+        return self.outcome.quantile(latency, q, tier)
+
+    @property
+    def cells(self) -> pl.DataFrame:
+        """Accounts by carbon level at arrival, category and tier: 27 rows."""
+        return self.outcome.cells
+
+    @property
+    def histograms(self) -> pl.DataFrame:
+        """Finished requests by latency, tier and bin (`from_s` to `to_s`, 0.8 % wide); empty bins left out."""
+        return self.outcome.histogram_frame
+
+    @property
+    def has_series(self) -> bool:
+        """Whether a series was recorded."""
+        return len(self.outcome.samples) > 0
+
+    @property
+    def series(self) -> pl.DataFrame:
+        """A row per pool and sample: intensity, mean power since the sample before, residents, waiting.
+
+        Raises InputError where no series was recorded.
+        """
+        if not self.has_series:
+            raise InputError("series not recorded: expected simulate(scenario, Recording(sample_every_s=60))")
+        return self.outcome.series
+
+    @property
+    def requests(self) -> pl.DataFrame:
+        """A row per request, in input order: its times, lengths, place, energy, carbon; null for what has not happened.
+
+        Raises InputError where requests were not recorded.
+        """
+        return self.outcome.request_table
+
+    @property
+    def plot(self) -> Any:
+        """Figures (Matplotlib): `plot.timeline()`, `plot.latency()` and `plot.overview()`."""
+        return import_module("caps_fast.report.run_figure").Plot(self)  # of a higher layer, which imports this one
+
+    def __repr__(self) -> str:
+        """One screen: what was run, the main metrics, and which frames there are."""
+        rows = self._shown()
+        width = max(len(name) for name, _ in rows)
+        lines = [self._title(), *(f"  {name:{width}}  {value:>10}" for name, value in rows), f"  frames: {self._frames()}"]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        cells = "".join(f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._shown())
+        return f"<p>{escape(self._title())}</p><table>{cells}</table><p>frames: {escape(self._frames())}</p>"
+
+    def __dir__(self) -> list[str]:
+        """Names for users."""
+        return [name for name in vars(type(self)) if not name.startswith("_")]
+
+    def _title(self) -> str:
+        config, fleet = self.scenario, self.scenario.fleet
+        load = f"{self.metrics['requests']:,} requests in {config.days:g} days"
+        return f"{config.policy.name} on {config.preset}: {load}, {counted(fleet.replicas, 'replica')} in {fleet.split}, seed {config.seed}"
+
+    def _shown(self) -> list[tuple[str, str]]:
+        return [(METRICS[name].heading, METRICS[name].shown(self.metrics[name])) for name in TABLE]
+
+    def _frames(self) -> str:
+        there = {"series": self.has_series, "requests": self.outcome.requests is not None}
+        return ", ".join(["cells", "histograms", *(name if known else f"{name} (not recorded)" for name, known in there.items())])
 
 
 def parameters(config: scenario.Scenario) -> dict[str, Any]:
@@ -197,14 +329,14 @@ def parameters(config: scenario.Scenario) -> dict[str, Any]:
     }
 
 
-def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor], end_s: float, done: list[Array] | None) -> Result:
-    """The result of a finished simulation."""
+def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor], end_s: float, done: list[Array] | None) -> Outcome:
+    """The outcome of a finished simulation."""
     requests, slices = None, state.slices.reshape(-1, arrays.N_STATES)
     monitored = [note for monitor in monitors for note in monitor.warnings]
     if done is not None:
         requests = np.concatenate([*done, records.zeros(arrays.Done, 0)])
         requests = requests[np.argsort(requests["seq"])]
-    return Result(
+    return Outcome(
         scenario=config,
         end_s=end_s,
         unfinished=int(state.cells["requests"].sum() - state.cells["finished"].sum()),

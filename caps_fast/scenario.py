@@ -40,10 +40,18 @@ from caps_fast.sections import (
     Workload,
 )
 from caps_fast.spelled import spelled
+from caps_fast.text_table import counted
 
 
 class Scenario(Section):
-    """Everything that determines a run."""
+    """Everything that determines a run: typed, validated, frozen, in user units. Made by `preset`, `load` and `replace`.
+
+    >>> from caps_fast import preset
+    >>> preset("paper")
+    <Scenario paper: policy caps, 24 replicas in 8/8/8, 10 requests per s, 7 days, seed 0>
+    >>> preset("paper").slo.gold.ttft_s
+    0.9
+    """
 
     preset: str = Field("paper", description="the preset that the scenario started from")
     seed: int = Field(0, ge=0, le=2**32 - 1)
@@ -108,12 +116,36 @@ class Scenario(Section):
             regions = {SHORT_REGION: Region(carbon=self.carbon or Carbon(), monitor=self.monitor or Monitor())}
         return Fleet(kinds or {}, regions, pools or ())
 
+    def __repr__(self) -> str:
+        """One line; `model_dump()` has all fields."""
+        rate = "rate of its trace" if self.workload.rate_rps is None else f"{self.workload.rate_rps:g} requests per s"
+        fleet = f"{counted(self.fleet.replicas, 'replica')} in {self.fleet.split}"
+        return f"<Scenario {self.preset}: policy {self.policy.name}, {fleet}, {rate}, {self.days:g} days, seed {self.seed}>"
+
+    __str__ = __repr__
+
     @property
     def horizon_s(self) -> float:
+        """Length of the arrivals in seconds."""
         return self.days * 86400.0
 
-    def replace(self, changes: Mapping[str, Any]) -> Scenario:
-        """A scenario with dotted fields changed, e.g. `{"workload.rate_rps": 4, "policy.lambda": 1}`; validated anew. Raises InputError."""
+    def replace(self, changes: Mapping[str, Any] | None = None, /, **fields: Any) -> Scenario:
+        """A scenario with fields changed, validated anew; this one stays as it is.
+
+        changes   by dotted field: `{"workload.rate_rps": 4, "policy.lambda": 1}`
+        fields    the same as keywords, with two underscores for a dot: `workload__rate_rps=4`
+
+        Raises InputError for unknown fields and bad values.
+
+        >>> from caps_fast import preset
+        >>> scenario = preset("paper").replace({"policy.lambda": 1}, days=1, workload__rate_rps=12)
+        >>> scenario.days, scenario.workload.rate_rps, scenario.policy.lambda_
+        (1.0, 12.0, 1.0)
+        """
+        given = {name.replace("__", "."): value for name, value in fields.items()}
+        if twice := sorted(given.keys() & (changes or {}).keys()):
+            raise InputError(f"{twice[0]}: given twice; expected once")
+        changes = {**(changes or {}), **given}
         if changes.get("preset", self.preset) != self.preset:
             raise InputError(f"preset {changes['preset']!r}: a scenario made from {self.preset!r}, whose values it holds, cannot start from another")
         data = self.model_dump(mode="json")
@@ -138,6 +170,7 @@ class Scenario(Section):
 
     @property
     def input_files(self) -> tuple[str, ...]:
+        """Files that the scenario names, each once."""
         regions = self.fleet.regions.values()
         grids = [path for region in regions for path in (region.carbon.file, region.monitor.forecast_file, region.price_file)]
         grids += [region.marginal.file for region in regions if region.marginal]
@@ -147,14 +180,21 @@ class Scenario(Section):
 
 
 def presets() -> list[str]:
-    """Names of the built-in presets."""
+    """Names of the built-in presets.
+
+    >>> from caps_fast import presets
+    >>> presets()
+    ['measured', 'paper']
+    """
     return sorted(entry.name.removesuffix(".toml") for entry in files("caps_fast.presets").iterdir() if entry.name.endswith(".toml"))
 
 
 def preset(name: str) -> Scenario:
-    """The built-in preset of that name.
+    """The built-in preset of that name. Raises InputError where there is none.
 
-    Raises InputError where there is none.
+    >>> from caps_fast import preset
+    >>> preset("measured").replace(days=1).workload.rate_rps
+    10.0
     """
     return build(_preset_data(name), f"preset {name}")
 

@@ -22,7 +22,7 @@ from caps_fast.pack import Means, pack, with_room
 from caps_fast.predictor import LengthModel, Lengths, informed, past_of
 from caps_fast.prices import prices_of
 from caps_fast.records import Array
-from caps_fast.results import Result, collect, unfinished_rows
+from caps_fast.results import Outcome, Result, collect, unfinished_rows
 from caps_fast.traits import has_origins
 from caps_fast.workload import workload_of
 from caps_fast.workload.played import rate_notes
@@ -32,10 +32,14 @@ BLOCK = 16_384  # requests: large enough to make the calls free, small enough fo
 
 @dataclass(frozen=True)
 class Recording:
-    """What to keep beyond the metrics."""
+    """What to keep of a run beyond its metrics. Raises InputError for a step that is no time.
 
-    requests: bool = False  # one row a finished request
-    sample_every_s: float | None = None  # a series of every pool
+    requests         a row per request (about 120 bytes each)
+    sample_every_s   a series of every pool: a row per pool at control steps, about so many seconds apart; None = none
+    """
+
+    requests: bool = False
+    sample_every_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.sample_every_s is not None and not 0 < self.sample_every_s < math.inf:
@@ -46,7 +50,20 @@ NOTHING = Recording()
 
 
 def simulate(config: scenario.Scenario, record: Recording = NOTHING, *, block: int = BLOCK) -> Result:
-    """Run one scenario. Raises InputError for bad inputs."""
+    """Run one scenario.
+
+    config   what to run: `preset(name)`, `load(path)`, and `replace` of either
+    record   what to keep beyond the metrics: a row per request, a series over time
+    block    requests that are drawn at a time; the results do not depend on it
+
+    The first run under a policy compiles it (some seconds, kept for later). Raises InputError for bad inputs.
+
+    >>> from caps_fast import Recording, preset, simulate
+    >>> scenario = preset("paper").replace(days=0.01, policy__name="round-robin")
+    >>> result = simulate(scenario, Recording(requests=True))
+    >>> result.requests.height, result.requests["input_tokens"].sum() > 0
+    (8524, True)
+    """
     return simulate_group([config], record, block=block)[0]
 
 
@@ -59,11 +76,16 @@ def simulate_group(
     checkpoint: Path | None = None,
     on_restore: Callable[[int], object] | None = None,
 ) -> list[Result]:
-    """Run scenarios that share a workload (equal `workload_key`), drawing it once. Results are those of single runs, bit for bit.
+    """Run scenarios that share a workload, drawing it once. Results are those of single runs, bit for bit.
 
-    `on_progress` is told now and then how many more requests, over all runs, have been simulated. With `checkpoint`, the state is saved there every
-    minute, taken up from there if the file exists, and removed at the end; `on_restore` is told how many requests had been simulated by then. Raises
-    InputError for bad inputs.
+    configs      scenarios with the same requests (equal `workload_key`), such as one under several policies
+    record       what to keep beyond the metrics
+    block        requests that are drawn at a time
+    on_progress  is told now and then how many more requests, over all runs, have been simulated
+    checkpoint   file for the state: saved every minute, taken up from there if the file exists, removed at the end
+    on_restore   is told how many requests had been simulated by then
+
+    Raises InputError for bad inputs, and where the scenarios differ in their requests.
     """
     if block < 1:
         raise InputError(f"block {block}: expected one request at the least")
@@ -80,7 +102,7 @@ def simulate_group(
         group.take(requests, on_progress)
         if keeper:
             keeper.save_if_due(group)
-    results = group.finish(on_progress)
+    results = [Result(outcome) for outcome in group.finish(on_progress)]
     if keeper:
         keeper.remove()
     return results
@@ -112,7 +134,7 @@ class Group:
             self._feed(float(requests["arrival_s"][0]), on_progress)
         self.held = requests
 
-    def finish(self, on_progress: Callable[[int], object] | None = None) -> list[Result]:
+    def finish(self, on_progress: Callable[[int], object] | None = None) -> list[Outcome]:
         """Play to the end and close the books."""
         if len(self.held):
             self._feed(math.nextafter(float(self.held["arrival_s"][-1]), math.inf), on_progress)
@@ -200,7 +222,7 @@ class Run:
         self.state = with_room(self.state._replace(block=requests), len(requests))
         self._advance(until_s, False)
 
-    def finish(self) -> Result:
+    def finish(self) -> Outcome:
         """Drain and close the books."""
         limit_s = self.config.horizon_s + self.config.drain_h * 3600
         self.state.clock["cursor"] = 0

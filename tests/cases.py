@@ -26,7 +26,7 @@ from caps_fast.origins import Origin
 from caps_fast.pack import Means
 from caps_fast.places import places_of
 from caps_fast.policy_choice import PolicyChoice
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.simulation import Recording, Run, prepare
 from clocked import give_clocks
 
@@ -262,7 +262,7 @@ def _requests(draw: Any, rng: np.random.Generator, horizon_s: float) -> Array:
     return block
 
 
-def play_fast(case: Case, block: int = 10**9) -> Result:
+def play_fast(case: Case, block: int = 10**9) -> Outcome:
     """The kernel's play, fed in blocks of so many requests (requests that arrive together stay together)."""
     declared = case.config.replace({"predictor.source": "declared"})
     run = Run.start(prepare(declared, case.means, case.monitors), Recording(requests=True))

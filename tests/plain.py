@@ -15,7 +15,7 @@ from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.pack import Means
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from cases import Case
 
 LIMITS = ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s", "roles")
@@ -67,7 +67,7 @@ def cluster(gpus: int, max_batch: int) -> dict[str, Any]:
     return {"cluster.gpus": gpus, "cluster.split": str(gpus), "cluster.roles": "LP", "cluster.max_batch": max_batch}
 
 
-def rows_of(result: Result) -> Array:
+def rows_of(result: Outcome) -> Array:
     """The finished requests of a run that recorded them."""
     assert result.requests is not None
     return result.requests[np.isfinite(result.requests["finished_s"])]

@@ -17,7 +17,7 @@ from caps_fast.errors import InputError
 from caps_fast.metrics import heading
 from caps_fast.prices import Prices, prices_of, read_prices
 from caps_fast.report.tables import summary_table
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.scenario import Scenario, preset
 from cases import Case, cases, fleets, play_fast
 from plain import case, cluster, grid, requests
@@ -62,7 +62,7 @@ def test_what_is_constant(case: Case, price: float) -> None:
         assert plain.metrics[name] == 0.0
 
 
-def busy_from_5_to_25(changes: dict[str, Any]) -> Result:
+def busy_from_5_to_25(changes: dict[str, Any]) -> Outcome:
     """One replica, busy from 5 to 25 s at 300 W, idle else at 50 W until the arrivals end at 40 s; a sample every 10 s."""
     gpu = {"gpu.decode_base_s": 1.0, "gpu.decode_s_per_seq": 0.0, "gpu.prefill_s_per_token": 1e-12, "gpu.idle_w": 50.0, "gpu.peak_w": 300.0}
     times_s = [*np.arange(-50.0, 60.0, 10.0)]

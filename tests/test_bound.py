@@ -21,7 +21,7 @@ from caps_fast.bounds.points import CONTEXT, OUTPUT, PAIRS, PROMPT, WORK, operat
 from caps_fast.clock_section import CLOCK_FIELDS
 from caps_fast.errors import InputError
 from caps_fast.report.plan import plan_figure
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.sections import Kind
 from cases import POLICIES, Case, cases, engines, fleets, play_fast
 from plain import case, cluster, grid, requests
@@ -29,7 +29,7 @@ from plain import case, cluster, grid, requests
 BELOW = 1.0 + 1e-6
 
 
-def bound_at(one: Case, result: Result | None = None, fixed: bool = False, slot_s: float | None = None) -> Bound:
+def bound_at(one: Case, result: Outcome | None = None, fixed: bool = False, slot_s: float | None = None) -> Bound:
     """The bound of a case, at what a run of it kept or else for all SLOs kept."""
     promise = Promise()
     if result is not None:
@@ -39,7 +39,7 @@ def bound_at(one: Case, result: Result | None = None, fixed: bool = False, slot_
     return bound_of(one.config, [one.requests], [monitor.trace for monitor in one.monitors], promise, fixed, slot_s)
 
 
-def grams(result: Result) -> float:
+def grams(result: Outcome) -> float:
     return float(result.metrics["bill_kg"]) * 1000.0
 
 

@@ -56,7 +56,7 @@ def test_same_bits_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not path.exists()
     assert sum(restored) + sum(simulated) == sum(result.metrics["requests"] for result in whole)
     assert bool(restored) == (stop_after > len(whole)), "nothing is saved before every run has played its first block"
-    for one, other in zip(whole, again, strict=True):
+    for one, other in zip((result.outcome for result in whole), (result.outcome for result in again), strict=True):
         assert one.metrics == other.metrics
         np.testing.assert_array_equal(one.histograms, other.histograms)
         np.testing.assert_array_equal(one.samples, other.samples)

@@ -84,7 +84,7 @@ def test_same_bits_when_killed_and_resumed(at: int, tmp_path: Path, monkeypatch:
     (again,) = simulate_group([small()], record, block=30, checkpoint=path)
     np.testing.assert_equal(whole.metrics, again.metrics)
     for name in ("requests", "spent", "slices", "samples", "strength"):
-        np.testing.assert_array_equal(getattr(whole, name), getattr(again, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(whole.outcome, name), getattr(again.outcome, name), err_msg=name)
 
 
 def test_states_of_ours_are_sound() -> None:

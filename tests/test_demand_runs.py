@@ -99,7 +99,7 @@ def test_notes_tell_the_clock_and_the_mean() -> None:
 def test_policies_see_the_same_requests() -> None:
     config = base(days=0.05, workload__rate_profile="office", workload__gap_cv=2.0, start="2024-08-05T16:00Z")
     results = simulate_group([config.replace({"policy.name": name}) for name in ("round-robin", "caps")], Recording(requests=True))
-    first, second = (result.requests for result in results)
+    first, second = (result.outcome.requests for result in results)
     assert first is not None
     assert second is not None
     for name in ("arrival_s", "tenant", "input_tokens", "output_tokens"):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caps_fast import _jit, scenario
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.simulation import Recording, simulate, simulate_group, workload_key
 from cases import POLICIES, Case, cases, play_fast
 from plain import FIXED
@@ -25,7 +25,7 @@ ARRAYS = ("accounts", "pools", "spent", "slices", "histograms", "samples", "requ
 NUMBERS = ("end_s", "unfinished", "preemptions", "events", "idle_energy_j", "idle_carbon_g")
 
 
-def assert_same_bits(one: Result, other: Result) -> None:
+def assert_same_bits(one: Outcome, other: Outcome) -> None:
     for name in NUMBERS:
         assert getattr(one, name) == getattr(other, name), name
     for name in ARRAYS:
@@ -43,8 +43,8 @@ def day(policy: str, **changes: Any) -> scenario.Scenario:
 
 
 @cache
-def alone(policy: str) -> Result:
-    return simulate(day(policy), REQUESTS)
+def alone(policy: str) -> Outcome:
+    return simulate(day(policy), REQUESTS).outcome
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -58,26 +58,26 @@ def test_block_size_changes_nothing(policy: str, data: st.DataObject, block: int
 @pytest.mark.parametrize("policy", ["edf", "carbon-aware", "caps"])
 @pytest.mark.parametrize("block", [1000, 12_345, 10**6])
 def test_block_size_changes_nothing_in_a_whole_run(policy: str, block: int) -> None:
-    assert_same_bits(simulate(day(policy), REQUESTS, block=block), alone(policy))
+    assert_same_bits(simulate(day(policy), REQUESTS, block=block).outcome, alone(policy))
 
 
 def test_group_and_order_change_nothing() -> None:
     for order in (POLICIES, POLICIES[::-1]):
         for policy, result in zip(order, simulate_group([day(policy) for policy in order], REQUESTS), strict=True):
-            assert_same_bits(result, alone(policy))
+            assert_same_bits(result.outcome, alone(policy))
 
 
 def test_threads_change_nothing() -> None:
     with ThreadPoolExecutor(4) as pool:
         for policy, result in zip(POLICIES, pool.map(lambda policy: simulate(day(policy), REQUESTS), POLICIES), strict=True):
-            assert_same_bits(result, alone(policy))
+            assert_same_bits(result.outcome, alone(policy))
 
 
 def test_recording_changes_nothing() -> None:
     plain = simulate(day("caps"))
     series = simulate(day("caps"), Recording(requests=True, sample_every_s=7.0))
     assert plain.row() == alone("caps").row() == series.row()
-    np.testing.assert_array_equal(series.requests, alone("caps").requests)
+    np.testing.assert_array_equal(series.outcome.requests, alone("caps").requests)
 
 
 def test_the_seed_is_in_the_row_and_matters() -> None:
@@ -114,7 +114,7 @@ def test_control_step_changes_nothing_where_nothing_is_gated(policy: str, data: 
 @pytest.mark.parametrize("policy", BLIND_TO_CARBON)
 def test_control_step_changes_nothing_in_a_whole_run(policy: str) -> None:
     for step_s in (0.5, 10.0):
-        assert_same_bits(simulate(day(policy, control_step_s=step_s), REQUESTS), alone(policy))
+        assert_same_bits(simulate(day(policy, control_step_s=step_s), REQUESTS).outcome, alone(policy))
 
 
 @pytest.mark.parametrize("policy", ["carbon-aware", "caps", "caps-no-tiers"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from caps_fast import Recording, checkpoint, load, preset, simulate
 from caps_fast.errors import InputError
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.scenario import Scenario, build
 from caps_fast.simulation import simulate_group
 from caps_fast.sweep import Workers
@@ -80,7 +80,7 @@ def long(tmp_path: Path) -> Scenario:
     return load(tmp_path / "long.toml")
 
 
-def same_bits(a: Result, b: Result) -> None:
+def same_bits(a: Outcome, b: Outcome) -> None:
     np.testing.assert_equal(a.metrics, b.metrics)
     assert a.requests is not None
     assert b.requests is not None
@@ -195,10 +195,10 @@ def test_a_memory_belongs_to_one_run(long: Scenario, tmp_path: Path) -> None:
     (tmp_path / "fair.py").write_text(BUCKET, encoding="utf-8")
     config = long.replace({"policy.name": str(tmp_path / "fair.py"), "pools.fast.replicas": 1, "workload.rate_rps": 14})
     record = Recording(requests=True)
-    first, again = (simulate(config, record) for _ in range(2))
+    first, again = (simulate(config, record).outcome for _ in range(2))
     same_bits(first, again)
-    same_bits(first, simulate(config, record, block=100))
-    plain = simulate(config.replace({"policy.options": {"weight_s": 0.0}}), record)
+    same_bits(first, simulate(config, record, block=100).outcome)
+    plain = simulate(config.replace({"policy.options": {"weight_s": 0.0}}), record).outcome
     assert plain.metrics != first.metrics, "the memory has a say"
 
 
@@ -213,7 +213,7 @@ def test_mutable_fields_are_refused(long: Scenario, tmp_path: Path) -> None:
 def test_a_placement_of_ones_own_serves_any_policy(long: Scenario, tmp_path: Path, policy: str) -> None:
     (tmp_path / "last.py").write_text(PLACE, encoding="utf-8")
     config = long.replace({"policy.name": policy, "policy.placement": str(tmp_path / "last.py"), "workload.rate_rps": 2})
-    result = simulate(config, Recording(requests=True))
+    result = simulate(config, Recording(requests=True)).outcome
     assert result.requests is not None
     used = np.bincount(result.requests["gpu"], minlength=5)
     assert used[1] > used[0], "the last of a pool is the cheapest"
@@ -224,7 +224,7 @@ def test_a_memory_and_a_fleet_go_through_a_checkpoint(long: Scenario, tmp_path: 
     changes = {"pools.fast.replicas": 1, "workload.rate_rps": 14, "policy.placement": "prompts"}
     config = long.replace({"policy.name": str(tmp_path / "fair.py")} | changes)
     record = Recording(requests=True)
-    (whole,) = simulate_group([config], record, block=2000)
+    whole = simulate(config, record, block=2000).outcome
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
     told: list[int] = []
 
@@ -239,7 +239,7 @@ def test_a_memory_and_a_fleet_go_through_a_checkpoint(long: Scenario, tmp_path: 
     restored: list[int] = []
     (again,) = simulate_group([config], record, block=3000, checkpoint=path, on_restore=restored.append)
     assert restored
-    same_bits(whole, again)
+    same_bits(whole, again.outcome)
 
 
 def test_a_memory_in_a_sweep_with_two_jobs(long: Scenario, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from caps_fast.arrays import BUSY, IDLE, J_PER_KWH
 from caps_fast.records import Array
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from cases import POLICIES, Case, cases, play_fast
 from plain import rows_of, with_changes
 
@@ -86,7 +86,7 @@ def test_attributed_energy_is_the_pools_energy(policy: str, data: st.DataObject)
                 np.testing.assert_allclose(by_pool, result.spent[name][:, BUSY], **CLOSE)
 
 
-def busy_after_arrivals(case: Case, result: Result) -> Array:
+def busy_after_arrivals(case: Case, result: Outcome) -> Array:
     """Stretches after the arrivals with residents on a GPU, (n, 2) in s, as the requests of a run without pre-emption say."""
     assert result.requests is not None
     placed = np.sort(result.requests[result.requests["gpu"] >= 0], order=["gpu", "admitted_s"])

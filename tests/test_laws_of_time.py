@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from caps_fast import scenario, sections
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.simulation import Recording, simulate
 from cases import POLICIES, Case, cases, play_fast
 from plain import FIXED, rows_of, with_changes
@@ -122,7 +122,7 @@ def loaded_day(policy: str, **changes: Any) -> scenario.Scenario:
 def test_recorded_gates_hold_back_all_starts(policy: str, forecast: str) -> None:
     """The same through the whole program, for the batch pool's planning gate too: its decisions are read off the recorded series."""
     config = loaded_day(policy, monitor__forecast=forecast)
-    result = simulate(config, Recording(True, config.control_step_s))
+    result = simulate(config, Recording(True, config.control_step_s)).outcome
     rows = rows_of(result)
     samples = result.samples
     within = rows[rows["admitted_s"] <= samples["t_s"][-1, 0]]
@@ -148,7 +148,7 @@ def queue_gpus(case: Case, row: Any) -> range:
     return range(int(ends[row["pool"]] - case.config.cluster.pools[row["pool"]]), int(ends[row["pool"]]))
 
 
-def assert_no_idle_gpu_beside_startable_work(case: Case, result: Result) -> None:
+def assert_no_idle_gpu_beside_startable_work(case: Case, result: Outcome) -> None:
     rows = rows_of(result)
     begin_s, end_s = rows["admitted_s"], rows["finished_s"]
     controls_s = np.arange(0, result.end_s, case.config.control_step_s)
@@ -208,7 +208,7 @@ def test_time_in_service_is_member_time(policy: str, data: st.DataObject) -> Non
 # ---------------------------------------------------------------- INV-7
 
 
-def assert_same_until(t_s: float, before: Result, after: Result) -> None:
+def assert_same_until(t_s: float, before: Outcome, after: Outcome) -> None:
     one, other = (rows_of(result)[rows_of(result)["finished_s"] < t_s] for result in (before, after))
     np.testing.assert_array_equal(one, other)
 
@@ -258,7 +258,7 @@ def test_no_forecast_sees_the_future(policy: str, forecast: str, tmp_path: Path)
         lines = [f"2024-08-{1 + h // 24:02d}T{h % 24:02d}:00:00Z,{value:.0f}" for h, value in enumerate(values)]
         path.write_text("time,value\n" + "\n".join(lines) + "\n")
         file = {"carbon__file": str(path), "carbon__start": "2024-08-03", "carbon__unit": "g/kWh", "carbon__scope": "lifecycle"}
-        played.append(simulate(loaded_day(policy, **file, monitor__forecast=forecast), Recording(requests=True)))
+        played.append(simulate(loaded_day(policy, **file, monitor__forecast=forecast), Recording(requests=True)).outcome)
     assert_same_until(turn_h * 3600.0, *played)
     finished_s = rows_of(played[0])["finished_s"]
     assert (finished_s < turn_h * 3600).sum() > 100

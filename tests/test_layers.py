@@ -14,7 +14,7 @@ PACKAGE = ROOT / "caps_fast"
 
 # Lowest first. A module or subpackage imports from lower rows only, not from its own row nor from above; inside a subpackage anything goes.
 LAYERS = """
-    errors interrupt caches progress policy_names
+    errors interrupt caches progress policy_names callable_module
     _jit
     by_reference records traits
     standing served
@@ -42,7 +42,7 @@ LAYERS = """
     checkpoint inputs result_frames
     simulation bounds
     sweep validation
-    compare pareto tune calibrate sizing fitting supply foresight
+    compare pareto tune calibrate sizing fitting study supply foresight
     reproduce report
     cli
     __main__

@@ -20,7 +20,7 @@ from caps_fast.errors import InputError
 from caps_fast.fleet import pool_names
 from caps_fast.metrics import METRICS, POOL_METRICS, TABLE, Metric, heading, larger_is_better, metric_of
 from caps_fast.records import Array
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.schema import with_tables
 from caps_fast.simulation import Recording, simulate
 from caps_fast.sweep import read, sweep
@@ -114,7 +114,7 @@ def test_pools_follow_from_the_requests_and_add_up(case: Case) -> None:
 
 def test_a_replica_of_one_slot_is_busy_from_admission_to_the_end() -> None:
     changes = FIXED | {"policy.name": "slo-aware", "cluster.max_batch": 1, "workload.rate_rps": 3.0, "days": 0.02}
-    result = simulate(scenario.preset("paper").replace(changes), Recording(requests=True))
+    result = simulate(scenario.preset("paper").replace(changes), Recording(requests=True)).outcome
     rows = rows_of(result)
     for number, pool in enumerate(result.by_pool.values()):
         here = rows[rows["pool"] == number]
@@ -135,7 +135,7 @@ def test_pools_are_named_by_role_and_number(roles: str, names: tuple[str, ...]) 
     assert tuple(pool.name for pool in fleet.pools) == names
 
 
-def result_of(**changes: Any) -> Result:
+def result_of(**changes: Any) -> Outcome:
     return simulate(scenario.preset("paper").replace({**TINY, "policy.name": "edf", **changes}))
 
 

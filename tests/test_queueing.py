@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 from caps_fast.arrays import BUSY, J_PER_KWH, Array
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from cases import play_fast
 from plain import case, cluster, grid, requests
 
@@ -43,19 +43,19 @@ def tokens_of(service_s: Array) -> Array:
     return np.maximum(1, np.ceil(service_s / TOKEN_S)).astype(np.int64)
 
 
-def serve(arrival_s: Array, service_s: Array, changes: dict[str, Any]) -> Result:
+def serve(arrival_s: Array, service_s: Array, changes: dict[str, Any]) -> Outcome:
     """Requests of a one-token prompt that take so long alone."""
     result = play_fast(case(ONE_AT_A_TIME | changes, requests(arrival_s, 1, tokens_of(service_s))))
     assert result.unfinished == 0
     return result
 
 
-def waits_s(result: Result) -> Array:
+def waits_s(result: Outcome) -> Array:
     assert result.requests is not None
     return result.requests["admitted_s"] - result.requests["arrival_s"]
 
 
-def sojourns_s(result: Result) -> Array:
+def sojourns_s(result: Outcome) -> Array:
     assert result.requests is not None
     return result.requests["finished_s"] - result.requests["arrival_s"]
 

@@ -21,7 +21,7 @@ from caps_fast.carbon.monitor import monitors_of
 from caps_fast.crossings import signal_notes
 from caps_fast.errors import InputError
 from caps_fast.records import Array
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group
 from caps_fast.workload import workload_of
@@ -30,7 +30,7 @@ from naive_regions import marginal_g
 from regional_cases import play_regions, regional
 
 
-def assert_same_regions(case: Case) -> Result:
+def assert_same_regions(case: Case) -> Outcome:
     """The kernel and the reference engine agree on a regional case. Returns the kernel's result."""
     fast = play_fast(case)
     engine, slow = play_regions(case)
@@ -142,7 +142,7 @@ def test_a_context_moves_before_its_request_is_served(two: Scenario) -> None:
     """2000 bytes a token at 1 Mbit/s are 16 ms a token; an hour of nobody else, so that a request is admitted as it gets there."""
     links = {"links.gbit_per_s": 1e-3, "links.bytes_per_token": 2000, "links.kwh_per_gb": 0.06, "origins.here.home": "near"}
     lonely = two.replace(links | {"workload.rate_rps": 0.01, "days": 0.1})
-    result = simulate(lonely, Recording(requests=True))
+    result = simulate(lonely, Recording(requests=True)).outcome
     found, source = result.requests, origins_of(lonely)
     assert found is not None
     moves = (source == 0) & (found["pool"] == 1)
@@ -279,7 +279,7 @@ def _kind(config: Scenario) -> dict[str, Any]:
 
 def rows(config: Scenario) -> Array:
     """One row a request, in input order."""
-    found = simulate(config, Recording(requests=True)).requests
+    found = simulate(config, Recording(requests=True)).outcome.requests
     assert found is not None
     return found
 

@@ -19,7 +19,7 @@ from caps_fast.carbon.monitor import monitors_of
 from caps_fast.engine.ledger import bin_of
 from caps_fast.errors import InputError
 from caps_fast.records import Array
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.simulation import Recording, Run, prepare, simulate, simulate_group
 from plain import FIXED, rows_of
 
@@ -98,11 +98,11 @@ def test_no_quantile_of_nothing() -> None:
 
 
 @cache
-def run_of(policy: str, drain_h: float = 48.0) -> Result:
+def run_of(policy: str, drain_h: float = 48.0) -> Outcome:
     """A quarter of a loaded day."""
     changes = FIXED | {"policy.name": policy, "predictor.source": "declared", "days": 0.25, "drain_h": drain_h}
     changes |= {"cluster.max_batch": 8, "slo.silver.tpot_s": 0.034, "slo.bronze.e2e_s": 14400}
-    return simulate(scenario.preset("paper").replace(changes), Recording(requests=True))
+    return simulate(scenario.preset("paper").replace(changes), Recording(requests=True)).outcome
 
 
 RUNS = [("round-robin", 48.0), ("carbon-aware", 48.0), ("caps", 48.0), ("carbon-aware", 0.0)]
@@ -226,10 +226,10 @@ def test_a_limit_that_the_physics_meets_exactly_is_kept() -> None:
 
 def test_the_table_where_the_first_request_found_no_place() -> None:
     changes = {"policy.name": "carbon-aware", "drain_h": 0, "days": 0.001, "monitor.gate_g_per_kwh": 0.0}
-    table = simulate(scenario.preset("paper").replace(changes), Recording(requests=True)).request_table
+    table = simulate(scenario.preset("paper").replace(changes), Recording(requests=True)).requests
     assert table["pool"].to_list() == table["gpu"].to_list() == [None] * len(table)
     held = {"policy.name": "caps", "predictor.source": "declared", "drain_h": 0, "days": 0.02, "workload.rate_rps": 0.5, "seed": 3}
-    table = simulate(scenario.preset("paper").replace(held), Recording(requests=True)).request_table
+    table = simulate(scenario.preset("paper").replace(held), Recording(requests=True)).requests
     assert table["pool"][0] is None, "the scenario should leave the first request waiting"
     assert set(table["pool"]) > {None, "LP"}
     assert ((table["pool"].is_null()) == table["gpu"].is_null()).all()
@@ -326,7 +326,7 @@ def test_what_a_run_cannot_be_told() -> None:
 
 def test_no_table_unless_recorded() -> None:
     with pytest.raises(ValueError, match="record"):
-        _ = simulate(run_of("round-robin").scenario.replace({"days": 0.01})).request_table
+        _ = simulate(run_of("round-robin").scenario.replace({"days": 0.01})).requests
 
 
 def test_a_run_without_requests() -> None:

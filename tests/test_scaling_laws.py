@@ -15,7 +15,7 @@ from caps_fast import checkpoint
 from caps_fast.arrays import ASLEEP, BUSY, IDLE, N_STATES, OFF, STARTING, STATES, STOPPING, WAKING
 from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.saved_state import expect_sound
 from caps_fast.scenario import Scenario, preset
 from caps_fast.simulation import Group, Recording, simulate, simulate_group
@@ -60,7 +60,7 @@ def test_the_whole_fleet_at_the_highest_clock_is_a_fixed_one_to_the_bit(data: st
     expect_same_bits(play_fast(case), play_fast(replace(whole, config=whole.config.replace(clocks))))
 
 
-def expect_same_bits(fixed: Result, whole: Result) -> None:
+def expect_same_bits(fixed: Outcome, whole: Outcome) -> None:
     np.testing.assert_equal(fixed.metrics, whole.metrics)
     np.testing.assert_array_equal(rows_of(fixed), rows_of(whole))
     np.testing.assert_array_equal(fixed.spent, whole.spent)
@@ -121,7 +121,7 @@ def test_a_delay_is_never_shorter_than_stated(off_after_s: float, delay_s: float
         | {"policy.name": "edf", "policy.queueing": None, "days": 0.01, "predictor.source": "declared", "policy.scaling": PLANNED}
         | {"policy.options": {"first": 0, "until_s": 300.0}, "policy.scale_every_s": 1.0, "policy.off_after_s": off_after_s}
     )
-    result = simulate(config, Recording(requests=True))
+    result = simulate(config, Recording(requests=True)).outcome
     assert result.unfinished == 0
     assert rows_of(result)["admitted_s"].min() == 300.0 + delay_s
 
@@ -162,7 +162,7 @@ def test_same_bits_when_killed_and_resumed_while_scaling(policy: str, scaling: s
     (whole,) = simulate_group([config], record, block=300)
     assert whole.metrics["wakes"] > 0
     if scaling == JUMPY:
-        assert (whole.spent["seconds"].sum(axis=0) > 0).all(), "all states are met"
+        assert (whole.outcome.spent["seconds"].sum(axis=0) > 0).all(), "all states are met"
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
     told: list[int] = []
 
@@ -179,7 +179,7 @@ def test_same_bits_when_killed_and_resumed_while_scaling(policy: str, scaling: s
     assert restored
     np.testing.assert_equal(whole.metrics, again.metrics)
     for name in ("requests", "spent", "slices", "samples", "histograms"):
-        np.testing.assert_array_equal(getattr(whole, name), getattr(again, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(whole.outcome, name), getattr(again.outcome, name), err_msg=name)
 
 
 @pytest.mark.parametrize("policy", ["edf", "caps"])
@@ -199,7 +199,7 @@ def test_states_of_ours_are_sound(policy: str) -> None:
 
 def test_the_series_knows_what_states_draw() -> None:
     config = small("edf", **{"policy.scaling": JUMPY, "policy.scale_every_s": 20.0, "policy.off_after_s": 30.0, "drain_h": 0.0})
-    result = simulate(config, Recording(sample_every_s=60.0))
+    result = simulate(config, Recording(sample_every_s=60.0)).outcome
     last = result.samples[-1]
     assert (last["t_s"] == config.horizon_s).all()
     np.testing.assert_allclose(last["energy_j"], result.spent["energy_j"].sum(axis=1), rtol=1e-9)

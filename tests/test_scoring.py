@@ -19,7 +19,7 @@ from caps_fast.choose import layout_of, make_policy
 from caps_fast.pack import Means, pack
 from caps_fast.policies.caps import Caps, score
 from caps_fast.policy import route
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from cases import cases, play_fast
 from plain import FIXED, grid, rows_of
 
@@ -290,7 +290,7 @@ def test_risk_is_one_half_at_the_limit(factor: float, expected: float) -> None:
 # ---------------------------------------------------------------- whole runs
 
 
-def decisions(result: Result) -> list[Array]:
+def decisions(result: Outcome) -> list[Array]:
     """Everything but carbon."""
     rows = rows_of(result)
     fields = ("seq", "gpu", "released_s", "admitted_s", "first_token_s", "finished_s", "energy_j", "met")
@@ -298,7 +298,7 @@ def decisions(result: Result) -> list[Array]:
     return [*(rows[name] for name in fields), result.histograms, counts]
 
 
-def assert_same_decisions(one: Result, other: Result) -> None:
+def assert_same_decisions(one: Outcome, other: Outcome) -> None:
     for left, right in zip(decisions(one), decisions(other), strict=True):
         np.testing.assert_array_equal(left, right)
 

@@ -49,7 +49,7 @@ def test_the_recipe_s_policy_runs_and_does_what_it_says(tmp_path: Path) -> None:
     in_order = simulate(config.replace({"policy.options": {"patience_s": 0.0}}), Recording(requests=True))
     assert shortest.metrics["unfinished"] == in_order.metrics["unfinished"] == 0
     assert shortest.quantile("ttft", 0.5) < in_order.quantile("ttft", 0.5)
-    rows = in_order.requests
+    rows = in_order.outcome.requests
     assert rows is not None
     assert (np.diff(rows["admitted_s"]) >= 0).all(), "patience 0 is first come, first served"
     assert np.unique(rows["gpu"]).size == config.fleet.replicas, "one queue for all GPUs"

@@ -14,7 +14,7 @@ from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.pack import Means
 from caps_fast.policies.carbon_scaler import greedy_now
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import Run, prepare
 from cases import Case, play_fast
@@ -52,16 +52,16 @@ def bronze(arrival_s: Sequence[float], output_tokens: Any = 10) -> Array:
     return block
 
 
-def play(config: Scenario, monitors: list[Monitor], requests: Array) -> Result:
+def play(config: Scenario, monitors: list[Monitor], requests: Array) -> Outcome:
     return play_fast(Case(config, monitors[0], requests, MEANS, tuple(monitors[1:])))
 
 
-def pools(result: Result) -> list[int]:
+def pools(result: Outcome) -> list[int]:
     assert result.requests is not None
     return [int(pool) for pool in result.requests["pool"]]
 
 
-def admitted_h(result: Result) -> list[float]:
+def admitted_h(result: Outcome) -> list[float]:
     assert result.requests is not None
     return [round(float(at) / HOUR_S, 6) for at in result.requests["admitted_s"]]
 

@@ -28,7 +28,7 @@ BLOCK = 65_536
 TINY_J = 1e-12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bound:
     """What no policy can go below.
 
@@ -51,6 +51,11 @@ class Bound:
     sites: list[Site]
     demand: Demand
     plan: Plan
+
+    def __repr__(self) -> str:
+        """One line."""
+        kept = ", ".join(f"{tier} {share:.4g}" for tier, share in zip(TIERS, self.promise.attainment, strict=True))
+        return f"<Bound {self.kg:.4g} kg, {self.kwh:.4g} kWh; attainment {kept}; {self.scenario!r}>"
 
     def told(self) -> dict[str, Any]:
         """The figures, as plain data."""
@@ -79,11 +84,20 @@ def bound(
     fixed: bool = False,
     slot_s: float | None = None,
 ) -> Bound:
-    """The least carbon of policies that finish at least a share `finished` of the scenario's requests and keep the SLO
-    of at least a share `attainment` of each tier's (one figure, or one a tier).
+    """The least carbon of the bill that any policy can reach on these requests and grids (docs/bound.md).
 
-    `fixed`: replicas are never off: idle ones draw idle power until the arrivals end. `slot_s`: length of a slot of time
-    at most; shorter slots give a higher bound. Raises InputError for bad inputs, and where no policy can keep the promise.
+    attainment  share of each tier's requests whose SLO is met at the least: one figure, or `{"gold": 0.97}` by tier
+    finished    share of all requests that finish at the least
+    fixed       replicas are never off: idle ones draw idle power until the arrivals end
+    slot_s      length of a slot of time at most, in seconds; shorter slots give a higher bound; None = 300
+
+    Raises InputError for bad inputs, and where no policy can keep the promise.
+
+    >>> from caps_fast import bound, preset, simulate
+    >>> scenario = preset("paper").replace(days=0.01, policy__name="round-robin")
+    >>> least, result = bound(scenario, 0.4), simulate(scenario)
+    >>> 0 < least.kg < result.metrics["bill_kg"]
+    True
     """
     blocks = list(workload_of(scenario).blocks(BLOCK))
     return bound_of(scenario, blocks, [monitor.trace for monitor in monitors_of(scenario)], Promise.of(attainment, finished), fixed, slot_s)
@@ -106,8 +120,14 @@ def bound_of(
 
 
 def bound_of_run(result: Result, fixed: bool = False, slot_s: float | None = None) -> Bound:
-    """The bound for policies that keep what this run kept: as much of each tier's SLO, as many finished requests."""
-    books = result.books
+    """The bound for policies that keep what this run kept: as much of each tier's SLO, as many finished requests.
+
+    >>> from caps_fast import bound_of_run, preset, simulate
+    >>> result = simulate(preset("paper").replace(days=0.01, policy__name="round-robin"))
+    >>> bound_of_run(result).kg < result.metrics["bill_kg"]
+    True
+    """
+    books = result.outcome.books
     met = [(books.of_tier("met", t), books.of_tier("requests", t)) for t in range(len(TIERS))]
     attainment = {tier: kept / count if count else 1.0 for tier, (kept, count) in zip(TIERS, met, strict=True)}
     finished = books.finished / books.requests if books.requests else 1.0

@@ -82,7 +82,7 @@ def run(
     for note in dict.fromkeys(note for result in results for note in result.notes):
         say(f"note: {note}")
     if requests_out:
-        _write(results[0].request_table, requests_out)
+        _write(results[0].requests, requests_out)
     if series_out:
         _write(results[0].series, series_out)
     bounds = [bound_of(result) if over_bound else {} for result in results]

@@ -61,7 +61,7 @@ def _play(unit: tuple[str, list[Job]]) -> dict[int, Outcome]:
 
 
 def _outcome(result: Result, of: str) -> Outcome:
-    config, books = result.scenario, result.books
+    config, books = result.scenario, result.outcome.books
     kg = dict.fromkeys(config.fleet.regions, 0.0)
     for pool, pue, own in zip(config.fleet.pools, books.pue, books.by_pool.values(), strict=True):
         grams = own.spent["carbon_g"].sum() if of == "bill" else own.spent["carbon_g"][BUSY]

@@ -12,7 +12,6 @@ import polars as pl
 from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
 from caps_fast.metrics import metric_of
-from caps_fast.result_frames import histogram_frame
 from caps_fast.sealed import read_sealed
 from caps_fast.sweep import rows
 from caps_fast.sweep.rows import PARAMETERS
@@ -106,8 +105,8 @@ def _frames_of(results: Sequence[Result]) -> dict[str, pl.DataFrame]:
         raise InputError("report: no runs; expected one at the least")
     frames = {"runs": rows.table([rows.row(result, by_pool=True) for result in results])}
     several = {
-        "histograms": [_keyed(result, histogram_frame(result)) for result in results if result.histograms.any()],
-        "series": [_keyed(result, result.series) for result in results if len(result.samples)],
+        "histograms": [_keyed(result, result.histograms) for result in results if result.histograms.height],
+        "series": [_keyed(result, result.series) for result in results if result.has_series],
     }
     return frames | {name: pl.concat(parts, how="diagonal_relaxed") for name, parts in several.items() if parts}
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from caps_fast.arrays import HISTOGRAMS
 from caps_fast.books import bin_edges_s
+from caps_fast.report.figures import latencies, timeline
 from caps_fast.report.style import DASHES, POOL_COLOURS, TIER_COLOURS, colour_of, name_of, new_figure, percent, styled
 from caps_fast.results import Result
 from caps_fast.sections import TIERS
@@ -37,10 +38,29 @@ class _Line:
     frame: pl.DataFrame
 
 
+@dataclass(frozen=True)
+class Plot:
+    """Figures of one run; each is a Matplotlib figure, which a notebook shows and `savefig` writes."""
+
+    result: Result
+
+    def timeline(self) -> Figure:
+        """Intensity, power, queues and residents by pool over time. Raises InputError where no series was recorded."""
+        return timeline(self.result.series, _title([self.result]))
+
+    def latency(self) -> Figure:
+        """Shares of requests beyond each latency, by tier."""
+        return latencies(self.result.histograms, _title([self.result]))
+
+    def overview(self) -> Figure:
+        """The picture of `caps-fast run --picture`. Raises InputError where no series was recorded."""
+        return run_figure([self.result])
+
+
 def run_figure(results: Sequence[Result]) -> Figure:
     """The figure of runs on the same requests, each with a series recorded; with one run it is by pool and tier, else by policy."""
     lines = _pools(results[0]) if len(results) == 1 else [_policy(result, results) for result in results]
-    config, unit_s = results[0].scenario, (DAY_S if results[0].scenario.days >= LONG_DAYS else HOUR_S)
+    unit_s = DAY_S if results[0].scenario.days >= LONG_DAYS else HOUR_S
     with styled():
         figure = new_figure(11.0, 6.2)
         parts: Any = figure.subfigures(1, 2, width_ratios=(1.6, 1))
@@ -56,10 +76,14 @@ def run_figure(results: Sequence[Result]) -> Figure:
             _latency(axes, results, HISTOGRAMS.index(kind), label)
         handles, labels = over_time[1].get_legend_handles_labels()
         left.legend(handles, labels, loc="outside lower center", ncols=min(max(len(labels), 1), 5))
-        over = name_of(config.policy.name) if len(results) == 1 else f"{len(results)} policies on the same requests"
-        title = f"{over}: preset {config.preset}, {counted(config.fleet.replicas, 'replica')}, {config.days:g} days, seed {config.seed}"
-        figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+        figure.suptitle(_title(results), fontsize=10, x=0.01, ha="left")
     return figure
+
+
+def _title(results: Sequence[Result]) -> str:
+    config = results[0].scenario
+    over = name_of(config.policy.name) if len(results) == 1 else f"{len(results)} policies on the same requests"
+    return f"{over}: preset {config.preset}, {counted(config.fleet.replicas, 'replica')}, {config.days:g} days, seed {config.seed}"
 
 
 def _pools(result: Result) -> list[_Line]:
@@ -108,10 +132,10 @@ def _latency(axes: Axes, results: Sequence[Result], latency: int, title: str) ->
     curves: list[tuple[str, Any, dict[str, Any]]] = []
     if len(results) == 1:
         for at, tier in enumerate(TIERS):
-            curves.append((tier.capitalize(), results[0].histograms[at, latency], {"color": TIER_COLOURS[tier]}))
+            curves.append((tier.capitalize(), results[0].outcome.histograms[at, latency], {"color": TIER_COLOURS[tier]}))
     else:
         for line, result in zip((_policy(one, results) for one in results), results, strict=True):
-            curves.append((line.label, result.histograms[:, latency].sum(axis=0), line.style))
+            curves.append((line.label, result.outcome.histograms[:, latency].sum(axis=0), line.style))
     for label, counts, style in curves:
         if counts.sum():
             beyond = 1 - np.cumsum(counts) / counts.sum()

@@ -53,6 +53,11 @@ def size(  # noqa: PLR0913 - all but two by name
     on_verdict  told of every fleet that was tried over the full horizon
 
     Raises InputError for bad input, and where no fleet keeps the targets under any policy.
+
+    >>> from caps_fast import preset, size
+    >>> base = preset("paper").replace(days=0.01, policy__name="round-robin")
+    >>> size(base, slo=0.5, over={"replicas": [12, 18]}, seeds=[0, 1]).answers.select("policy", "replicas").rows()
+    [('round-robin', 18)]
     """
     if objective not in OBJECTIVES:
         raise InputError(f"objective {objective!r}: expected one of {', '.join(OBJECTIVES)}")

@@ -23,7 +23,7 @@ SHOWN = (SLO, *(f"{SLO}_{tier}" for tier in TIERS), *BILLS)
 SAID = {"ttft_s": "TTFT", "ttft_after_release_s": "TTFT after release", "tpot_s": "TPOT", "e2e_s": "E2E"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sized:
     """The outcome of `size`. Figures are means over seeds; `_low` and `_high` end their intervals.
 
@@ -48,6 +48,17 @@ class Sized:
     targets: tuple[Target, ...]
     axes: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """A line per policy and rate; the frames have the rest."""
+        names = ["policy", "rate_rps", "replicas", "split", *self.axes, *(target.metric for target in self.targets), "bill_kg"]
+        answers = self.answers.select(name for name in dict.fromkeys(names) if name in self.answers.columns)
+        lines = [
+            ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items())
+            for row in answers.to_dicts()
+        ]
+        frames = ("answers", "tried", "too_small", "savings")
+        return "\n".join(["least " + self.objective, *(f"  {line}" for line in lines), f"  frames: {', '.join(frames)}"])
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per policy and rate as plain data, with its `savings`, its `too_small` and its `tried` fleets."""

@@ -104,14 +104,15 @@ def judged(wanted: Sequence[Target], found: Mapping[str, Sequence[float]], confi
 
 def misses(result: Result) -> dict[str, float]:
     """By tier and limit (`gold ttft_s`): the share of the tier's requests beyond it; and `gold unfinished`."""
-    books, edges, found = result.books, bin_edges_s(), {}
+    outcome, edges, found = result.outcome, bin_edges_s(), {}
     for tier, name in enumerate(TIERS):
+        books = outcome.books
         requests = books.of_tier("requests", tier)
         found[f"{name} {UNFINISHED}"] = ratio(requests - books.of_tier("finished", tier), requests)
         for at, latency in enumerate(LIMITS):
             limit = getattr(getattr(result.scenario.slo, name), latency)
             if limit is not None:
-                beyond = _beyond(result.histograms[tier, at], edges, limit * KEPT_TO)
+                beyond = _beyond(outcome.histograms[tier, at], edges, limit * KEPT_TO)
                 found[f"{name} {latency}"] = ratio(beyond, requests)
     return found
 

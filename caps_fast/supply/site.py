@@ -84,7 +84,7 @@ def site_of(result: Result, region: str | None = None, days: float | None = None
         raise InputError(f"region {region!r}: expected one of {', '.join(names)}")
     name = region or names[0]
     own, at = config.fleet.regions[name], names.index(name)
-    end_s = max(result.end_s, config.horizon_s)
+    end_s = max(result.outcome.end_s, config.horizon_s)
     until_s = end_s if days is None else _repeated_s(config.horizon_s, days)
     monitors = monitors_of(config)
     trace, start = monitors[at].trace, clock_of(config).start
@@ -92,7 +92,7 @@ def site_of(result: Result, region: str | None = None, days: float | None = None
     busy_j, load_j = np.zeros(2), np.zeros(2)  # up to each knot
     for pool, kind, (from_s, to_s, rows) in zip(config.fleet.pools, config.fleet.kind_of, samples_of(config, monitors, end_s), strict=True):
         if pool.region == name:
-            knots_s, energy_j = np.append(from_s[:1], to_s), result.slices[rows]["energy_j"]
+            knots_s, energy_j = np.append(from_s[:1], to_s), result.outcome.slices[rows]["energy_j"]
             busy_j = _up_to(energy_j[:, BUSY]) + (busy_j if most_w else 0.0)
             load_j = _up_to(energy_j.sum(axis=1)) + (load_j if most_w else 0.0)
             most_w += pool.replicas * float(replica_power_w(kind, np.array([kind.max_batch]))[0])

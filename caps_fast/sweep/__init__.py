@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from caps_fast.callable_module import calls
+
 if TYPE_CHECKING:
     from caps_fast.sweep.drive import Swept, check, sweep
     from caps_fast.sweep.fanout import Workers
@@ -20,6 +22,9 @@ _HOME = {
     "Workers": "fanout",
     "read": "store",
 }
+
+
+calls(__name__, "sweep", "caps_fast.study")  # as `from caps_fast import sweep` promises
 
 
 def __getattr__(name: str) -> Any:

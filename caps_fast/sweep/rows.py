@@ -39,7 +39,7 @@ def row(result: Result, by_pool: bool = False) -> dict[str, Any]:
     config = result.scenario
     hashes = {path: file_hash(path) for path in config.input_files}
     echo = {"fleet": json.dumps(config.fleet.describe()), "input_hashes": json.dumps(hashes), "notes": json.dumps(result.notes)}
-    return parameters(config) | result.metrics | fields(config) | echo | (result.pool_columns() if by_pool else {})
+    return parameters(config) | result.metrics | fields(config) | echo | (result.outcome.pool_columns() if by_pool else {})
 
 
 def fields(config: Scenario) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from caps_fast import arrays, records
 from caps_fast.errors import InputError
 from caps_fast.pack import Means
 from caps_fast.records import Array
-from caps_fast.results import Result
+from caps_fast.results import Outcome
 from caps_fast.scenario import Scenario, preset
 from caps_fast.sections import Kind
 from caps_fast.simulation import Prepared, Recording, Run, prepare
@@ -40,7 +40,7 @@ class Played:
 
     ttft_s: Array
     e2e_s: Array
-    result: Result
+    result: Outcome
 
     @property
     def mean_power_w(self) -> float:
