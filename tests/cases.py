@@ -22,6 +22,7 @@ from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.clock_section import CLOCK_FIELDS
+from caps_fast.fleet import Fleet
 from caps_fast.origins import Origin
 from caps_fast.pack import Means
 from caps_fast.places import places_of
@@ -294,12 +295,10 @@ def slow_engine(case: Case, engine: type[E]) -> E:
 def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request], naive.Policy]:
     """What the reference engine needs of a case."""
     config, fleet = case.config, case.config.fleet
-    regions = {name: _naive_region(name, monitor) for name, monitor in zip(fleet.regions, case.monitors, strict=True)}
-    for name, region in regions.items():
-        region.pue = fleet.regions[name].pue
-    origins = [naive_origin(*row) for row in places.rows] if (places := places_of(config)) else [naive_world.Origin()]
-    ways = {(a, b): config.links.terms(a, b) for a in fleet.regions for b in fleet.regions} if config.links else {}
-    size = config.links.bytes_per_token if config.links else 0.0
+    regions = {name: _naive_region(name, monitor, fleet) for name, monitor in zip(fleet.regions, case.monitors, strict=True)}
+    rows = places.rows if (places := places_of(config)) else [(Origin(), frozenset(fleet.regions))]
+    origins = [naive_world.Origin({name: ms / 1000 for name, ms in one.rtt_ms.items()}, one.home, allowed) for one, allowed in rows]
+    ways = {(a, b): (config.links.terms(a, b), config.links.bytes_per_token) for a in fleet.regions for b in fleet.regions} if config.links else {}
     kinds = {name: _naive_hardware(kind) for name, kind in fleet.kinds.items()}
     tiers = []
     for tier in config.slo.all:
@@ -320,8 +319,8 @@ def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request]
         pack_below=config.policy.pack_below,
         scale_every_s=config.policy.scale_every_s,
         off_after_s=config.policy.off_after_s,
-        move_s={way: size * 8 / (terms.gbit_per_s * 1e9) for way, terms in ways.items()},
-        move_j={way: size * terms.kwh_per_gb * 3.6e6 / 1e9 for way, terms in ways.items()},
+        move_s={way: size * 8 / (terms.gbit_per_s * 1e9) for way, (terms, size) in ways.items()},
+        move_j={way: size * terms.kwh_per_gb * 3.6e6 / 1e9 for way, (terms, size) in ways.items()},
     )
     told = ("arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "predicted_tokens")
     requests = [
@@ -347,11 +346,7 @@ def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
     )
 
 
-def naive_origin(origin: Origin, allowed: frozenset[str]) -> naive_world.Origin:
-    return naive_world.Origin({name: ms / 1000 for name, ms in origin.rtt_ms.items()}, origin.home, allowed)
-
-
-def _naive_region(name: str, monitor: Monitor) -> naive_world.Region:
+def _naive_region(name: str, monitor: Monitor, fleet: Fleet) -> naive_world.Region:
     carbon, seen, marginal = (
         None if trace is None else naive_world.Carbon(trace.times_s.tolist(), trace.g_per_kwh.tolist())
         for trace in (monitor.trace, monitor.signal, monitor.marginal)
@@ -362,6 +357,7 @@ def _naive_region(name: str, monitor: Monitor) -> naive_world.Region:
     return naive_world.Region(
         carbon=carbon,
         name=name,
+        pue=fleet.regions[name].pue,
         seen=seen,
         marginal=marginal,
         thresholds=list(zip(monitor.threshold_s.tolist(), monitor.threshold_g_per_kwh.tolist(), strict=True)),

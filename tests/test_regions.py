@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -271,6 +272,17 @@ def test_what_cannot_be_played_is_refused(two: Scenario, tmp_path: Path) -> None
         (tmp_path / "w.toml").write_text(group + line, encoding="utf-8")
         with pytest.raises(InputError, match=rf"w\.toml: clients\.x\.{told}"):
             simulate(two.replace({"workload.file": str(tmp_path / "w.toml")}))
+
+
+def test_the_page_s_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "regions.md").read_text(encoding="utf-8")
+    ((script,), (scenario,)) = (re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("python", "toml"))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script, "make_files.py", "exec"), {})
+    Path("three.toml").write_text(scenario, encoding="utf-8")
+    result = simulate(load("three.toml").replace({"policy.name": "carbon-aware", "policy.queueing": "cyclic", "days": 0.01}))
+    assert result.metrics["moved"] > 0
+    assert result.metrics["marginal_kg"] > result.metrics["bill_kg"] > 0
 
 
 def _kind(config: Scenario) -> dict[str, Any]:
