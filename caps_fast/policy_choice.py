@@ -12,7 +12,7 @@ from caps_fast.section import Finite, NonNegative, Positive, Section, Share
 
 PLACEMENTS = ("residents", "prompts", "pack", "fastest")
 LONGEST_DAYS = 3660
-SCALINGS = ("none", "autoscale", "power-down", "lcp", "throttle")
+SCALINGS = ("none", "autoscale", "power-down", "lcp", "throttle", "power-limit")
 _FURTHER = re.compile(rf"(.+)\+({'|'.join(SCALINGS[1:])})")
 
 
@@ -44,7 +44,7 @@ class PolicyChoice(Section):
     scaling: str = Field(
         "none",
         min_length=1,
-        description="how many replicas take work, at which clock: none, autoscale, power-down, lcp, throttle, FILE.py with a scale or clock rule, "
+        description="how many replicas take work, at which clock: none, autoscale, power-down, lcp, throttle, power-limit, FILE.py with a scale or clock rule, "
         "or two joined by +, like autoscale+throttle",
     )
     scale_every_s: Positive = Field(60.0, le=1e9, description="scaling: how often it is decided, at control steps")

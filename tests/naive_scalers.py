@@ -122,6 +122,33 @@ class PowerDown:
 
 
 @dataclass
+class PowerLimit:
+    limit_kw: float
+    reduced_kw: float
+    from_h: float
+    to_h: float
+    ahead_s: float
+
+    def scale(self, engine: ScalingEngine, pool: int) -> int:
+        pools, own = engine.setup.pools, engine.setup.pools[pool]
+        limit_kw = self.limit_kw
+        if 3600 * self.from_h - self.ahead_s <= engine.now < 3600 * self.to_h:
+            limit_kw = min(limit_kw, self.reduced_kw)
+        most_w, rest_w = self.most_w(own.hardware), own.hardware.standby_watts(own.hardware.idle_w)
+        if not math.isnan(own.hardware.off_w) and not math.isnan(own.hardware.start_w):
+            rest_w = max(rest_w, own.hardware.standby_watts(own.hardware.start_w))
+        if most_w <= rest_w:
+            return own.replicas
+        region_w = sum(other.replicas * self.most_w(other.hardware) for other in pools if other.region == own.region)
+        part_w = 1000 * limit_kw * (own.replicas * most_w / region_w)
+        return max(math.floor((part_w - own.replicas * rest_w) / (most_w - rest_w)), 0)
+
+    def most_w(self, hardware: Hardware) -> float:
+        best = hardware.at(1.0)
+        return max(best.watts(1.0), best.standby_watts(best.prefill_w or 0.0))
+
+
+@dataclass
 class Throttle(Whole):
     slo_share: float
     tiers: dict[int, set[int]] = field(default_factory=dict)  # served, by pool

@@ -16,6 +16,7 @@ from caps_fast.policies.green import Green
 from caps_fast.policies.greencourier import GreenCourier
 from caps_fast.policies.lcp import Lcp
 from caps_fast.policies.power_down import PowerDown
+from caps_fast.policies.power_limit import PowerLimit
 from caps_fast.policies.round_robin import RoundRobin
 from caps_fast.policies.slo_aware import SloAware
 from caps_fast.policies.throttle import Throttle
@@ -41,4 +42,4 @@ OTHERS: dict[str, Any] = {  # not part of what the paper is reproduced with
     "carbon-scaler": CarbonScaler(),
     "green": Green(),
 }
-SCALERS: dict[str, Any] = {"autoscale": Autoscale(), "power-down": PowerDown(), "lcp": Lcp(), "throttle": Throttle()}
+SCALERS: dict[str, Any] = {"autoscale": Autoscale(), "power-down": PowerDown(), "lcp": Lcp(), "throttle": Throttle(), "power-limit": PowerLimit()}

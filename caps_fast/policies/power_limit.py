@@ -1,0 +1,58 @@
+"""Power-limit: as many replicas as a region may power, always and during an emergency reduction (demand response).
+
+A pool's part of the limit is its part of what all replicas of the region draw at most. So many of its replicas take work that these at their
+highest power, and the others idle or starting, whichever draws more, stay within that part. A replica that drains still serves its residents;
+so a reduction counts from `ahead_s` before it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from caps_fast._jit import inlined
+from caps_fast.arrays import State
+from caps_fast.policy import policy, rules
+
+NO_LIMIT_KW = 1e9
+
+
+@policy(layout="queueing")
+class PowerLimit(NamedTuple):
+    """The most that the replicas of a region may draw, without PUE; and between two times, in hours from t = 0."""
+
+    limit_kw: float = NO_LIMIT_KW
+    reduced_kw: float = NO_LIMIT_KW
+    from_h: float = 0.0
+    to_h: float = 0.0
+    ahead_s: float = 600.0
+
+
+@rules.scale(PowerLimit)
+def within_the_limit(policy: Any, t_s: float, p: int, s: State) -> int:
+    limit_w = 1000.0 * policy.limit_kw
+    if policy.from_h * 3600.0 - policy.ahead_s <= t_s < policy.to_h * 3600.0:
+        limit_w = min(limit_w, 1000.0 * policy.reduced_kw)
+    region_w = 0.0
+    for other in range(len(s.pools)):
+        if s.pools[other].region == s.pools[p].region:
+            region_w += _size(other, s) * _full_w(other, s)
+    size, full_w = _size(p, s), _full_w(p, s)
+    change = s.changes[s.gpus[s.strength[p].first_gpu].kind]
+    rest_w = max(change.standby_w, change.starting_w) if change.can_stop else change.standby_w
+    if full_w <= rest_w:
+        return size
+    part_w = limit_w * (size * full_w / region_w)
+    return math.floor(max((part_w - size * rest_w) / (full_w - rest_w), 0.0))
+
+
+@inlined
+def _size(p: int, s: State) -> int:
+    return s.strength[p].end_gpu - s.strength[p].first_gpu
+
+
+@inlined
+def _full_w(p: int, s: State) -> float:
+    """The most that a replica of the pool draws, at its highest clock."""
+    kind = s.kinds[s.changes[s.gpus[s.strength[p].first_gpu].kind].end_clock - 1]
+    return max(s.power_w[kind.power_at + kind.max_batch], kind.prefill_w)
