@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from matplotlib.patches import StepPatch
 
-from caps_fast import preset
+from caps_fast import load
 from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
 from caps_fast.report import bill, reading, regions, states, summary, write_page, write_report
@@ -39,17 +39,38 @@ new MutationObserver((_, spy) => { if (document.body && document.body.dataset.re
 </script>"""
 
 
+SMALL = """
+preset = "paper"
+days = 0.1
+[predictor]
+source = "declared"
+[workload]
+rate_rps = 3.0
+[gpu]
+off_w = 5.0
+start_s = 60.0
+stop_s = 4.0
+host_w = 200.0
+embodied_kg = 150.0
+[regions.grid]
+pue = 1.25
+price_per_kwh = 0.1
+water_l_per_kwh = 1.8
+[policy]
+name = "edf"
+queueing = "central"
+scale_every_s = 30.0
+off_after_s = 120.0
+"""
+
+
 @pytest.fixture(scope="module")
-def ran() -> list[Result]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
     """A fixed fleet, and one that scales, on the same requests of two seeds; states, hosts, PUE, prices, embodied carbon."""
-    base = {"days": 0.1, "predictor.source": "declared", "policy.name": "edf", "policy.queueing": "central", "workload.rate_rps": 3.0}
-    base |= {"gpu.off_w": 5.0, "gpu.start_s": 60.0, "gpu.stop_s": 4.0, "gpu.host_w": 200.0, "gpu.embodied_kg": 150.0}
-    base |= {"policy.scale_every_s": 30.0, "policy.off_after_s": 120.0, "policy.options": {"window_s": 60.0}}
-    config = preset("paper").replace(base)
-    scaled = {"policy.scaling": "autoscale"}
-    regions = {"regions": {"grid": config.fleet.only_region.model_dump() | {"pue": 1.25, "price_per_kwh": 0.1, "water_l_per_kwh": 1.8}}}
-    fixed = config.replace({"policy.options": {}, "carbon": None, "monitor": None} | regions)
-    rule = fixed.replace(scaled | {"policy.options": {"window_s": 60.0}})
+    file = tmp_path_factory.mktemp("page") / "small.toml"
+    file.write_text(SMALL, encoding="utf-8")
+    fixed = load(file)
+    rule = fixed.replace({"policy.scaling": "autoscale", "policy.options": {"window_s": 60.0}})
     return [simulate(one.replace({"seed": seed}), Recording(sample_every_s=60.0)) for seed in (0, 1) for one in (fixed, rule)]
 
 
