@@ -19,12 +19,14 @@ from matplotlib.patches import StepPatch
 from caps_fast import load
 from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
+from caps_fast.metrics import BILL
 from caps_fast.report import bill, reading, regions, states, summary, write_page, write_report
 from caps_fast.report.folder import results_of
 from caps_fast.report.phrases import Difference
 from caps_fast.results import Result
 from caps_fast.simulation import Recording, simulate
 from caps_fast.sweep.alike import alike
+from caps_fast.sweep.compare import compare
 
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 NAN = float("nan")
@@ -190,6 +192,15 @@ def test_the_bill_adds_up(ran: list[Result]) -> None:
     share = 100 * found["busy kg"][0] / found["bill kg"][0]
     assert f"(EDF + autoscale), is {share:.1f} % busy" in bill.bill_sentence(found)
     assert bill.bill_by_policy(runs.drop("bill_kg")) is None
+
+
+def test_the_whole_bill_can_be_compared(ran: list[Result]) -> None:
+    runs = results_of(ran).runs
+    found = compare(runs, "edf", ["slo_attainment", "bill"])
+    assert found["metric"].to_list() == ["slo_attainment", *BILL]
+    own = found.filter(pl.col("metric") == "pue_carbon_kg")["difference"].item()
+    by_seed = [rule.metrics["pue_carbon_kg"] - fixed.metrics["pue_carbon_kg"] for fixed, rule in (ran[:2], ran[2:])]
+    assert own == pytest.approx(np.mean(by_seed), rel=1e-9)
 
 
 def runs_states(found: pl.DataFrame) -> list[float]:
