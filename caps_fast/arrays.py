@@ -294,6 +294,7 @@ class Done(Record):
     pool: i4
     tier: i1
     category: i1
+    origin: i1  # row of `origins`
     met: i1
 
 

@@ -231,6 +231,10 @@ ONE_POOL: tuple[Metric[PoolBooks], ...] = (
 METRICS = {metric.name: metric for metric in RUN_METRICS}
 POOL_METRICS = {metric.name: metric for metric in ONE_POOL}
 
+BILL = (  # the whole bill, by parts
+    *("bill_kwh", "bill_kg", "carbon_kg", "idle_carbon_kg", "standby_carbon_kg", "pue_carbon_kg", "moved_kg", "host_carbon_kg"),
+    *("embodied_kg", "sci_g_per_1k_tokens", "replica_hours", "energy_cost", "cost", "water_l"),
+)
 TABLE = (  # what the tables of `run` and `grid` show
     *("slo_attainment", *(f"slo_attainment_{tier}" for tier in TIERS)),
     *("carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "carbon_g_per_1k_good_tokens", "total_carbon_kg"),

@@ -20,6 +20,7 @@ from caps_fast.errors import InputError
 from caps_fast.hosts import host_carbon_g
 from caps_fast.metrics import METRICS, POOL, POOL_METRICS, TABLE
 from caps_fast.pack_scaling import host_share_w
+from caps_fast.places import places_of
 from caps_fast.prices import energy_cost
 from caps_fast.records import Array
 from caps_fast.text_table import counted
@@ -187,6 +188,8 @@ class Outcome:
         table["tier"] = np.array(sections.TIERS)[rows["tier"]]
         table["category"] = np.array(sections.CATEGORIES)[rows["category"]]
         table["pool"] = np.array(self.scenario.fleet.roles)[rows["pool"]]
+        if self.scenario.origins and (places := places_of(self.scenario)):
+            table["origin"] = np.array([*places.origins] * len(places.bounds))[rows["origin"]]
         times = {name: rows[name] for name in ("released_s", "admitted_s", "first_token_s", "finished_s")}
         outcome = {"met_slo": rows["met"].astype(bool), "energy_j": rows["energy_j"], "carbon_g": rows["carbon_g"]}
         frame = pl.DataFrame(table | times | outcome, nan_to_null=True)

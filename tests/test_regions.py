@@ -22,6 +22,8 @@ from caps_fast.carbon.monitor import monitors_of
 from caps_fast.crossings import signal_notes
 from caps_fast.errors import InputError
 from caps_fast.records import Array
+from caps_fast.report.folder import results_of
+from caps_fast.report.regions import moves_of
 from caps_fast.results import Outcome
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group
@@ -119,6 +121,22 @@ def test_round_trips_are_in_first_tokens_and_ends_alone(two: Scenario) -> None:
         np.testing.assert_allclose(with_them[name] - without[name], rtt_s, atol=1e-9)
     for name in ("admitted_s", "energy_j", "carbon_g"):
         np.testing.assert_array_equal(with_them[name], without[name])
+
+
+def test_the_report_tells_who_was_served_where(two: Scenario) -> None:
+    result = simulate(two, Recording(requests=True))
+    source, pool = origins_of(two), result.requests["pool"]  # type: ignore[index]
+    assert result.request_table["origin"].to_list() == [("here", "there")[at] for at in source]
+    found = moves_of(result)
+    assert found is not None
+    for row in found.iter_rows(named=True):
+        own = (source == ("here", "there").index(row["origin"])) & (pool == ("near", "far").index(row["region"]))
+        assert row["requests"] == own.sum() > 0
+        assert row["carbon_g"] == pytest.approx(result.requests["carbon_g"][own].mean())  # type: ignore[index]
+    assert found["rtt_ms"].to_list() == [250.0, 10.0, 0.0, 250.0]
+    assert moves_of(simulate(two)) is None
+    page = results_of([result])
+    assert page.tables["moves"].select("origin", "region", "requests").equals(found.select("origin", "region", "requests"))
 
 
 def test_shares_are_by_tier_and_blocks_do_not_matter(two: Scenario) -> None:

@@ -16,15 +16,17 @@ import polars as pl
 import pytest
 from matplotlib.patches import StepPatch
 
-from caps_fast import preset
+from caps_fast import load
 from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
+from caps_fast.metrics import BILL
 from caps_fast.report import bill, reading, regions, states, summary, write_page, write_report
 from caps_fast.report.folder import results_of
 from caps_fast.report.phrases import Difference
 from caps_fast.results import Result
 from caps_fast.simulation import Recording, simulate
 from caps_fast.sweep.alike import alike
+from caps_fast.sweep.compare import compare
 
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 NAN = float("nan")
@@ -39,17 +41,38 @@ new MutationObserver((_, spy) => { if (document.body && document.body.dataset.re
 </script>"""
 
 
+SMALL = """
+preset = "paper"
+days = 0.1
+[predictor]
+source = "declared"
+[workload]
+rate_rps = 3.0
+[gpu]
+off_w = 5.0
+start_s = 60.0
+stop_s = 4.0
+host_w = 200.0
+embodied_kg = 150.0
+[regions.grid]
+pue = 1.25
+price_per_kwh = 0.1
+water_l_per_kwh = 1.8
+[policy]
+name = "edf"
+queueing = "central"
+scale_every_s = 30.0
+off_after_s = 120.0
+"""
+
+
 @pytest.fixture(scope="module")
-def ran() -> list[Result]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
     """A fixed fleet, and one that scales, on the same requests of two seeds; states, hosts, PUE, prices, embodied carbon."""
-    base = {"days": 0.1, "predictor.source": "declared", "policy.name": "edf", "policy.queueing": "central", "workload.rate_rps": 3.0}
-    base |= {"gpu.off_w": 5.0, "gpu.start_s": 60.0, "gpu.stop_s": 4.0, "gpu.host_w": 200.0, "gpu.embodied_kg": 150.0}
-    base |= {"policy.scale_every_s": 30.0, "policy.off_after_s": 120.0, "policy.options": {"window_s": 60.0}}
-    config = preset("paper").replace(base)
-    scaled = {"policy.scaling": "autoscale"}
-    regions = {"regions": {"grid": config.fleet.only_region.model_dump() | {"pue": 1.25, "price_per_kwh": 0.1, "water_l_per_kwh": 1.8}}}
-    fixed = config.replace({"policy.options": {}, "carbon": None, "monitor": None} | regions)
-    rule = fixed.replace(scaled | {"policy.options": {"window_s": 60.0}})
+    file = tmp_path_factory.mktemp("page") / "small.toml"
+    file.write_text(SMALL, encoding="utf-8")
+    fixed = load(file)
+    rule = fixed.replace({"policy.scaling": "autoscale", "policy.options": {"window_s": 60.0}})
     return [simulate(one.replace({"seed": seed}), Recording(sample_every_s=60.0)) for seed in (0, 1) for one in (fixed, rule)]
 
 
@@ -169,6 +192,15 @@ def test_the_bill_adds_up(ran: list[Result]) -> None:
     share = 100 * found["busy kg"][0] / found["bill kg"][0]
     assert f"(EDF + autoscale), is {share:.1f} % busy" in bill.bill_sentence(found)
     assert bill.bill_by_policy(runs.drop("bill_kg")) is None
+
+
+def test_the_whole_bill_can_be_compared(ran: list[Result]) -> None:
+    runs = results_of(ran).runs
+    found = compare(runs, "edf", ["slo_attainment", "bill"])
+    assert found["metric"].to_list() == ["slo_attainment", *BILL]
+    own = found.filter(pl.col("metric") == "pue_carbon_kg")["difference"].item()
+    by_seed = [rule.metrics["pue_carbon_kg"] - fixed.metrics["pue_carbon_kg"] for fixed, rule in (ran[:2], ran[2:])]
+    assert own == pytest.approx(np.mean(by_seed), rel=1e-9)
 
 
 def runs_states(found: pl.DataFrame) -> list[float]:

@@ -21,7 +21,9 @@ def compare(
     baseline: Annotated[str, typer.Option(help="value of the factor that all others are compared with")] = "round-robin",
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", "--metrics", autocompletion=complete_metric, help="metric; may be repeated [default: SLO attainment, carbon, TTFT]"),
+        typer.Option(
+            "--metric", "--metrics", autocompletion=complete_metric, help="metric, or `bill` for its parts; repeatable [default: SLO, carbon, TTFT]"
+        ),
     ] = None,
     factor: Annotated[str, typer.Option(help="column whose values are compared")] = "policy",
     confidence: Annotated[float, typer.Option(help="of the intervals, between 0 and 1")] = 0.95,

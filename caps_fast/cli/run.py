@@ -137,9 +137,9 @@ def _draw(results: list[Result], picture: Path | None, report: Path | None) -> N
         save(run_figure(results), picture)
         say(f"wrote {picture}")
     if report is not None:
-        from caps_fast.report.run_page import write_run_page
+        from caps_fast.report import write_page
 
-        write_run_page(results, report)
+        write_page(results, report, name=results[0].scenario.preset)
         say(f"wrote {report}")
 
 

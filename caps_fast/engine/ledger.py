@@ -93,5 +93,6 @@ def _record(s: State, r: int, seen_s: float) -> None:
     done.pool = s.gpus[request.gpu].pool
     done.tier = request.tier
     done.category = request.category
+    done.origin = request.origin
     done.met = request.met
     s.clock[0].done += 1

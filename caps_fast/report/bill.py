@@ -15,11 +15,12 @@ from caps_fast.report.phrases import amount, listed, share
 from caps_fast.report.style import FAINT, GRID, INK, STATE_COLOURS, WIDTH_IN, columns_of, name_of, new_figure, policy_name, styled
 
 BUSY_KG, IDLE_KG, STANDBY_KG, PUE_KG, HOST_KG = "carbon_kg", "idle_carbon_kg", "standby_carbon_kg", "pue_carbon_kg", "host_carbon_kg"
+LINKS_KG = "moved_kg"
 FIRST = ("slo_attainment", "bill_kg")
 OF_BILL = (HOST_KG,)
 OTHER = ("embodied_kg", "sci_g_per_1k_tokens", "bill_kwh", "replica_hours", "starts", "wakes", "energy_cost", "cost", "water_l")
 TOTAL, EMBODIED = "bill_kg", "embodied_kg"
-PUE_COLOUR, EMBODIED_COLOUR = "#A0522D", "#767676"
+PUE_COLOUR, LINKS_COLOUR = "#A0522D", "#44AA99"
 
 
 def bill_by_policy(runs: pl.DataFrame) -> pl.DataFrame | None:
@@ -38,7 +39,7 @@ def bill_by_policy(runs: pl.DataFrame) -> pl.DataFrame | None:
             states["asleep, off, changing kg"] = pl.col(STANDBY_KG)
     columns = {METRICS[name].heading: pl.col(name) for name in FIRST if name in runs.columns}
     columns |= states
-    columns |= {METRICS[name].heading: pl.col(name) for name in (PUE_KG, *OF_BILL, *OTHER) if name in runs.columns}
+    columns |= {METRICS[name].heading: pl.col(name) for name in (PUE_KG, LINKS_KG, *OF_BILL, *OTHER) if name in runs.columns}
     found = runs.group_by("policy", maintain_order=True).agg(part.mean().alias(name) for name, part in columns.items())
     empty = [name for name in found.columns[1:] if not (found[name].fill_nan(0) != 0).any()]
     return found.drop(empty).sort(METRICS[TOTAL].heading)
@@ -51,7 +52,7 @@ def bill_table(bill: pl.DataFrame, label: str) -> dict[str, Any]:
         [policy_name(row["policy"]), *(share(row[name]) if name == share_heading else _cell(row[name]) for name in bill.columns[1:])]
         for row in bill.iter_rows(named=True)
     ]
-    notes = "The bill is the sum of the states and of what the PUE adds to them."
+    notes = "The bill is the sum of the states, of what the PUE adds to them, and of links."
     if METRICS[HOST_KG].heading in bill.columns:
         notes += " Hosts are a part of the states."
     if METRICS[EMBODIED].heading in bill.columns:
@@ -101,7 +102,12 @@ def bill_sentence(bill: pl.DataFrame) -> str:
 def _parts(bill: pl.DataFrame) -> dict[str, str]:
     """Columns that the bar is made of, and their colours."""
     colours = {f"{state} kg": STATE_COLOURS[state] for state in STATES}
-    colours |= {"asleep, off, changing kg": FAINT, METRICS[PUE_KG].heading: PUE_COLOUR, METRICS[EMBODIED].heading: GRID}
+    colours |= {
+        "asleep, off, changing kg": FAINT,
+        METRICS[PUE_KG].heading: PUE_COLOUR,
+        METRICS[LINKS_KG].heading: LINKS_COLOUR,
+        METRICS[EMBODIED].heading: GRID,
+    }
     return {name: colours[name] for name in bill.columns if name in colours}
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
 from caps_fast.metrics import metric_of
+from caps_fast.report.regions import moves_of
 from caps_fast.sealed import read_sealed
 from caps_fast.sweep import rows
 from caps_fast.sweep.rows import PARAMETERS
@@ -108,6 +109,7 @@ def _frames_of(results: Sequence[Result]) -> dict[str, pl.DataFrame]:
         "histograms": [_keyed(result, result.histograms) for result in results if result.histograms.height],
         "series": [_keyed(result, result.series) for result in results if result.has_series],
     }
+    several["moves"] = [_keyed(result, moves) for result in results if (moves := moves_of(result)) is not None]
     return frames | {name: pl.concat(parts, how="diagonal_relaxed") for name, parts in several.items() if parts}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from caps_fast.report.phrases import amount, listed, share
 from caps_fast.report.states import binned
 from caps_fast.report.style import GRID, INK, POOL_COLOURS, WIDTH_IN, columns_of, new_figure, span_of, styled
+
+if TYPE_CHECKING:
+    from caps_fast.results import Result
 
 MOVES = (
     "preset",
@@ -83,6 +86,22 @@ def region_sentence(series: pl.DataFrame, region: str) -> str:
     if cleaner.len() or dirtier.len():
         return f"{said}; its grid is {'cleaner' if cleaner.len() else 'dirtier'} than the others' mean all the time."
     return f"{said}."
+
+
+def moves_of(result: Result) -> pl.DataFrame | None:
+    """Admitted requests of a run by origin and region, with means of what speaks for a region: round-trip time, time to first token, carbon.
+
+    None where the run did not record its requests, or its scenario has no origins.
+    """
+    origins, fleet = result.scenario.origins, result.scenario.fleet
+    pools = None if result.outcome.requests is None else result.outcome.requests["pool"]
+    if pools is None or not origins:
+        return None
+    rows = result.requests.with_columns(region=pl.Series([fleet.pools[at].region for at in pools]))
+    rows = rows.filter(pl.col("gpu").is_not_null()).with_columns(ttft_s=pl.col("first_token_s") - pl.col("arrival_s"))
+    means = rows.group_by("origin", "region").agg(pl.len().alias("requests"), pl.col("ttft_s", "carbon_g").mean()).sort("origin", "region")
+    rtt_ms = [origins[row["origin"]].rtt_ms.get(row["region"], 0.0) for row in means.iter_rows(named=True)]
+    return means.with_columns(rtt_ms=pl.Series(rtt_ms, dtype=pl.Float64))
 
 
 def moves_table(moves: pl.DataFrame, label: str) -> dict[str, Any]:

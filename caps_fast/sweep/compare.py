@@ -10,11 +10,13 @@ import polars as pl
 from scipy.stats import t as student
 
 from caps_fast.errors import InputError
+from caps_fast.metrics import BILL
 from caps_fast.sweep.axes import field_of, shapes_workload
 from caps_fast.sweep.frames import expect_columns, expect_metrics, one_of, settings, there
 
 CONFIDENCE = 0.95
 METRICS = ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "carbon_g_per_1k_good_tokens", "ttft_after_release_p95_s")
+WHOLE_BILL = "bill"  # stands for all metrics of the bill
 SERVING = re.compile(r"policy|split|alpha|beta|lambda|group|(policy|monitor|predictor|cluster)\..*")  # what a policy may choose
 
 
@@ -22,12 +24,13 @@ def compare(
     runs: pl.DataFrame, baseline: str, metrics: Sequence[str] = METRICS, factor: str = "policy", confidence: float = CONFIDENCE
 ) -> pl.DataFrame:
     """One row a setting and metric: `baseline` and `mean` values, `difference` (setting - baseline) with `low` and `high` of its confidence interval
-    (Student's t over the seeds' differences), `relative` difference, number of `pairs`.
+    (Student's t over the seeds' differences), `relative` difference, number of `pairs`. The metric `bill` stands for all parts of the bill.
 
     A run is paired with the run of `factor` = `baseline` that has the same seed and the same other parameters, save those that change with the factor
     (see `followers`) and those of the policy that the baseline has only one value of (it knows no beta, say). Raises InputError for unknown names and
     where no pair is found.
     """
+    metrics = [part for name in metrics for part in ([part for part in BILL if part in runs.columns] if name == WHOLE_BILL else [name])]
     expect_metrics(runs, metrics)
     expect_columns(runs, [factor])
     chosen = one_of(runs, factor, [baseline], f"baseline {baseline!r}")
