@@ -88,7 +88,11 @@ class ScalingEngine(Engine):
                 spare = [gpu for gpu in replicas if gpu.draining and self.standing[gpu.index].state in COMES_UP]
                 if not spare:
                     return
-                self.want(min(spare, key=lambda gpu: (COMES_UP.index(self.standing[gpu.index].state), gpu.index)))
+                self.want(min(spare, key=self.comes_up))
+
+    def comes_up(self, gpu: Gpu) -> tuple[int, int, int]:
+        of_node = sum(not other.draining for other in self.node(gpu))
+        return COMES_UP.index(self.standing[gpu.index].state), -of_node, gpu.index
 
     def goes_down(self, gpu: Gpu) -> tuple[int, int, int, int]:
         of_node = sum(not other.draining for other in self.node(gpu))

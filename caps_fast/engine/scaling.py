@@ -77,15 +77,30 @@ def _lowest_from(s: State, kind: int, clock: float) -> int:
 
 @inlined
 def _first_to_come(s: State, p: int) -> int:
-    """The draining replica of pool `p` that takes the shortest way back to work; NONE if all that drain are stopping."""
+    """The draining replica of pool `p` that takes the shortest way back to work, of the node that serves the most; NONE if all that drain stop."""
     best = NONE
-    lowest = STOPPING
+    lowest = STOPPING * MANY
+    of_node = 0
+    end = s.strength[p].first_gpu
     for g in range(s.strength[p].first_gpu, s.strength[p].end_gpu):
-        state = max(s.gpus[g].state, BUSY)
-        if s.standing[g].draining and state < lowest:
+        if g == end:
+            end = node_of(s, g)[1]
+            of_node = serving_of_node(s, g)
+        cost = max(int(s.gpus[g].state), BUSY) * MANY - of_node
+        if s.standing[g].draining and s.gpus[g].state != STOPPING and cost < lowest:
             best = g
-            lowest = state
+            lowest = cost
     return best
+
+
+@inlined
+def serving_of_node(s: State, g: int) -> int:
+    """Replicas of the node of replica `g` that do not drain."""
+    first, end = node_of(s, g)
+    serving = 0
+    for other in range(first, end):
+        serving += 1 - int(s.standing[other].draining)
+    return serving
 
 
 @inlined
@@ -97,10 +112,8 @@ def _first_to_go(s: State, p: int) -> int:
     end = s.strength[p].first_gpu
     for g in range(s.strength[p].first_gpu, s.strength[p].end_gpu):
         if g == end:
-            first, end = node_of(s, g)
-            of_node = 0
-            for other in range(first, end):
-                of_node += 1 - int(s.standing[other].draining)
+            end = node_of(s, g)[1]
+            of_node = serving_of_node(s, g)
         if not s.standing[g].draining:
             gpu = s.gpus[g]
             way = 0 if gpu.state == STARTING else 1 if gpu.state == WAKING else 2

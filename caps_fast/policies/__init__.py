@@ -6,6 +6,8 @@ from typing import Any
 
 from caps_fast.policies.autoscale import Autoscale
 from caps_fast.policies.caps import Caps
+from caps_fast.policies.caps_adaptive import CapsAdaptive
+from caps_fast.policies.caps_elastic import CapsElastic
 from caps_fast.policies.caps_geo import CapsGeo
 from caps_fast.policies.carbon_aware import CarbonAware
 from caps_fast.policies.carbon_scaler import CarbonScaler
@@ -20,6 +22,7 @@ from caps_fast.policies.power_limit import PowerLimit
 from caps_fast.policies.round_robin import RoundRobin
 from caps_fast.policies.slo_aware import SloAware
 from caps_fast.policies.throttle import Throttle
+from caps_fast.policies.wait_awhile import WaitAwhile
 from caps_fast.policy_names import ABLATIONS, ABOUT, MAIN
 
 __all__ = ["ABLATIONS", "ABOUT", "BUILT_IN", "MAIN", "OTHERS", "SCALERS"]
@@ -41,5 +44,8 @@ OTHERS: dict[str, Any] = {  # not part of what the paper is reproduced with
     "gaia": Gaia(),
     "carbon-scaler": CarbonScaler(),
     "green": Green(),
+    "wait-awhile": WaitAwhile(),
+    "caps-elastic": CapsElastic(),
+    "caps-adaptive": CapsAdaptive(),
 }
 SCALERS: dict[str, Any] = {"autoscale": Autoscale(), "power-down": PowerDown(), "lcp": Lcp(), "throttle": Throttle(), "power-limit": PowerLimit()}

@@ -214,12 +214,16 @@ def in_clean_hours(policy: Any, t_s: float, q: int, s: State) -> bool:
     if t_s < memory.next_plan_s:
         return bool(queue.open)
     memory.next_plan_s = t_s + policy.plan_every_s
-    return _plan(policy, t_s, q, s)
+    need_s = policy.plan_margin * queue.waiting * s.kinds[queue.kind].service_s / queue.slots
+    return in_cleanest_hours(policy, t_s, q, need_s, region.gamma, s)
 
 
 @inlined
-def _plan(policy: Any, t_s: float, q: int, s: State) -> bool:
-    """Is now among the cleanest hours that batch queue `q` needs? Sets the predicted start of work that comes now."""
+def in_cleanest_hours(policy: Any, t_s: float, q: int, need_s: float, below_g_per_kwh: float, s: State) -> bool:
+    """Is now among the cleanest hours of queue `q` before its head is due, if it needs `need_s` of them?
+
+    Hours that are forecast below `below_g_per_kwh` count as cleaner. Sets the predicted start of work that comes now.
+    """
     queue = s.queues[q]
     memory = s.memory[q]
     z = queue.region
@@ -229,8 +233,7 @@ def _plan(policy: Any, t_s: float, q: int, s: State) -> bool:
     if queue.waiting > 0:
         head = s.live[peek(s, q)]
         due_s = head.arrival_s + _judged_as(policy, head.tier, s).e2e_s
-    need_s = policy.plan_margin * queue.waiting * service_s / queue.slots
-    is_open = queue.waiting > 0 and (cleaner_s(s, z, t_s, due_s, gamma) < need_s or due_s - t_s - service_s <= need_s)
+    is_open = need_s > 0.0 and (cleaner_s(s, z, t_s, due_s, below_g_per_kwh) < need_s or due_s - t_s - service_s <= need_s)
     if is_open or due_s <= t_s:
         memory.start_s = t_s
         memory.start_g_per_kwh = gamma

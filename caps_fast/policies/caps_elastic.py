@@ -1,0 +1,199 @@
+"""caps-elastic: CAPS's score and gates over a fleet whose size it decides too.
+
+- *Route*: Eq. 4 of CAPS, less a toll for entering a pool where the prompt holds others up (`lanes`). Work that may wait goes to its own pool.
+- *Gate*: pools of tiers without a first-token limit open in the cleanest hours that their backlog needs before its deadline, and in those of a
+  day that a day's arrivals need. An hour counts as cleaner only if it is so at the stated quantile of the forecast's error. All others are open.
+- *Scale*: open pools have as many replicas as the load foreseen needs at the same quantile (`demand`); gated ones as many as their backlog fills.
+
+The quantile (0.9) takes the place of the mean in every decision about what is not yet known, and z is that of a logistic distribution with the
+standard deviation seen: of arrivals, of lengths against their predictions, of the load against its forecast, of the grid against its forecast.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from caps_fast._jit import inlined
+from caps_fast.arrays import NONE, State
+from caps_fast.outlook import cleaner_s, first_slot, slot_at
+from caps_fast.policies.caps import Outlook, in_cleanest_hours, may_enter
+from caps_fast.policies.demand import DAY_S, DEMAND, HOUR_S, LENGTHS, bias, busy_s, busy_share, note_arrival, note_length, replicas_for, spare_work, take_in, work_s
+from caps_fast.policies.lanes import alone_s, best_lane
+from caps_fast.policies.load import RECENT, most_of_window, residents_of
+from caps_fast.policies.risk import CLOSED_FORM, Risk
+from caps_fast.policy import policy, rules
+from caps_fast.records import dtype_of
+
+LATE_S = 3600.0  # by which what has missed its first token comes later
+AHEAD = 6  # hours ahead at which forecasts of the grid are judged
+GRID = [("foreseen_g_per_kwh", "f8", (AHEAD,)), ("grid_hour", "i8"), ("grid_error2", "f8")]
+OWN = [("price", "f8"), ("need_s", "f8"), ("spare_s", "f8"), ("clean", "i1")]
+OUTLOOK = [(name, dtype_of(Outlook)[name]) for name in dtype_of(Outlook).names or ()]
+
+
+@policy(layout="pools", memory=[*OUTLOOK, *OWN, *RECENT, *DEMAND, *LENGTHS, *GRID])
+class CapsElastic(NamedTuple):
+    """Weights of Eq. 4 and CAPS's knobs; then the quantile, the toll, the share of Gold's first-token limit that its prompts may take alone."""
+
+    alpha: float = 1.0
+    beta: float = 0.5
+    lambda_: float = 2.0
+    risk_sharpness: float = 4.0
+    plan_every_s: float = 300.0
+    predicts: int = 1
+    tiered: int = 1
+    learned: Risk = CLOSED_FORM
+    quantile: float = 0.85
+    toll: float = 1.0
+    express: float = 0.9
+    backfill: float = 0.1
+    pace: float = 0.65
+    late_binding: float = 1.0
+    warm_up_s: float = 600.0
+    window_s: float = 900.0
+    min_replicas: int = 1
+
+
+@inlined
+def deviations(quantile: float) -> float:
+    """Standard deviations above the mean of a logistic distribution's quantile."""
+    return math.sqrt(3.0) / math.pi * math.log(quantile / (1.0 - quantile))
+
+
+@inlined
+def output_tokens(policy: Any, r: int, s: State) -> float:
+    """The answer's length as far as it is known at arrival."""
+    return s.live[r].predicted_tokens if policy.predicts else s.setup[0].mean_output_tokens
+
+
+@rules.route(CapsElastic)
+def by_lanes(policy: Any, t_s: float, r: int, s: State) -> int:
+    q = room_beside(policy, r, s) if policy.backfill > 0.0 and s.tiers[s.live[r].tier].ttft_s == math.inf else NONE
+    if q == NONE:
+        q = best_lane(policy, t_s, r, 0.0, s)
+        note_arrival(s.memory[q], s.live[r].input_tokens, output_tokens(policy, r, s), s.kinds[s.queues[q].kind])
+    return q
+
+
+@inlined
+def room_beside(policy: Any, r: int, s: State) -> int:
+    """The pool whose replicas, on in any case, have the most work to spare for live request `r`, which may wait; its prompt takes up no more than a
+    share of the first-token limit there. NONE if there is none. What it takes is spent."""
+    request = s.live[r]
+    best = NONE
+    most = 0.0
+    for q in range(s.queues.shape[0]):
+        spare_s = s.memory[q].spare_s
+        if spare_s > most and may_enter(s.tiers[request.tier].roles, r, q, s):
+            fits = alone_s(request.input_tokens, s.queues[q].kind, s) <= policy.backfill * s.tiers[s.queues[q].role].ttft_s
+            best = q if fits else best
+            most = spare_s if fits else most
+    if best != NONE:
+        s.memory[best].spare_s -= work_s(request.input_tokens, output_tokens(policy, r, s), s.kinds[s.queues[best].kind])
+    return best
+
+
+@rules.order(CapsElastic)
+def by_deadline(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
+    """Earliest deadline first; what can no longer be in time comes after what can."""
+    request = s.live[r]
+    deadline_s = s.tiers[request.tier].deadline_s
+    if deadline_s == math.inf:
+        return request.arrival_s
+    late = alone_s(request.input_tokens, s.queues[q].kind, s) > s.tiers[request.tier].ttft_s
+    return request.arrival_s + deadline_s + (LATE_S if late else 0.0)
+
+
+@rules.place(CapsElastic)
+def when_prompts_are_done(policy: Any, g: int, s: State) -> float:
+    """The fewest prompt tokens still to be processed; nobody while those fill an iteration, so that the queue's order decides who comes next."""
+    gpu = s.gpus[g]
+    chunk_tokens = max(s.kinds[gpu.kind].chunk_tokens, 1)
+    if policy.late_binding > 0.0 and gpu.prompt_counted >= policy.late_binding * chunk_tokens:
+        return math.inf
+    return s.setup[0].tokens_per_resident * gpu.residents + gpu.prompt_counted
+
+
+@rules.observe(CapsElastic)
+def lengths(policy: Any, t_s: float, r: int, s: State) -> None:
+    request = s.live[r]
+    note_length(s.run_memory[0], request.input_tokens, output_tokens(policy, r, s), request.output_tokens, s.kinds[s.gpus[request.gpu].kind])
+
+
+@inlined
+def may_wait(policy: Any, q: int, s: State) -> bool:
+    """Has the tier at home in queue `q` no limit to its first token, so that its work may wait for clean hours?"""
+    return policy.beta > 0.0 and s.tiers[s.queues[q].role].ttft_s == math.inf
+
+
+@rules.gate(CapsElastic)
+def in_clean_hours(policy: Any, t_s: float, q: int, s: State) -> bool:
+    queue = s.queues[q]
+    memory = s.memory[q]
+    gamma = s.regions[queue.region].gamma
+    if not may_wait(policy, q, s):
+        memory.start_s = t_s
+        memory.start_g_per_kwh = gamma
+        return True
+    kind = s.kinds[queue.kind]
+    if t_s < memory.next_plan_s:
+        return bool(memory.clean) and queue.waiting > 0
+    memory.next_plan_s = t_s + policy.plan_every_s
+    change = s.changes[queue.kind]
+    replicas = queue.end_gpu - queue.first_gpu
+    z = deviations(policy.quantile)
+    waits_s = busy_s(queue.waiting_prompt_tokens, bias(s.run_memory[0], False) * queue.waiting_predicted_tokens, kind)
+    sd_s = math.sqrt(queue.waiting + 1.0) * kind.service_s / kind.max_batch
+    memory.need_s = (waits_s + z * sd_s) / replicas + policy.plan_every_s + (change.start_s if change.can_stop else change.wake_s)
+    counted = gamma / (1.0 + z * math.sqrt(memory.grid_error2))
+    clean = in_cleanest_hours(policy, t_s, q, memory.need_s, counted, s)
+    comes_s = DAY_S * busy_share(memory, s.run_memory[0], kind) / replicas
+    if not clean and cleaner_s(s, queue.region, t_s, t_s + DAY_S, counted) < comes_s:
+        clean = True
+        memory.start_s = t_s
+        memory.start_g_per_kwh = gamma
+    memory.clean = clean
+    return clean and queue.waiting > 0
+
+
+@rules.scale(CapsElastic)
+def at_quantile(policy: Any, t_s: float, p: int, s: State) -> int:
+    pool = s.strength[p]
+    q = s.gpus[pool.first_gpu].queue
+    memory = s.memory[q]
+    memory.price = policy.toll * policy.lambda_
+    take_in(memory, t_s)
+    _judge_grid(memory, t_s, s.queues[q].region, s)
+    queue = s.queues[q]
+    waits = may_wait(policy, q, s)
+    if waits and not memory.clean:
+        memory.asked = 0
+        return 0
+    if not waits and t_s < policy.warm_up_s:
+        return pool.serving
+    kind = s.kinds[queue.kind]
+    change = s.changes[queue.kind]
+    ahead_s = s.scaling[0].every_s + (change.start_s if change.can_stop else change.wake_s)
+    needed = replicas_for(memory, s.run_memory[0], t_s, ahead_s, deviations(policy.quantile), s.tiers[queue.role], kind)
+    full = pool.end_gpu - pool.first_gpu
+    wanted = math.ceil(min(needed, float(full)))
+    memory.spare_s = 0.0 if waits else spare_work(memory, s.run_memory[0], pool.serving, policy.pace, s.tiers[queue.role], kind) * s.scaling[0].every_s
+    if waits:
+        filled = math.ceil((residents_of(p, s) + queue.waiting) / kind.max_batch)
+        wanted = max(wanted, min(filled, full))
+    return most_of_window(memory, t_s, max(wanted, policy.min_replicas), policy.window_s)
+
+
+@inlined
+def _judge_grid(memory: Any, t_s: float, z: int, s: State) -> None:
+    """Compare what was foreseen for this hour with what it is, and note what is foreseen for another."""
+    hour = 1 + math.floor(t_s / HOUR_S)
+    if hour == memory.grid_hour:
+        return
+    memory.grid_hour = hour
+    foreseen = memory.foreseen_g_per_kwh[hour % AHEAD]
+    if foreseen > 0.0:
+        error = s.regions[z].gamma / foreseen - 1.0
+        memory.grid_error2 += 0.1 * (error * error - memory.grid_error2)
+    memory.foreseen_g_per_kwh[hour % AHEAD] = s.forecast_g_per_kwh[first_slot(s, z) + slot_at(s, z, t_s + AHEAD * HOUR_S)]
