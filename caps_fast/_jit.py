@@ -36,9 +36,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 PACKAGE = Path(__file__).parent
 COMPILED = (
-    *("_jit.py", "by_reference.py", "records.py", "traits.py", "standing.py", "served.py", "arrays.py", "physics.py", "containers"),
-    *("outlook.py", "reach.py"),
-    *("policy.py", "policies", "engine"),
+    *("_jit.py", "by_reference.py", "records.py", "traits.py", "standing.py", "served.py", "limits.py", "fairness.py", "crowd.py", "outcomes.py"),
+    *("arrays.py", "physics.py", "normal.py", "containers", "outlook.py", "reach.py"),
 )
 INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}

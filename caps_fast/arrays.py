@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NamedTuple
 
+from caps_fast.crowd import Crowd, Session, Thinking
+from caps_fast.fairness import Fairness, Line, Turn
+from caps_fast.limits import Limits
+from caps_fast.outcomes import Done
 from caps_fast.records import Array, Record, Rows, dtype_of, f8, i1, i2, i4, i8, u2, u4
 from caps_fast.served import Origin, Region, Tier, Transit
 from caps_fast.standing import Change, Scaling, Standing, Strength
@@ -213,6 +217,7 @@ class Cell(Record):
 
     requests: i8
     finished: i8
+    rejected: i8
     met: i8
     output_tokens: i8
     good_tokens: i8
@@ -276,28 +281,6 @@ class Setup(Record):
     record: i1  # append finished requests to `done`
 
 
-class Done(Record):
-    """One finished request, for per-request output."""
-
-    seq: i8
-    arrival_s: f8
-    released_s: f8
-    admitted_s: f8
-    first_token_s: f8
-    finished_s: f8
-    energy_j: f8
-    carbon_g: f8
-    input_tokens: i4
-    output_tokens: i4
-    tenant: i4
-    gpu: i4
-    pool: i4
-    tier: i1
-    category: i1
-    origin: i1  # row of `origins`
-    met: i1
-
-
 class Sample(Record):
     """One pool at one instant of the recorded series."""
 
@@ -331,6 +314,21 @@ class State(NamedTuple):
     """All arrays of one simulation. Kernels mutate them in place."""
 
     traits: Traits
+    limits: Rows[Limits]  # (3,): of what may wait, by the tier of who comes
+    fairness: Rows[Fairness]  # (1,)
+    lines: Rows[Line]  # (n_queues * owners,); empty without fairness, as are those below
+    turns: Rows[Turn]  # (n_queues,)
+    in_line: Array  # uint32 (n_queues * owners,): who waits in a queue, the first `turns.owners` of its own
+    charged: Array  # int32 (n_gpus,): iterations of the leap in progress whose tokens are counted
+    crowd: Rows[Crowd]  # (1,)
+    sessions: Rows[Session]  # (capacity,): among the first crowd.used; empty without sessions, as are those below
+    thinking: Rows[Thinking]  # (capacity,): heap of the crowd.thinking sessions that think
+    spare: Array  # uint32 (capacity,): sessions that are over, a stack of crowd.spare
+    session_of: Array  # int32 (capacity of `live`,)
+    tokens: Array  # float64 (2, cells + 1): what a turn adds, and an answer, by score
+    tenant_share: Array  # float64 (n_tenants,): cumulative
+    tenant_tier: Array  # int8
+    tenant_task: Array  # int8
     scaling: Rows[Scaling]  # (1,)
     standing: Rows[Standing]  # (n_gpus,)
     strength: Rows[Strength]  # (n_pools,)

@@ -120,6 +120,11 @@ class Books:
         return int(self.cells["finished"].sum())
 
     @cached_property
+    def rejected(self) -> int:
+        """Rejected requests."""
+        return int(self.cells["rejected"].sum())
+
+    @cached_property
     def output_tokens(self) -> int:
         """Output tokens of finished requests."""
         return int(self.cells["output_tokens"].sum())

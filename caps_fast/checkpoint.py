@@ -29,8 +29,10 @@ TREES = ("finish_at", "leap_end_s", "first_to_end", "tree", "room_tree")
 MUTABLE = (
     *("clock", "queues", "spans", "regions", "gpus", "scaling", "standing", "strength", "pools", "accounts", "slices", "live", "free", *TREES),
     *("cells", "histograms", "series", "memory", "run_memory", "phases", "transit", "link_j"),
+    *("lines", "turns", "in_line", "charged", "crowd"),
+    *("sessions", "thinking", "spare", "session_of"),
 )
-GROWING = ("live", "free")
+GROWING = ("live", "free", "sessions", "thinking", "spare", "session_of")
 HISTORY = Known._fields[1:]  # all but the lag, which is the model's
 
 
@@ -67,7 +69,8 @@ class Keeper:
         found = {"held": group.held, "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for index, run in enumerate(group.runs):
             clock = run.state.clock[0]
-            state = run.state._replace(live=run.state.live[: int(clock["used"])], free=run.state.free[: int(clock["free"])])
+            used = int(clock["used"])
+            state = run.state._replace(live=run.state.live[:used], session_of=run.state.session_of[:used], free=run.state.free[: int(clock["free"])])
             found |= {f"run{index}.{name}": getattr(state, name) for name in MUTABLE}
             if run.done is not None:
                 found[f"run{index}.done"] = np.concatenate([*run.done, np.zeros(0, run.state.done.dtype)])

@@ -95,6 +95,14 @@ def _ttft_of(tier: int) -> Metric[Books]:
     return Metric(f"ttft_p95_{name}_s", "s", "smaller", f"TTFT p95 {name} s", 3, formula, about)
 
 
+def _rejected(tier: int) -> Metric[Books]:
+    def formula(b: Books) -> int:
+        return b.of_tier("rejected", tier)
+
+    name = TIERS[tier]
+    return Metric(f"rejected_{name}", COUNT, "smaller", f"rejected {name}", 0, formula, f"the same of {name.capitalize()}")
+
+
 def _share(role: str) -> Metric[Books]:
     def formula(b: Books) -> float:
         return b.of_role("requests", role) / max(b.finished, 1)
@@ -211,8 +219,11 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
            "sequences that gave way, to a Gold request or for lack of KV memory"),
     Metric("recomputed_tokens", COUNT, "smaller", "recomputed tokens", 0, lambda b: b.recomputed_tokens,
            "tokens whose KV was lost in a pre-emption and that were processed once more"),
-    Metric("unfinished", COUNT, "smaller", "not finished", 0, lambda b: b.requests - b.finished,
-           "arrived requests that did not finish"),
+    Metric("unfinished", COUNT, "smaller", "not finished", 0, lambda b: b.requests - b.finished - b.rejected,
+           "arrived requests that neither finished nor were rejected"),
+    Metric("rejected", COUNT, "smaller", "rejected", 0, lambda b: b.rejected,
+           "arrived requests that were rejected, for too much was waiting; their SLO is not met"),
+    *map(_rejected, range(len(TIERS))),
     Metric("utilization", SHARE, "larger", "slots used", 1, lambda b: ratio(b.pools["member_s"].sum(), b.slot_s),
            "mean residents per slot"),
     Metric("end_s", "s", None, "end s", 0, lambda b: b.end_s, "last completion, or the end of the drain"),

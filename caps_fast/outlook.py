@@ -1,4 +1,4 @@
-"""Reading a region's forecast in force: what a gate needs to choose its hours."""
+"""What may be expected: of a queue, by closed forms, and of a region, by the forecast in force."""
 
 from __future__ import annotations
 
@@ -6,6 +6,32 @@ import math
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import State
+
+
+@inlined
+def queueing_s(s: State, q: int) -> float:
+    """How long a request that comes to queue `q` now waits for a slot of its replicas."""
+    queue = s.queues[q]
+    present = queue.residents + queue.waiting
+    return 0.0 if present < queue.slots else (queue.waiting + 1) * s.kinds[queue.kind].service_s / queue.slots
+
+
+@inlined
+def step_s(s: State, q: int, present: int) -> float:
+    """Length of an iteration of queue `q` with one more than so many requests on its replicas."""
+    queue = s.queues[q]
+    kind = s.kinds[queue.kind]
+    return kind.decode_base_s + kind.decode_s_per_seq * min(1.0 + present * queue.per_gpu, kind.max_batch)
+
+
+@inlined
+def first_token_s(s: State, q: int, input_tokens: int, prompt_tokens: int, step_s: float, wait_s: float) -> float:
+    """When a request has its first token that starts after `wait_s`, behind so many prompt tokens of queue `q`."""
+    queue = s.queues[q]
+    kind = s.kinds[queue.kind]
+    ahead_tokens = input_tokens + prompt_tokens * queue.per_gpu
+    rounds = max(1.0, ahead_tokens / kind.chunk_tokens) if kind.chunk_tokens > 0 else 1.0
+    return wait_s + (rounds + 0.5) * step_s + kind.prefill_s_per_token * ahead_tokens
 
 
 @inlined

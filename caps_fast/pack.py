@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from caps_fast import arrays, records, scenario, sections
+from caps_fast import arrays, outcomes, records, scenario, sections
 from caps_fast.arrays import N_STATES, NONE, State
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.clock_levels import busy_w, prompt_w
@@ -18,12 +18,15 @@ from caps_fast.fleet import Fleet
 from caps_fast.memory import aligned, on_own_lines
 from caps_fast.pack_origins import bits, origin_rows, set_regions
 from caps_fast.pack_scaling import Levels, host_share_w, levels_of, scaling_rows
+from caps_fast.pack_sessions import session_rows
+from caps_fast.pack_waiting import waiting_rows
 from caps_fast.places import places_of
 from caps_fast.policy import DECISIONS, TRAITS, is_gated, scales
 from caps_fast.policy_choice import PLACEMENTS
 from caps_fast.records import Array
 from caps_fast.sections import Kind
 from caps_fast.served import Region, Tier
+from caps_fast.traits import sessions as has_sessions
 from caps_fast.traits import traits
 
 TERMS = (  # of a kind's speed
@@ -78,7 +81,12 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
             origins=places is not None,
             timed=TRAITS[type(policy)].timed,
             clocks=levels.in_play,
+            limits=bool(config.admission and config.admission.limits),
+            sessions=config.workload.sessions is not None,
+            fair=config.policy.fairness != "none",
         ),
+        **waiting_rows(config, len(queues), TRAITS[type(policy)].timed),
+        **session_rows(config),
         **scaling_rows(config, levels),
         **origin_rows(config, places, sum(len(monitor.trace.times_s) for monitor in monitors), layout),
         clock=records.zeros(arrays.Clock, 1),
@@ -115,7 +123,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
         issued_s=_joined([monitor.forecast.issued_s for monitor in monitors]),
         forecast_g_per_kwh=_joined([monitor.forecast.g_per_kwh.ravel() for monitor in monitors]),
         block=records.zeros(arrays.Request, 0),
-        done=records.zeros(arrays.Done, 0),
+        done=records.zeros(outcomes.Done, 0),
         cells=records.zeros(arrays.Cell, arrays.N_CELLS),
         histograms=np.zeros((3, len(arrays.HISTOGRAMS), arrays.HISTOGRAM_BINS), np.int64),
         series=records.zeros(arrays.Sample, 0, len(fleet.pools)),
@@ -140,7 +148,11 @@ def resized(state: State, room: int) -> State:
     stack = np.empty(room, np.uint32)
     live[:used].view(np.uint8)[:] = state.live[:used].view(np.uint8)  # field by field is slow
     stack[:free] = state.free[:free]
-    return state._replace(live=live, free=stack)
+    if not has_sessions(state):
+        return state._replace(live=live, free=stack)
+    session_of = np.zeros(room, np.int32)
+    session_of[:used] = state.session_of[:used]
+    return state._replace(live=live, free=stack, session_of=session_of)
 
 
 def _spans_and_queues(fleet: Fleet, layout: str, levels: Levels) -> tuple[Any, Any]:

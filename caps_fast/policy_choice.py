@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from caps_fast.errors import did_you_mean
-from caps_fast.section import Finite, NonNegative, Positive, Section, Share
+from caps_fast.section import LATER, Finite, NonNegative, Positive, Section, Share
 
 PLACEMENTS = ("residents", "prompts", "pack", "fastest")
 LONGEST_DAYS = 3660
@@ -47,6 +47,13 @@ class PolicyChoice(Section):
         description="how many replicas take work, at which clock: none, autoscale, power-down, lcp, throttle, power-limit, "
         "FILE.py with a scale or clock rule, or two joined by +, like autoscale+throttle",
     )
+    fairness: Literal["none", "tier", "tenant"] = Field(
+        "none",
+        json_schema_extra=LATER,
+        description="whose requests take turns by tokens served (virtual token counters); each one's own are in the policy's order",
+    )
+    fair_input_weight: NonNegative = Field(1.0, le=1e6, json_schema_extra=LATER, description="fairness: what a prompt token counts")
+    fair_output_weight: NonNegative = Field(2.0, le=1e6, json_schema_extra=LATER, description="fairness: what an output token counts")
     scale_every_s: Positive = Field(60.0, le=1e9, description="scaling: how often it is decided, at control steps")
     off_after_s: NonNegative = Field(300.0, le=1e9, description="scaling: a drained replica is switched off, with its node, after so long")
     plan_every_s: Positive = Field(300.0, description="BP's gate plans at most this often")

@@ -13,6 +13,7 @@ i8 = Annotated[int, "i8"]
 i4 = Annotated[int, "i4"]
 i2 = Annotated[int, "i2"]
 i1 = Annotated[int, "i1"]
+u8 = Annotated[int, "u8"]
 u4 = Annotated[int, "u4"]
 u2 = Annotated[int, "u2"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caps_fast import __version__, arrays, records, scenario, sections
+from caps_fast import __version__, arrays, outcomes, records, scenario, sections
 from caps_fast.arrays import NONE, State
 from caps_fast.books import SEEN_STATES, Books, Moved, Terms, bin_edges_s, histogram_quantiles
 from caps_fast.carbon.monitor import Monitor
@@ -19,6 +19,7 @@ from caps_fast.crossings import marginal_g, moved, signal_notes
 from caps_fast.errors import InputError
 from caps_fast.hosts import host_carbon_g
 from caps_fast.metrics import METRICS, POOL, POOL_METRICS, TABLE
+from caps_fast.outcomes import OUTCOMES, UNFINISHED
 from caps_fast.pack_scaling import host_share_w
 from caps_fast.places import places_of
 from caps_fast.prices import energy_cost
@@ -40,6 +41,7 @@ class Outcome:
     scenario: scenario.Scenario
     end_s: float  # last completion, or the end of the drain if work is unfinished
     unfinished: int
+    rejected: int
     preemptions: int
     recomputed_tokens: int  # whose KV was lost
     events: int
@@ -184,15 +186,16 @@ class Outcome:
             raise InputError("requests not recorded: expected simulate(scenario, Recording(requests=True))")
         rows = self.requests
         names = ("arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "gpu")
-        table = {"request": rows["seq"]} | {name: rows[name] for name in names}
+        of_session = ("session", "turn") if self.scenario.workload.sessions is not None else ()
+        table = {"request": rows["seq"]} | {name: rows[name] for name in (*names, *of_session)}
         table["tier"] = np.array(sections.TIERS)[rows["tier"]]
         table["category"] = np.array(sections.CATEGORIES)[rows["category"]]
         table["pool"] = np.array(self.scenario.fleet.roles)[rows["pool"]]
         if self.scenario.origins and (places := places_of(self.scenario)):
             table["origin"] = np.array([*places.origins] * len(places.bounds))[rows["origin"]]
         times = {name: rows[name] for name in ("released_s", "admitted_s", "first_token_s", "finished_s")}
-        outcome = {"met_slo": rows["met"].astype(bool), "energy_j": rows["energy_j"], "carbon_g": rows["carbon_g"]}
-        frame = pl.DataFrame(table | times | outcome, nan_to_null=True)
+        outcome = {"outcome": np.array(OUTCOMES)[rows["outcome"]], "met_slo": rows["met"].astype(bool)}
+        frame = pl.DataFrame(table | times | outcome | {name: rows[name] for name in ("energy_j", "carbon_g")}, nan_to_null=True)
         return frame.with_columns(pl.when(pl.col("gpu") >= 0).then(name).alias(name) for name in ("pool", "gpu"))
 
 
@@ -319,7 +322,7 @@ def parameters(config: scenario.Scenario) -> dict[str, Any]:
     """The parameter columns of a result file."""
     return {
         "policy": config.policy.name,
-        "rate_rps": config.workload.rate_rps,
+        "rate_rps": None if config.workload.sessions and config.workload.sessions.users else config.workload.rate_rps,
         "seed": config.seed,
         "split": config.fleet.split,
         "alpha": config.policy.alpha,
@@ -337,12 +340,13 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
     requests, slices = None, state.slices.reshape(-1, arrays.N_STATES)
     monitored = [note for monitor in monitors for note in monitor.warnings]
     if done is not None:
-        requests = np.concatenate([*done, records.zeros(arrays.Done, 0)])
+        requests = np.concatenate([*done, records.zeros(outcomes.Done, 0)])
         requests = requests[np.argsort(requests["seq"])]
     return Outcome(
         scenario=config,
         end_s=end_s,
-        unfinished=int(state.cells["requests"].sum() - state.cells["finished"].sum()),
+        unfinished=int(sum(state.cells[name].sum() * sign for name, sign in (("requests", 1), ("finished", -1), ("rejected", -1)))),
+        rejected=int(state.cells["rejected"].sum()),
         preemptions=int(state.clock[0]["preemptions"]),
         recomputed_tokens=int(state.clock[0]["recomputed_tokens"]),
         events=int(state.clock[0]["events"]),
@@ -375,8 +379,9 @@ def _assumed_clocks(config: scenario.Scenario, state: State) -> list[str]:
 def unfinished_rows(state: State) -> Array:
     """DONE rows of the requests that are still in the system after `settle`: nan for what has not happened, no GPU and no pool while not placed."""
     live = state.live[: int(state.clock[0]["used"])]
-    live = live[np.isfinite(live["arrival_s"])]
-    rows = records.zeros(arrays.Done, len(live))
+    is_live = np.isfinite(live["arrival_s"])
+    live = live[is_live]
+    rows = records.zeros(outcomes.Done, len(live))
     for name in set(arrays.DONE.names or ()) & set(arrays.LIVE.names or ()):
         rows[name] = live[name]
     waiting = live["admitted"] == 0
@@ -386,7 +391,10 @@ def unfinished_rows(state: State) -> Array:
         rows[name][waiting] = 0.0
     if not state.setup[0]["gated"]:
         rows["released_s"] = live["arrival_s"]
-    rows["finished_s"], rows["met"] = np.nan, 0
+    if len(state.session_of):
+        of = state.session_of[: int(state.clock[0]["used"])][is_live]
+        rows["session"], rows["turn"] = state.sessions["number"][of], state.sessions["turn"][of]
+    rows["finished_s"], rows["met"], rows["outcome"] = np.nan, 0, UNFINISHED
     rows["gpu"][waiting] = NONE
     rows["pool"] = np.where(waiting, NONE, state.gpus["pool"][rows["gpu"]])
     return rows

@@ -12,8 +12,11 @@ import numpy as np
 
 from caps_fast.arrays import BUSY, GOLD, LP, N_CATEGORIES, N_LEVELS, N_STATES, N_TIERS, NONE, State
 from caps_fast.containers import tournament
+from caps_fast.outcomes import OUTCOMES
 from caps_fast.records import Array
+from caps_fast.saved_fairness import expect_lines, expect_owners, lines_of
 from caps_fast.saved_scaling import expect_clocks, expect_states, has_end, takes_work
+from caps_fast.saved_sessions import expect_sessions
 from caps_fast.soundness import Unsound
 from caps_fast.soundness import expect as _expect
 from caps_fast.soundness import expect_equal as _expect_equal
@@ -60,7 +63,7 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
             "admitted": (0, 2),
         },
     },
-    "done": {"gpu": (0, "gpus"), "pool": (0, "pools"), "tier": (0, 3), "category": (0, 3)},
+    "done": {"gpu": (NONE, "gpus"), "pool": (NONE, "pools"), "tier": (0, 3), "category": (0, 3), "outcome": (0, len(OUTCOMES))},
     "held": {"arrival_s": (0, MANY), "input_tokens": (1, MANY), "output_tokens": (1, MANY), "tenant": (0, MANY), "tier": (0, 3), "category": (0, 3)},
 }
 FIXED = {  # a fresh state's have these values
@@ -119,6 +122,8 @@ def expect_sound(state: State, fresh: State, done: Array) -> None:
     expect_clocks(state, fresh)
     _expect_time(state)
     expect_states(state, fresh)
+    expect_lines(state, live)
+    expect_sessions(state, fresh, is_live)
     _Places(state, is_live).expect_sound()
 
 
@@ -182,10 +187,13 @@ class _Places:
         self.next, self.child = state.live["next"].tolist(), state.live["child"].tolist()
 
     def expect_sound(self) -> None:
-        queues, gpus = self.state.queues, self.state.gpus
-        for q, (head, tail, root) in enumerate(zip(queues["head"].tolist(), queues["tail"].tolist(), queues["root"].tolist(), strict=True)):
-            self._list("queues", WAITING, q, head, tail)
-            self._heap("queues.root", WAITING, q, root)
+        (name, lines, owners), gpus = lines_of(self.state), self.state.gpus
+        for at, line in enumerate(zip(lines["head"].tolist(), lines["tail"].tolist(), lines["root"].tolist(), strict=True)):
+            self._list(name, WAITING, at, *line[:2])
+            self._heap(f"{name}.root", WAITING, at, line[2])
+        waiting = self._at(WAITING)
+        expect_owners(self.state, waiting, self.owner[waiting])
+        self.owner[waiting] //= owners
         self._in_transit()
         for g, gpu in enumerate(gpus):
             self._list("gpus.joiner", JOINING, g, int(gpu["joiner_head"]), int(gpu["joiner_tail"]))

@@ -18,6 +18,7 @@ from typing import Any, Self, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
+from caps_fast.admission import Admission, Limited
 from caps_fast.demand import Demand
 from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError, did_you_mean
@@ -39,6 +40,7 @@ from caps_fast.sections import (
     Tiers,
     Workload,
 )
+from caps_fast.sessions import Sessions
 from caps_fast.spelled import spelled
 from caps_fast.text_table import counted
 
@@ -74,6 +76,7 @@ class Scenario(Section):
     links: Links | None = Field(None, json_schema_extra=LATER, description="links between regions, over which the context of requests moves")
     policy: PolicyChoice
     predictor: Predictor
+    admission: Admission | None = Field(None, json_schema_extra=LATER, description="limits of what may wait; none = all may")
 
     @model_validator(mode="before")
     @classmethod
@@ -318,7 +321,7 @@ def _set(data: dict[str, Any], path: str, value: Any) -> None:
     model: Any = Scenario
     node: Any = data
     for part in parents:
-        if node is data and part in ("carbon", "monitor", "cluster", "gpu", "links") and node.get(part) is None:
+        if node is data and part in ("carbon", "monitor", "cluster", "gpu", "links", "admission") and node.get(part) is None:
             node[part] = {}
         model, node = _within(model, node, part, path)
     known = {name for name, field in getattr(model, "model_fields", {}).items() for name in (name, field.alias) if name}
@@ -340,11 +343,11 @@ def _within(model: Any, node: Any, part: str, path: str) -> tuple[Any, Any]:
     if model in (Kind, Region) or isinstance(model, type):
         field = getattr(model, "model_fields", {}).get(part)
         inner = _plain(field.annotation) if field else None
-        if issubclass(model, Demand) and isinstance(inner, type) and isinstance(node, dict) and node.get(part) is None:
+        if issubclass(model, Demand | Sessions) and isinstance(inner, type) and isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
         return inner, (node.get(part) if isinstance(node, dict) else None)
     held = get_args(model)[1:] if get_origin(model) is dict else ()
-    if held == (Demand,) and isinstance(node, dict):
+    if held in ((Demand,), (Limited,)) and isinstance(node, dict):
         node.setdefault(part, {})
     if held and isinstance(node, dict) and part not in node:
         raise InputError(f"{path}: no {part!r}{did_you_mean(part, node)}: expected one of {', '.join(node)}")

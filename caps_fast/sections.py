@@ -13,6 +13,7 @@ from caps_fast.clock_section import Clock, Clocks
 from caps_fast.demand import Demand, laid_over
 from caps_fast.origins import Names
 from caps_fast.section import LATER, Limit, NonNegative, Positive, Section, Share, Tokens
+from caps_fast.sessions import Sessions
 
 Role = Literal["LP", "CP", "BP"]
 ROLES: tuple[Role, ...] = ("LP", "CP", "BP")
@@ -232,6 +233,7 @@ class Workload(Demand):
     trace_time_format: str | None = Field(None, description="format of the trace's dates, as strptime has it; none = detect from content")
     trace_tiers: dict[str, str] = Field(default_factory=dict, description="classes in the trace's tier column to gold, silver or bronze; * = others")
     trace_fit: Literal["loop", "stretch", "once"] = Field("loop", description="how a trace fills the horizon")
+    sessions: Sessions | None = Field(None, json_schema_extra=LATER, description="conversations of several turns; none = requests by themselves")
     by_tier: dict[Literal["gold", "silver", "bronze"], Demand] = Field(
         default_factory=dict, description="demand of a tier where it differs: any field from rate_profile to batch_size_law"
     )
@@ -266,9 +268,20 @@ class Workload(Demand):
             raise ValueError(f"rate_rps {self.rate_rps:g}: expected at least {LEAST_RPS:g}")
         if self.rate_rps is None and self.trace is None:
             raise ValueError("rate_rps is missing: expected a number above 0 unless a trace is given")
+        if self.sessions is not None:
+            self._expect_conversations(self.sessions)
         if self.trace and self.trace_fit == "stretch" and self.rate_rps is not None:
             raise ValueError("trace_fit 'stretch' sets the rate itself: expected no rate_rps beside it")
         return self
+
+    def _expect_conversations(self, sessions: Sessions) -> None:
+        """Raise ValueError for what cannot be beside sessions."""
+        if self.trace or self.file:
+            raise ValueError(f"sessions beside {f'trace {self.trace}' if self.trace else f'file {self.file}'}: expected drawn requests")
+        if self.by_tier or self.by_category:
+            raise ValueError("sessions beside by_tier or by_category: expected one demand for all conversations")
+        if sessions.users is not None and (said := next(iter(self.said), None)):
+            raise ValueError(f"sessions.users {sessions.users} beside {said}: users come by themselves; expected no demand beside them")
 
     def demand_of(self, tier: str, category: str) -> Demand:
         """The demand of a tier's requests of a category."""
@@ -290,6 +303,7 @@ class Workload(Demand):
         """All files that it names, and those that a workload file names."""
         mix = mix_of(self.file).clients if self.file else ()
         named = [path for path in (self.trace, self.file) if path]
+        named += self.sessions.files if self.sessions else ()
         named += [path for demand in self.demands for path in demand.shape_files]
         return (*named, *(path for group in mix for path in group.files))
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caps_fast import arrays, records, scenario
+from caps_fast import arrays, outcomes, records, scenario
 from caps_fast.arrays import State
 from caps_fast.carbon.monitor import Monitor, monitors_of
 from caps_fast.checkpoint import Keeper
@@ -19,12 +19,15 @@ from caps_fast.clock import told_start
 from caps_fast.engine.loop import advance, settle
 from caps_fast.errors import InputError
 from caps_fast.pack import Means, pack, with_room
+from caps_fast.pack_sessions import with_seats
 from caps_fast.predictor import LengthModel, Lengths, informed, past_of
 from caps_fast.prices import prices_of
 from caps_fast.records import Array
 from caps_fast.results import Outcome, Result, collect, unfinished_rows
 from caps_fast.traits import has_origins
+from caps_fast.traits import sessions as has_sessions
 from caps_fast.workload import workload_of
+from caps_fast.workload.conversations import SessionWorkload
 from caps_fast.workload.played import rate_notes
 
 BLOCK = 16_384  # requests: large enough to make the calls free, small enough for the cache
@@ -102,6 +105,10 @@ def simulate_group(
         group.take(requests, on_progress)
         if keeper:
             keeper.save_if_due(group)
+    for until_s in group.parts_s():
+        group.play(until_s, on_progress)
+        if keeper:
+            keeper.save_if_due(group)
     results = [Result(outcome) for outcome in group.finish(on_progress)]
     if keeper:
         keeper.remove()
@@ -133,6 +140,19 @@ class Group:
         if len(self.held):
             self._feed(float(requests["arrival_s"][0]), on_progress)
         self.held = requests
+
+    def parts_s(self) -> Iterator[float]:
+        """Times up to which users, who come without a block, are to be played one after another."""
+        return self.source.parts_s() if isinstance(self.source, SessionWorkload) else iter(())
+
+    def play(self, until_s: float, on_progress: Callable[[int], object] | None = None) -> None:
+        """Play on without a block."""
+        nobody = records.zeros(arrays.Request, 0)
+        for run in self.runs:
+            before = int(run.state.clock[0]["seq"])
+            run.feed(nobody, until_s)
+            if on_progress:
+                on_progress(int(run.state.clock[0]["seq"]) - before)
 
     def finish(self, on_progress: Callable[[int], object] | None = None) -> list[Outcome]:
         """Play to the end and close the books."""
@@ -218,8 +238,9 @@ class Run:
 
     def feed(self, requests: Any, until_s: float) -> None:
         """Let these requests arrive and advance to `until_s`, the next block's first arrival. Raises InputError where one can never fit."""
+        _expect_tenants(self.state, requests)
         self.state.clock["cursor"] = 0
-        self.state = with_room(self.state._replace(block=requests), len(requests))
+        self.state = self.state._replace(block=requests)
         self._advance(until_s, False)
 
     def finish(self) -> Outcome:
@@ -236,9 +257,22 @@ class Run:
         return collect(self.config, self.state, self.monitors, end_s, self.done)
 
     def _advance(self, until_s: float, draining: bool) -> None:
+        incoming = len(self.state.block)
+        if has_sessions(self.state):
+            self.state = with_seats(self.state, incoming)
+            incoming += int(self.state.crowd[0]["thinking"])
+        self.state = with_room(self.state, incoming)
+        while self._advance_once(until_s, draining):
+            pass
+
+    def _advance_once(self, until_s: float, draining: bool) -> bool:
+        """Advance as far as recorded requests have room; is there more to come?"""
+        clock, crowd = self.state.clock[0], self.state.crowd[0]
         if self.done is not None:
-            self.state.clock["done"] = 0
-            self.state = self.state._replace(done=records.zeros(arrays.Done, int(self.state.clock[0]["live"]) + len(self.state.block)))
+            clock["done"] = 0
+            room = int(clock["live"]) + len(self.state.block) + int(crowd["thinking"])
+            self.state = self.state._replace(done=records.zeros(outcomes.Done, room + (BLOCK if has_sessions(self.state) else 0)))
+        crowd["full"] = 0
         try:
             advance(self.state, self.policy, until_s, draining)
         except Exception as error:
@@ -248,6 +282,14 @@ class Run:
         _check_obeyed(self.config, self.state)
         if self.done is not None:
             self.done.append(self.state.done[: int(self.state.clock[0]["done"])])
+        return bool(crowd["full"])
+
+
+def _expect_tenants(state: State, requests: Any) -> None:
+    """Raise InputError where fairness is between tenants and there are more of them than the scenario says."""
+    fairness = state.fairness[0]
+    if fairness["by_tenant"] and len(requests) and (last := int(requests["tenant"].max())) >= fairness["owners"]:
+        raise InputError(f"workload.tenants {fairness['owners']}: the trace has tenant number {last}: expected at least {last + 1} (policy.fairness)")
 
 
 def _check_obeyed(config: scenario.Scenario, state: State) -> None:

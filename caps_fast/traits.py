@@ -34,6 +34,9 @@ class Traits(NamedTuple):
     origins: Any  # origins of requests, regions that they are bound to, links
     timed: Any  # the order of a queue is by planned starts, before which nothing starts
     clocks: Any  # clocks that change, or a pool below the highest
+    limits: Any  # limits of what may wait
+    sessions: Any  # conversations, whose turns follow answers
+    fair: Any  # fairness between tenants or tiers
 
 
 def traits(**has: bool) -> Traits:
@@ -95,3 +98,6 @@ scales = _asked("scales")
 has_origins = _asked("origins")
 is_timed = _asked("timed")
 has_clocks = _asked("clocks")
+limits = _asked("limits")
+fair = _asked("fair")
+sessions = _asked("sessions")

@@ -16,6 +16,7 @@ import naive_policies
 import naive_scalers
 import naive_states
 import naive_world
+import waiting
 from caps_fast import arrays, scenario, sections
 from caps_fast.arrays import Array
 from caps_fast.carbon.forecast import ForecastGrid
@@ -286,6 +287,9 @@ def play_fast(case: Case, block: int = 10**9) -> Outcome:
 def play_slow(case: Case) -> naive_world.Outcome:
     """The reference engine's play of the same case."""
     chosen = case.config.policy
+    if case.config.workload.sessions is not None:
+        setup, _, policy = slow_world(case)
+        return waiting.play_sessions(case.config, case.requests["arrival_s"], setup, policy)
     if chosen.scaling == "none":
         return slow_engine(case, naive.Engine).run()
     return naive_states.play_scaled(*slow_world(case), SCALERS[chosen.scaling](**chosen.options))
@@ -325,6 +329,8 @@ def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request]
         off_after_s=config.policy.off_after_s,
         move_s={way: size * 8 / (terms.gbit_per_s * 1e9) for way, (terms, size) in ways.items()},
         move_j={way: size * terms.kwh_per_gb * 3.6e6 / 1e9 for way, (terms, size) in ways.items()},
+        limits=waiting.limits_of(config),
+        fairness=waiting.fairness_of(config.policy),
     )
     told = ("arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "predicted_tokens")
     requests = [

@@ -15,6 +15,8 @@ from typing import Protocol
 
 import numpy as np
 
+import naive_admission
+import naive_fair
 from naive_state import Gpu, Iteration, Job, Queue, work_of
 from naive_world import JOULES_PER_KWH, Hardware, Outcome, Record, Region, Request, Setup, in_force
 
@@ -80,7 +82,7 @@ class Engine:
         return self.settle(limit)
 
     def goes_on(self, t: float) -> bool:
-        return any(math.isnan(job.record.finished_s) for job in self.jobs)
+        return any(math.isnan(job.record.finished_s) and not job.record.rejected for job in self.jobs)
 
     def next_instant(self) -> float:
         ends = [gpu.iteration.end_s for gpu in self.gpus if gpu.iteration]
@@ -97,6 +99,9 @@ class Engine:
                 self.close(gpu, gpu.iteration)
         self.take_in()
         while self.coming and self.coming[0].request.arrival_s == self.now:
+            if self.setup.limits:  # one after another
+                for queue in self.queues:
+                    self.start_heads(queue)
             self.arrive(self.coming.pop(0))
         for queue in self.queues:
             self.start_heads(queue)
@@ -149,15 +154,21 @@ class Engine:
         job.held = not queue.open or self.held_work_waits(queue)
         if not job.held:
             job.record.released_s = job.request.arrival_s
-        if not self.claim(queue, job):
-            key = self.policy.order(self, queue, job)
-            if self.policy.timed() and key[0] > self.now:
-                job.held, job.record.released_s = True, math.nan
-            heapq.heappush(queue.waiting, (key, job.index, job))
+        key = self.policy.order(self, queue, job)
+        planned = self.policy.timed() and key[0] > self.now
+        naive_fair.lift(self, queue, job)
+        if self.claim(queue, job):
+            return
+        if self.setup.limits and naive_admission.rejects(self, queue, job, self.setup.limits[job.request.tier], planned):
+            job.record.rejected, job.record.released_s = True, math.nan
+            return
+        if planned:
+            job.held, job.record.released_s = True, math.nan
+        heapq.heappush(queue.waiting, (key, job.index, job))
 
     def is_due(self, queue: Queue) -> bool:
         """Has the planned start of the head come, when it joined or by the last control step (section 10)?"""
-        key, _, head = queue.waiting[0]
+        key, _, head = naive_fair.head(self, queue)
         return not self.policy.timed() or not head.held or key[0] <= (self.controls - 1) * self.setup.control_step_s
 
     def cost(self, gpu: Gpu) -> float:
@@ -179,11 +190,12 @@ class Engine:
 
     def start_heads(self, queue: Queue) -> None:
         while queue.open and queue.waiting and self.is_due(queue):
-            head = queue.waiting[0][2]
+            entry = naive_fair.head(self, queue)
+            head = entry[2]
             roomy = [gpu for gpu in queue.gpus if queue.open_in[id(gpu.region)] and self.may_serve(gpu.region, head) and gpu.has_room(head)]
             if not roomy:
                 return
-            heapq.heappop(queue.waiting)
+            naive_fair.take(self, queue, entry)
             self.admit(min(roomy, key=lambda gpu: (self.cost(gpu), gpu.index)), head)
 
     def admit(self, gpu: Gpu, job: Job) -> None:
@@ -194,6 +206,7 @@ class Engine:
         job.record.gpu, job.record.pool = gpu.index, gpu.pool
         if math.isnan(job.record.admitted_s):
             job.record.admitted_s = self.now
+            naive_fair.count(self, gpu.queue, job, input_tokens=job.request.input_tokens)
         if math.isnan(job.record.released_s):
             job.record.released_s = self.now
 
@@ -272,6 +285,7 @@ class Engine:
         self.follow_clock(gpu)
         for job in iteration.work.decoders:
             job.produced += 1
+            naive_fair.count(self, gpu.queue, job, output_tokens=1)
         for job, taken in iteration.work.takes.items():
             job.prompt_done += taken
             if job.prompt_left == 0:
@@ -285,6 +299,7 @@ class Engine:
     def complete_prompt(self, gpu: Gpu, job: Job) -> None:
         """A complete prompt has produced the next token, which is the first one unless the prompt was recomputed."""
         job.produced += 1
+        naive_fair.count(self, gpu.queue, job, output_tokens=1)
         if job.produced == 1:
             job.record.first_token_s = self.now + self.delay_s(gpu, job)
 
@@ -330,8 +345,8 @@ class Engine:
     def settle(self, limit: float) -> Outcome:
         """Close the accounts at the run's end; idle power counts until the arrivals end."""
         out, horizon_s = self.outcome, self.setup.horizon_s
-        out.unfinished = sum(math.isnan(record.finished_s) for record in out.records)
-        out.end_s = limit if out.unfinished else max((job.done_s for job in self.jobs), default=0.0)
+        out.unfinished = sum(math.isnan(record.finished_s) and not record.rejected for record in out.records)
+        out.end_s = limit if out.unfinished else max((job.done_s for job in self.jobs if not job.record.rejected), default=0.0)
         for gpu in self.gpus:
             if gpu.iteration:
                 self.charge(gpu, gpu.iteration, out.end_s)

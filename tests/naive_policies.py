@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import naive_fair
 from naive import BRONZE, GOLD, Engine
 from naive_state import Job, Queue
 from naive_world import Region, Tier
@@ -215,7 +216,7 @@ class Caps:
             return queue.open
         t, waiting, service = engine.now, len(queue.waiting), self.service(engine, queue)
         queue.next_plan_s = t + self.plan_every_s
-        head = queue.waiting[0][2].request if waiting else None
+        head = naive_fair.head(engine, queue)[2].request if waiting else None
         due_s = head.arrival_s + self.tier(engine, head.tier).e2e_s if head else t + self.tier(engine, BRONZE).e2e_s
         need_s = self.plan_margin * waiting * service / queue.slots
         ahead = list(slots(queue.region, t, due_s))

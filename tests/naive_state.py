@@ -162,6 +162,8 @@ class Queue:
     start_s: float = 0.0  # a policy's prediction: when a request that comes now would start,
     start_gamma: float = 0.0  # and the intensity then
     next_plan_s: float = 0.0
+    counters: dict[int, float] = field(default_factory=dict)  # tokens served, weighted, by tenant or tier (section 13)
+    last_left: int | None = None
 
     @property
     def open(self) -> bool:

@@ -243,6 +243,24 @@ class Pool:
     clock: float | None = None
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Of what may wait in a queue (section 12)."""
+
+    waiting: float = math.inf
+    waiting_tokens: float = math.inf
+    ttft_s: float = math.inf
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """Whose requests take turns, and what a token counts (section 13)."""
+
+    by: str  # field of a request: tenant or tier
+    input_weight: float
+    output_weight: float
+
+
 @dataclass
 class Setup:
     pools: list[Pool]
@@ -257,6 +275,8 @@ class Setup:
     pack_below: float = 0.75
     scale_every_s: float = 60.0
     off_after_s: float = 0.0
+    limits: list[Limits] | None = None  # of what may wait, by tier
+    fairness: Fairness | None = None
     level_edges: tuple[float, float] = (math.inf, math.inf)
     move_s: dict[tuple[str, str], float] = field(default_factory=dict)  # per input token, from one region to another
     move_j: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -278,6 +298,7 @@ class Record:
     energy_j: float = 0.0
     carbon_g: float = 0.0
     met_slo: bool = False
+    rejected: bool = False
     preempted: int = 0
     level: int = 0  # carbon level at its arrival: 0 low, 1 mid, 2 high
 

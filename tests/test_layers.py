@@ -17,19 +17,20 @@ LAYERS = """
     errors interrupt caches progress policy_names callable_module
     _jit
     by_reference records traits
-    standing served
+    standing served limits fairness crowd outcomes
     arrays parquet_check files text_table words
     reach
     instants spelled
     polars_io documents
     sealed unpacking
-    containers physics outlook memory soundness
+    containers physics normal outlook memory soundness
     policy
     policies engine
     profiles presets traces
     section
-    demand origins
+    demand admission origins
     client_groups
+    sessions
     sections estimate policy_choice
     fleet clock_levels
     scenario books
@@ -37,7 +38,8 @@ LAYERS = """
     carbon workload pack_origins
     prices crossings
     hosts
-    pack choose schema saved_scaling
+    pack_sessions pack_waiting
+    pack choose schema saved_scaling saved_fairness saved_sessions
     predictor results saved_state
     checkpoint inputs result_frames
     simulation bounds

@@ -27,7 +27,7 @@ STATED_ERROR = 0.004
 TPOT_S = (pl.col("finished_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1)
 REQUEST_COLUMNS = [
     *("request", "arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "gpu"),
-    *("released_s", "admitted_s", "first_token_s", "finished_s", "met_slo", "energy_j", "carbon_g"),
+    *("released_s", "admitted_s", "first_token_s", "finished_s", "outcome", "met_slo", "energy_j", "carbon_g"),
 ]
 PARAMETERS = ["policy", "rate_rps", "seed", "split", "alpha", "beta", "lambda", "days", "preset", "scenario_hash", "version"]
 METRICS = [

@@ -21,6 +21,7 @@ from caps_fast.results import Result
 from caps_fast.scenario import Scenario
 from caps_fast.sections import TIERS
 from caps_fast.workload import workload_of
+from caps_fast.workload.conversations import expect_requests_ahead
 
 SLOT_S = 300.0
 MOST_SLOTS = 4096  # of a default length; longer runs have longer slots
@@ -99,6 +100,7 @@ def bound(
     >>> 0 < least.kg < result.metrics["bill_kg"]
     True
     """
+    expect_requests_ahead(scenario, "when work comes depends on the policy and there is no bound: expected a workload without sessions")
     blocks = list(workload_of(scenario).blocks(BLOCK))
     return bound_of(scenario, blocks, [monitor.trace for monitor in monitors_of(scenario)], Promise.of(attainment, finished), fixed, slot_s)
 

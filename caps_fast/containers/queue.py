@@ -1,12 +1,18 @@
-"""A queue of live requests, smallest (key, seq) first: a sorted run (O(1) while keys rise) with a pairing heap beside it for the rest."""
+"""A queue of live requests, smallest (key, seq) first: a sorted run (O(1) while keys rise) with a pairing heap beside it for the rest.
+
+Where there is fairness (docs/model.md, section 13), every tenant or tier has such a line of its own in the queue.
+"""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 from caps_fast._jit import inlined, prefetch
 from caps_fast.arrays import NONE, State
 from caps_fast.reach import may_serve
 from caps_fast.records import Array
-from caps_fast.traits import has_origins
+from caps_fast.traits import fair, has_origins
 
 
 @inlined
@@ -72,29 +78,44 @@ def pop_root(live: Array, root: int) -> int:
 def push(s: State, q: int, r: int) -> None:
     """Put request `r`, whose key is set, into queue `q`."""
     queue = s.queues[q]
-    live = s.live
+    if fair(s):
+        _enter_line(s, q, r)
+        _put(s.live, s.lines[line_of(s, q, r)], r)
+    else:
+        _put(s.live, queue, r)
+    queue.waiting += 1
+    queue.waiting_prompt_tokens += s.live[r].prompt_left
+    queue.waiting_predicted_tokens += s.live[r].predicted_tokens
+
+
+@inlined
+def _put(live: Array, line: Any, r: int) -> None:
     live[r].next = NONE
-    tail = queue.tail
+    tail = line.tail
     if tail == NONE:
-        queue.head = r
-        queue.tail = r
+        line.head = r
+        line.tail = r
     elif not before(live, r, tail):
         live[tail].next = r
-        queue.tail = r
+        line.tail = r
     else:
         live[r].child = NONE
-        queue.root = meld(live, queue.root, r)
-    queue.waiting += 1
-    queue.waiting_prompt_tokens += live[r].prompt_left
-    queue.waiting_predicted_tokens += live[r].predicted_tokens
+        line.root = meld(live, line.root, r)
 
 
 @inlined
 def peek(s: State, q: int) -> int:
-    """The request that goes first; the queue must not be empty."""
-    head = s.queues[q].head
-    root = s.queues[q].root
-    if head == NONE or (root != NONE and before(s.live, root, head)):
+    """The request that goes first; the queue must not be empty. Where there is fairness, counters must be settled."""
+    if fair(s):
+        return _first_in_turn(s, q)
+    return _first(s.live, s.queues[q])
+
+
+@inlined
+def _first(live: Array, line: Any) -> int:
+    head = line.head
+    root = line.root
+    if head == NONE or (root != NONE and before(live, root, head)):
         return root
     return head
 
@@ -103,15 +124,75 @@ def peek(s: State, q: int) -> int:
 def pop(s: State, q: int, r: int) -> None:
     """Take out request `r`, which `peek` has found."""
     queue = s.queues[q]
-    live = s.live
-    if r == queue.root:
-        queue.root = pop_root(live, r)
+    if fair(s):
+        _take(s.live, s.lines[line_of(s, q, r)], r)
+        _leave_line(s, q, r)
     else:
-        queue.head = live[r].next
-        if queue.head == NONE:
-            queue.tail = NONE
-        else:
-            prefetch(live, queue.head)
+        _take(s.live, queue, r)
     queue.waiting -= 1
-    queue.waiting_prompt_tokens -= live[r].prompt_left
-    queue.waiting_predicted_tokens = queue.waiting_predicted_tokens - live[r].predicted_tokens if queue.waiting > 0 else 0.0
+    queue.waiting_prompt_tokens -= s.live[r].prompt_left
+    queue.waiting_predicted_tokens = queue.waiting_predicted_tokens - s.live[r].predicted_tokens if queue.waiting > 0 else 0.0
+
+
+@inlined
+def _take(live: Array, line: Any, r: int) -> None:
+    if r == line.root:
+        line.root = pop_root(live, r)
+    else:
+        line.head = live[r].next
+        if line.head == NONE:
+            line.tail = NONE
+        else:
+            prefetch(live, line.head)
+
+
+@inlined
+def owner_of(s: State, r: int) -> int:
+    """Between whom there is fairness: the tenant or the tier of request `r`."""
+    return s.live[r].tenant if s.fairness[0].by_tenant else s.live[r].tier
+
+
+@inlined
+def line_of(s: State, q: int, r: int) -> int:
+    """The line in queue `q` of the owner of request `r`."""
+    return q * s.fairness[0].owners + owner_of(s, r)
+
+
+@inlined
+def _first_in_turn(s: State, q: int) -> int:
+    """The first request of the owner with the lowest counter; on ties the one that goes first by its key."""
+    first_line = q * s.fairness[0].owners
+    chosen = NONE
+    lowest = math.inf
+    for at in range(s.turns[q].owners):
+        line = s.lines[first_line + s.in_line[first_line + at]]
+        if line.counter <= lowest:
+            r = _first(s.live, line)
+            if line.counter < lowest or before(s.live, r, chosen):
+                chosen = r
+                lowest = line.counter
+    return chosen
+
+
+@inlined
+def _enter_line(s: State, q: int, r: int) -> None:
+    line = s.lines[line_of(s, q, r)]
+    if line.waiting == 0:
+        line.place = s.turns[q].owners
+        s.in_line[q * s.fairness[0].owners + line.place] = owner_of(s, r)
+        s.turns[q].owners += 1
+    line.waiting += 1
+
+
+@inlined
+def _leave_line(s: State, q: int, r: int) -> None:
+    """The last one of an owner leaves its place to the owner at the end."""
+    line = s.lines[line_of(s, q, r)]
+    line.waiting -= 1
+    if line.waiting == 0:
+        first_line = q * s.fairness[0].owners
+        s.turns[q].owners -= 1
+        moved = s.in_line[first_line + s.turns[q].owners]
+        s.in_line[first_line + line.place] = moved
+        s.lines[first_line + moved].place = line.place
+        s.turns[q].last_left = owner_of(s, r)

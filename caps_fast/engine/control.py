@@ -8,6 +8,7 @@ from typing import Any
 from caps_fast._jit import inlined
 from caps_fast.arrays import BUSY, N_STATES, State
 from caps_fast.containers import queue
+from caps_fast.engine import fair
 from caps_fast.engine.accounts import close_sample
 from caps_fast.engine.gpu import mark_dirty
 from caps_fast.engine.placing import price
@@ -92,6 +93,7 @@ def is_due(s: State, r: int) -> bool:
 def _ask_gate(s: State, policy: Any, q: int) -> None:
     """Ask the gate of queue `q` for each of its regions; the queue is open where one of them is."""
     row = s.queues[q]
+    fair.settle(s, q)
     is_open = False
     opens = False
     for at in range(row.first_span, row.end_span):

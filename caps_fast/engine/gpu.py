@@ -8,7 +8,7 @@ from typing import Any
 from caps_fast._jit import inlined, prefetch
 from caps_fast.arrays import BUSY, GOLD, IDLE, LP, NONE, State
 from caps_fast.containers import agenda, decoders, flexible
-from caps_fast.engine import kv, ledger, speed
+from caps_fast.engine import fair, kv, ledger, speed
 from caps_fast.engine.accounts import spend
 from caps_fast.engine.clocks import follow_clock
 from caps_fast.engine.placing import FIT_THE_CACHE, price, reserve
@@ -53,6 +53,7 @@ def admit(s: State, policy: Any, g: int, r: int) -> None:
         live[r].carbon_g = 0.0
         live[r].decode_left = live[r].output_tokens
         live[r].giving_way = 0
+        fair.take_prompt(s, g, r)
     if grows(s):
         s.clock[0].admissions += 1
         live[r].key = s.clock[0].admissions
@@ -167,6 +168,7 @@ def end(s: State, policy: Any, g: int) -> None:
     if grows(s) and gpu.barred:
         gpu.barred = 0
         price(s, policy, g)
+    fair.end_leap(s, g)
     if gpu.decoding > 0:
         gpu.iterations_done += gpu.leap_iterations
         gpu.context_tokens += gpu.decoding * gpu.leap_iterations
@@ -292,6 +294,7 @@ def _process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
         if not grows(s) or math.isnan(live[r].first_token_s):  # it is the first, and not the next one after a recomputation
             live[r].first_token_s = s.clock[0].now_s + speed.delay_s(s, g, r)
         live[r].decode_left -= 1
+        fair.take_token(s, g, r)
         gpu.kv_tokens -= had
         if live[r].decode_left == 0:
             _leave_finished(s, policy, g, r)

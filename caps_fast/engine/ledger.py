@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import E2E, FIRST_EXPONENT, HISTOGRAM_BINS, N_CATEGORIES, N_TIERS, SLACK, SUB_BIN_BITS, TPOT, TTFT, TTFT_AFTER_RELEASE, State
+from caps_fast.arrays import (
+    E2E,
+    FIRST_EXPONENT,
+    HISTOGRAM_BINS,
+    N_CATEGORIES,
+    N_TIERS,
+    NONE,
+    SLACK,
+    SUB_BIN_BITS,
+    TPOT,
+    TTFT,
+    TTFT_AFTER_RELEASE,
+    State,
+)
+from caps_fast.engine import turns
 from caps_fast.engine.speed import delay_s
+from caps_fast.outcomes import FINISHED, REJECTED
 from caps_fast.policy import observe
+from caps_fast.traits import sessions
 
 
 @inlined
@@ -67,15 +84,38 @@ def finish(s: State, policy: Any, g: int, r: int) -> None:
     s.pools[s.gpus[g].pool].requests += 1
     clock.last_completion_s = clock.now_s
     if s.setup[0].record:
-        _record(s, r, seen_s)
+        _record(s, r, seen_s, s.gpus[g].pool, FINISHED)
+    turns.answered(s, r, seen_s)
+    _free(s, r)
+
+
+@inlined
+def reject(s: State, r: int) -> None:
+    """Count request `r`, which has just arrived, as rejected and free its entry."""
+    request = s.live[r]
+    s.cells[cell_of(request)].rejected += 1
+    if s.setup[0].record:
+        request.released_s = request.admitted_s = request.first_token_s = math.nan
+        request.energy_j = request.carbon_g = 0.0
+        request.gpu = NONE
+        request.met = 0
+        _record(s, r, math.nan, NONE, REJECTED)
+    turns.turned_away(s, r)
+    _free(s, r)
+
+
+@inlined
+def _free(s: State, r: int) -> None:
+    """The entry of request `r` may be used again."""
+    clock = s.clock[0]
     s.free[clock.free] = r
     clock.free += 1
     clock.live -= 1
 
 
 @inlined
-def _record(s: State, r: int, seen_s: float) -> None:
-    """Append request `r` to the finished ones."""
+def _record(s: State, r: int, seen_s: float, pool: int, outcome: int) -> None:
+    """Append request `r` to those whose outcome is known."""
     request = s.live[r]
     done = s.done[s.clock[0].done]
     done.seq = request.seq
@@ -90,9 +130,13 @@ def _record(s: State, r: int, seen_s: float) -> None:
     done.output_tokens = request.output_tokens
     done.tenant = request.tenant
     done.gpu = request.gpu
-    done.pool = s.gpus[request.gpu].pool
+    done.pool = pool
     done.tier = request.tier
     done.category = request.category
     done.origin = request.origin
     done.met = request.met
+    done.outcome = outcome
+    if sessions(s):
+        done.session = s.sessions[s.session_of[r]].number
+        done.turn = s.sessions[s.session_of[r]].turn
     s.clock[0].done += 1

@@ -9,14 +9,13 @@ from caps_fast._jit import inlined, kernel, prefetch, use_cache
 from caps_fast.arrays import BUSY, GOLD, LP, NONE, State
 from caps_fast.by_reference import by_reference
 from caps_fast.containers import agenda, queue
-from caps_fast.engine import control, gpu, kv, placing, preempt
+from caps_fast.engine import admission, control, fair, gpu, kv, ledger, placing, preempt, turns
 from caps_fast.engine.accounts import close_sample
 from caps_fast.engine.journeys import due_s, find_way, on_its_way
-from caps_fast.engine.ledger import cell_of
 from caps_fast.engine.scaling import end_change
 from caps_fast.engine.states import close_state
 from caps_fast.policy import order, route
-from caps_fast.traits import has_clocks, has_origins, is_timed, only_if, scales
+from caps_fast.traits import has_clocks, has_origins, is_timed, limits, only_if, scales, sessions
 
 
 @kernel
@@ -24,7 +23,8 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
     """Simulate every instant before `until_s`, or, draining, until nothing is left.
 
     Mutates all arrays of `s`. `s.clock.cursor` is the next request of `s.block`; the caller sees to it that the block holds every arrival before
-    `until_s`, that `live` has room for them, and `done` too where requests are recorded.
+    `until_s`, that `live` has room for them, and `done` too where requests are recorded. With sessions it stops
+    where `done` might be full (`crowd.full`).
     """
     s = by_reference(s)
     clock = s.clock[0]
@@ -36,6 +36,8 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
             return
         if now_s >= until_s:
             return
+        if turns.stops(s):
+            return
         clock.now_s = now_s
         if now_s >= clock.intensity_until_s:
             control.read_intensity(s)
@@ -46,14 +48,11 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
         alone = NONE
         if leap_end_s == now_s:
             alone = _end_leaps(s, policy, now_s < min(arrival_s, due_s(s)))
+            arrival_s = turns.sooner(s, arrival_s)
         _take_in(s, policy)
         while arrival_s == now_s:
-            clock.cursor += 1
-            arrival_s = _next_arrival_s(s)
-            _arrive(s, policy, arrival_s > now_s)
-        while clock.dirty > 0:
-            clock.dirty -= 1
-            _dispatch(s, policy, s.dirty[clock.dirty])
+            arrival_s = _arrive_next(s, policy)
+        _dispatch_all(s, policy)
         while alone != NONE or clock.touched > 0:
             if alone != NONE:
                 g = alone
@@ -91,38 +90,47 @@ def _end_leaps(s: State, policy: Any, none_arrives: bool) -> int:
 
 @inlined
 def _next_arrival_s(s: State) -> float:
-    """When the next request of the block arrives; never after the last."""
+    """When the next request of the block arrives, or a session's next turn; never after the last."""
     at = s.clock[0].cursor
     arrival_s: Any = s.block[at].arrival_s if at < s.block.shape[0] else math.inf
-    return arrival_s
+    return turns.sooner(s, arrival_s)
 
 
 @inlined
-def _arrive(s: State, policy: Any, alone: bool) -> None:
-    """Take the last request before the cursor in: route it, and let it join its queue or set out for it. Is it `alone` at this instant?"""
+def _arrive_next(s: State, policy: Any) -> float:
+    """Take in what arrives now, a request of the block or a session's turn, and tell when the next one does."""
+    if limits(s):
+        _dispatch_all(s, policy)
+    session = NONE
+    if sessions(s):
+        session = turns.next_session(s)
+    else:
+        s.clock[0].cursor += 1
+    arrival_s = _next_arrival_s(s)
+    _arrive(s, policy, session, arrival_s > s.clock[0].now_s or limits(s))
+    return turns.sooner(s, arrival_s)  # who is rejected comes again
+
+
+@inlined
+def _arrive(s: State, policy: Any, session: int, alone: bool) -> None:
+    """Take in the last request before the cursor, or the next turn of a session: route it, and let it join its queue or set out for it.
+
+    Is it `alone` at this instant?
+    """
     clock = s.clock[0]
-    new = s.block[clock.cursor - 1]
     r = _entry(s)
     request = s.live[r]
-    request.arrival_s = new.arrival_s
-    request.predicted_tokens = new.predicted_tokens
-    request.input_tokens = new.input_tokens
-    request.output_tokens = new.output_tokens
-    request.prompt_left = new.input_tokens
-    request.tenant = new.tenant
-    request.turns = new.turns
-    request.tier = new.tier
-    request.category = new.category
-    request.task = new.task
+    if sessions(s):
+        turns.draw(s, r, session)
+    else:
+        _read(s, r)
     request.seq = clock.seq
     clock.seq += 1
     request.held = 0
     request.admitted = 0
-    if has_origins(s):
-        request.origin = new.origin
     g_per_kwh = s.regions[0].g_per_kwh
     request.level = (g_per_kwh >= s.setup[0].low_g_per_kwh) + (g_per_kwh >= s.setup[0].high_g_per_kwh)
-    s.cells[cell_of(request)].requests += 1
+    s.cells[ledger.cell_of(request)].requests += 1
     q = route(policy, clock.now_s, r, s)
     if not 0 <= q < s.queues.shape[0]:
         _refuse(s, q, r)
@@ -141,8 +149,10 @@ def _arrive(s: State, policy: Any, alone: bool) -> None:
 def _take_in(s: State, policy: Any) -> None:
     """Let the requests whose context gets to their queue now join it."""
     while due_s(s) == s.clock[0].now_s:
+        if limits(s):
+            _dispatch_all(s, policy)
         r = on_its_way(s)
-        _join(s, policy, s.live[r].gpu, r, False)
+        _join(s, policy, s.live[r].gpu, r, limits(s))
 
 
 @inlined
@@ -158,6 +168,7 @@ def _join(s: State, policy: Any, q: int, r: int, alone: bool) -> None:
         _refuse(s, q, r)
         request.key = math.inf
     planned = is_timed(s) and request.key > clock.now_s
+    fair.lift(s, q, r)
     may_claim = s.setup[0].preempts and request.tier == GOLD and target.role == LP and target.open
     may_start = alone and target.open and target.waiting == 0 and not planned
     if may_claim or may_start:
@@ -166,11 +177,34 @@ def _join(s: State, policy: Any, q: int, r: int, alone: bool) -> None:
             if may_claim and preempt.claim(s, policy, q, r):
                 return
         elif may_start:
+            fair.passes(s, q, r)
             gpu.admit(s, policy, g, r)
             return
+    if limits(s) and admission.rejects(s, q, r):
+        ledger.reject(s, r)
+        return
     request.held = (not target.open) or target.backlog or planned
     queue.push(s, q, r)
     gpu.mark_dirty(s, q)
+
+
+@inlined
+def _read(s: State, r: int) -> None:
+    """Make `r` the last request before the cursor."""
+    new = s.block[s.clock[0].cursor - 1]
+    request = s.live[r]
+    request.arrival_s = new.arrival_s
+    request.predicted_tokens = new.predicted_tokens
+    request.input_tokens = new.input_tokens
+    request.output_tokens = new.output_tokens
+    request.prompt_left = new.input_tokens
+    request.tenant = new.tenant
+    request.turns = new.turns
+    request.tier = new.tier
+    request.category = new.category
+    request.task = new.task
+    if has_origins(s):
+        request.origin = new.origin
 
 
 @inlined
@@ -197,10 +231,20 @@ def _refuse(s: State, q: int, r: int) -> None:
 
 
 @inlined
+def _dispatch_all(s: State, policy: Any) -> None:
+    """Start what can be started in the queues that are to be dispatched."""
+    clock = s.clock[0]
+    while clock.dirty > 0:
+        clock.dirty -= 1
+        _dispatch(s, policy, s.dirty[clock.dirty])
+
+
+@inlined
 def _dispatch(s: State, policy: Any, q: int) -> None:
     """Start the head of queue `q`, again and again, while its gate is open and there is room."""
     target = s.queues[q]
     target.dirty = 0
+    fair.settle(s, q)
     while target.open and target.waiting > 0:
         r = queue.peek(s, q)
         if is_timed(s) and not control.is_due(s, r):

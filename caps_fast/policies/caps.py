@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from caps_fast._jit import inlined
 from caps_fast.arrays import ANY_TIER, BP, BRONZE, CP, GOLD, LP, State
 from caps_fast.containers.queue import may_hold, peek
-from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot, first_slot_below, slot_start_s
+from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot, first_slot_below, first_token_s, queueing_s, slot_start_s, step_s
 from caps_fast.policies.risk import CLOSED_FORM, Risk, load_of, odds, probability, request_bins
 from caps_fast.policy import policy, rules
 from caps_fast.records import Record, f8
@@ -137,26 +137,21 @@ def share_w(present: int, q: int, s: State) -> float:
 def expect(t_s: float, input_tokens: int, output_tokens: float, q: int, s: State) -> Expected:
     """Closed-form expectation of what a request would meet in queue `q`."""
     queue = s.queues[q]
-    kind = s.kinds[queue.kind]
-    slots = queue.slots
-    present = queue.residents + queue.waiting
-    filled = slots
+    filled = queue.slots
     hold_s = 0.0
-    queueing_s = 0.0 if present < slots else (queue.waiting + 1) * kind.service_s / slots
+    wait_s = queueing_s(s, q)
     if queue.open:
-        filled = min(present, slots)
+        filled = min(queue.residents + queue.waiting, queue.slots)
     else:
         hold_s = max(s.memory[q].start_s - t_s, 0.0)
     prompt_tokens = queue.prompt_tokens + queue.waiting_prompt_tokens
     if not queue.open or queue.backlog:
-        hold_s += queueing_s
-        queueing_s = 0.0
+        hold_s += wait_s
+        wait_s = 0.0
         prompt_tokens = queue.prompt_tokens
-    step_s = kind.decode_base_s + kind.decode_s_per_seq * min(1.0 + filled * queue.per_gpu, kind.max_batch)
-    ahead_tokens = input_tokens + prompt_tokens * queue.per_gpu
-    rounds = max(1.0, ahead_tokens / kind.chunk_tokens) if kind.chunk_tokens > 0 else 1.0
-    ttft_s = hold_s + queueing_s + (rounds + 0.5) * step_s + kind.prefill_s_per_token * ahead_tokens
-    return Expected(filled, step_s, hold_s, ttft_s, ttft_s + (output_tokens - 1.0) * step_s)
+    step = step_s(s, q, filled)
+    ttft_s = first_token_s(s, q, input_tokens, prompt_tokens, step, hold_s + wait_s)
+    return Expected(filled, step, hold_s, ttft_s, ttft_s + (output_tokens - 1.0) * step)
 
 
 @inlined

@@ -26,6 +26,7 @@ from caps_fast.predictor.store import Model, load, save
 from caps_fast.records import Array
 from caps_fast.sections import STATE_FIELDS
 from caps_fast.workload import drawn_workload
+from caps_fast.workload.conversations import expect_requests_ahead
 from caps_fast.workload.tasks import task_of_prompt
 
 __all__ = ["LengthModel", "Lengths", "Model", "informed", "load", "past_of", "predictor_of", "save", "task_of_prompt", "train_model"]
@@ -46,6 +47,7 @@ def informed(policy: Any, config: scenario.Scenario) -> tuple[Any, LengthModel |
     """
     if config.predictor.source == "declared" or not getattr(policy, "predicts", 0):
         return policy, None
+    expect_requests_ahead(config, "lengths cannot be predicted ahead in blocks: expected predictor.source declared")
     tiered = bool(getattr(policy, "tiered", 1))
     model = predictor_of(config, tiered)
     if "learned" in policy._fields:
@@ -74,6 +76,7 @@ def predictor_of(config: scenario.Scenario, tiered: bool = True) -> Model:
 
 def train_model(config: scenario.Scenario) -> Model:
     """A model with both risks, as `caps-fast train` writes it."""
+    expect_requests_ahead(config, "there is nothing to learn from ahead of them: expected a workload without sessions")
     with _training:
         return _cached(key_of(config, "tiers no-tiers"), lambda: _trained(config, ("tiers", "no-tiers")))
 

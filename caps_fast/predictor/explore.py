@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from caps_fast import arrays, records, scenario
+from caps_fast import outcomes, records, scenario
 from caps_fast._jit import inlined
 from caps_fast.arrays import ANY_TIER, LP, SLACK, State
 from caps_fast.carbon.forecast import ForecastGrid
@@ -131,8 +131,8 @@ class Outcomes:
 def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bool) -> Outcomes:
     """Send the requests (REQUEST, with predicted lengths) through the scenario's cluster at random, again and again until all loads have been met.
 
-    Their own arrival times set only the gaps' shape. `tiered`: tiers are judged by their own limits and Gold goes first, as in CAPS; else all by the
-    mean limits. There is an outcome for every request that fits a GPU. Raises InputError where too few do to learn from.
+    Nobody is rejected. Their own arrival times set only the gaps' shape. `tiered`: tiers are judged by their own limits and Gold goes first, as in
+    CAPS; else all by the mean limits. There is an outcome for every request that fits a GPU. Raises InputError where too few do to learn from.
     """
     rng = stream(0, "exploration")
     fleet = config.fleet
@@ -157,7 +157,7 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
     gaps_s = np.maximum(np.diff(requests["arrival_s"], prepend=requests["arrival_s"][:1]), 0.0)  # days follow days of other worlds
     requests["arrival_s"] = np.cumsum(gaps_s / max(float(gaps_s.mean()), 1e-12) / rates_rps[np.arange(total) // stretch])
     gates_s = CHANGES * stretch / float(rates_rps.max())  # gates change from stretch to stretch only: a slow cluster need not be asked by the second
-    config = config.replace({"control_step_s": max(config.control_step_s, gates_s)})
+    config = config.replace({"control_step_s": max(config.control_step_s, gates_s), "admission": None})
     done, notes, tiers = _play(config, requests, means, explorer)
     rows = np.stack([notes[name] for name in RISK_FEATURES], axis=1)
     return Outcomes(rows, missed(done[::every], rows, tiers))
@@ -229,7 +229,7 @@ def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Ex
     done = []
     for block, until_s in blocks_of(requests):
         state.clock["cursor"], state.clock["done"] = 0, 0
-        state = with_room(state._replace(block=block, done=records.zeros(arrays.Done, len(block) + int(state.clock[0]["live"]))), len(block))
+        state = with_room(state._replace(block=block, done=records.zeros(outcomes.Done, len(block) + int(state.clock[0]["live"]))), len(block))
         advance(state, explorer, until_s, until_s == math.inf)
         done.append(state.done[: int(state.clock[0]["done"])])
     finished = np.concatenate(done)

@@ -68,6 +68,9 @@ def size(  # noqa: PLR0913 - all but two by name
     names = spelled_out(policies) or [scenario.policy.name]
     if baseline is not None and baseline not in names:
         raise InputError(f"baseline {baseline!r}: expected one of {', '.join(map(str, names))}")
+    users = scenario.workload.sessions and scenario.workload.sessions.users
+    if rates and users:
+        raise InputError(f"--rates with workload.sessions.users {users}: users have no rate; expected one without the other")
     loads = [{"workload.rate_rps": rate} for rate in rates] or [{}]
     bases = [scenario.replace({"policy.name": name} | load) for load in loads for name in names]
     expect_inputs(bases)

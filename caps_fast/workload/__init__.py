@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from caps_fast import scenario
+from caps_fast.errors import InputError
 from caps_fast.places import places_of
 from caps_fast.records import Array
 from caps_fast.workload.origins import WithOrigins
@@ -58,6 +59,12 @@ def workload_of(config: scenario.Scenario) -> Workload:
         from caps_fast.workload.replay import ReplayedWorkload  # noqa: PLC0415 - brings Polars
 
         source = ReplayedWorkload(config)
+    elif config.workload.sessions is not None:
+        from caps_fast.workload.conversations import SessionWorkload  # noqa: PLC0415 - brings SciPy
+
+        if places:
+            raise InputError("workload.sessions beside origins, links or bound requests: expected one or the other")
+        source = SessionWorkload(config)
     else:
         source = drawn_workload(config)
     return WithOrigins(source, config, places) if places else source

@@ -1,0 +1,67 @@
+"""Sessions that think: a heap of four children each (a cache line) by when their next turn comes, the lower number first on ties."""
+
+from __future__ import annotations
+
+from caps_fast._jit import inlined
+from caps_fast.arrays import State
+
+
+@inlined
+def _before(s: State, due_s: float, session: int, at: int) -> bool:
+    """Does a session that is due then go before the one at position `at`?"""
+    other = s.thinking[at]
+    first = due_s < other.due_s
+    if due_s == other.due_s:
+        first = s.sessions[session].number < s.sessions[other.session].number
+    return first
+
+
+@inlined
+def push(s: State, due_s: float, session: int) -> None:
+    """Let a session think until then."""
+    s.crowd[0].thinking += 1
+    _rise(s, s.crowd[0].thinking - 1, due_s, session)
+
+
+@inlined
+def _rise(s: State, at: int, due_s: float, session: int) -> None:
+    """Put a session at position `at`, which is free, or above it."""
+    while at > 0 and _before(s, due_s, session, (at - 1) >> 2):
+        _put(s, at, s.thinking[(at - 1) >> 2].due_s, s.thinking[(at - 1) >> 2].session)
+        at = (at - 1) >> 2
+    _put(s, at, due_s, session)
+
+
+@inlined
+def _first_of(s: State, a: int, b: int) -> int:
+    """The position of two whose session goes first."""
+    return b if _before(s, s.thinking[b].due_s, s.thinking[b].session, a) else a
+
+
+@inlined
+def pop(s: State) -> int:
+    """The session whose turn comes first; there must be one. Its place goes down to the bottom, where the last one is put and rises."""
+    first = s.thinking[0].session
+    s.crowd[0].thinking -= 1
+    count = s.crowd[0].thinking
+    at = 0
+    below = 1
+    while below + 3 < count:
+        below = _first_of(s, _first_of(s, below, below + 1), _first_of(s, below + 2, below + 3))
+        _put(s, at, s.thinking[below].due_s, s.thinking[below].session)
+        at = below
+        below = 4 * at + 1
+    if below < count:
+        best = below
+        for other in range(below + 1, count):
+            best = _first_of(s, best, other)
+        _put(s, at, s.thinking[best].due_s, s.thinking[best].session)
+        at = best
+    _rise(s, at, s.thinking[count].due_s, s.thinking[count].session)
+    return first
+
+
+@inlined
+def _put(s: State, at: int, due_s: float, session: int) -> None:
+    s.thinking[at].due_s = due_s
+    s.thinking[at].session = session

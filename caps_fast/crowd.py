@@ -1,0 +1,50 @@
+"""The arrays of sessions (docs/model.md, section 14). No logic."""
+
+from __future__ import annotations
+
+from caps_fast.records import Record, f8, i1, i4, i8, u8
+
+
+class Session(Record):
+    """One conversation in progress, or one user: a stream of draws, and where it stands."""
+
+    number: i8
+    stream: u8  # of its draws
+    drawn: i8  # turns drawn from it so far
+    context_tokens: i8  # of the conversation so far
+    tenant: i4
+    turn: i4  # turns of the conversation so far
+    tier: i1
+    task: i1
+
+
+class Thinking(Record):
+    """A session that thinks, and when its next turn comes."""
+
+    due_s: f8
+    session: i8
+
+
+class Crowd(Record):
+    """All sessions: how many there are, and what they do."""
+
+    seed: i8
+    started: i8
+    used: i8  # entries of `sessions` that have ever been
+    spare: i8  # of these, those that may be used again
+    thinking: i8
+    goes_on: f8  # probability of another turn
+    turns: i8  # of a conversation; 0 = as `goes_on` says
+    think_s: f8
+    think_log_mean: f8
+    think_log_sd: f8
+    pause_s: f8
+    explained: f8  # of the score of an answer's length: weight of what is known of it, and of the rest
+    rest: f8
+    most_context_tokens: i8
+    most_output_tokens: i8
+    long_from_tokens: i8  # category by the prompt
+    agentic_from_tokens: i8
+    think_law: i1
+    closed: i1  # users come back
+    full: i1  # there may be no room to record more
