@@ -28,7 +28,7 @@ LAYERS = """
     policies engine
     profiles presets traces
     section
-    demand origins
+    demand origins clock_section
     client_groups
     sections estimate policy_choice
     fleet clock_levels
