@@ -47,7 +47,7 @@ def rows(folder: Path) -> Iterator[Row]:
         scaled = simulate(config.replace({"policy.name": "carbon-scaler"})).metrics
         agnostic = simulate(config.replace({"policy.name": "edf", "policy.scaling": "power-down"})).metrics
         resumed = simulate(
-            config.replace({"policy.name": "carbon-aware", "policy.scaling": "power-down", "monitor.gate_quantile": share + 0.1})
+            config.replace({"policy.name": "carbon-aware", "policy.scaling": "power-down", "regions.grid.monitor.gate_quantile": share + 0.1})
         ).metrics
         setup = f"batch of one day, due in one day, {share:.0%} of a pool that sleeps"
         yield row("CarbonScaler", "51 %", f"{setup}; against starting at once", scaled, agnostic)
@@ -85,11 +85,11 @@ def four_regions(folder: Path, spread: float) -> Scenario:
 def batch(share: float) -> Scenario:
     """A day's batch for one pool of replicas that sleep, which would keep this share of it busy; due a day after it comes, all in the first hour."""
     pools = [{"name": "batch", "role": "BP", "replicas": 8, "gpu": "gpu", "region": "grid"}]
-    config = base(pools).replace({"pools": pools, "gpus.gpu.sleep_w": 0.0, "gpus.gpu.wake_s": 30.0, "monitor.window_h": 168.0})
+    config = base(pools).replace({"pools": pools, "gpus.gpu.sleep_w": 0.0, "gpus.gpu.wake_s": 30.0, "regions.grid.monitor.window_h": 168.0})
     profile = {"step_s": 3600.0, "begins": "midnight", "factors": [24.0] + [0.0] * 23}
     tiers = {f"slo.{tier}.share": float(tier == "bronze") for tier in ("gold", "silver", "bronze")}
     kind = config.fleet.only_kind
-    per_request_s = (kind.decode_base_s / kind.max_batch + kind.decode_s_per_seq) * 222.0 + kind.prefill_s_per_token * 700.0
+    per_request_s = (kind.decode_base_s / kind.max_batch + kind.decode_s_per_seq) * 223.0 + kind.prefill_s_per_token * 1001.0  # mean lengths
     load = {"workload.rate_table": profile, "workload.rate_rps": share * 8 / per_request_s, "start": "2026-03-02T00:00Z"}
     return config.replace({**tiers, **load, "slo.bronze.e2e_s": 86400.0, "slo.bronze.ttft_after_release_s": None})
 

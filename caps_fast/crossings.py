@@ -45,9 +45,13 @@ def marginal_g(config: Scenario, state: State, monitors: Sequence[Monitor]) -> f
     return total / J_PER_KWH
 
 
-def signal_notes(config: Scenario) -> Iterator[str]:
-    """What the user should know of the kinds of intensity in the accounts and the decisions."""
+def signal_notes(config: Scenario, monitors: Sequence[Monitor]) -> Iterator[str]:
+    """What the user should know of the clock that grids are on, and of the kinds of intensity in the accounts and the decisions."""
     regions = config.fleet.regions
+    begins = {name: monitor.trace.start for name, monitor in zip(regions, monitors, strict=True) if monitor.trace.start is not None}
+    if len(set(begins.values())) > 1:
+        told = ", ".join(f"{at:%Y-%m-%d %H:%M} UTC in {name}" for name, at in begins.items())
+        yield f"grids are not on one clock: t = 0 is {told}; give start to lay them on the same dates"
     kinds = {region.carbon.kind for region in regions.values()}
     if len(kinds) > 1:
         told = ", ".join(f"{name} {region.carbon.kind}" for name, region in regions.items())

@@ -362,7 +362,7 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
         histograms=state.histograms,
         samples=state.series[: int(state.clock[0]["samples"])],
         requests=requests,
-        notes=tuple(dict.fromkeys([*signal_notes(config), *monitored, *_assumed_clocks(config, state)])),
+        notes=tuple(dict.fromkeys([*signal_notes(config, monitors), *monitored, *_assumed_clocks(config, state)])),
     )
 
 

@@ -28,7 +28,7 @@ LAYERS = """
     policies engine
     profiles presets traces
     section
-    demand admission origins
+    demand admission origins clock_section
     client_groups
     sessions
     sections estimate policy_choice

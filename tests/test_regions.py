@@ -218,8 +218,8 @@ def test_traces_and_client_groups_say_where_requests_come_from(two: Scenario, tm
 @pytest.fixture
 def signals(two: Scenario, tmp_path: Path) -> Scenario:
     """Average hour by hour from 00:00, marginal every 40 minutes from the day before on; the same in both regions."""
-    first = datetime(2024, 1, 1, tzinfo=UTC)
     for name, kind, step_min, values in (("a", "average", 60, [100, 300]), ("m", "marginal", 40, [500, 700, 200])):
+        first = datetime(2024, 1, 1, tzinfo=UTC) - timedelta(days=kind == "marginal")
         lines = [f"x,,{first + timedelta(minutes=step_min * i):%Y-%m-%dT%H:%MZ},{values[i % len(values)]},{kind},lifecycle" for i in range(400)]
         (tmp_path / f"{name}.csv").write_text("zone,issued_at,valid_at,g_per_kwh,kind,scope\n" + "\n".join(lines), encoding="utf-8")
     files = {"regions": {name: {"carbon": {"file": str(tmp_path / "a.csv")}, "pue": 1.5} for name in ("near", "far")}}
@@ -252,7 +252,16 @@ def test_accounts_are_in_both_signals_and_decisions_in_one(signals: Scenario) ->
 def test_kinds_of_intensity_are_not_mixed_unsaid(signals: Scenario) -> None:
     path = str(Path(signals.fleet.regions["near"].carbon.file or "").with_name("m.csv"))
     mixed = signals.replace({"regions.far.marginal": None, "regions.far.carbon": {"file": path, "kind": "marginal"}})
-    assert "carbon of different kinds in one sum: near average, far marginal" in " ".join(signal_notes(mixed))
+    assert "carbon of different kinds in one sum: near average, far marginal" in " ".join(signal_notes(mixed, monitors_of(mixed)))
+
+
+def test_grids_on_two_clocks_are_told(signals: Scenario) -> None:
+    assert not [note for note in signal_notes(signals, monitors_of(signals)) if "clock" in note]
+    undated = monitors_of(signals.replace({"start": None}))
+    assert {monitor.marginal.start for monitor in undated if monitor.marginal} == {datetime(2024, 1, 1, tzinfo=UTC)}
+    late = signals.replace({"start": None, "regions.far.carbon.start": "2024-01-03"})
+    (note,) = signal_notes(late, monitors_of(late))
+    assert "t = 0 is 2024-01-01 00:00 UTC in near, 2024-01-03 00:00 UTC in far; give start" in note
 
 
 BAD: tuple[tuple[dict[str, Any], str], ...] = (

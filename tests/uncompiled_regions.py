@@ -15,7 +15,7 @@ from regional_cases import regional
 from test_regions import assert_same_regions
 
 POLICIES = ("edf", "slo-aware", "round-robin", "caps", "caps-geo", "greencourier", "follow-the-sun", "gaia")
-EXAMPLES = int(sys.argv[1]) if len(sys.argv) > 1 else 8
+EXAMPLES = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 
 
 SETTINGS = settings(deadline=None, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))

@@ -117,7 +117,7 @@ def _monitor_of(
     average = _trace_of(signals.average, horizon_s, contents[:1] if signals.average.file else (), start)
     if signals.marginal is None:
         return monitor(config, average, end_s, seed)
-    marginal = _trace_of(signals.marginal, horizon_s, contents[-1:], start)
+    marginal = _trace_of(signals.marginal, horizon_s, contents[-1:], start or average.start)  # on the average's dates
     seen = marginal if signals.decide_on == "marginal" else average
     both = average.refined(marginal)
     return replace(monitor(config, seen, end_s, seed), trace=both, marginal=marginal.refined(average), seen=seen)
