@@ -28,7 +28,7 @@ LAYERS = """
     policies engine
     profiles presets traces
     section
-    demand origins
+    demand origins clock_section
     client_groups
     sections estimate policy_choice
     fleet clock_levels
@@ -39,7 +39,7 @@ LAYERS = """
     hosts
     pack choose schema saved_scaling
     predictor results saved_state
-    checkpoint inputs result_frames
+    checkpoint inputs
     simulation bounds
     sweep validation
     compare pareto tune calibrate sizing fitting study supply foresight

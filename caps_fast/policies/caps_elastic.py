@@ -18,7 +18,21 @@ from caps_fast._jit import inlined
 from caps_fast.arrays import NONE, State
 from caps_fast.outlook import cleaner_s, first_slot, slot_at
 from caps_fast.policies.caps import Outlook, in_cleanest_hours, may_enter
-from caps_fast.policies.demand import DAY_S, DEMAND, HOUR_S, LENGTHS, bias, busy_s, busy_share, note_arrival, note_length, replicas_for, spare_work, take_in, work_s
+from caps_fast.policies.demand import (
+    DAY_S,
+    DEMAND,
+    HOUR_S,
+    LENGTHS,
+    bias,
+    busy_s,
+    busy_share,
+    note_arrival,
+    note_length,
+    replicas_for,
+    spare_work,
+    take_in,
+    work_s,
+)
 from caps_fast.policies.lanes import alone_s, best_lane
 from caps_fast.policies.load import RECENT, most_of_window, residents_of
 from caps_fast.policies.risk import CLOSED_FORM, Risk
@@ -178,7 +192,9 @@ def at_quantile(policy: Any, t_s: float, p: int, s: State) -> int:
     needed = replicas_for(memory, s.run_memory[0], t_s, ahead_s, deviations(policy.quantile), s.tiers[queue.role], kind)
     full = pool.end_gpu - pool.first_gpu
     wanted = math.ceil(min(needed, float(full)))
-    memory.spare_s = 0.0 if waits else spare_work(memory, s.run_memory[0], pool.serving, policy.pace, s.tiers[queue.role], kind) * s.scaling[0].every_s
+    memory.spare_s = (
+        0.0 if waits else spare_work(memory, s.run_memory[0], pool.serving, policy.pace, s.tiers[queue.role], kind) * s.scaling[0].every_s
+    )
     if waits:
         filled = math.ceil((residents_of(p, s) + queue.waiting) / kind.max_batch)
         wanted = max(wanted, min(filled, full))
