@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 import os
 import pickle
 import platform
@@ -43,6 +44,7 @@ INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nr
 KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 PART = "numba"  # of what is kept
+logger = logging.getLogger(__name__)
 CACHE_LINE = 64  # bytes; records of LIVE and GPU are two lines long
 KNOWS_CMOV_CONVERTER = 22  # the last LLVM that was tried; it ends the process at an option that it does not know
 
@@ -89,6 +91,11 @@ class OurFolder(CompileResultCacheImpl):  # type: ignore[misc]
 class NotKept(NullCache):  # type: ignore[misc]
     """No cache, which is said when something has been compiled."""
 
+    about = ""
+
+    def load_overload(self, sig: Any, target_context: Any) -> None:
+        _tell_of_compiling(self.about)
+
     def save_overload(self, sig: Any, data: Any) -> None:
         tell_once("compiled code is", PART)
 
@@ -97,6 +104,7 @@ class KeptCode(FunctionCache):  # type: ignore[misc]
     """Numba's cache of compiled code, but a damaged file counts as none, and what the disk does not take is not kept."""
 
     _impl_class = OurFolder
+    about = ""  # for people: what is compiled where it is not kept yet; "" for what takes no time
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
@@ -106,15 +114,23 @@ class KeptCode(FunctionCache):  # type: ignore[misc]
         """The code on disk, or None. Numba's own method first imports all that it compiles with, which takes longer than the rest."""
         try:
             rtsys.initialize(target_context)  # what loaded code may allocate with
-            return self._load_overload(sig, target_context)
+            found = self._load_overload(sig, target_context)
         except Exception:  # unpickling may make anything of damaged bytes
             with suppress(OSError):
                 self.flush()
-            return None
+            found = None
+        if found is None:
+            _tell_of_compiling(self.about)
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         with suppress(OSError):
             super().save_overload(sig, data)
+
+
+def _tell_of_compiling(about: str) -> None:
+    if about:
+        logger.info("compiling the kernel for %s, once: some seconds", about)
 
 
 def inlined(function: Function) -> Function:
@@ -231,10 +247,14 @@ def _in_compiled_code(*types: Any) -> Callable[..., Any]:
     return ask
 
 
-def use_cache(dispatcher: Any, *sources: Path | str) -> Any:
-    """Keep what `dispatcher` compiles next under the hash of the kernel's sources and of `sources` (a policy's file, its type's name)."""
+def use_cache(dispatcher: Any, *sources: Path | str, about: str = "") -> Any:
+    """Keep what `dispatcher` compiles next under the hash of the kernel's sources and of `sources` (a policy's file, its type's name).
+
+    `about` is what people are told is being compiled, where it is not kept yet.
+    """
     if not numba.config.DISABLE_JIT:
         dispatcher._cache = _cache_of(dispatcher.py_func, cache_root(), sources)  # as its enable_caching() does, with Numba's own
+        dispatcher._cache.about = about
     return dispatcher
 
 

@@ -123,7 +123,7 @@ def compile_for(policy: Any, state: State) -> None:
         if kind in _compiled:
             return
         source = Path(inspect.getfile(type(policy)))
-        _jit.use_cache(advance, source, type(policy).__name__)
+        _jit.use_cache(advance, source, type(policy).__name__, about=type(policy).__qualname__)
         try:
             _jit.on_one_stack(advance.compile, (numba.typeof(state), numba.typeof(policy), numba.float64, numba.boolean))
         except Exception as error:  # Numba lets pass what a rule's own names raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,7 +107,8 @@ class Outcome:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """All metrics by name (see caps_fast/metrics.py). Latencies and deferral are over finished requests; attainments over all arrived ones."""
-        return {name: metric.formula(self.books) for name, metric in METRICS.items()}
+        found = {name: metric.formula(self.books) for name, metric in METRICS.items()}
+        return {name: math.nan if math.isnan(value) else value for name, value in found.items()}  # one nan: equal to itself in a dictionary
 
     @cached_property
     def by_pool(self) -> dict[str, dict[str, float]]:

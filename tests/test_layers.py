@@ -41,7 +41,7 @@ LAYERS = """
     pack_sessions pack_waiting
     pack choose schema saved_scaling saved_fairness saved_sessions
     predictor results saved_state
-    checkpoint inputs result_frames
+    checkpoint inputs
     simulation bounds
     sweep validation
     compare pareto tune calibrate sizing fitting study supply foresight

@@ -219,7 +219,7 @@ def test_a_limit_that_the_physics_meets_exactly_is_kept() -> None:
     tiers = {f"slo.{tier}.{limit}": None for tier in sections.TIERS for limit in ("ttft_s", "e2e_s", "ttft_after_release_s")}
     changes = step | tiers | {f"slo.{tier}.tpot_s": 0.025 for tier in sections.TIERS} | {"workload.rate_rps": 0.5, "days": 0.02}
     result = simulate(scenario.preset("paper").replace(changes | {"policy.name": "round-robin"}), Recording(requests=True))
-    tpot_s = result.request_table.filter(pl.col("output_tokens") > 1).select(TPOT_S).to_series()
+    tpot_s = result.requests.filter(pl.col("output_tokens") > 1).select(TPOT_S).to_series()
     assert (tpot_s > 0.025).any(), "the scenario should have ties that rounding decides"
     assert result.metrics["slo_attainment"] == 1.0
 
@@ -278,7 +278,7 @@ def test_cells_frame() -> None:
 
 def test_series_tells_mean_power_and_counts() -> None:
     config = run_of("caps").scenario
-    result = simulate(config, Recording(sample_every_s=60.0))
+    result = simulate(config, Recording(sample_every_s=60.0)).outcome
     assert result.row() == run_of("caps").row(), "recording must not change a run"
     series = result.series
     assert len(series) == (config.horizon_s / 60 + 1) * 3
@@ -296,7 +296,7 @@ def test_series_tells_mean_power_and_counts() -> None:
 @pytest.mark.parametrize("queueing", ["cyclic", "central"])
 def test_series_counts_the_waiting_and_tells_the_gates_whatever_the_queues(queueing: str) -> None:
     config = run_of("carbon-aware").scenario.replace({"policy.queueing": queueing, "days": 0.5})
-    result = simulate(config, Recording(requests=True, sample_every_s=600.0))
+    result = simulate(config, Recording(requests=True, sample_every_s=600.0)).outcome
     arrived_s, admitted_s = (result.request_table[name].fill_null(math.inf).to_numpy() for name in ("arrival_s", "admitted_s"))
     (watched,) = monitors_of(config)
     closed = 0
@@ -331,7 +331,7 @@ def test_no_table_unless_recorded() -> None:
 
 def test_a_run_without_requests() -> None:
     result = simulate(run_of("caps").scenario.replace({"days": 1e-9, "workload.rate_rps": 1e-6}), Recording(requests=True))
-    assert result.request_table.columns == REQUEST_COLUMNS
+    assert result.requests.columns == REQUEST_COLUMNS
     row = result.row()
     assert row["requests"] == row["unfinished"] == 0
     assert math.isnan(row["slo_attainment"])

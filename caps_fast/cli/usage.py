@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from caps_fast.cli.options import given_for, typed
 from caps_fast.errors import did_you_mean
 
+CHOICE = re.compile(r"(?s).* is not one of (.*)")
 KINDS = {"str": "TEXT", "list[str]": "TEXT", "float": "NUMBER", "int": "INTEGER", "path": "PATH"}
 
 
@@ -32,8 +34,9 @@ def usage(error: Any) -> str:
     context = getattr(error, "ctx", None)
     see = f" (see {context.command_path if context else 'caps-fast'} --help)"
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
-        known = [name for one in context.command.params for name in one.opts if name.startswith("--")] if context else []
-        return f"No such option: {error.option_name}{did_you_mean(error.option_name, known)}{see}"
+        known = [name[2:] for one in context.command.params for name in one.opts if name.startswith("--")] if context else []
+        hint = did_you_mean(error.option_name.lstrip("-"), known).replace("mean ", "mean --")
+        return f"No such option: {error.option_name}{hint}{see}"
     param = getattr(error, "param", None)
     if param is None or type(error).__name__ == "MissingParameter":
         return f"{error.format_message().rstrip('.')}{see}"
@@ -41,5 +44,8 @@ def usage(error: Any) -> str:
     value = given_for(name)
     expected = str(error.message).removeprefix("Value error, ").split(", unable to parse")[0].rstrip(".")
     expected = expected.replace("Input should be ", "expected ").replace("valid integer", "whole number").replace("a valid ", "a ")
+    if match := CHOICE.fullmatch(expected):
+        choices = [choice.strip("' ") for choice in match[1].split(",")]
+        return f"{name} {value!r}{did_you_mean(str(value), choices)}: expected one of {', '.join(choices)}{see}"
     several = "; caps-fast grid takes several" if value and ("," in value or ".." in value) and "number" in expected else ""
     return f"{name}{f' {value!r}' if value is not None else ''}: {expected}{several}{see}"

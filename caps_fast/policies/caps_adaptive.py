@@ -28,7 +28,9 @@ from caps_fast.records import dtype_of
 OUTLOOK = [(name, dtype_of(Outlook)[name]) for name in dtype_of(Outlook).names or ()]
 
 
-@policy(layout="pools", preempts=lambda policy: bool(policy.tiered), memory=[*OUTLOOK, ("price", "f8"), ("need_s", "f8"), ("prices", "f8", (N_TIERS,))])
+@policy(
+    layout="pools", preempts=lambda policy: bool(policy.tiered), memory=[*OUTLOOK, ("price", "f8"), ("need_s", "f8"), ("prices", "f8", (N_TIERS,))]
+)
 class CapsAdaptive(NamedTuple):
     """CAPS's weights and knobs; then the target of every tier, among requests that could be in time, the step, and the highest price."""
 

@@ -154,7 +154,6 @@ def replicas_for(memory: Any, run_memory: Any, t_s: float, ahead_s: float, z: fl
     return max((more * mean + z * sd) / room, (stay + z * stay_sd) / kind.max_batch)
 
 
-
 @inlined
 def room_of(tier: Any, kind: Any) -> float:
     """Work a second that a replica can take so that iterations stay within `tpot_s`."""

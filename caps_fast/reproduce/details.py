@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import polars as pl
 from joblib import Parallel, delayed
 
 from caps_fast.progress import Progress
-from caps_fast.result_frames import FRAMES, key
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import Recording, simulate_group
@@ -26,8 +25,21 @@ def details(groups: Sequence[Sequence[Scenario]], jobs: int) -> dict[str, pl.Dat
         found += results
         progress.add(len(results), 0.0)
     progress.close()
-    return {name: pl.concat([frame(result).select(*key(result), pl.all()) for result in found]) for name, frame in FRAMES.items()}
+    return {name: pl.concat([frame(result).select(*_key(result), pl.all()) for result in found]) for name, frame in FRAMES.items()}
+
+
+FRAMES: dict[str, Callable[[Result], pl.DataFrame]] = {
+    "cells": lambda result: result.cells,
+    "histograms": lambda result: result.histograms,
+    "series": lambda result: result.series,
+}
 
 
 def _run(group: Sequence[Scenario]) -> list[Result]:
     return simulate_group(group, Recording(sample_every_s=SAMPLE_S))
+
+
+def _key(result: Result) -> list[pl.Expr]:
+    """Columns that say which run a row is of: preset, policy, seed."""
+    config = result.scenario
+    return [pl.lit(config.preset).alias("preset"), pl.lit(config.policy.name).alias("policy"), pl.lit(config.seed).alias("seed")]

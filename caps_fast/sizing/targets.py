@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from caps_fast.arrays import HISTOGRAMS
 from caps_fast.books import bin_edges_s, ratio
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, did_you_mean
 from caps_fast.records import Array
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario
@@ -68,7 +68,7 @@ def targets(config: Scenario, slo: float | None, tiers: Mapping[str, float]) -> 
     wanted = {SLO: slo} if slo is not None else {}
     for tier, least in tiers.items():
         if tier not in TIERS:
-            raise InputError(f"--tier {tier}: expected one of {', '.join(TIERS)}")
+            raise InputError(f"--tier {tier}{did_you_mean(tier, TIERS)}: expected one of {', '.join(TIERS)}")
         if not getattr(config.slo, tier).share and not config.workload.trace:
             raise InputError(f"--tier {tier}: slo.{tier}.share is 0; expected a tier that has requests")
         wanted[f"{SLO}_{tier}"] = least
