@@ -23,7 +23,7 @@ from caps_fast.crossings import signal_notes
 from caps_fast.errors import InputError
 from caps_fast.records import Array
 from caps_fast.report.folder import results_of
-from caps_fast.report.regions import moves_of
+from caps_fast.report.regions import moves_of, moves_sentence
 from caps_fast.results import Outcome
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group
@@ -134,6 +134,9 @@ def test_the_report_tells_who_was_served_where(two: Scenario) -> None:
         assert row["requests"] == own.sum() > 0
         assert row["carbon_g"] == pytest.approx(result.requests["carbon_g"][own].mean())  # type: ignore[index]
     assert found["rtt_ms"].to_list() == [250.0, 10.0, 0.0, 250.0]
+    assert found["nearest"].to_list() == ["near", "near", "far", "far"]
+    away = sum(row["requests"] for row in found.iter_rows(named=True) if row["nearest"] != row["region"]) / found["requests"].sum()
+    assert moves_sentence(found).startswith(f"{100 * away:.1f} % of the requests are served away from the region nearest to their origin; most from ")
     assert moves_of(simulate(two)) is None
     page = results_of([result])
     assert page.tables["moves"].select("origin", "region", "requests").equals(found.select("origin", "region", "requests"))
