@@ -23,7 +23,7 @@ from caps_fast.crossings import signal_notes
 from caps_fast.errors import InputError
 from caps_fast.records import Array
 from caps_fast.report.folder import results_of
-from caps_fast.report.regions import moves_of
+from caps_fast.report.regions import moves_of, moves_sentence
 from caps_fast.results import Outcome
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group
@@ -125,15 +125,20 @@ def test_round_trips_are_in_first_tokens_and_ends_alone(two: Scenario) -> None:
 
 def test_the_report_tells_who_was_served_where(two: Scenario) -> None:
     result = simulate(two, Recording(requests=True))
-    source, pool = origins_of(two), result.requests["pool"]  # type: ignore[index]
-    assert result.request_table["origin"].to_list() == [("here", "there")[at] for at in source]
+    rows = result.outcome.requests
+    assert rows is not None
+    source, pool = origins_of(two), rows["pool"]
+    assert result.requests["origin"].to_list() == [("here", "there")[at] for at in source]
     found = moves_of(result)
     assert found is not None
     for row in found.iter_rows(named=True):
         own = (source == ("here", "there").index(row["origin"])) & (pool == ("near", "far").index(row["region"]))
         assert row["requests"] == own.sum() > 0
-        assert row["carbon_g"] == pytest.approx(result.requests["carbon_g"][own].mean())  # type: ignore[index]
+        assert row["carbon_g"] == pytest.approx(rows["carbon_g"][own].mean())
     assert found["rtt_ms"].to_list() == [250.0, 10.0, 0.0, 250.0]
+    assert found["nearest"].to_list() == ["near", "near", "far", "far"]
+    away = sum(row["requests"] for row in found.iter_rows(named=True) if row["nearest"] != row["region"]) / found["requests"].sum()
+    assert moves_sentence(found).startswith(f"{100 * away:.1f} % of the requests are served away from the region nearest to their origin; most from ")
     assert moves_of(simulate(two)) is None
     page = results_of([result])
     assert page.tables["moves"].select("origin", "region", "requests").equals(found.select("origin", "region", "requests"))

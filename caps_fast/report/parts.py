@@ -99,7 +99,7 @@ def regions(found: Mapping[str, pl.DataFrame]) -> Part:
 
     blocks = _blocks(found.get("series"), "regions", by_regions.has_regions, block)
     text = "All regions on the same axes."
-    return {"name": "regions", "heading": "Regions side by side", "short": "Regions", "text": text, "blocks": blocks, "beside": True}
+    return {"name": "regions", "heading": "Regions side by side", "short": "Regions", "text": text, "blocks": blocks, "beside": False}
 
 
 def of_table(table: Part) -> Part:

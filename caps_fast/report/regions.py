@@ -91,6 +91,7 @@ def region_sentence(series: pl.DataFrame, region: str) -> str:
 def moves_of(result: Result) -> pl.DataFrame | None:
     """Admitted requests of a run by origin and region, with means of what speaks for a region: round-trip time, time to first token, carbon.
 
+    `nearest` is the origin's home, or else the region of the least round-trip time.
     None where the run did not record its requests, or its scenario has no origins.
     """
     origins, fleet = result.scenario.origins, result.scenario.fleet
@@ -100,8 +101,10 @@ def moves_of(result: Result) -> pl.DataFrame | None:
     rows = result.requests.with_columns(region=pl.Series([fleet.pools[at].region for at in pools]))
     rows = rows.filter(pl.col("gpu").is_not_null()).with_columns(ttft_s=pl.col("first_token_s") - pl.col("arrival_s"))
     means = rows.group_by("origin", "region").agg(pl.len().alias("requests"), pl.col("ttft_s", "carbon_g").mean()).sort("origin", "region")
-    rtt_ms = [origins[row["origin"]].rtt_ms.get(row["region"], 0.0) for row in means.iter_rows(named=True)]
-    return means.with_columns(rtt_ms=pl.Series(rtt_ms, dtype=pl.Float64))
+    known = [(origins[row["origin"]], row["region"]) for row in means.iter_rows(named=True)]
+    rtt_ms = [origin.rtt_ms.get(region, 0.0) for origin, region in known]
+    nearest = [origin.home or min(fleet.regions, key=lambda name: origin.rtt_ms.get(name, 0.0)) for origin, _ in known]
+    return means.with_columns(rtt_ms=pl.Series(rtt_ms, dtype=pl.Float64), nearest=pl.Series(nearest, dtype=pl.String))
 
 
 def moves_table(moves: pl.DataFrame, label: str) -> dict[str, Any]:
@@ -120,14 +123,15 @@ def moves_table(moves: pl.DataFrame, label: str) -> dict[str, Any]:
 
 
 def moves_sentence(moves: pl.DataFrame) -> str:
-    """How much work leaves its origin, and on which way most."""
+    """How much work leaves the region nearest to its origin (without `nearest`: the region of the origin's name), and on which way most."""
     total = int(moves["requests"].sum())
-    away = moves.filter(pl.col("origin") != pl.col("region")).group_by("origin", "region").agg(pl.col("requests").sum())
+    near, where = ("nearest", "away from the region nearest to their origin") if "nearest" in moves.columns else ("origin", "away from their origin")
+    away = moves.filter(pl.col(near) != pl.col("region")).group_by("origin", "region").agg(pl.col("requests").sum())
     away = away.sort("requests", "origin", "region", descending=[True, False, False])
     if away.is_empty() or not total:
-        return "every request is served in the region where it originates."
+        return f"no request is served {where}."
     ways = [f"{row['origin']} to {row['region']} {share(row['requests'] / total)}" for row in away.head(3).iter_rows(named=True)]
-    return f"{share(int(away['requests'].sum()) / total)} of the requests are served away from their origin; most from {listed(ways)}."
+    return f"{share(int(away['requests'].sum()) / total)} of the requests are served {where}; most from {listed(ways)}."
 
 
 def _shares(series: pl.DataFrame, region: str) -> pl.DataFrame:
