@@ -29,6 +29,7 @@ suppress_warnings = ["myst.header"]  # a page's headings may skip a level
 default_role = "literal"  # `code` in docstrings, as in Markdown
 highlight_language = "text"
 autodoc_typehints = "signature"
+add_module_names = False
 autodoc_member_order = "bysource"
 
 html_theme = "furo"

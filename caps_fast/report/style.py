@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +69,19 @@ def name_of(policy: str) -> str:
     return (name if len(name) <= LONGEST else f"{name[:LONGEST]}...").replace("$", r"\$")
 
 
-def new_figure(width_in: float, height_in: float) -> Figure:
+class Picture(Figure):
+    """A figure that a notebook shows without pyplot, which would keep every figure alive."""
+
+    def _repr_png_(self) -> bytes:
+        content = BytesIO()
+        with styled():
+            self.savefig(content, format="png", dpi=100)
+        return content.getvalue()
+
+
+def new_figure(width_in: float, height_in: float) -> Picture:
     """An empty figure, drawn with `RC` in force (enter `styled()` around drawing)."""
-    return Figure(figsize=(width_in, height_in), layout="constrained")
+    return Picture(figsize=(width_in, height_in), layout="constrained")
 
 
 def styled() -> AbstractContextManager[None]:
