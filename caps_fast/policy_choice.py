@@ -44,8 +44,8 @@ class PolicyChoice(Section):
     scaling: str = Field(
         "none",
         min_length=1,
-        description="how many replicas take work, at which clock: none, autoscale, power-down, lcp, throttle, power-limit, FILE.py with a scale or clock rule, "
-        "or two joined by +, like autoscale+throttle",
+        description="how many replicas take work, at which clock: none, autoscale, power-down, lcp, throttle, power-limit, FILE.py "
+        "with a scale or clock rule, or two joined by +, like autoscale+throttle",
     )
     scale_every_s: Positive = Field(60.0, le=1e9, description="scaling: how often it is decided, at control steps")
     off_after_s: NonNegative = Field(300.0, le=1e9, description="scaling: a drained replica is switched off, with its node, after so long")

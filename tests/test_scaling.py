@@ -26,7 +26,9 @@ def test_scaled_engines_are_the_same_as_token_by_token(data: st.DataObject) -> N
     assert_same(data.draw(scaled("caps", with_terms=True)))
 
 
-@pytest.mark.parametrize(("policy", "scaling"), [("edf", "autoscale"), ("edf", "lcp"), ("edf", "power-down"), ("edf", "power-limit"), ("caps", "autoscale")])
+@pytest.mark.parametrize(
+    ("policy", "scaling"), [("edf", "autoscale"), ("edf", "lcp"), ("edf", "power-down"), ("edf", "power-limit"), ("caps", "autoscale")]
+)
 @settings(max_examples=60)
 @given(data=st.data())
 def test_scalers_decide_the_same(policy: str, scaling: str, data: st.DataObject) -> None:
