@@ -44,8 +44,8 @@ class PolicyChoice(Section):
     scaling: str = Field(
         "none",
         min_length=1,
-        description="how many replicas take work, at which clock: none, autoscale, power-down, lcp, throttle, power-limit, "
-        "FILE.py with a scale or clock rule, or two joined by +, like autoscale+throttle",
+        description="how many replicas take work, at which clock: none, autoscale, power-down, lcp, throttle, power-limit, FILE.py "
+        "with a scale or clock rule, or two joined by +, like autoscale+throttle",
     )
     fairness: Literal["none", "tier", "tenant"] = Field(
         "none",

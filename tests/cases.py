@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 import naive
 import naive_policies
-import naive_scalers
 import naive_states
 import naive_world
 import waiting
@@ -31,24 +29,9 @@ from caps_fast.policy_choice import PolicyChoice
 from caps_fast.results import Outcome
 from caps_fast.simulation import Recording, Run, prepare
 from clocked import give_clocks
+from scaler_cases import JUMPY, SCALER_OPTIONS, SCALERS
 
 E = TypeVar("E", bound=naive.Engine)
-JUMPY = str(Path(__file__).with_name("jumpy.py"))
-SCALER_OPTIONS: dict[str, dict[str, Any]] = {
-    JUMPY: {"jump_seed": st.integers(0, 10_000)},
-    "autoscale": {"utilization": st.sampled_from([0.3, 0.7]), "window_s": st.sampled_from([0.0, 20.0]), "min_replicas": st.integers(0, 2)},
-    "lcp": {"utilization": st.sampled_from([0.3, 0.7]), "break_evens": st.sampled_from([0.0, 1.0, 4.0]), "min_replicas": st.integers(0, 2)},
-    "power-down": {"break_evens": st.sampled_from([0.0, 1.0]), "min_replicas": st.integers(0, 2)},
-    "power-limit": {
-        **{"limit_kw": st.sampled_from([0.5, 2.0, 8.0]), "reduced_kw": st.sampled_from([0.0, 1.0]), "ahead_s": st.sampled_from([0.0, 5.0])},
-        **{"from_h": st.just(0.002), "to_h": st.sampled_from([0.0, 0.01])},
-    },
-    "throttle": {"slo_share": st.sampled_from([0.3, 0.9])},
-}
-SCALERS = {
-    **{JUMPY: naive_scalers.Jumpy, "autoscale": naive_scalers.Autoscale, "lcp": naive_scalers.Lcp},
-    **{"power-down": naive_scalers.PowerDown, "throttle": naive_scalers.Throttle, "power-limit": naive_scalers.PowerLimit},
-}
 POLICIES = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps", "caps-no-predictor", "caps-no-carbon", "caps-no-tiers")
 ENGINE_TERMS = {
     "speed": ("overhead_s", "overlap_exponent", "mixed_s_per_context_token", "prefill_s_per_token_pair", "first_token_overhead_s"),

@@ -140,8 +140,16 @@ class PowerLimit:
         if most_w <= rest_w:
             return own.replicas
         region_w = sum(other.replicas * self.most_w(other.hardware) for other in pools if other.region == own.region)
-        part_w = 1000 * limit_kw * (own.replicas * most_w / region_w)
-        return max(math.floor((part_w - own.replicas * rest_w) / (most_w - rest_w)), 0)
+        spare_w, lowest_w, serving = 1000 * limit_kw * (own.replicas * most_w / region_w), rest_w, 0
+        for gpu in engine.of_pool(pool):
+            away = engine.standing[gpu.index].state in ("asleep", "off")
+            now_w = most_w if not gpu.draining else engine.standby_w(gpu) if away else rest_w
+            spare_w -= now_w
+            serving += not gpu.draining
+            lowest_w = min(lowest_w, now_w)
+        if spare_w < 0:
+            return serving - math.ceil(min(-spare_w / (most_w - rest_w), own.replicas))
+        return serving + math.floor(min(spare_w / (most_w - lowest_w), own.replicas))
 
     def most_w(self, hardware: Hardware) -> float:
         best = hardware.at(1.0)

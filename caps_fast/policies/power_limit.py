@@ -1,8 +1,9 @@
 """Power-limit: as many replicas as a region may power, always and during an emergency reduction (demand response).
 
 A pool's part of the limit is its part of what all replicas of the region draw at most. So many of its replicas take work that these at their
-highest power, and the others idle or starting, whichever draws more, stay within that part. A replica that drains still serves its residents;
-so a reduction counts from `ahead_s` before it.
+highest power, and the others as they are (off, asleep, or else idle or starting, whichever draws more), stay within that part: while replicas
+drain there is room for few, and for more as they go off. A replica that drains still serves its residents; so a reduction counts from `ahead_s`
+before it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from typing import Any, NamedTuple
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import State
+from caps_fast.arrays import ASLEEP, OFF, State
 from caps_fast.policy import policy, rules
 
 NO_LIMIT_KW = 1e9
@@ -42,8 +43,18 @@ def within_the_limit(policy: Any, t_s: float, p: int, s: State) -> int:
     rest_w = max(change.standby_w, change.starting_w) if change.can_stop else change.standby_w
     if full_w <= rest_w:
         return size
-    part_w = limit_w * (size * full_w / region_w)
-    return math.floor(max((part_w - size * rest_w) / (full_w - rest_w), 0.0))
+    serving, spare_w, least_w = 0, limit_w * (size * full_w / region_w), rest_w
+    for g in range(s.strength[p].first_gpu, s.strength[p].end_gpu):
+        if not s.standing[g].draining:
+            serving += 1
+            spare_w -= full_w
+        else:
+            own_w = change.asleep_w if s.gpus[g].state == ASLEEP else change.off_w if s.gpus[g].state == OFF else rest_w
+            spare_w -= own_w
+            least_w = min(least_w, own_w)
+    if spare_w < 0.0:
+        return serving - math.ceil(min(-spare_w / (full_w - rest_w), float(size)))
+    return serving + math.floor(min(spare_w / (full_w - least_w), float(size)))
 
 
 @inlined
