@@ -52,15 +52,15 @@ def expect_above_bounds(one: Case, slot_s: float) -> None:
         assert bound_at(one, result, True, longest_s).kg * 1000.0 <= grams(result) * BELOW + 1e-9
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", ["round-robin", "edf", "carbon-aware", "caps"])
 @settings(max_examples=15)
 @given(data=st.data())
 def test_no_run_is_below(policy: str, data: st.DataObject) -> None:
     expect_above_bounds(data.draw(st.one_of(cases(policy), fleets(policy))), data.draw(st.sampled_from([0.5, 3.0, 17.0])))
 
 
-@pytest.mark.parametrize("policy", ["caps", "edf"])
-@settings(max_examples=10)
+@pytest.mark.parametrize("policy", ["caps"])
+@settings(max_examples=8)
 @given(data=st.data())
 def test_no_run_with_all_terms_of_an_engine_is_below(policy: str, data: st.DataObject) -> None:
     expect_above_bounds(data.draw(engines(policy)), data.draw(st.sampled_from([0.5, 3.0, 17.0])))

@@ -45,7 +45,7 @@ def advanced(config: Scenario, block: int, record: Recording) -> Any:
         yield group
 
 
-@pytest.mark.parametrize("policy", ["round-robin", "edf", "slo-aware", "carbon-aware", "caps"])
+@pytest.mark.parametrize("policy", ["round-robin", "edf", "caps"])
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_states_of_ours_are_sound(policy: str, layout: dict[str, Any]) -> None:
     config = scenario(policy, **layout)

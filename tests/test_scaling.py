@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from cases import scaled
 from test_kernel_vs_naive import assert_same
 
-POLICIES = ("edf", "slo-aware", "carbon-aware", "caps")
+POLICIES = ("edf", "caps")  # central queue and pools; more policies, more kernels to compile
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_scaled_fleets_are_the_same_as_token_by_token(policy: str, data: st.DataObject) -> None:
     assert_same(data.draw(scaled(policy)))
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_scaled_engines_are_the_same_as_token_by_token(data: st.DataObject) -> None:
     """With memory that grows, residents that lose theirs while their replica drains, and iterations of all kinds."""
@@ -30,7 +30,7 @@ SCALERS = ("edf-autoscale", "edf-lcp", "edf-power-down", "edf-power-limit", "cap
 
 
 @pytest.mark.parametrize(("policy", "scaling"), [name.split("-", 1) for name in SCALERS])
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_scalers_decide_the_same(policy: str, scaling: str, data: st.DataObject) -> None:
     assert_same(data.draw(scaled(policy, scaling)))
