@@ -40,7 +40,7 @@ def rows(folder: Path) -> Iterator[Row]:
     for spread in (0.1, 0.2, 0.3):
         config = four_regions(folder, spread)
         found, other = (simulate(config.replace({"policy.name": name})).metrics for name in ("greencourier", "round-robin"))
-        setup = f"four regions, levels {1 - spread:g} to {1 + spread:g} of one grid, a quarter of the slots; against round-robin"
+        setup = f"four regions, levels {1 - spread:g} to {1 + spread:g} of one grid, an eighth of the work that they could do; against round-robin"
         yield row("GreenCourier", "13.25 %", setup, found, other)
     for share in (0.1, 0.25, 0.5):
         config = batch(share)

@@ -4,10 +4,11 @@ Xu, Sun, Tian, Zhang, Chen, "GREEN: Carbon-efficient Resource Scheduling for Mac
 multi-level feedback queue orders jobs by what they have had so far, jobs get the number of GPUs that is the most
 efficient in place of the fastest, and work is shifted to less carbon-intensive hours while the day's capacity is kept.
 What that is for requests, which are not preempted for one another, is decided here (docs/decisions.md): a request's level
-is that of its predicted length, 0 up to `quantum_tokens` and one more for each doubling, and each level waits as though it
-had come `level_wait_h` later; a batch pool is open while the hours of the next `window_h` that are cleaner than now are
-fewer than its backlog needs; and the efficient width of a batch is a full replica: work is packed up to `width` of a
-replica's slots before the next one is used. Gold goes to LP, Silver to CP, Bronze to BP, as under SLO-Aware.
+is that of its predicted length, 0 up to `quantum_tokens` and one more for each doubling, and each level waits as though
+it had come `level_wait_h` later; a batch pool is open while the hours of the next `window_h` that are cleaner than now
+are fewer than its backlog needs, which is planned every `plan_every_s`; and the efficient width of a batch is a full
+replica: work is packed up to `width` of a replica's slots before the next one is used. Gold goes to LP, Silver to CP,
+Bronze to BP, as under SLO-Aware.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ from caps_fast.policy import policy, rules
 HOUR_S = 3600.0
 
 
-@policy(layout="pools")
+@policy(layout="pools", memory=[("next_plan_s", "f8")])
 class Green(NamedTuple):
-    """Tokens of level 0, levels, what each waits longer, hours that work may be shifted, margin of the backlog, share of slots filled first."""
+    """Tokens of level 0, levels, what each waits longer; hours of a shift, margin of the backlog, how long a plan holds; share filled first."""
 
     quantum_tokens: float = 64.0
     levels: int = 4
     level_wait_h: float = 1.0
     window_h: float = 24.0
     plan_margin: float = 1.5
+    plan_every_s: float = 300.0
     width: float = 1.0
 
 
@@ -62,6 +64,9 @@ def in_hours_that_the_day_needs(policy: Any, t_s: float, q: int, s: State) -> bo
     queue = s.queues[q]
     if queue.role != BP:
         return True
+    if t_s < s.memory[q].next_plan_s:
+        return bool(queue.open)
+    s.memory[q].next_plan_s = t_s + policy.plan_every_s
     if queue.waiting == 0:
         return False
     service_s = s.kinds[queue.kind].service_s
