@@ -11,7 +11,7 @@ import numpy as np
 
 from caps_fast import arrays
 from caps_fast.choose import make_policy
-from caps_fast.predictor import Lengths, informed, past_of
+from caps_fast.predictor import Lengths, warmup_requests, with_predictions
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import BLOCK, Run, prepare, simulate
 from caps_fast.workload import workload_of
@@ -96,15 +96,15 @@ def _least(works: Mapping[str, Work], rounds: int) -> dict[str, float]:
 
 def _predictions(config: Scenario) -> tuple[Work, Work]:
     """Learning the tenants' histories before t = 0; and drawing the requests and predicting their output lengths."""
-    lengths = informed(make_policy(config), config)[1]
+    lengths = with_predictions(make_policy(config), config)[1]
     assert lengths is not None
-    view = Lengths(lengths, past_of(config))
+    view = Lengths(lengths, warmup_requests(config))
 
     def predict() -> None:
         for block in workload_of(config).blocks(BLOCK):
             view(block)
 
-    return Work(lambda: Lengths(lengths, past_of(config))), Work(predict, draw(config))
+    return Work(lambda: Lengths(lengths, warmup_requests(config))), Work(predict, draw(config))
 
 
 def _leaps(config: Scenario) -> str:

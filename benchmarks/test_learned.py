@@ -8,7 +8,7 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 
-from caps_fast.predictor import Lengths, Model, past_of, predictor_of
+from caps_fast.predictor import Lengths, Model, predictor_of, warmup_requests
 from caps_fast.predictor.features import Histories
 from caps_fast.workload import workload_of
 
@@ -29,11 +29,11 @@ def test_lengths(timing, model):
     config = paper(LEARNED, REQUESTS / 10.0 / 86400)
     block = next(workload_of(config).blocks(2 * REQUESTS))
     histories = Histories(model.length.lag_s)
-    for past in past_of(config):
+    for past in warmup_requests(config):
         histories.rows(past)
     rows = histories.rows(block)
     forest = lgb.Booster(model_str=model.length.median.text)
-    ours = Lengths(model.length, past_of(config))(block)["predicted_tokens"]
+    ours = Lengths(model.length, warmup_requests(config))(block)["predicted_tokens"]
     np.testing.assert_allclose(ours, np.maximum(np.exp(forest.predict(rows, num_threads=1)), 1.0), rtol=1e-12)
     timing.note(f"n_out_hat of {len(block):,} requests equals LightGBM's to 1e-12")
     view = Lengths(model.length)

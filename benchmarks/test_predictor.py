@@ -16,7 +16,7 @@ from caps_fast import scenario
 from caps_fast._jit import kernel
 from caps_fast.arrays import Array
 from caps_fast.policies.risk import Load, Risk, odds, probability, request_bins
-from caps_fast.predictor import Lengths, Model, past_of, train, train_model
+from caps_fast.predictor import Lengths, Model, train, train_model, warmup_requests
 from caps_fast.predictor.explore import explore
 from caps_fast.predictor.features import Histories
 from caps_fast.simulation import BLOCK, simulate
@@ -127,4 +127,4 @@ def test_training_time(model: Model) -> None:
     for tiered in (True, False):
         train.train_risk(PAPER, length, lessons, tiered)
     assert time.process_time() - start_s < 30
-    assert sum(len(part) for part in past_of(PAPER)) > 90_000
+    assert sum(len(part) for part in warmup_requests(PAPER)) > 90_000

@@ -56,7 +56,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
     levels = levels_of(config, policy)
     spans, queues = _spans_and_queues(fleet, layout, levels)
     sizes = (spans["end_gpu"] - spans["first_gpu"]).tolist()
-    tree, spans["tree_at"], spans["width"] = tournament.plant(sizes)
+    tree, spans["tree_at"], spans["width"] = tournament.build_trees(sizes)
     setup = _setup(config, policy, monitors, means)
     leap_end_s, first_to_end = agenda.plan(fleet.replicas)
     gpus = _gpus(fleet, queues, levels)
@@ -111,7 +111,7 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
         leap_end_s=leap_end_s,
         first_to_end=first_to_end,
         tree=tree,
-        room_tree=tournament.plant(sizes, -free)[0] if setup[0]["limits_kv"] else np.zeros(0, np.int64),
+        room_tree=tournament.build_trees(sizes, -free)[0] if setup[0]["limits_kv"] else np.zeros(0, np.int64),
         touched=np.zeros(fleet.replicas, np.uint32),
         dirty=np.zeros(len(queues), np.uint32),
         carbon_s=_joined([monitor.trace.times_s for monitor in monitors]),

@@ -20,7 +20,7 @@ from caps_fast.engine.loop import advance, settle
 from caps_fast.errors import InputError
 from caps_fast.pack import Means, pack, with_room
 from caps_fast.pack_sessions import with_seats
-from caps_fast.predictor import LengthModel, Lengths, informed, past_of
+from caps_fast.predictor import LengthModel, Lengths, warmup_requests, with_predictions
 from caps_fast.prices import prices_of
 from caps_fast.records import Array
 from caps_fast.results import Outcome, Result, collect, unfinished_rows
@@ -129,7 +129,7 @@ class Group:
         means = Means(self.source.mean_input_tokens, self.source.mean_output_tokens)
         self.runs = [Run.start(prepare(config, means), record) for config in configs]
         predicting = {run.lengths.key: (run.lengths, run.config) for run in self.runs if run.lengths}
-        self.views = {key: Lengths(model, past_of(config)) for key, (model, config) in predicting.items()}
+        self.views = {key: Lengths(model, warmup_requests(config)) for key, (model, config) in predicting.items()}
         self.held: Array = records.zeros(arrays.Request, 0)
 
     def take(self, requests: Array, on_progress: Callable[[int], object] | None = None) -> None:
@@ -208,7 +208,7 @@ def prepare(config: scenario.Scenario, means: Means | None = None, monitors: Seq
     found = tuple(monitors) if monitors is not None else monitors_of(config)
     for region in config.fleet.regions.values():
         prices_of(region, config)  # read at the end: what is wrong with a file is told before the work
-    policy, lengths = informed(policy, config)  # after all that may be wrong with the inputs, for it may train a model
+    policy, lengths = with_predictions(policy, config)  # after all that may be wrong with the inputs, for it may train a model
     return Prepared(config, policy, found, means, lengths)
 
 

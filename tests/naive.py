@@ -223,7 +223,7 @@ class Engine:
         gpu.claims.append((job, victim))
         return True
 
-    def honour_claims(self, gpu: Gpu) -> None:
+    def apply_preemptions(self, gpu: Gpu) -> None:
         claims, gpu.claims = gpu.claims, []
         for claimant, victim in claims:
             if victim in gpu.residents:
@@ -293,7 +293,7 @@ class Engine:
         for job in iteration.members:
             if job.produced == job.request.output_tokens:
                 self.finish(gpu, job)
-        self.honour_claims(gpu)
+        self.apply_preemptions(gpu)
         self.make_room(gpu)
 
     def complete_prompt(self, gpu: Gpu, job: Job) -> None:

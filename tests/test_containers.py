@@ -96,7 +96,7 @@ def test_a_tournament_finds_the_first_smallest(data: st.DataObject, leaves: int)
     first = data.draw(st.lists(WHOLE_NUMBERS, min_size=leaves, max_size=leaves))
     spans = records.zeros(arrays.Span, 3)
     sizes = [3, leaves, 5]  # neither the first nor the last of its array
-    tree, spans["tree_at"], spans["width"] = tournament.plant(sizes)
+    tree, spans["tree_at"], spans["width"] = tournament.build_trees(sizes)
     planted, own = tree.copy(), slice(spans["tree_at"][1], spans["tree_at"][2])
     again = [(0, 0), *enumerate(first), *puts]  # the first put changes nothing: it shows what was planted
     found = np.zeros((len(again), 2), np.int64)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from caps_fast.demand import Levels
 from caps_fast.errors import InputError
-from caps_fast.predictor import key_of, past_of
+from caps_fast.predictor import key_of, warmup_requests
 from caps_fast.predictor.train import worlds
 from caps_fast.simulation import Recording, simulate_group, workload_key
 from caps_fast.sweep import Grid
@@ -51,7 +51,7 @@ def test_the_predictor_learns_from_the_same_demand() -> None:
     rate = rate_of_shape("office", 1.0, datetime(2024, 8, 5, tzinfo=UTC))
     share = rate.expected(-DAY_S, 0) / rate.expected(-2 * DAY_S, 0)
     assert abs(sunday - share * len(world)) < CONFIDENT * math.sqrt(7 * len(world) / 4)
-    past = np.concatenate(list(past_of(config)))
+    past = np.concatenate(list(warmup_requests(config)))
     assert len(np.unique(past["arrival_s"])) < 0.3 * len(past)
     keys = {key_of(config.replace(other)) for other in ({}, {"start": "2024-08-06"}, {"workload.gap_cv": 2.0}, {"workload.rate_rps": 5.0})}
     assert len(keys) == 3

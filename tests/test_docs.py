@@ -16,7 +16,6 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COLUMNS = 120
-WIDE = {"decisions.md", "model.md"}
 
 
 def name(path: Path) -> str:
@@ -43,8 +42,6 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_lines_are_at_most_120_columns(page: Path) -> None:
-    if page.name in WIDE:
-        pytest.skip("wide prose, to be wrapped")
     text = re.sub(r"^```console\n.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)  # printed tables
     lines = text.splitlines()
     wide = [line for line in lines if len(line) > COLUMNS and not line.startswith("|")]
@@ -57,6 +54,12 @@ def test_the_readme_s_first_command_prints_what_it_shows(tmp_path: Path) -> None
     command = [sys.executable, "-c", "from caps_fast.cli import main; main()", *block[0].split()]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
     assert done.stdout == block[1]
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    numbers = re.findall(r"^\*\*(?:(\d+)\. )?", (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert "" not in numbers, "a decision without a number: expected the next one"
+    assert len(set(numbers)) == len(numbers)
 
 
 def test_changelog_and_citation_name_this_version() -> None:

@@ -16,7 +16,7 @@ from caps_fast._jit import kernel
 from caps_fast.arrays import REQUEST, Array
 from caps_fast.errors import InputError
 from caps_fast.policies.risk import Load, Risk, bin_of, guide_to, odds, request_bins
-from caps_fast.predictor import Lengths, forest, past_of, train
+from caps_fast.predictor import Lengths, forest, train, warmup_requests
 from caps_fast.predictor.explore import BLOCK, RISK_FEATURES, blocks_of
 from caps_fast.predictor.features import LENGTH_FEATURES, Histories
 from caps_fast.predictor.forest import fit, look_up, padded, tabulate
@@ -124,7 +124,7 @@ def test_training_days_end_before_the_evaluated_ones_begin() -> None:
         config = SMALL.replace({"seed": seed, "days": 0.05})
         run = np.concatenate(list(SyntheticWorkload(config).blocks(1000)))
         assert run["arrival_s"].min() >= 0
-        past = np.concatenate(list(past_of(config)))
+        past = np.concatenate(list(warmup_requests(config)))
         for before in (*days, past):
             assert before["arrival_s"].min() >= -SMALL.predictor.train_days * 86400
             assert before["arrival_s"].max() < 0

@@ -26,7 +26,7 @@ def width_of(leaves: int) -> int:
     return 1 << max(leaves - 1, 0).bit_length()
 
 
-def plant(sizes: Sequence[int], keys: Array | None = None) -> tuple[Array, Array, Array]:
+def build_trees(sizes: Sequence[int], keys: Array | None = None) -> tuple[Array, Array, Array]:
     """Trees of so many leaves with these keys (or 0), one after the other: int64 (total,), where each begins, and how wide it is."""
     widths = np.array([width_of(size) for size in sizes])
     begins, firsts = np.cumsum(2 * widths) - 2 * widths, np.cumsum(sizes) - np.array(sizes)

@@ -82,7 +82,7 @@ def _end_leaps(s: State, policy: Any, none_arrives: bool) -> int:
         gpu.touch(s, g)
         agenda.put(s, g, math.inf)
         if claimed:
-            preempt.honour_claims(s, policy, g)
+            preempt.apply_preemptions(s, policy, g)
             if kv.grows_on(s, g):
                 preempt.make_room(s, policy, g)
     return NONE

@@ -54,7 +54,7 @@ def claim(s: State, policy: Any, q: int, r: int) -> bool:
 
 
 @inlined
-def honour_claims(s: State, policy: Any, g: int) -> None:
+def apply_preemptions(s: State, policy: Any, g: int) -> None:
     """At an iteration's end: victims that have not just finished return to the front of their queue, claimants come in."""
     gpu = s.gpus[g]
     live = s.live

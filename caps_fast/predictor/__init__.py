@@ -29,7 +29,7 @@ from caps_fast.workload import drawn_workload
 from caps_fast.workload.conversations import expect_requests_ahead
 from caps_fast.workload.tasks import task_of_prompt
 
-__all__ = ["LengthModel", "Lengths", "Model", "informed", "load", "past_of", "predictor_of", "save", "task_of_prompt", "train_model"]
+__all__ = ["LengthModel", "Lengths", "Model", "load", "predictor_of", "save", "task_of_prompt", "train_model", "warmup_requests", "with_predictions"]
 
 PART = "predictors"  # of what is kept
 BLOCK = 16_384
@@ -39,7 +39,7 @@ _training = Lock()
 _at_hand: dict[str, Model] = {}
 
 
-def informed(policy: Any, config: scenario.Scenario) -> tuple[Any, LengthModel | None]:
+def with_predictions(policy: Any, config: scenario.Scenario) -> tuple[Any, LengthModel | None]:
     """The policy with the learned risk in its field `learned`, and the model of the lengths that it is to see.
 
     That is for policies with a field `predicts` that is not 0; for others, or where `predictor.source` is "declared", the policy as it is and None.
@@ -81,7 +81,7 @@ def train_model(config: scenario.Scenario) -> Model:
         return _cached(key_of(config, "tiers no-tiers"), lambda: _trained(config, ("tiers", "no-tiers")))
 
 
-def past_of(config: scenario.Scenario) -> Iterator[Array]:
+def warmup_requests(config: scenario.Scenario) -> Iterator[Array]:
     """The run's own requests shortly before t = 0, which its tenants' histories begin with; nothing where a trace is replayed."""
     if config.workload.trace is not None:
         return iter(())
