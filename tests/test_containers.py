@@ -13,6 +13,8 @@ from caps_fast import arrays, records
 from caps_fast._jit import kernel
 from caps_fast.arrays import NONE, Array
 from caps_fast.containers import agenda, decoders, queue, tournament
+from caps_fast.fairness import Fairness, Line, Turn
+from caps_fast.traits import Traits, traits
 
 KEYS = st.one_of(st.sampled_from([-math.inf, 0.0, 1.0, 2.0]), st.floats(-1e9, 1e9))
 
@@ -64,10 +66,15 @@ def push_and_remove(s, requests, iterations, found):
 
 
 class Waiting(NamedTuple):
-    """The two arrays of a simulation that a queue lives in."""
+    """The arrays of a simulation that a queue lives in, without fairness."""
 
     queues: Array
     live: Array
+    traits: Traits
+    fairness: Array
+    lines: Array
+    turns: Array
+    in_line: Array
 
 
 @kernel
@@ -185,7 +192,9 @@ def test_queue_gives_in_order_of_key_then_input(data: st.DataObject) -> None:
     queues = records.zeros(arrays.Queue, 1)
     queues["head"] = queues["tail"] = queues["root"] = NONE
     taken = np.full(len(entries), NONE)
-    push_and_pop(Waiting(queues, live), np.array(entries, np.int64), np.array(keys, np.float64), taken)
+    unfair = (records.zeros(Fairness, 1), records.zeros(Line, 0), records.zeros(Turn, 0), np.zeros(0, np.uint32))
+    s = Waiting(queues, live, traits(**dict.fromkeys(Traits._fields, False)), *unfair)
+    push_and_pop(s, np.array(entries, np.int64), np.array(keys, np.float64), taken)
     assert taken.tolist() == expected
     left = [entry for _, _, entry in model]
     assert queues[0]["waiting"] == len(left)
