@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from caps_fast.fleet import Fleet
 from caps_fast.records import Array
 from caps_fast.sections import Kind
 
@@ -41,3 +42,12 @@ def _throttled_w(kind: Kind, full_w: Array, saving: float) -> Array:
     if clock == 1.0:
         return full_w
     return np.maximum(full_w * (1.0 - saving * (1.0 - clock**3)), kind.idle_w)
+
+
+def assumed_clocks(fleet: Fleet) -> list[str]:
+    """Notes on kinds with several clocks whose times and powers there are not measured."""
+    return [
+        f"clocks of {name}: what they cost and save is assumed (clock_source; docs/clocks.md)"
+        for name, kind in fleet.kinds.items()
+        if len(kind.clocks) > 1 and kind.clock_source == "assumed"
+    ]

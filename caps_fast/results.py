@@ -16,6 +16,7 @@ from caps_fast import __version__, arrays, outcomes, records, scenario, sections
 from caps_fast.arrays import NONE, State
 from caps_fast.books import SEEN_STATES, Books, Moved, Terms, bin_edges_s, histogram_quantiles
 from caps_fast.carbon.monitor import Monitor
+from caps_fast.clock_levels import assumed_clocks
 from caps_fast.crossings import marginal_g, moved, signal_notes
 from caps_fast.errors import InputError
 from caps_fast.hosts import host_carbon_g
@@ -364,18 +365,8 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
         histograms=state.histograms,
         samples=state.series[: int(state.clock[0]["samples"])],
         requests=requests,
-        notes=tuple(dict.fromkeys([*signal_notes(config, monitors), *monitored, *_assumed_clocks(config, state)])),
+        notes=tuple(dict.fromkeys([*signal_notes(config, monitors), *monitored, *(assumed_clocks(config.fleet) if has_clocks(state) else ())])),
     )
-
-
-def _assumed_clocks(config: scenario.Scenario, state: State) -> list[str]:
-    """Notes on kinds whose times and powers at clocks are not measured, where a run meets clocks below the highest."""
-    kinds = config.fleet.kinds.items() if has_clocks(state) else ()
-    return [
-        f"clocks of {name}: what they cost and save is assumed (clock_source; docs/clocks.md)"
-        for name, kind in kinds
-        if len(kind.clocks) > 1 and kind.clock_source == "assumed"
-    ]
 
 
 def unfinished_rows(state: State) -> Array:

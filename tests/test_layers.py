@@ -32,7 +32,8 @@ LAYERS = """
     client_groups
     sessions
     sections estimate policy_choice
-    fleet clock_levels
+    fleet
+    clock_levels
     scenario books
     clock metrics pack_scaling places
     carbon workload pack_origins
