@@ -313,7 +313,7 @@ class Result:
         return f"{config.policy.name} on {config.preset}: {load}, {counted(fleet.replicas, 'replica')} in {fleet.split}, seed {config.seed}"
 
     def _shown(self) -> list[tuple[str, str]]:
-        return [(METRICS[name].heading, METRICS[name].shown(self.metrics[name])) for name in TABLE]
+        return [(name, METRICS[name].shown(self.metrics[name])) for name in TABLE]
 
     def _frames(self) -> str:
         there = {"series": self.has_series, "requests": self.outcome.requests is not None}
