@@ -18,12 +18,13 @@ from caps_fast.choose import compile_for, layout_of, make_policy
 from caps_fast.clock import told_start
 from caps_fast.engine.loop import advance, settle
 from caps_fast.errors import InputError
+from caps_fast.outcome import Outcome, collect, unfinished_rows
 from caps_fast.pack import Means, pack, with_room
 from caps_fast.pack_sessions import with_seats
 from caps_fast.predictor import LengthModel, Lengths, warmup_requests, with_predictions
 from caps_fast.prices import prices_of
 from caps_fast.records import Array
-from caps_fast.results import Outcome, Result, collect, unfinished_rows
+from caps_fast.results import Result
 from caps_fast.traits import has_origins
 from caps_fast.traits import sessions as has_sessions
 from caps_fast.workload import workload_of

@@ -23,10 +23,10 @@ from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.clock_section import CLOCK_FIELDS
 from caps_fast.fleet import Fleet
 from caps_fast.origins import Origin
+from caps_fast.outcome import Outcome
 from caps_fast.pack import Means
 from caps_fast.places import places_of
 from caps_fast.policy_choice import PolicyChoice
-from caps_fast.results import Outcome
 from caps_fast.simulation import Recording, Run, prepare
 from clocked import give_clocks
 from scaler_cases import JUMPY, SCALER_OPTIONS, SCALERS

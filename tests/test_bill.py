@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from caps_fast.arrays import J_PER_KWH
 from caps_fast.errors import InputError
 from caps_fast.metrics import heading
+from caps_fast.outcome import Outcome
 from caps_fast.prices import Prices, prices_of, read_prices
 from caps_fast.report.tables import summary_table
-from caps_fast.results import Outcome
 from caps_fast.scenario import Scenario, preset
 from cases import Case, cases, fleets, play_fast
 from plain import case, cluster, grid, requests

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caps_fast import _jit, scenario
-from caps_fast.results import Outcome
+from caps_fast.outcome import Outcome
 from caps_fast.simulation import Recording, simulate, simulate_group, workload_key
 from cases import POLICIES, Case, cases, play_fast
 from plain import FIXED

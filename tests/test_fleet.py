@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from caps_fast import Recording, checkpoint, load, preset, simulate
 from caps_fast.errors import InputError
-from caps_fast.results import Outcome
+from caps_fast.outcome import Outcome
 from caps_fast.scenario import Scenario, build
 from caps_fast.simulation import simulate_group
 from caps_fast.sweep import Workers

@@ -20,8 +20,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from caps_fast.arrays import BUSY, IDLE, J_PER_KWH
+from caps_fast.outcome import Outcome
 from caps_fast.records import Array
-from caps_fast.results import Outcome
 from cases import POLICIES, Case, cases, play_fast
 from plain import rows_of, with_changes
 

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from caps_fast import scenario, sections
-from caps_fast.results import Outcome
+from caps_fast.outcome import Outcome
 from caps_fast.simulation import Recording, simulate
 from cases import POLICIES, Case, cases, play_fast
 from plain import FIXED, rows_of, with_changes

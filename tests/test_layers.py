@@ -41,8 +41,8 @@ LAYERS = """
     hosts
     pack_sessions pack_waiting
     pack choose schema saved_scaling saved_fairness saved_sessions
-    predictor results saved_state
-    checkpoint inputs
+    predictor outcome saved_state
+    checkpoint inputs results
     simulation bounds
     sweep validation
     compare pareto tune calibrate sizing fitting study supply foresight

@@ -19,8 +19,8 @@ from caps_fast import scenario, sections
 from caps_fast.errors import InputError
 from caps_fast.fleet import pool_names
 from caps_fast.metrics import METRICS, POOL_METRICS, TABLE, Metric, heading, larger_is_better, metric_of
+from caps_fast.outcome import Outcome
 from caps_fast.records import Array
-from caps_fast.results import Outcome
 from caps_fast.schema import with_tables
 from caps_fast.simulation import Recording, simulate
 from caps_fast.sweep import read, sweep

@@ -105,8 +105,8 @@ def test_policies_compared() -> None:
     assert found["metric"].to_list() == ["bill_kg", "slo_attainment"]
     assert (found["low"] <= found["difference"]).all()
     assert (found["difference"] - (found["mean"] - found["baseline"])).abs().max() < 1e-12
-    with pytest.raises(InputError, match=r"metric 'bill' \(did you mean bill_kg\?\)"):
-        compare(base, ["caps"], seeds=2, baseline="round-robin", metrics=["bill"], jobs=1)
+    with pytest.raises(InputError, match=r"metric 'bill_kgs' \(did you mean bill_kg\?\)"):
+        compare(base, ["caps"], seeds=2, baseline="round-robin", metrics=["bill_kgs"], jobs=1)
     with pytest.raises(InputError, match=r"confidence 95: expected a number between 0 and 1"):
         compare(base, confidence=95)
 

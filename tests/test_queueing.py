@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 from caps_fast.arrays import BUSY, J_PER_KWH, Array
-from caps_fast.results import Outcome
+from caps_fast.outcome import Outcome
 from cases import play_fast
 from plain import case, cluster, grid, requests
 

@@ -21,10 +21,10 @@ from caps_fast.arrays import STATES
 from caps_fast.carbon.monitor import monitors_of
 from caps_fast.crossings import signal_notes
 from caps_fast.errors import InputError
+from caps_fast.outcome import Outcome
 from caps_fast.records import Array
 from caps_fast.report.folder import results_of
 from caps_fast.report.regions import moves_of, moves_sentence
-from caps_fast.results import Outcome
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group
 from caps_fast.workload import workload_of

@@ -18,8 +18,8 @@ from caps_fast.books import bin_edges_s, histogram_quantiles
 from caps_fast.carbon.monitor import monitors_of
 from caps_fast.engine.ledger import bin_of
 from caps_fast.errors import InputError
+from caps_fast.outcome import Outcome
 from caps_fast.records import Array
-from caps_fast.results import Outcome
 from caps_fast.simulation import Recording, Run, prepare, simulate, simulate_group
 from plain import FIXED, rows_of
 

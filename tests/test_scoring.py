@@ -16,10 +16,10 @@ from caps_fast import arrays, scenario, sections
 from caps_fast._jit import kernel
 from caps_fast.arrays import Array, State
 from caps_fast.choose import layout_of, make_policy
+from caps_fast.outcome import Outcome
 from caps_fast.pack import Means, pack
 from caps_fast.policies.caps import Caps, score
 from caps_fast.policy import route
-from caps_fast.results import Outcome
 from cases import cases, play_fast
 from plain import FIXED, grid, rows_of
 

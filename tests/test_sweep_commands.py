@@ -12,8 +12,8 @@ import pytest
 
 from caps_fast import cli
 from caps_fast.metrics import METRICS
+from caps_fast.outcome import parameters
 from caps_fast.policies import MAIN
-from caps_fast.results import parameters
 from caps_fast.scenario import preset
 from caps_fast.sweep import sweep
 from caps_fast.sweep.rows import fields, table

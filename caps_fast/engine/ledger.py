@@ -26,7 +26,7 @@ from caps_fast.engine import turns
 from caps_fast.engine.speed import delay_s
 from caps_fast.outcomes import FINISHED, REJECTED
 from caps_fast.policy import observe
-from caps_fast.traits import sessions
+from caps_fast.traits import has_origins, sessions
 
 
 @inlined
@@ -133,7 +133,8 @@ def _record(s: State, r: int, seen_s: float, pool: int, outcome: int) -> None:
     done.pool = pool
     done.tier = request.tier
     done.category = request.category
-    done.origin = request.origin
+    if has_origins(s):
+        done.origin = request.origin
     done.met = request.met
     done.outcome = outcome
     if sessions(s):

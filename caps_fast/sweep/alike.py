@@ -10,7 +10,7 @@ import polars as pl
 
 from caps_fast import scenario
 from caps_fast.metrics import metric_of
-from caps_fast.results import parameters
+from caps_fast.outcome import parameters
 from caps_fast.sweep.compare import SERVING, followers
 from caps_fast.sweep.frames import shown
 from caps_fast.sweep.rows import fields, type_of

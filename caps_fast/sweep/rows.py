@@ -13,7 +13,8 @@ import polars as pl
 from pydantic import BaseModel
 
 from caps_fast.metrics import POOL, metric_of
-from caps_fast.results import Result, parameters
+from caps_fast.outcome import parameters
+from caps_fast.results import Result
 from caps_fast.scenario import Scenario, file_hash
 from caps_fast.sections import Kind, Pool, Region
 

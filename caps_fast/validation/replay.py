@@ -10,9 +10,9 @@ import numpy as np
 
 from caps_fast import arrays, records
 from caps_fast.errors import InputError
+from caps_fast.outcome import Outcome
 from caps_fast.pack import Means
 from caps_fast.records import Array
-from caps_fast.results import Outcome
 from caps_fast.scenario import Scenario, preset
 from caps_fast.sections import Kind
 from caps_fast.simulation import Prepared, Recording, Run, prepare
