@@ -185,7 +185,7 @@ LARGER = {
     *("slo_attainment", *(f"slo_attainment_{tier}" for tier in sections.TIERS)),
     *("goodput_tps", "output_tokens", "output_tokens_per_s", "utilization"),
 }
-NEITHER = {"requests", "requests_per_s", "held_share", "held_not_bronze_share", "share_lp", "share_cp", "share_bp", "end_s"}
+NEITHER = {"moved", "mean_clock", "requests", "requests_per_s", "held_share", "held_not_bronze_share", "share_lp", "share_cp", "share_bp", "end_s"}
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
