@@ -97,6 +97,9 @@ def test_no_limits_move_no_bit_and_no_hash() -> None:
     plain, far = simulate(SHORT), simulate(SHORT.replace({"admission.max_waiting": 10**9}))
     assert str(plain.metrics) == str(far.metrics)  # there nan is nan
     assert SHORT.replace({"admission": None}).hash == SHORT.hash != far.scenario.hash
+    by_path = SHORT.replace({"admission.by_tier.bronze.max_waiting": 3}).admission
+    assert by_path is not None
+    assert by_path.of_tier("bronze")[0] == 3 < by_path.of_tier("gold")[0]
 
 
 @pytest.mark.parametrize(
