@@ -343,7 +343,8 @@ def _within(model: Any, node: Any, part: str, path: str) -> tuple[Any, Any]:
     if model in (Kind, Region) or isinstance(model, type):
         field = getattr(model, "model_fields", {}).get(part)
         inner = _plain(field.annotation) if field else None
-        if issubclass(model, Demand | Sessions) and isinstance(inner, type) and isinstance(node, dict) and node.get(part) is None:
+        section = isinstance(inner, type) if issubclass(model, Demand | Sessions) else issubclass(model, Admission) and get_origin(inner) is dict
+        if section and isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
         return inner, (node.get(part) if isinstance(node, dict) else None)
     held = get_args(model)[1:] if get_origin(model) is dict else ()

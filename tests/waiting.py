@@ -16,7 +16,7 @@ from caps_fast.workload import conversations
 
 def limits_of(config: Scenario) -> list[naive_world.Limits] | None:
     chosen = config.admission
-    if chosen is None:
+    if chosen is None or not chosen.limits:
         return None
     rows = [chosen.by_tier.get(tier, chosen) for tier in ("gold", "silver", "bronze")]
     names = ("max_waiting", "max_waiting_tokens", "max_ttft_s")

@@ -120,6 +120,7 @@ def _arrive(s: State, policy: Any, session: int, alone: bool) -> None:
     clock = s.clock[0]
     r = _entry(s)
     request = s.live[r]
+    request.origin = 0
     if sessions(s):
         turns.draw(s, r, session)
     else:
