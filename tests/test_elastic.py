@@ -56,7 +56,7 @@ def test_nothing_of_the_future_enters(name: str) -> None:
 @pytest.mark.parametrize("name", ["caps-elastic", "caps-adaptive", "wait-awhile"])
 def test_no_run_is_below_the_bound(name: str) -> None:
     result = simulate(preset("measured").replace(SMALL | {"policy.name": name}))
-    assert result.unfinished == 0
+    assert result.metrics["unfinished"] == 0
     assert bound_of_run(result).kg <= result.metrics["bill_kg"]
 
 
