@@ -15,7 +15,7 @@ LOCK    := uv pip compile --quiet pyproject.toml --group build --universal --pyt
 GALLERY := results/gallery
 PAGES   := nightly-batch two-generations surge wrong-forecast next-year
 
-.PHONY: help demo sweep reproduce gallery $(PAGES:%=gallery-%) test check lint format docs schema bench cov lock clean
+.PHONY: help demo bill sweep reproduce gallery $(PAGES:%=gallery-%) test check lint format docs schema bench cov lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ sweep: .venv/ready ## the paper's main sweep, into results/paper
 
 reproduce: .venv/ready ## the paper's tables and figures beside ours, into results/reproduce
 	$(BIN)/caps-fast reproduce --out results/reproduce
+
+bill: .venv/ready ## what saves how much: tables of docs/bill.md, into results/bill (ARGS="--only headline")
+	$(BIN)/python -m benchmarks.bill results/bill $(ARGS)
 
 gallery: $(PAGES:%=gallery-%) ## the five questions of docs/gallery, into results/gallery; gallery-surge, ... for one
 

@@ -66,6 +66,7 @@ class Traits:
     memory      dtype of its memory
     rows        what a row of its memory stands for; of a policy put together of two, for the one and for the other
     timed       whether what `order` answers is a planned start, before which the request waits
+    like        the `policy.placement` that its own place rule is most like: its SLO risk is learned under that one
     """
 
     layout: Layout
@@ -73,6 +74,7 @@ class Traits:
     memory: np.dtype[Any]
     rows: tuple[MemoryRows, ...]
     timed: bool = False
+    like: str | None = None
 
 
 TRAITS: dict[type, Traits] = {}
@@ -85,18 +87,20 @@ def policy(
     memory: type[Record] | np.dtype[Any] | list[tuple[Any, ...]] | None = None,
     rows: MemoryRows = "queue",
     timed: bool = False,
+    like: str | None = None,
 ) -> Callable[[type[PolicyType]], type[PolicyType]]:
     """Declare the decorated NamedTuple type as a policy.
 
     `memory` lists the fields of its memory: a structured dtype, what `numpy.dtype` makes one of, or an `arrays.Record` type.
     Where a policy is `timed`, what its `order` answers is a time: a request starts at the first control step from then on
-    at the earliest, or at once if that time is not after it joins its queue; such a policy has no gate. Raises InputError.
+    at the earliest, or at once if that time is not after it joins its queue; such a policy has no gate. Where it is `like`
+    a placement, its SLO risk is learned under that one, not the scenario's. Raises InputError.
     """
     if layout not in get_args(Layout):
         raise InputError(f"@policy: layout {layout!r}: expected one of {', '.join(get_args(Layout))}")
     if not callable(rows) and rows not in get_args(RowOf):
         raise InputError(f"@policy: rows {rows!r}: expected one of {', '.join(get_args(RowOf))}")
-    traits = Traits(layout, preempts, _memory_of(memory), (rows,), timed)
+    traits = Traits(layout, preempts, _memory_of(memory), (rows,), timed, like)
 
     def declare(policy_type: type[PolicyType]) -> type[PolicyType]:
         if not hasattr(policy_type, "_fields"):

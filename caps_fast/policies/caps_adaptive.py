@@ -4,9 +4,10 @@ The paper leaves "adaptive tuning" open; this is the dual ascent of a primal-dua
 analysis for dual subgradient methods", SIAM J. Optim. 19, 2009). Each tier has a price, its Lagrange multiplier: at every completion that could
 have kept its SLO on an empty replica it moves by `rate (target - met)`, from 0 to `most`. What a tier's price does:
 
-- a request of the tier pays it for leaving the pool of its own, and every other one pays it, times the share of the tier's first-token limit that
-  its prompt takes, for entering that pool (`lanes`);
-- the gate of that pool opens up to `threshold (1 + price)` in CP, and up to `threshold price` in BP beside the hours that CAPS plans.
+- while the tier's own pool is open, a request of the tier pays it for leaving that, and every other one pays it, times the
+  share of the tier's first-token limit that its prompt takes, for entering that pool (`lanes`);
+- the gate of CP opens up to `threshold (1 + prices of tiers with a first-token limit)`, that of BP, beside the hours that
+  CAPS plans, up to `threshold` times Bronze's price.
 
 At prices of 0 it is CAPS; at high ones SLO-Aware. A target out of reach so ends at the most attainment that pools of their own give.
 """
@@ -17,7 +18,7 @@ import math
 from typing import Any, NamedTuple
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import CP, N_TIERS, State
+from caps_fast.arrays import BP, BRONZE, CP, N_TIERS, State
 from caps_fast.policies import caps
 from caps_fast.policies.caps import Outlook, by_role
 from caps_fast.policies.lanes import alone_s, best_lane
@@ -28,9 +29,10 @@ from caps_fast.records import dtype_of
 OUTLOOK = [(name, dtype_of(Outlook)[name]) for name in dtype_of(Outlook).names or ()]
 
 
-@policy(
-    layout="pools", preempts=lambda policy: bool(policy.tiered), memory=[*OUTLOOK, ("price", "f8"), ("need_s", "f8"), ("prices", "f8", (N_TIERS,))]
-)
+MEMORY = [*OUTLOOK, ("price", "f8"), ("need_s", "f8"), ("prices", "f8", (N_TIERS,))]
+
+
+@policy(layout="pools", preempts=lambda policy: bool(policy.tiered), memory=MEMORY)
 class CapsAdaptive(NamedTuple):
     """CAPS's weights and knobs; then the target of every tier, among requests that could be in time, the step, and the highest price."""
 
@@ -44,7 +46,7 @@ class CapsAdaptive(NamedTuple):
     tiered: int = 1
     learned: Risk = CLOSED_FORM
     target: float = 0.995
-    rate: float = 0.01
+    rate: float = 0.02
     most: float = 10.0
     express: float = 10.0
 
@@ -67,7 +69,9 @@ def up_to_the_price(policy: Any, t_s: float, q: int, s: State) -> bool:
     memory.need_s = math.inf
     if in_clean_hours(policy, t_s, q, s):
         return True
-    reach = memory.price + (1.0 if queue.role == CP else 0.0)
+    reach = s.run_memory[0].prices[BRONZE] if queue.role == BP else 1.0
+    for tier in range(N_TIERS):
+        reach += s.run_memory[0].prices[tier] if queue.role == CP and s.tiers[tier].ttft_s < math.inf else 0.0
     if region.gamma > reach * region.threshold:
         return False
     memory.start_s = t_s

@@ -5,7 +5,7 @@
   day that a day's arrivals need. An hour counts as cleaner only if it is so at the stated quantile of the forecast's error. All others are open.
 - *Scale*: open pools have as many replicas as the load foreseen needs at the same quantile (`demand`); gated ones as many as their backlog fills.
 
-The quantile (0.9) takes the place of the mean in every decision about what is not yet known, and z is that of a logistic distribution with the
+The quantile (0.8) takes the place of the mean in every decision about what is not yet known, and z is that of a logistic distribution with the
 standard deviation seen: of arrivals, of lengths against their predictions, of the load against its forecast, of the grid against its forecast.
 """
 
@@ -46,9 +46,20 @@ OWN = [("price", "f8"), ("need_s", "f8"), ("spare_s", "f8"), ("clean", "i1")]
 OUTLOOK = [(name, dtype_of(Outlook)[name]) for name in dtype_of(Outlook).names or ()]
 
 
-@policy(layout="pools", memory=[*OUTLOOK, *OWN, *RECENT, *DEMAND, *LENGTHS, *GRID])
+@policy(layout="pools", like="prompts", memory=[*OUTLOOK, *OWN, *RECENT, *DEMAND, *LENGTHS, *GRID])
 class CapsElastic(NamedTuple):
-    """Weights of Eq. 4 and CAPS's knobs; then the quantile, the toll, the share of Gold's first-token limit that its prompts may take alone."""
+    """Weights of Eq. 4 and CAPS's knobs; then those of its own (docs/model.md, section 7).
+
+    quantile      at which is decided what is not known yet
+    toll          price of a first-token limit's worth of prompt in a pool that is not one's own, in units of lambda
+    express       share of Gold's first-token limit that a prompt may take alone in Gold's own pool
+    backfill      share of a pool's first-token limit that the prompt of work that may wait takes there alone at most
+    pace          share of `tpot_s` that iterations may last with such work
+    late_binding  iterations that the prompts of a replica fill before it takes nobody; 0 = it always does
+    warm_up_s     before which no pool shrinks but those that wait
+    window_s      a pool keeps the most replicas that it needed for so long
+    min_replicas  of an open pool
+    """
 
     alpha: float = 1.0
     beta: float = 0.5
@@ -58,15 +69,15 @@ class CapsElastic(NamedTuple):
     predicts: int = 1
     tiered: int = 1
     learned: Risk = CLOSED_FORM
-    quantile: float = 0.85
-    toll: float = 1.0
+    quantile: float = 0.8
+    toll: float = 1.15
     express: float = 0.9
-    backfill: float = 0.1
-    pace: float = 0.65
+    backfill: float = 0.3
+    pace: float = 0.8
     late_binding: float = 1.0
-    warm_up_s: float = 600.0
+    warm_up_s: float = 300.0
     window_s: float = 900.0
-    min_replicas: int = 1
+    min_replicas: int = 2
 
 
 @inlined
@@ -184,7 +195,7 @@ def at_quantile(policy: Any, t_s: float, p: int, s: State) -> int:
     if waits and not memory.clean:
         memory.asked = 0
         return 0
-    if not waits and t_s < policy.warm_up_s:
+    if memory.seconds == 0.0 or (not waits and t_s < policy.warm_up_s):
         return pool.serving
     kind = s.kinds[queue.kind]
     change = s.changes[queue.kind]
@@ -192,9 +203,8 @@ def at_quantile(policy: Any, t_s: float, p: int, s: State) -> int:
     needed = replicas_for(memory, s.run_memory[0], t_s, ahead_s, deviations(policy.quantile), s.tiers[queue.role], kind)
     full = pool.end_gpu - pool.first_gpu
     wanted = math.ceil(min(needed, float(full)))
-    memory.spare_s = (
-        0.0 if waits else spare_work(memory, s.run_memory[0], pool.serving, policy.pace, s.tiers[queue.role], kind) * s.scaling[0].every_s
-    )
+    spare = 0.0 if waits else spare_work(memory, s.run_memory[0], pool.serving, policy.pace, s.tiers[queue.role], kind)
+    memory.spare_s = spare * s.scaling[0].every_s
     if waits:
         filled = math.ceil((residents_of(p, s) + queue.waiting) / kind.max_batch)
         wanted = max(wanted, min(filled, full))

@@ -78,7 +78,7 @@ def best_lane(policy: Any, t_s: float, r: int, homing: float, s: State) -> int:
     for q in range(s.queues.shape[0]):
         if may_enter(roles, r, q, s):
             found = score(policy, t_s, r, tier, bins, q, s)
-            if home >= 0 and s.queues[q].role != own:
+            if home >= 0 and s.queues[home].open and s.queues[q].role != own:
                 found -= homing + toll(policy, r, q, s)
             better = found > best_score
             best = q if better else best

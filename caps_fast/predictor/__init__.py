@@ -21,6 +21,7 @@ from caps_fast.clock import told_start
 from caps_fast.clock_levels import at_clock
 from caps_fast.clock_section import CLOCK_FIELDS
 from caps_fast.errors import InputError
+from caps_fast.policy import TRAITS
 from caps_fast.predictor.length import LengthModel, Lengths
 from caps_fast.predictor.store import Model, load, save
 from caps_fast.records import Array
@@ -49,6 +50,8 @@ def with_predictions(policy: Any, config: scenario.Scenario) -> tuple[Any, Lengt
         return policy, None
     expect_requests_ahead(config, "lengths cannot be predicted ahead in blocks: expected predictor.source declared")
     tiered = bool(getattr(policy, "tiered", 1))
+    if TRAITS[type(policy)].like:
+        config = config.replace({"policy.placement": TRAITS[type(policy)].like})
     model = predictor_of(config, tiered)
     if "learned" in policy._fields:
         policy = policy._replace(learned=model.risks["tiers" if tiered else "no-tiers"].arrays())
