@@ -161,6 +161,7 @@ class Queue(Record):
     backlog: i1  # held work is waiting
     dirty: i1
     waiting: i8
+    returned: i8  # of those waiting, who had been admitted before; counted where KV grows or replicas fail
     waiting_prompt_tokens: i8
     waiting_predicted_tokens: f8
     residents: i8

@@ -33,7 +33,7 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
         **{"recomputed_tokens": (0, MANY), "admissions": (0, MANY)},
     },
     "queues": {
-        "waiting": (0, MANY),
+        **{"waiting": (0, MANY), "returned": (0, MANY)},
         "residents": (0, MANY),
         "prompt_tokens": (0, MANY),
         "open": (0, 2),
@@ -48,7 +48,14 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
         **{"step_s": (0, MANY), "since_s": (0, MANY), "touched": (0, 1), "barred": (0, 2)},
     },
     "standing": {"draining": (0, 2), "rested": (0, 2), "ready_s": (0, MANY)},
-    "strength": {"serving": (0, MANY), "starts": (0, MANY), "wakes": (0, MANY), "clock_changes": (0, MANY), "clock_s": (0, MANY), "failures": (0, MANY)},
+    "strength": {
+        "serving": (0, MANY),
+        "starts": (0, MANY),
+        "wakes": (0, MANY),
+        "clock_changes": (0, MANY),
+        "clock_s": (0, MANY),
+        "failures": (0, MANY),
+    },
     "scaling": {"decisions": (0, MANY), "clock_decisions": (0, MANY), "fails_next": (0, "gpus")},
     "transit": {"moved": (0, MANY), "moved_tokens": (0, MANY)},
     "live": {
@@ -292,6 +299,8 @@ class _Places:
         count = len(gpus)
         _expect_equal("clock.claims", int(state.clock[0]["claims"]), len(claims))
         _expect_equal("queues.waiting", queues["waiting"], self._sums(waiting, len(queues)))
+        counts = grows(state) or fails(state)
+        _expect_equal("queues.returned", queues["returned"], self._sums(waiting, len(queues), live["admitted"]) * counts)
         _expect_equal("gpus.residents", gpus["residents"], self._sums(residents, count))
         _expect_equal("gpus.state", gpus["state"] == BUSY, gpus["residents"] > 0)
         _expect_equal("gpus.prompt_tokens", gpus["prompt_tokens"], self._sums(prompts, count, live["prompt_left"]))

@@ -8,7 +8,7 @@ from typing import Any
 from caps_fast._jit import inlined
 from caps_fast.arrays import BUSY, FAILED, IDLE, NONE, State
 from caps_fast.containers import decoders, flexible, queue
-from caps_fast.engine import speed
+from caps_fast.engine import fair, speed
 from caps_fast.engine.clocks import follow_clock
 from caps_fast.engine.gpu import charge, mark_dirty, may_give_way, process_prompts
 from caps_fast.engine.placing import price, reserve
@@ -57,6 +57,8 @@ def _break_off(s: State, policy: Any, g: int) -> None:
     complete = iterations_until(now_s - gpu.since_s, gpu.step_s, speed.growth_s(s, g)) - 1
     complete = min(complete, int(gpu.leap_iterations) - 1)
     charge(s, g)
+    gpu.leap_iterations = complete
+    fair.end_leap(s, g)
     gpu.state = IDLE
     gpu.since_s = now_s
     follow_clock(s, policy, g)

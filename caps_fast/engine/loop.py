@@ -16,7 +16,7 @@ from caps_fast.engine.journeys import due_s, find_way, on_its_way
 from caps_fast.engine.scaling import end_change
 from caps_fast.engine.states import close_state
 from caps_fast.policy import order, route
-from caps_fast.traits import fails, has_clocks, has_origins, is_timed, limits, only_if, scales, sessions
+from caps_fast.traits import fails, grows, has_clocks, has_origins, is_timed, limits, only_if, scales, sessions
 
 
 @kernel
@@ -44,10 +44,8 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
             control.read_intensity(s)
         if now_s == clock.next_control_s:
             control.step(s, policy)
-            if scales(s) or has_clocks(s):
-                leap_end_s = agenda.first_end_s(s)
-        if fails(s) and now_s == failure_s(s):
-            fail_now(s, policy)
+        fail_now(s, policy)
+        if scales(s) or has_clocks(s):
             leap_end_s = agenda.first_end_s(s)
         alone = NONE
         if leap_end_s == now_s:
@@ -257,8 +255,10 @@ def _dispatch(s: State, policy: Any, q: int) -> None:
         if g == NONE:
             return
         queue.pop(s, q, r)
+        if grows(s) or fails(s):
+            target.returned -= s.live[r].admitted
         gpu.admit(s, policy, g, r)
-        if target.waiting == 0:
+        if target.waiting == target.returned:
             target.backlog = 0
 
 

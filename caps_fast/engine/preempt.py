@@ -15,7 +15,7 @@ from caps_fast.engine.speed import kind_of, prompt_of
 from caps_fast.engine.states import takes_work
 from caps_fast.reach import may_serve
 from caps_fast.records import Array
-from caps_fast.traits import has_terms, scales
+from caps_fast.traits import fails, grows, has_terms, scales
 
 
 @inlined
@@ -109,7 +109,10 @@ def _admitted_last(s: State, g: int) -> int:
 
 @inlined
 def evict(s: State, policy: Any, g: int, r: int, keeps: bool) -> None:
-    """Request `r` leaves replica `g` for the front of its queue: with its progress kept, or recomputed where KV memory grows or the replica `keeps` none."""
+    """Request `r` leaves replica `g` for the front of its queue.
+
+    With its progress kept, or recomputed where KV memory grows or the replica `keeps` none.
+    """
     live = s.live
     gpu = s.gpus[g]
     q = gpu.queue
@@ -138,6 +141,8 @@ def evict(s: State, policy: Any, g: int, r: int, keeps: bool) -> None:
         live[r].prompt_left = prompt_of(s, r)
     live[r].joined = 0
     live[r].key = -math.inf
+    if grows(s) or fails(s):
+        s.queues[q].returned += 1
     queue.push(s, q, r)
     mark_dirty(s, q)
 
