@@ -61,7 +61,8 @@ def _expect_lives(state: State, fresh: State) -> None:
     if not fails(state):
         for name in ("life", "fails_s", "left_s"):
             expect_equal(f"standing.{name}", standing[name], fresh.standing[name])
-        expect_equal("scaling", state.scaling[["failure_s", "fails_next"]], fresh.scaling[["failure_s", "fails_next"]])
+        for name in ("failure_s", "fails_next"):
+            expect_equal(f"scaling.{name}", state.scaling[name], fresh.scaling[name])
         return
     expect((standing["life"] >= first) & (standing["life"] < np.append(first[1:], len(state.lives))), "standing.life", standing["life"])
     on, up_s = state.gpus["state"] <= BUSY, state.lives["up_s"][standing["life"]]
