@@ -14,7 +14,7 @@ from caps_fast.limits import Limits
 from caps_fast.outcomes import Done
 from caps_fast.records import Array, Record, Rows, dtype_of, f8, i1, i2, i4, i8, u2, u4
 from caps_fast.served import Origin, Region, Tier, Transit
-from caps_fast.standing import Change, Scaling, Standing, Strength
+from caps_fast.standing import Change, Life, Scaling, Standing, Strength
 from caps_fast.traits import Traits
 
 NONE = -1
@@ -24,9 +24,9 @@ GOLD, SILVER, BRONZE = 0, 1, 2
 ANY_TIER = 3  # the row of `tiers` that judges all alike
 N_LEVELS, N_CATEGORIES, N_TIERS = 3, 3, 3
 N_CELLS = N_LEVELS * N_CATEGORIES * N_TIERS
-IDLE, BUSY, WAKING, STARTING, ASLEEP, OFF, STOPPING = range(7)  # in the order in which a growing pool takes them
-STATES = ("idle", "busy", "waking", "starting", "asleep", "off", "stopping")
-N_STATES = 7
+IDLE, BUSY, WAKING, STARTING, ASLEEP, OFF, STOPPING, FAILED = range(8)  # in the order in which a growing pool takes them
+STATES = ("idle", "busy", "waking", "starting", "asleep", "off", "stopping", "failed")
+N_STATES = len(STATES)
 RESIDENTS, PROMPTS, PACK, FASTEST = 0, 1, 2, 3
 J_PER_KWH = 3.6e6
 SLACK = 1.0 + 1e-6  # limits count as kept to one part in a million: latencies are differences of absolute times, which are rounded
@@ -151,7 +151,7 @@ class Queue(Record):
     role: i4
     kind: i4  # of its replicas, where they are of one kind, as in the layout `pools`; else of the first
     region: i4  # of the replicas for which the gate is being asked
-    slots: i4  # of its replicas that are not draining; of the first, if all are
+    slots: i4  # of its replicas that neither drain nor have failed; of the first, if there are none
     per_gpu: f8  # 1 / those replicas
     head: i4  # of the sorted run
     tail: i4
@@ -161,6 +161,7 @@ class Queue(Record):
     backlog: i1  # held work is waiting
     dirty: i1
     waiting: i8
+    returned: i8  # of those waiting, who had been admitted before; counted where KV grows or replicas fail
     waiting_prompt_tokens: i8
     waiting_predicted_tokens: f8
     residents: i8
@@ -333,6 +334,7 @@ class State(NamedTuple):
     standing: Rows[Standing]  # (n_gpus,)
     strength: Rows[Strength]  # (n_pools,)
     changes: Rows[Change]  # (n_kinds,)
+    lives: Rows[Life]  # (n,): replica by replica; empty where none fails
     clock: Rows[Clock]  # (1,)
     setup: Rows[Setup]  # (1,)
     tiers: Rows[Tier]  # (4,): gold, silver, bronze, and their mean

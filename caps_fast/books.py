@@ -160,7 +160,7 @@ class Books:
         return float(self.spent["carbon_g"][:, IDLE].sum())
 
     def standby(self, name: str) -> float:
-        """Energy (`energy_j`) or carbon (`carbon_g`) of replicas asleep, off or changing their state."""
+        """Energy (`energy_j`) or carbon (`carbon_g`) of replicas asleep, off, failed or changing their state."""
         return float(sum(self.spent[name][:, state].sum() for state in range(BUSY + 1, N_STATES)))
 
     def total(self, name: str) -> float:

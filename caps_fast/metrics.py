@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from caps_fast.arrays import BRONZE, BUSY, HISTOGRAMS, J_PER_KWH, STATES
+from caps_fast.arrays import BRONZE, BUSY, FAILED, HISTOGRAMS, J_PER_KWH, STATES
 from caps_fast.books import QUANTILES, Books, PoolBooks, ratio
 from caps_fast.errors import InputError, did_you_mean
 from caps_fast.sections import ROLES, TIERS
@@ -156,13 +156,13 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
     Metric("total_energy_kwh", "kWh", "smaller", "total kWh", 2, lambda b: b.total("energy_j") / J_PER_KWH,
            "energy of all states: attributed, idle and standby"),
     Metric("standby_energy_kwh", "kWh", "smaller", "standby kWh", 2, lambda b: b.standby("energy_j") / J_PER_KWH,
-           "energy of replicas asleep, off, waking, starting or stopping"),
+           "energy of replicas asleep, off, waking, starting, stopping or failed"),
     Metric("carbon_kg", "kg", "smaller", "carbon kg", 2, lambda b: b.carbon_g / 1000, "attributed carbon"),
     Metric("idle_carbon_kg", "kg", "smaller", "idle kg", 2, lambda b: b.idle_carbon_g / 1000, "carbon of idle GPUs"),
     Metric("total_carbon_kg", "kg", "smaller", "total kg", 2, lambda b: b.total("carbon_g") / 1000,
            "carbon of all states: attributed, idle and standby"),
     Metric("standby_carbon_kg", "kg", "smaller", "standby kg", 2, lambda b: b.standby("carbon_g") / 1000,
-           "carbon of replicas asleep, off, waking, starting or stopping"),
+           "carbon of replicas asleep, off, waking, starting, stopping or failed"),
     Metric("bill_kwh", "kWh", "smaller", "bill kWh", 2, lambda b: b.bill("energy_j") / J_PER_KWH,
            "energy of all states times the PUE of the region, and of links"),
     Metric("bill_kg", "kg", "smaller", "bill kg", 2, lambda b: b.bill("carbon_g") / 1000,
@@ -202,6 +202,9 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
            "mean power of the whole fleet until the last completion and the end of the arrivals, in all states"),
     Metric("starts", COUNT, "smaller", "starts", 0, lambda b: int(b.strength["starts"].sum()), "replicas that were started from off"),
     Metric("wakes", COUNT, "smaller", "wakes", 0, lambda b: int(b.strength["wakes"].sum()), "replicas that were woken"),
+    Metric("failures", COUNT, "smaller", "failures", 0, lambda b: int(b.strength["failures"].sum()), "times that a replica failed"),
+    Metric("failed_replica_hours", "h", "smaller", "failed replica h", 1, lambda b: float(b.spent["seconds"][:, FAILED].sum()) / 3600.0,
+           "hours of replicas between a failure and the end of its repair"),
     Metric("clock_changes", COUNT, "smaller", "clock changes", 0, lambda b: int(b.strength["clock_changes"].sum()),
            "times that a replica changed its clock"),
     Metric("mean_clock", SHARE, None, "mean clock", 1, lambda b: b.mean_clock, "clock over the highest, mean over busy time"),
@@ -218,7 +221,7 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
     Metric("preemptions", COUNT, "smaller", "preemptions", 0, lambda b: b.preemptions,
            "sequences that gave way, to a Gold request or for lack of KV memory"),
     Metric("recomputed_tokens", COUNT, "smaller", "recomputed tokens", 0, lambda b: b.recomputed_tokens,
-           "tokens whose KV was lost in a pre-emption and that were processed once more"),
+           "tokens whose KV was lost, in a pre-emption or with a replica, and that were processed once more"),
     Metric("unfinished", COUNT, "smaller", "not finished", 0, lambda b: b.requests - b.finished - b.rejected,
            "arrived requests that neither finished nor were rejected"),
     Metric("rejected", COUNT, "smaller", "rejected", 0, lambda b: b.rejected,

@@ -14,6 +14,7 @@ from caps_fast.arrays import N_STATES, NONE, State
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.clock_levels import busy_w, prompt_w
 from caps_fast.containers import agenda, tournament
+from caps_fast.failures import fail, failure_rows
 from caps_fast.fleet import Fleet
 from caps_fast.memory import aligned, on_own_lines
 from caps_fast.pack_origins import bits, origin_rows, set_regions
@@ -77,17 +78,18 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
             fleet=not plain,
             terms=any(map(_has_terms, fleet.kinds.values())),
             growth=bool(kinds["kv_block_tokens"].any()),
-            scales=scales(type(policy)),
+            scales=scales(type(policy)) or fail(config),
             origins=places is not None,
             timed=TRAITS[type(policy)].timed,
             clocks=levels.in_play,
             limits=bool(config.admission and config.admission.limits),
             sessions=config.workload.sessions is not None,
             fair=config.policy.fairness != "none",
+            fails=fail(config),
         ),
         **waiting_rows(config, len(queues), TRAITS[type(policy)].timed),
         **session_rows(config),
-        **scaling_rows(config, levels),
+        **failure_rows(config, scaling_rows(config, levels)),
         **origin_rows(config, places, sum(len(monitor.trace.times_s) for monitor in monitors), layout),
         clock=records.zeros(arrays.Clock, 1),
         setup=setup,

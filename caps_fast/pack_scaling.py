@@ -83,6 +83,7 @@ def _set_change(row: Any, kind: Kind) -> None:
     row["can_sleep"], row["can_stop"] = kind.sleep_w is not None, kind.off_w is not None
     row["standby_w"], row["rise_w"] = gpus * kind.idle_w + host_w, gpus * (kind.peak_w - kind.idle_w)
     row["asleep_w"], row["off_w"] = gpus * (kind.sleep_w or 0.0) + host_w, gpus * (kind.off_w or 0.0)
+    row["can_fail"], row["failed_w"] = kind.mtbf_s is not None, row["off_w"] + host_w
     row["starting_w"] = gpus * (kind.idle_w if kind.start_w is None else kind.start_w) + host_w
     row["clock"], row["clock_change_s"] = clock, kind.clock_change_s
     for name in ("power_exponent", "wake_s", "start_s", "stop_s", "replicas_per_node"):

@@ -20,7 +20,7 @@ from caps_fast.saved_sessions import expect_sessions
 from caps_fast.soundness import Unsound
 from caps_fast.soundness import expect as _expect
 from caps_fast.soundness import expect_equal as _expect_equal
-from caps_fast.traits import has_origins
+from caps_fast.traits import fails, grows, has_origins
 from caps_fast.workload.synthetic import TASKS
 
 MANY = 2**62
@@ -33,7 +33,7 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
         **{"recomputed_tokens": (0, MANY), "admissions": (0, MANY)},
     },
     "queues": {
-        "waiting": (0, MANY),
+        **{"waiting": (0, MANY), "returned": (0, MANY)},
         "residents": (0, MANY),
         "prompt_tokens": (0, MANY),
         "open": (0, 2),
@@ -48,8 +48,15 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
         **{"step_s": (0, MANY), "since_s": (0, MANY), "touched": (0, 1), "barred": (0, 2)},
     },
     "standing": {"draining": (0, 2), "rested": (0, 2), "ready_s": (0, MANY)},
-    "strength": {"serving": (0, MANY), "starts": (0, MANY), "wakes": (0, MANY), "clock_changes": (0, MANY), "clock_s": (0, MANY)},
-    "scaling": {"decisions": (0, MANY), "clock_decisions": (0, MANY)},
+    "strength": {
+        "serving": (0, MANY),
+        "starts": (0, MANY),
+        "wakes": (0, MANY),
+        "clock_changes": (0, MANY),
+        "clock_s": (0, MANY),
+        "failures": (0, MANY),
+    },
+    "scaling": {"decisions": (0, MANY), "clock_decisions": (0, MANY), "fails_next": (0, "gpus")},
     "transit": {"moved": (0, MANY), "moved_tokens": (0, MANY)},
     "live": {
         **{"input_tokens": (1, MANY), "output_tokens": (1, MANY), "prompt_left": (0, MANY), "tenant": (0, MANY), "seq": (0, MANY)},
@@ -111,7 +118,7 @@ def expect_sound(state: State, fresh: State, done: Array) -> None:
         _expect((live["origin"] >= 0) & (live["origin"] < len(state.origins)), "live.origin", live["origin"])
     _expect(live["seq"] < clock["seq"], "live.seq", live["seq"])
     _expect(~np.isnan(live["key"]), "live.key", live["key"])
-    longest = live["input_tokens"].astype(np.int64) + (live["output_tokens"] if len(state.phases) else 0)
+    longest = live["input_tokens"].astype(np.int64) + (live["output_tokens"] if grows(state) or fails(state) else 0)
     _expect(live["prompt_left"] <= longest, "live.prompt_left", live["prompt_left"])
     _expect_equal("clock.next_control_s", float(clock["next_control_s"]), float(clock["controls"] * state.setup[0]["control_step_s"]))
     _expect(np.array([clock["samples"] <= len(state.series)]), "clock.samples", state.clock["samples"])
@@ -292,6 +299,8 @@ class _Places:
         count = len(gpus)
         _expect_equal("clock.claims", int(state.clock[0]["claims"]), len(claims))
         _expect_equal("queues.waiting", queues["waiting"], self._sums(waiting, len(queues)))
+        counts = grows(state) or fails(state)
+        _expect_equal("queues.returned", queues["returned"], self._sums(waiting, len(queues), live["admitted"]) * counts)
         _expect_equal("gpus.residents", gpus["residents"], self._sums(residents, count))
         _expect_equal("gpus.state", gpus["state"] == BUSY, gpus["residents"] > 0)
         _expect_equal("gpus.prompt_tokens", gpus["prompt_tokens"], self._sums(prompts, count, live["prompt_left"]))
@@ -323,7 +332,7 @@ class _Places:
             prompt, left = int(need[r] - live["decode_left"][r]), int(live["prompt_left"][r])
             kind, block = self.state.kinds[int(self.state.gpus["kind"][self.owner[r]])], int(self.block[self.owner[r]])
             if left > 0:
-                least = 1 if len(self.state.phases) else int(live["output_tokens"][r])
+                least = 1 if grows(self.state) or fails(self.state) else int(live["output_tokens"][r])
                 _expect(np.array([least <= live["decode_left"][r] <= live["output_tokens"][r]]), "live.decode_left", live["decode_left"][r : r + 1])
             if block:
                 first = min(prompt, int(kind["chunk_tokens"])) if kind["chunk_tokens"] else prompt

@@ -27,6 +27,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # of a pool, a kind, a region: part of a 
 SYNTHETIC_RPS = 10.0
 SLOWEST_S = 100.0  # a token or an iteration
 SLOWEST_CHANGE_S = 86400.0  # of a replica's state
+MOST_REPAIR_S = 366 * 86400.0
 MOST_W = 1e9  # of a GPU: beyond any, and sums of it stay finite
 LEAST_RPS = 1e-12
 
@@ -121,6 +122,12 @@ class Gpu(Clocks):
     stop_s: NonNegative = Field(0.0, le=SLOWEST_CHANGE_S, description="seconds from serving or asleep to off, at idle_w")
     replicas_per_node: int = Field(1, ge=1, le=100_000, description="replicas that share a host and are off together only")
     host_w: NonNegative = Field(0.0, le=MOST_W, description="power of a node beside its GPUs, unless it is off")
+    mtbf_s: float | None = Field(
+        None, ge=1, allow_inf_nan=False, json_schema_extra=LATER, description="mean time that a replica is on between failures; none = never fails"
+    )
+    repair_s: NonNegative | None = Field(
+        None, le=MOST_REPAIR_S, json_schema_extra=LATER, description="mean time to repair one that has failed; it starts afterwards"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -129,10 +136,12 @@ class Gpu(Clocks):
                 raise ValueError(f"{name} {power_w:g}: expected at least idle_w = {self.idle_w:g}")
         if self.overhead_s > self.decode_base_s:
             raise ValueError(f"overhead_s {self.overhead_s:g}: expected at most decode_base_s = {self.decode_base_s:g}, which it is part of")
+        if self.mtbf_s is not None and self.repair_s is None:
+            raise ValueError(f"repair_s is missing: with mtbf_s {self.mtbf_s:g}, expected the mean time to repair, like 3600")
         return self
 
 
-STATE_FIELDS = ("sleep_w", "wake_s", "off_w", "start_s", "start_w", "stop_s", "replicas_per_node", "host_w")
+STATE_FIELDS = ("sleep_w", "wake_s", "off_w", "start_s", "start_w", "stop_s", "replicas_per_node", "host_w", "mtbf_s", "repair_s")
 
 
 class Kind(Gpu):

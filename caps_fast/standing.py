@@ -11,10 +11,20 @@ class Standing(Record):
     draining: i1
     rested: i1  # has drained and been without residents for `off_after_s`
     ready_s: f8  # stands still until then, for its clock has changed
+    fails_s: f8  # when it fails next, if it stays on; inf while it is not on, or never
+    left_s: f8  # time on that is left until then, while it is not on
+    life: i8  # row of `lives` that it is in
+
+
+class Life(Record):
+    """A replica's time on from one failure to the next, and how long it takes to repair it then."""
+
+    up_s: f8
+    repair_s: f8
 
 
 class Strength(Record):
-    """A pool's replicas first_gpu .. end_gpu - 1, how many of them are not draining, and how often they changed their state."""
+    """A pool's replicas first_gpu .. end_gpu - 1, how many of them neither drain nor have failed, and how often they changed their state."""
 
     first_gpu: i4
     end_gpu: i4
@@ -25,6 +35,7 @@ class Strength(Record):
     keeps_clock: i1  # the scenario says which
     clock_changes: i8  # of a replica
     clock_s: f8  # clock times busy replica-seconds
+    failures: i8
 
 
 class Change(Record):
@@ -35,6 +46,7 @@ class Change(Record):
     power_exponent: f8
     asleep_w: f8
     off_w: f8  # without the host
+    failed_w: f8
     starting_w: f8
     host_w: f8  # the share of the host
     busy_share: f8  # of the power of busy GPUs at the full clock, what is drawn at this one
@@ -44,6 +56,7 @@ class Change(Record):
     replicas_per_node: i4
     can_sleep: i1
     can_stop: i1
+    can_fail: i1
     clock: f8  # over the highest
     clock_change_s: f8
     first_clock: i4  # rows of the kind at all its clocks, and the end
@@ -57,3 +70,5 @@ class Scaling(Record):
     off_after_s: f8  # after draining
     decisions: i8  # so far
     clock_decisions: i8
+    failure_s: f8  # when the next replica fails; inf if none does
+    fails_next: i8  # which

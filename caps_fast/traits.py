@@ -30,13 +30,14 @@ class Traits(NamedTuple):
     fleet: Any  # several kinds or regions, or a placement other than residents
     terms: Any  # terms of speed and power beyond the linear ones of Eq. 1 and 2, delays outside the engine, joining that lags
     growth: Any  # KV memory that grows block by block
-    scales: Any  # a scale rule
+    scales: Any  # a scale rule, or replicas that fail
     origins: Any  # origins of requests, regions that they are bound to, links
     timed: Any  # the order of a queue is by planned starts, before which nothing starts
     clocks: Any  # clocks that change, or a pool below the highest
     limits: Any  # limits of what may wait
     sessions: Any  # conversations, whose turns follow answers
     fair: Any  # fairness between tenants or tiers
+    fails: Any  # replicas that fail
 
 
 def traits(**has: bool) -> Traits:
@@ -101,3 +102,4 @@ has_clocks = _asked("clocks")
 limits = _asked("limits")
 fair = _asked("fair")
 sessions = _asked("sessions")
+fails = _asked("fails")

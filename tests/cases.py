@@ -11,7 +11,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 import naive
+import naive_failures
 import naive_policies
+import naive_scalers
 import naive_states
 import naive_world
 import waiting
@@ -21,6 +23,7 @@ from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.clock_section import CLOCK_FIELDS
+from caps_fast.failures import fail
 from caps_fast.fleet import Fleet
 from caps_fast.origins import Origin
 from caps_fast.outcome import Outcome
@@ -29,6 +32,7 @@ from caps_fast.places import places_of
 from caps_fast.policy_choice import PolicyChoice
 from caps_fast.simulation import Recording, Run, prepare
 from clocked import give_clocks
+from failing import lives
 from scaler_cases import JUMPY, SCALER_OPTIONS, SCALERS
 
 E = TypeVar("E", bound=naive.Engine)
@@ -273,9 +277,12 @@ def play_slow(case: Case) -> naive_world.Outcome:
     if case.config.workload.sessions is not None:
         setup, _, policy = slow_world(case)
         return waiting.play_sessions(case.config, case.requests["arrival_s"], setup, policy)
+    scaler = naive_scalers.Whole() if chosen.scaling == "none" else SCALERS[chosen.scaling](**chosen.options)
+    if fail(case.config):
+        return naive_failures.FailingEngine(*slow_world(case), scaler, lives(case.config)).run()
     if chosen.scaling == "none":
         return slow_engine(case, naive.Engine).run()
-    return naive_states.play_scaled(*slow_world(case), SCALERS[chosen.scaling](**chosen.options))
+    return naive_states.play_scaled(*slow_world(case), scaler)
 
 
 def slow_engine(case: Case, engine: type[E]) -> E:

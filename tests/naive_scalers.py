@@ -83,7 +83,7 @@ class Autoscale:
     past: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
 
     def scale(self, engine: ScalingEngine, pool: int) -> int:
-        serving = sum(not gpu.draining for gpu in engine.of_pool(pool))
+        serving = sum(gpu.counts for gpu in engine.of_pool(pool))
         needed, past = load(engine, pool, self.utilization), self.past.setdefault(pool, [])
         desired = serving if not past or abs(needed - serving) <= 0.1 * serving else math.ceil(needed)
         past.append((engine.now, max(desired, self.min_replicas)))
@@ -111,7 +111,7 @@ class PowerDown:
 
     def scale(self, engine: ScalingEngine, pool: int) -> int:
         replicas = engine.of_pool(pool)
-        used = sum(not gpu.draining and not self.gives_up(engine, gpu) for gpu in replicas)
+        used = sum(gpu.counts and not self.gives_up(engine, gpu) for gpu in replicas)
         return max(used + math.ceil(waiting_for(engine, pool) / replicas[0].hardware.max_batch), self.min_replicas)
 
     def gives_up(self, engine: ScalingEngine, gpu: Gpu) -> bool:
@@ -192,7 +192,7 @@ class Throttle(Whole):
                 yield self.slo_share * limits.tpot_s - step
             else:
                 yield self.slo_share * limits.tpot_s * max(job.produced + left - 1, 1) - (end_s - record.first_token_s)
-        for tier in tiers if not gpu.draining else ():
+        for tier in tiers if gpu.counts else ():
             limits, prompt = engine.setup.tiers[tier], prompts + engine.setup.mean_input
             step = step_of(hw, min(len(gpu.residents) + 1, hw.max_batch), context)
             first_s = hw.prompt_s * prompt + (rounds_of(hw, prompt) + 0.5) * step

@@ -93,6 +93,7 @@ class Gpu:
     idle_since_s: float | None = 0.0
     on: bool = True  # idle or busy, and in no other state of section 9
     draining: bool = False
+    failed: bool = False
     watts: list[tuple[float, float, bool]] = field(default_factory=list)  # (from_s, W, counts after the arrivals): for the independent integral
 
     @property
@@ -135,6 +136,11 @@ class Gpu:
         return sum(held.values()) + sum(max(0, self.entry(claimant) - held[victim]) for claimant, victim in self.claims)
 
     @property
+    def counts(self) -> bool:
+        """Is it one of the replicas that its pool counts on?"""
+        return not self.draining and not self.failed
+
+    @property
     def takes_work(self) -> bool:
         return self.on and not self.draining
 
@@ -172,7 +178,7 @@ class Queue:
     @property
     def counted(self) -> list[Gpu]:
         """The replicas that its policy counts on."""
-        return [gpu for gpu in self.gpus if not gpu.draining] or self.gpus[:1]
+        return [gpu for gpu in self.gpus if gpu.counts] or self.gpus[:1]
 
     @property
     def hardware(self) -> Hardware:

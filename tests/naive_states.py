@@ -81,9 +81,9 @@ class ScalingEngine(Engine):
     def follow(self, pool: int, wanted: int) -> None:
         replicas = self.of_pool(pool)
         wanted = min(max(wanted, 0), len(replicas))
-        while (working := sum(not gpu.draining for gpu in replicas)) != wanted:
+        while (working := sum(gpu.counts for gpu in replicas)) != wanted:
             if working > wanted:
-                min((gpu for gpu in replicas if not gpu.draining), key=self.goes_down).draining = True
+                min((gpu for gpu in replicas if gpu.counts), key=self.goes_down).draining = True
             else:
                 spare = [gpu for gpu in replicas if gpu.draining and self.standing[gpu.index].state in COMES_UP]
                 if not spare:
@@ -91,11 +91,11 @@ class ScalingEngine(Engine):
                 self.want(min(spare, key=self.comes_up))
 
     def comes_up(self, gpu: Gpu) -> tuple[int, int, int]:
-        of_node = sum(not other.draining for other in self.node(gpu))
+        of_node = sum(other.counts for other in self.node(gpu))
         return COMES_UP.index(self.standing[gpu.index].state), -of_node, gpu.index
 
     def goes_down(self, gpu: Gpu) -> tuple[int, int, int, int]:
-        of_node = sum(not other.draining for other in self.node(gpu))
+        of_node = sum(other.counts for other in self.node(gpu))
         return GOES_DOWN.index(self.standing[gpu.index].state), of_node, len(gpu.residents), -gpu.index
 
     def want(self, gpu: Gpu) -> None:

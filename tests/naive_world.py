@@ -313,5 +313,6 @@ class Outcome:
     member_seconds: float = 0.0
     unfinished: int = 0
     preemptions: int = 0
+    failures: int = 0
     recomputed_tokens: int = 0  # prompt and answer tokens whose KV was lost
     moved: list[tuple[float, float]] = field(default_factory=list)  # energy, J, and carbon, g, of each context that was moved

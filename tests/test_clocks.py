@@ -37,20 +37,20 @@ def small(**changes: object) -> Scenario:
     return preset("paper").replace(SLEEPERS | CLOCKS | base | {"policy.scaling": JUMPY, "policy.scale_every_s": 7.0} | changes)
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_clocks_are_the_same_as_token_by_token(data: st.DataObject) -> None:
     """On fleets that grow and shrink, of kinds with clocks and without, in pools that keep a clock and others."""
     assert_same(data.draw(scaled("edf", with_clocks=True)))
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_throttle_decides_the_same(data: st.DataObject) -> None:
     assert_same(data.draw(scaled("edf", "throttle", with_clocks=True)))
 
 
-@settings(max_examples=15)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_no_run_is_below_the_bound(data: st.DataObject) -> None:
     one = data.draw(scaled("edf", with_clocks=True))

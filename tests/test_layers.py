@@ -37,7 +37,7 @@ LAYERS = """
     scenario books
     clock metrics pack_scaling places
     carbon workload pack_origins
-    prices crossings
+    prices crossings failures
     hosts
     pack_sessions pack_waiting
     pack choose schema saved_scaling saved_fairness saved_sessions

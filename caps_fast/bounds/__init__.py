@@ -16,10 +16,11 @@ from caps_fast.carbon.monitor import monitors_of
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.errors import InputError
 from caps_fast.pack import replica_power_w
+from caps_fast.pack_scaling import host_share_w
 from caps_fast.records import Array
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario
-from caps_fast.sections import TIERS
+from caps_fast.sections import TIERS, Kind
 from caps_fast.workload import workload_of
 from caps_fast.workload.conversations import expect_requests_ahead
 
@@ -159,10 +160,16 @@ def _sites(scenario: Scenario, traces: Sequence[CarbonTrace], edges_s: Array, lo
     for (kind, region), replicas in count.items():
         own = fleet.kinds[kind]
         g_per_kwh = fleet.regions[region].pue * traces[names.index(region)].at(edges_s[:-1])
-        idle_w = float(replica_power_w(own, np.zeros(1))[0]) if fixed else 0.0
+        idle_w = _unused_w(own) if fixed else 0.0
         points = operating_points(own, longest_prompt, idle_w)
         sites.append(Site(kind, region, replicas, points, g_per_kwh, np.where(edges_s[:-1] < scenario.horizon_s, idle_w, 0.0)))
     return sites
+
+
+def _unused_w(kind: Kind) -> float:
+    """The least that a replica draws which is never off: idle, or where it may fail, failed."""
+    idle_w = float(replica_power_w(kind, np.zeros(1))[0])
+    return idle_w if kind.mtbf_s is None else min(idle_w, kind.gpus_per_replica * (kind.off_w or 0.0) + host_share_w(kind))
 
 
 def _prices_j(sites: list[Site]) -> Array:

@@ -105,7 +105,7 @@ def _ask_gate(s: State, policy: Any, q: int) -> None:
         is_open = is_open or open_here
     if is_open and not row.open:
         row.reopened_s = s.clock[0].now_s
-        row.backlog = row.waiting > 0
+        row.backlog = row.waiting > row.returned
     row.open = is_open
     if opens:
         mark_dirty(s, q)

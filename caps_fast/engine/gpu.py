@@ -15,7 +15,7 @@ from caps_fast.engine.placing import FIT_THE_CACHE, price, reserve
 from caps_fast.engine.speed import kind_of
 from caps_fast.engine.states import rest
 from caps_fast.physics import iterations_until, leap_s
-from caps_fast.traits import grows, has_clocks, has_origins, has_terms
+from caps_fast.traits import fails, grows, has_clocks, has_origins, has_terms
 
 
 @inlined
@@ -180,7 +180,7 @@ def end(s: State, policy: Any, g: int) -> None:
             kv.starts_decoding(s, g, context_tokens, -1)
             _leave_finished(s, policy, g, r)
     if gpu.chunk > 0:
-        _process_prompts(s, policy, g, gpu.chunk * gpu.leap_iterations)
+        process_prompts(s, policy, g, gpu.chunk * gpu.leap_iterations)
     if s.queues[gpu.queue].waiting > 0:
         mark_dirty(s, gpu.queue)
 
@@ -273,7 +273,7 @@ def _joiners(s: State, g: int) -> int:
 
 
 @inlined
-def _process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
+def process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
     """Take `tokens` prompt tokens off the prompts of GPU `g` in order; those complete have their first token."""
     gpu = s.gpus[g]
     live = s.live
@@ -291,7 +291,7 @@ def _process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
         gpu.prompt_head = live[r].next
         s.queues[gpu.queue].prompt_tokens -= live[r].prompt_counted
         gpu.prompt_counted -= live[r].prompt_counted
-        if not grows(s) or math.isnan(live[r].first_token_s):  # it is the first, and not the next one after a recomputation
+        if not (grows(s) or fails(s)) or math.isnan(live[r].first_token_s):  # it is the first, and not the next one after a recomputation
             live[r].first_token_s = s.clock[0].now_s + speed.delay_s(s, g, r)
         live[r].decode_left -= 1
         fair.take_token(s, g, r)

@@ -11,11 +11,12 @@ from caps_fast.by_reference import by_reference
 from caps_fast.containers import agenda, queue
 from caps_fast.engine import admission, control, fair, gpu, kv, ledger, placing, preempt, turns
 from caps_fast.engine.accounts import close_sample
+from caps_fast.engine.failing import fail_now, failure_s
 from caps_fast.engine.journeys import due_s, find_way, on_its_way
 from caps_fast.engine.scaling import end_change
 from caps_fast.engine.states import close_state
 from caps_fast.policy import order, route
-from caps_fast.traits import has_clocks, has_origins, is_timed, limits, only_if, scales, sessions
+from caps_fast.traits import fails, grows, has_clocks, has_origins, is_timed, limits, only_if, scales, sessions
 
 
 @kernel
@@ -31,7 +32,7 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
     arrival_s = _next_arrival_s(s)
     while True:
         leap_end_s = agenda.first_end_s(s)
-        now_s = min(min(min(arrival_s, due_s(s)), leap_end_s), clock.next_control_s)
+        now_s = min(min(min(min(arrival_s, due_s(s)), leap_end_s), clock.next_control_s), failure_s(s))
         if draining and clock.live == 0 and arrival_s == math.inf and not (scales(s) and now_s <= s.setup[0].horizon_s):
             return
         if now_s >= until_s:
@@ -43,8 +44,9 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
             control.read_intensity(s)
         if now_s == clock.next_control_s:
             control.step(s, policy)
-            if scales(s) or has_clocks(s):
-                leap_end_s = agenda.first_end_s(s)
+        fail_now(s, policy)
+        if scales(s) or has_clocks(s):
+            leap_end_s = agenda.first_end_s(s)
         alone = NONE
         if leap_end_s == now_s:
             alone = _end_leaps(s, policy, now_s < min(arrival_s, due_s(s)))
@@ -254,8 +256,10 @@ def _dispatch(s: State, policy: Any, q: int) -> None:
         if g == NONE:
             return
         queue.pop(s, q, r)
+        if grows(s) or fails(s):
+            target.returned -= s.live[r].admitted
         gpu.admit(s, policy, g, r)
-        if target.waiting == 0:
+        if target.waiting == target.returned:
             target.backlog = 0
 
 

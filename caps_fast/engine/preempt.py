@@ -15,7 +15,7 @@ from caps_fast.engine.speed import kind_of, prompt_of
 from caps_fast.engine.states import takes_work
 from caps_fast.reach import may_serve
 from caps_fast.records import Array
-from caps_fast.traits import has_terms, scales
+from caps_fast.traits import fails, grows, has_terms, scales
 
 
 @inlined
@@ -65,7 +65,7 @@ def apply_preemptions(s: State, policy: Any, g: int) -> None:
         victim = live[r].child
         extra = live[r].prompt_counted
         if live[victim].giving_way:
-            _evict(s, policy, g, victim)
+            evict(s, policy, g, victim, keeps=True)
             s.clock[0].preemptions += 1
         gpu.kv_tokens -= extra
         admit(s, policy, g, r)
@@ -88,7 +88,7 @@ def make_room(s: State, policy: Any, g: int) -> None:
             flexible.remove(s, gpu.queue, r)
         gpu.barred |= begun
         s.clock[0].preemptions += begun
-        _evict(s, policy, g, r)
+        evict(s, policy, g, r, keeps=True)
 
 
 @inlined
@@ -108,20 +108,21 @@ def _admitted_last(s: State, g: int) -> int:
 
 
 @inlined
-def _evict(s: State, policy: Any, g: int, r: int) -> None:
-    """Request `r` leaves replica `g` for the front of its queue: with its progress kept, or recomputed where KV memory grows."""
+def evict(s: State, policy: Any, g: int, r: int, keeps: bool) -> None:
+    """Request `r` leaves replica `g` for the front of its queue.
+
+    With its progress kept, or recomputed where KV memory grows or the replica `keeps` none.
+    """
     live = s.live
     gpu = s.gpus[g]
     q = gpu.queue
     live[r].giving_way = 0
-    lost_tokens = 0
     if live[r].joined:
         live[r].energy_j += gpu.energy_per_member_j
         live[r].carbon_g += gpu.carbon_per_member_g
         if live[r].prompt_left > 0:
             gpu.prompt_head, gpu.prompt_tail = _unlink(live, gpu.prompt_head, gpu.prompt_tail, r)
             gpu.prompt_tokens -= live[r].prompt_left
-            lost_tokens = prompt_of(s, r) - live[r].prompt_left
         else:
             at = decoders.position(s, g, r)
             live[r].decode_left = decoders.left(s, g, at)
@@ -129,18 +130,19 @@ def _evict(s: State, policy: Any, g: int, r: int) -> None:
             context_tokens = prompt_of(s, r)
             gpu.context_tokens -= context_tokens
             kv.starts_decoding(s, g, context_tokens, -1)
-            lost_tokens = context_tokens - 1
     else:
         _leave_joiners(s, g, r)
     if live[r].prompt_left > 0:
         s.queues[q].prompt_tokens -= live[r].prompt_counted
         gpu.prompt_counted -= live[r].prompt_counted
     reserve(s, policy, g, -1, -kv.held(s, g, r))
-    if kv.grows_on(s, g):
-        s.clock[0].recomputed_tokens += lost_tokens
+    if kv.grows_on(s, g) or not keeps:
+        s.clock[0].recomputed_tokens += prompt_of(s, r) - max(live[r].prompt_left, 1)
         live[r].prompt_left = prompt_of(s, r)
     live[r].joined = 0
     live[r].key = -math.inf
+    if grows(s) or fails(s):
+        s.queues[q].returned += 1
     queue.push(s, q, r)
     mark_dirty(s, q)
 

@@ -1,5 +1,5 @@
 """Scaling: the scale rule is asked, replicas are wanted or drain, and what has changed its state takes work; the clock rule is asked
-(docs/model.md, sections 9 and 10).
+(docs/model.md, sections 9 and 11).
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ import math
 from typing import Any
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import ASLEEP, BUSY, IDLE, NONE, OFF, STARTING, STOPPING, WAKING, State
+from caps_fast.arrays import ASLEEP, BUSY, FAILED, IDLE, NONE, OFF, STARTING, STOPPING, WAKING, State
 from caps_fast.containers import agenda
 from caps_fast.engine.clocks import follow_clock
 from caps_fast.engine.gpu import cut, mark_dirty
 from caps_fast.engine.placing import price
-from caps_fast.engine.states import enter, node_of, rest, rested, start_node, wake
+from caps_fast.engine.states import enter, node_of, rest, rested, serves, start_node, wake
 from caps_fast.policy import clock as clock_wanted
 from caps_fast.policy import scale
 from caps_fast.traits import only_if
@@ -41,7 +41,7 @@ def scale_pools(s: State, policy: Any) -> None:
                 break
             _want(s, policy, g)
         if pool.serving != before:
-            _count(s, s.gpus[pool.first_gpu].queue)
+            count(s, s.gpus[pool.first_gpu].queue)
 
 
 @only_if("clocks")
@@ -87,7 +87,7 @@ def _first_to_come(s: State, p: int) -> int:
             end = node_of(s, g)[1]
             of_node = serving_of_node(s, g)
         cost = max(int(s.gpus[g].state), BUSY) * MANY - of_node
-        if s.standing[g].draining and s.gpus[g].state != STOPPING and cost < lowest:
+        if s.standing[g].draining and s.gpus[g].state not in (STOPPING, FAILED) and cost < lowest:
             best = g
             lowest = cost
     return best
@@ -95,17 +95,17 @@ def _first_to_come(s: State, p: int) -> int:
 
 @inlined
 def serving_of_node(s: State, g: int) -> int:
-    """Replicas of the node of replica `g` that do not drain."""
+    """Replicas of the node of replica `g` that serve."""
     first, end = node_of(s, g)
     serving = 0
     for other in range(first, end):
-        serving += 1 - int(s.standing[other].draining)
+        serving += serves(s, other)
     return serving
 
 
 @inlined
 def _first_to_go(s: State, p: int) -> int:
-    """Of the replicas of pool `p` that do not drain: one that starts, or wakes, or of the node that serves the least; the emptiest, the last."""
+    """Of the replicas of pool `p` that serve: one that starts, or wakes, or of the node that serves the least; the emptiest, the last."""
     best = NONE
     lowest = MANY * MANY * MANY
     of_node = 0
@@ -114,7 +114,7 @@ def _first_to_go(s: State, p: int) -> int:
         if g == end:
             end = node_of(s, g)[1]
             of_node = serving_of_node(s, g)
-        if not s.standing[g].draining:
+        if serves(s, g):
             gpu = s.gpus[g]
             way = 0 if gpu.state == STARTING else 1 if gpu.state == WAKING else 2
             cost = (way * MANY + of_node) * MANY + int(gpu.residents)
@@ -158,9 +158,11 @@ def _open(s: State, policy: Any, g: int) -> None:
 
 
 @inlined
-def _count(s: State, q: int) -> None:
-    """The replicas that a policy counts on in queue `q`: those not draining; the first, if all are."""
+def count(s: State, q: int) -> None:
+    """The replicas that a policy counts on in queue `q`: those that serve; the first, if none does."""
     queue = s.queues[q]
+    if queue.end_gpu - queue.first_gpu == 1:
+        return
     slots = 0
     serving = 0
     p = -1
@@ -175,12 +177,17 @@ def _count(s: State, q: int) -> None:
 
 @only_if("scales")
 def end_change(s: State, policy: Any, g: int) -> None:
-    """What replica `g`, which is not busy, has been doing ends now: it is on, or off, or has rested for long enough."""
+    """What replica `g`, which is not busy, has been doing ends now: it is on, off or repaired, or has rested for long enough."""
     state = s.gpus[g].state
     if state == STOPPING:
         enter(s, g, OFF, math.inf)
     elif state in (IDLE, ASLEEP):
         rested(s, g)
+    elif state == FAILED:
+        enter(s, g, STARTING, s.changes[s.gpus[g].kind].start_s)
+        if not s.standing[g].draining:
+            s.strength[s.gpus[g].pool].serving += 1
+            count(s, s.gpus[g].queue)
     else:
         enter(s, g, IDLE, math.inf)
         rest(s, g)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import ASLEEP, BUSY, IDLE, OFF, STARTING, STOPPING, WAKING, State
+from caps_fast.arrays import ASLEEP, BUSY, FAILED, IDLE, OFF, STARTING, STOPPING, WAKING, State
 from caps_fast.containers import agenda
 from caps_fast.engine import speed
 from caps_fast.engine.accounts import spend
@@ -19,6 +19,12 @@ def takes_work(s: State, g: int) -> bool:
 
 
 @inlined
+def serves(s: State, g: int) -> bool:
+    """Is replica `g` one of those that its pool counts on, be it that it has yet to wake or start?"""
+    return s.gpus[g].state != FAILED and not s.standing[g].draining
+
+
+@inlined
 def draws_w(s: State, g: int) -> float:
     """Power of replica `g` in its state, W."""
     gpu = s.gpus[g]
@@ -29,14 +35,16 @@ def draws_w(s: State, g: int) -> float:
         return kind.asleep_w
     if gpu.state == OFF:
         return kind.off_w
+    if gpu.state == FAILED:
+        return kind.failed_w
     return kind.starting_w if gpu.state == STARTING else kind.standby_w
 
 
 @inlined
 def close_state(s: State, g: int, until_s: float) -> None:
-    """Account for replica `g`, which is not busy, in its state up to `until_s`; idle, asleep or off, to the end of the arrivals at most."""
+    """Account for replica `g`, which is not busy, in its state up to `until_s`; idle, asleep, off or failed, to the end of the arrivals at most."""
     gpu = s.gpus[g]
-    if gpu.state in (IDLE, ASLEEP, OFF):
+    if gpu.state in (IDLE, ASLEEP, OFF, FAILED):
         until_s = min(until_s, s.setup[0].horizon_s)
     if gpu.since_s < until_s:
         spend(s, gpu.pool, gpu.state, gpu.since_s, until_s, draws_w(s, g))
@@ -47,10 +55,38 @@ def enter(s: State, g: int, state: int, lasts_s: float) -> None:
     """Replica `g`, which is not busy, changes its state; an event comes after `lasts_s`."""
     now_s = s.clock[0].now_s
     close_state(s, g, now_s)
+    _keep_time_on(s, g, state)
     s.gpus[g].state = state
     s.gpus[g].since_s = now_s
     s.standing[g].rested = 0
     agenda.put(s, g, now_s + lasts_s)
+
+
+@only_if("fails")
+def _keep_time_on(s: State, g: int, state: int) -> None:
+    """The time that replica `g` has until it fails goes by only while it is on."""
+    standing = s.standing[g]
+    now_s = s.clock[0].now_s
+    if s.gpus[g].state <= BUSY < state:
+        standing.left_s = standing.fails_s - now_s
+        standing.fails_s = math.inf
+        if s.scaling[0].fails_next == g:
+            _find_next_failure(s)
+    elif state <= BUSY < s.gpus[g].state:
+        standing.fails_s = now_s + standing.left_s
+        if standing.fails_s < s.scaling[0].failure_s:
+            s.scaling[0].failure_s = standing.fails_s
+            s.scaling[0].fails_next = g
+
+
+@inlined
+def _find_next_failure(s: State) -> None:
+    first = 0
+    for g in range(s.standing.shape[0]):
+        if s.standing[g].fails_s < s.standing[first].fails_s:
+            first = g
+    s.scaling[0].failure_s = s.standing[first].fails_s
+    s.scaling[0].fails_next = first
 
 
 @only_if("scales")

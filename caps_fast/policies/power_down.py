@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from caps_fast.arrays import IDLE, State
+from caps_fast.arrays import FAILED, IDLE, State
 from caps_fast.policies.load import break_even_s, waiting_for
 from caps_fast.policy import policy, rules
 
@@ -31,5 +31,5 @@ def at_break_even(policy: Any, t_s: float, p: int, s: State) -> int:
     used = 0
     for g in range(pool.first_gpu, pool.end_gpu):
         idle = s.gpus[g].state == IDLE and t_s - s.gpus[g].since_s >= wait_s
-        used += not s.standing[g].draining and not idle
+        used += not s.standing[g].draining and s.gpus[g].state != FAILED and not idle
     return max(used + math.ceil(waiting_for(p, s) / s.pools[p].max_batch), policy.min_replicas)

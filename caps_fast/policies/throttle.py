@@ -13,7 +13,7 @@ import math
 from typing import Any, NamedTuple
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import BUSY, N_TIERS, NONE, State
+from caps_fast.arrays import BUSY, FAILED, N_TIERS, NONE, State
 from caps_fast.containers import decoders
 from caps_fast.physics import iterations_until
 from caps_fast.policies.load import waiting_for
@@ -66,7 +66,7 @@ def lowest_in_time(policy: Any, t_s: float, p: int, s: State) -> float:
             row = _row_for(policy, t_s, r, s.live[r].output_tokens - s.live[r].decode_left, context_tokens, g, row, s)
             last_prompt = s.live[r].joined and s.live[r].next == NONE
             r = gpu.joiner_head if last_prompt else s.live[r].next
-        if not s.standing[g].draining:
+        if not s.standing[g].draining and gpu.state != FAILED:
             for tier in range(N_TIERS):
                 if s.memory[p].tiers >> tier & 1:
                     row = _row_for_another(policy, tier, context_tokens, g, row, s)

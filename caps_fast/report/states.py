@@ -15,7 +15,7 @@ from caps_fast.records import Array
 from caps_fast.report.phrases import amount, share
 from caps_fast.report.style import GRID, INK, STATE_COLOURS, WIDTH_IN, columns_of, new_figure, span_of, styled
 
-ORDER = ("busy", "idle", "draining", "waking", "starting", "stopping", "asleep", "off")  # from the foot of the stack
+ORDER = ("busy", "idle", "draining", "waking", "starting", "stopping", "failed", "asleep", "off")  # from the foot of the stack
 ON = ("busy", "idle", "draining")
 MOST_BINS = 168  # an hour of a week; what is narrower cannot be seen on a phone
 MOST_POOLS = 6  # panels; more pools are drawn as one
@@ -111,7 +111,7 @@ def states_sentence(series: pl.DataFrame) -> str:
     least, most = counts.select(pl.col("on").min(), pl.col("on").max().alias("most")).row(0)
     said = f"On average {amount(on)} of {total} replicas are on ({least} to {most})"
     said += f", and {amount(float(counts['busy'].mean()))} of them take work and are busy"  # type: ignore[arg-type]
-    rest = [(state, float(counts[state].mean())) for state in ("asleep", "off")]  # type: ignore[arg-type]
+    rest = [(state, float(counts[state].mean())) for state in ("asleep", "off", "failed")]  # type: ignore[arg-type]
     said += "".join(f"; {amount(mean)} are {state}" for state, mean in rest if mean > 0)
     high, low = counts["gamma_g_per_kwh"].quantile(DIRTY), counts["gamma_g_per_kwh"].quantile(1 - DIRTY)
     dirty, clean = (counts.filter(part)["on"].mean() for part in (pl.col("gamma_g_per_kwh") > high, pl.col("gamma_g_per_kwh") < low))

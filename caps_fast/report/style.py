@@ -38,7 +38,7 @@ TIER_COLOURS = {"gold": "#E69F00", "silver": "#767676", "bronze": "#A0522D"}
 POOL_COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#767676")
 STATE_COLOURS = {  # of replicas: blue on, warm on the way, grey resting; told apart by lightness too
     **{"busy": "#0072B2", "idle": "#7FC4EE", "draining": "#CC79A7"},
-    **{"waking": "#F0E442", "starting": "#E69F00", "stopping": "#B5651D", "asleep": "#9A9A9A", "off": "#EFEFEF"},
+    **{"waking": "#F0E442", "starting": "#E69F00", "stopping": "#B5651D", "asleep": "#9A9A9A", "off": "#EFEFEF", "failed": "#D55E00"},
 }
 RC: dict[Any, Any] = {
     **{"font.size": 8.5, "axes.titlesize": 9.5, "axes.labelsize": 8.5, "legend.fontsize": 8, "axes.titlelocation": "left"},

@@ -9,7 +9,7 @@ import numpy as np
 
 PURPOSES = (
     *("arrivals", "categories", "inputs", "outputs", "tenants", "tasks", "turns", "tenant_traits", "carbon", "forecast", "exploration"),
-    *("jumps", "sojourns", "batches", "positions", "origins", "sessions"),
+    *("jumps", "sojourns", "batches", "positions", "origins", "sessions", "failures"),
 )
 
 
