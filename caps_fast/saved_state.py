@@ -17,6 +17,7 @@ from caps_fast.records import Array
 from caps_fast.saved_fairness import expect_lines, expect_owners, lines_of
 from caps_fast.saved_scaling import expect_clocks, expect_states, has_end, takes_work
 from caps_fast.saved_sessions import expect_sessions
+from caps_fast.saved_trees import expect_tree
 from caps_fast.soundness import Unsound
 from caps_fast.soundness import expect as _expect
 from caps_fast.soundness import expect_equal as _expect_equal
@@ -318,9 +319,9 @@ class _Places:
             here = slice(int(span["first_gpu"]), int(span["end_gpu"]))
             if here.stop - here.start > 1:
                 costs = np.where(full[here], tournament.FULL, gpus["residents"][here].astype(np.int64)) if state.setup[0]["by_residents"] else None
-                _expect_tree("tree", state.tree, span, costs)
+                expect_tree("tree", state.tree, span, costs)
                 if len(state.room_tree):
-                    _expect_tree("room_tree", state.room_tree, span, None if len(state.phases) else -room[here])
+                    expect_tree("room_tree", state.room_tree, span, None if len(state.phases) else -room[here])
         total = np.zeros(len(queues), np.int64)
         np.add.at(total, gpus["queue"], gpus["residents"])
         _expect_equal("queues.residents", queues["residents"], total)
@@ -390,16 +391,3 @@ class _Places:
 def _blocks(tokens: Any, block: int) -> Any:
     """So many tokens in whole blocks."""
     return -(-tokens // block) * block
-
-
-def _expect_tree(name: str, tree: Array, span: Any, keys: Array | None) -> None:
-    """Leaves know who they are, and their keys where they are told; every node above is the smaller of two."""
-    at, width, size = int(span["tree_at"]), int(span["width"]), int(span["end_gpu"] - span["first_gpu"])
-    level = tree[at + width : at + 2 * width]
-    _expect_equal(name, level[:size] & 0xFFFFFFFF, np.arange(size))
-    _expect_equal(name, level[size:], np.full(width - size, tournament.NOBODY))
-    if keys is not None:
-        _expect_equal(name, level[:size] >> 32, keys)
-    while len(level) > 1:
-        level = np.minimum(level[::2], level[1::2])
-        _expect_equal(name, tree[at + len(level) : at + 2 * len(level)], level)

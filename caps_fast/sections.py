@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from caps_fast.client_groups import mix_of
 from caps_fast.clock_section import Clock, Clocks
 from caps_fast.demand import Demand, laid_over
+from caps_fast.failure_section import FAILURE_FIELDS, Failures
 from caps_fast.origins import Names
 from caps_fast.section import LATER, Limit, NonNegative, Positive, Section, Share, Tokens
 from caps_fast.sessions import Sessions
@@ -27,7 +28,6 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # of a pool, a kind, a region: part of a 
 SYNTHETIC_RPS = 10.0
 SLOWEST_S = 100.0  # a token or an iteration
 SLOWEST_CHANGE_S = 86400.0  # of a replica's state
-MOST_REPAIR_S = 366 * 86400.0
 MOST_W = 1e9  # of a GPU: beyond any, and sums of it stay finite
 LEAST_RPS = 1e-12
 
@@ -86,7 +86,7 @@ class Cluster(Section):
         return self
 
 
-class Gpu(Clocks):
+class Gpu(Clocks, Failures):
     """Speed and power of one serving replica. A `profile` fills what is not given."""
 
     profile: str | None = Field(None, description="a built-in profile by name, or a profile file")
@@ -122,12 +122,6 @@ class Gpu(Clocks):
     stop_s: NonNegative = Field(0.0, le=SLOWEST_CHANGE_S, description="seconds from serving or asleep to off, at idle_w")
     replicas_per_node: int = Field(1, ge=1, le=100_000, description="replicas that share a host and are off together only")
     host_w: NonNegative = Field(0.0, le=MOST_W, description="power of a node beside its GPUs, unless it is off")
-    mtbf_s: float | None = Field(
-        None, ge=1, allow_inf_nan=False, json_schema_extra=LATER, description="mean time that a replica is on between failures; none = never fails"
-    )
-    repair_s: NonNegative | None = Field(
-        None, le=MOST_REPAIR_S, json_schema_extra=LATER, description="mean time to repair one that has failed; it starts afterwards"
-    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -136,12 +130,10 @@ class Gpu(Clocks):
                 raise ValueError(f"{name} {power_w:g}: expected at least idle_w = {self.idle_w:g}")
         if self.overhead_s > self.decode_base_s:
             raise ValueError(f"overhead_s {self.overhead_s:g}: expected at most decode_base_s = {self.decode_base_s:g}, which it is part of")
-        if self.mtbf_s is not None and self.repair_s is None:
-            raise ValueError(f"repair_s is missing: with mtbf_s {self.mtbf_s:g}, expected the mean time to repair, like 3600")
         return self
 
 
-STATE_FIELDS = ("sleep_w", "wake_s", "off_w", "start_s", "start_w", "stop_s", "replicas_per_node", "host_w", "mtbf_s", "repair_s")
+STATE_FIELDS = ("sleep_w", "wake_s", "off_w", "start_s", "start_w", "stop_s", "replicas_per_node", "host_w", *FAILURE_FIELDS)
 
 
 class Kind(Gpu):

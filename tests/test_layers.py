@@ -28,7 +28,7 @@ LAYERS = """
     policies engine
     profiles presets traces
     section
-    demand admission origins clock_section
+    demand admission origins clock_section failure_section
     client_groups
     sessions
     sections estimate policy_choice
@@ -40,7 +40,7 @@ LAYERS = """
     prices crossings failures
     hosts
     pack_sessions pack_waiting
-    pack choose schema saved_scaling saved_fairness saved_sessions
+    pack choose schema saved_scaling saved_trees saved_fairness saved_sessions
     predictor outcome saved_state
     checkpoint inputs results
     simulation bounds
