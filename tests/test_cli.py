@@ -18,7 +18,7 @@ from caps_fast.progress import Progress
 QUICK = ("--days", "0.01", "--set", "predictor.source=declared")
 TIMES = ["released_s", "admitted_s", "first_token_s", "finished_s"]
 LENGTHS = ["input_tokens", "output_tokens"]
-COLUMNS = ["request", "arrival_s", "tier", "category", "tenant", *LENGTHS, "pool", "gpu", *TIMES, "met_slo", "energy_j", "carbon_g"]
+COLUMNS = ["request", "arrival_s", "tier", "category", "tenant", *LENGTHS, "pool", "gpu", *TIMES, "outcome", "met_slo", "energy_j", "carbon_g"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:

@@ -257,7 +257,7 @@ def test_what_is_missed_adds_up() -> None:
     [
         ({"slo": 1.5}, "--slo 1.5: expected a share above 0, at most 1"),
         ({"slo": None}, "no target: expected --slo or --tier"),
-        ({"tiers": {"iron": 0.9}}, "--tier iron: expected one of gold, silver, bronze"),
+        ({"tiers": {"iron": 0.9}}, "--tier iron (did you mean bronze?): expected one of gold, silver, bronze"),
         ({"objective": "love"}, f"objective 'love': expected one of {', '.join(OBJECTIVES)}"),
         ({"over": {"pools.x.replicas": "1..3"}}, "--over pools.x.replicas: no pool 'x'; expected one of lp, cp, bp"),
         (
@@ -276,7 +276,7 @@ def test_what_is_missed_adds_up() -> None:
             {"over": {"rate": "1..3"}},
             "--over rate: fleets are compared under one policy and load; expected --rates, --seeds, --days or --set",
         ),
-        ({"over": {"policy.placment": "prompts"}}, "policy.placment: no such field of a scenario"),
+        ({"over": {"policy.placment": "prompts"}}, "policy.placment (did you mean policy.placement?): no such field of a scenario"),
         (
             {"over": {"replicas": "3..9000"}},
             f"--over: 8,998 fleets; expected {MOST_FLEETS:,} at the most: wider steps, or narrower ranges",
