@@ -203,7 +203,7 @@ def parameters(config: scenario.Scenario) -> dict[str, Any]:
     """The parameter columns of a result file."""
     return {
         "policy": config.policy.name,
-        "rate_rps": None if config.workload.sessions and config.workload.sessions.users else config.workload.rate_rps,
+        "rate_rps": config.workload.asked_rps,
         "seed": config.seed,
         "split": config.fleet.split,
         "alpha": config.policy.alpha,

@@ -121,7 +121,7 @@ class Scenario(Section):
 
     def __repr__(self) -> str:
         """One line; `model_dump()` has all fields."""
-        rate = "rate of its trace" if self.workload.rate_rps is None else f"{self.workload.rate_rps:g} requests per s"
+        rate = "rate of its trace or users" if self.workload.asked_rps is None else f"{self.workload.rate_rps:g} requests per s"
         fleet = f"{counted(self.fleet.replicas, 'replica')} in {self.fleet.split}"
         return f"<Scenario {self.preset}: policy {self.policy.name}, {fleet}, {rate}, {self.days:g} days, seed {self.seed}>"
 

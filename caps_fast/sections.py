@@ -284,6 +284,11 @@ class Workload(Demand):
         if sessions.users is not None and (said := next(iter(self.said), None)):
             raise ValueError(f"sessions.users {sessions.users} beside {said}: users come by themselves; expected no demand beside them")
 
+    @property
+    def asked_rps(self) -> float | None:
+        """The rate that is asked for; None where a trace or users set it."""
+        return None if self.sessions and self.sessions.users else self.rate_rps
+
     def demand_of(self, tier: str, category: str) -> Demand:
         """The demand of a tier's requests of a category."""
         parts = (self, self.by_tier.get(tier), self.by_category.get(category))  # type: ignore[call-overload]

@@ -140,7 +140,7 @@ def _frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
 
 def _asked(tried: Tried) -> dict[str, Any]:
     base = tried.problem.fleets.base
-    return {"policy": base.policy.name, "rate_rps": base.workload.rate_rps}
+    return {"policy": base.policy.name, "rate_rps": base.workload.asked_rps}
 
 
 def _row(tried: Tried, fleet: int) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _doubts(tried: Tried, best: int) -> list[str]:
 def asked_by(tried: Tried) -> str:
     """A search for people: its policy and rate."""
     base = tried.problem.fleets.base
-    return base.policy.name + (f" at {base.workload.rate_rps:g} req/s" if base.workload.rate_rps else "")
+    return base.policy.name + (f" at {base.workload.asked_rps:g} req/s" if base.workload.asked_rps else "")
 
 
 def called(tried: Tried, fleet: int) -> str:
