@@ -270,19 +270,10 @@ class Workload(Demand):
         if self.rate_rps is None and self.trace is None:
             raise ValueError("rate_rps is missing: expected a number above 0 unless a trace is given")
         if self.sessions is not None:
-            self._expect_conversations(self.sessions)
+            self.sessions.expect_beside(self.trace or self.file, bool(self.by_tier or self.by_category), next(iter(self.said), None))
         if self.trace and self.trace_fit == "stretch" and self.rate_rps is not None:
             raise ValueError("trace_fit 'stretch' sets the rate itself: expected no rate_rps beside it")
         return self
-
-    def _expect_conversations(self, sessions: Sessions) -> None:
-        """Raise ValueError for what cannot be beside sessions."""
-        if self.trace or self.file:
-            raise ValueError(f"sessions beside {f'trace {self.trace}' if self.trace else f'file {self.file}'}: expected drawn requests")
-        if self.by_tier or self.by_category:
-            raise ValueError("sessions beside by_tier or by_category: expected one demand for all conversations")
-        if sessions.users is not None and (said := next(iter(self.said), None)):
-            raise ValueError(f"sessions.users {sessions.users} beside {said}: users come by themselves; expected no demand beside them")
 
     @property
     def asked_rps(self) -> float | None:

@@ -44,6 +44,15 @@ class Sessions(Section):
             raise ValueError(f"pause_s {self.pause_s:g}: expected users beside it, who come back")
         return self
 
+    def expect_beside(self, played: str | None, differs: bool, said: str | None) -> None:
+        """Raise ValueError for what cannot be beside sessions: a file that requests are played from, demands that differ, or one beside users."""
+        if played:
+            raise ValueError(f"sessions beside {played}: expected drawn requests")
+        if differs:
+            raise ValueError("sessions beside by_tier or by_category: expected one demand for all conversations")
+        if self.users is not None and said:
+            raise ValueError(f"sessions.users {self.users} beside {said}: users come by themselves; expected no demand beside them")
+
     @property
     def files(self) -> tuple[str, ...]:
         """The files that it names."""

@@ -181,7 +181,7 @@ def test_same_bits_for_any_block_and_after_a_restart(config: Scenario, tmp_path:
         ({"workload.sessions": {"pause_s": 3.0}}, "expected users beside it"),
         ({"workload.sessions": {"users": 3}, "workload.gap_cv": 2.0}, "users 3 beside gap_cv"),
         ({"workload.sessions": {}, "workload.by_tier": {"gold": {"gap_cv": 2.0}}}, "beside by_tier"),
-        ({"workload.sessions": {}, "workload.trace": "t.csv", "workload.rate_rps": None}, "sessions beside trace t.csv"),
+        ({"workload.sessions": {}, "workload.trace": "t.csv", "workload.rate_rps": None}, "sessions beside t.csv"),
     ],
 )
 def test_bad_sessions_are_refused_in_one_line(changes: dict[str, Any], said: str) -> None:
