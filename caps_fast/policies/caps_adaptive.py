@@ -46,7 +46,7 @@ class CapsAdaptive(NamedTuple):
     tiered: int = 1
     learned: Risk = CLOSED_FORM
     target: float = 0.995
-    rate: float = 0.02
+    rate: float = 0.1
     most: float = 10.0
     express: float = 10.0
 

@@ -1,8 +1,9 @@
 """caps-elastic: CAPS's score and gates over a fleet whose size it decides too.
 
 - *Route*: Eq. 4 of CAPS, less a toll for entering a pool where the prompt holds others up (`lanes`). Work that may wait goes to its own pool.
-- *Gate*: pools of tiers without a first-token limit open in the cleanest hours that their backlog needs before its deadline, and in those of a
-  day that a day's arrivals need. An hour counts as cleaner only if it is so at the stated quantile of the forecast's error. All others are open.
+- *Gate*: pools of tiers without a first-token limit open when the cleaner hours before the deadlines of their backlog do not suffice for it, or
+  those of the next day for it and what comes until they have passed. An hour counts as cleaner only if it is so at the stated quantile of the
+  forecast's error. All others are open.
 - *Scale*: open pools have as many replicas as the load foreseen needs at the same quantile (`demand`); gated ones as many as their backlog fills.
 
 The quantile (0.8) takes the place of the mean in every decision about what is not yet known, and z is that of a logistic distribution with the
@@ -16,7 +17,8 @@ from typing import Any, NamedTuple
 
 from caps_fast._jit import inlined
 from caps_fast.arrays import NONE, State
-from caps_fast.outlook import cleaner_s, first_slot, slot_at
+from caps_fast.containers.queue import peek
+from caps_fast.outlook import cleaner_s, first_slot, slot_at, slot_end_s
 from caps_fast.policies.caps import Outlook, in_cleanest_hours, may_enter
 from caps_fast.policies.demand import (
     DAY_S,
@@ -40,6 +42,7 @@ from caps_fast.policy import policy, rules
 from caps_fast.records import dtype_of
 
 LATE_S = 3600.0  # by which what has missed its first token comes later
+DEADLINES = 4  # among those of a backlog, by which it is judged
 AHEAD = 6  # hours ahead at which forecasts of the grid are judged
 GRID = [("foreseen_g_per_kwh", "f8", (AHEAD,)), ("grid_hour", "i8"), ("grid_error2", "f8")]
 OWN = [("price", "f8"), ("need_s", "f8"), ("spare_s", "f8"), ("clean", "i1")]
@@ -170,16 +173,54 @@ def in_clean_hours(policy: Any, t_s: float, q: int, s: State) -> bool:
     z = deviations(policy.quantile)
     waits_s = busy_s(queue.waiting_prompt_tokens, bias(s.run_memory[0], False) * queue.waiting_predicted_tokens, kind)
     sd_s = math.sqrt(queue.waiting + 1.0) * kind.service_s / kind.max_batch
-    memory.need_s = (waits_s + z * sd_s) / replicas + policy.plan_every_s + (change.start_s if change.can_stop else change.wake_s)
+    memory.need_s = (waits_s + z * sd_s) / replicas
+    late_s = policy.plan_every_s + (change.start_s if change.can_stop else change.wake_s)
     counted = gamma / (1.0 + z * math.sqrt(memory.grid_error2))
-    clean = in_cleanest_hours(policy, t_s, q, memory.need_s, counted, s)
-    comes_s = DAY_S * busy_share(memory, s.run_memory[0], kind) / replicas
-    if not clean and cleaner_s(s, queue.region, t_s, t_s + DAY_S, counted) < comes_s:
+    clean = in_cleanest_hours(policy, t_s, q, late_s, counted, s) or needs_now(policy, t_s, q, late_s, counted, s)
+    share = busy_share(memory, s.run_memory[0], kind) / replicas
+    if not clean and more_than_cleaner(memory.need_s, share, t_s, queue.region, counted, s):
         clean = True
         memory.start_s = t_s
         memory.start_g_per_kwh = gamma
     memory.clean = clean
     return clean and queue.waiting > 0
+
+
+@inlined
+def more_than_cleaner(need_s: float, share: float, t_s: float, z: int, counted_g_per_kwh: float, s: State) -> bool:
+    """Do what waits, and what comes until the last cleaner hour of the next 24 has passed, need more than the cleaner hours?"""
+    cleaner = 0.0
+    last_s = t_s
+    slot = slot_at(s, z, t_s)
+    at_s = t_s
+    while at_s < t_s + DAY_S:
+        end_s = min(slot_end_s(s, z, slot), t_s + DAY_S)
+        if s.forecast_g_per_kwh[first_slot(s, z) + slot] < counted_g_per_kwh:
+            cleaner += end_s - at_s
+            last_s = end_s
+        at_s = end_s
+        slot += 1
+    return cleaner < need_s + share * (last_s - t_s)
+
+
+@inlined
+def needs_now(policy: Any, t_s: float, q: int, late_s: float, counted_g_per_kwh: float, s: State) -> bool:
+    """Are there too few hours, cleaner than that, for what waits in queue `q`, by any of several deadlines? They are taken as even, from the head's
+    to that of who comes now."""
+    if s.queues[q].waiting == 0:
+        return False
+    head = s.live[peek(s, q)]
+    first_s = head.arrival_s + s.tiers[head.tier].e2e_s
+    last_s = t_s + s.tiers[head.tier].e2e_s
+    if first_s == math.inf:
+        return False
+    for i in range(1, DEADLINES + 1):
+        share = i / DEADLINES
+        due_s = first_s + share * (last_s - first_s)
+        need_s = share * s.memory[q].need_s
+        if cleaner_s(s, s.queues[q].region, t_s, due_s, counted_g_per_kwh) < need_s or due_s - t_s <= need_s + late_s:
+            return True
+    return False
 
 
 @rules.scale(CapsElastic)
