@@ -54,7 +54,11 @@ def make_policy(config: scenario.Scenario) -> Any:
     if chosen.own or chosen.own_placement or chosen.own_scaling:
         _check_fields(chosen.options, policy._fields)
     fields = {name: value for name, value in (given | chosen.options).items() if name in policy._fields}
-    return policy._replace(**{name: _of_kind(getattr(policy, name), name, value) for name, value in fields.items()})
+    policy = policy._replace(**{name: _of_kind(getattr(policy, name), name, value) for name, value in fields.items()})
+    for name, (low, high) in TRAITS[type(policy)].within.items():
+        if not low < getattr(policy, name) < high:
+            raise InputError(f"policy.options.{name} {getattr(policy, name):g}: expected above {low:g} and below {high:g}")
+    return policy
 
 
 def _scaled(policy: Any, config: scenario.Scenario) -> Any:

@@ -32,7 +32,7 @@ its file, its constants or what it imports compiles it anew; a scenario's hash k
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
@@ -67,6 +67,7 @@ class Traits:
     rows        what a row of its memory stands for; of a policy put together of two, for the one and for the other
     timed       whether what `order` answers is a planned start, before which the request waits
     like        the `policy.placement` that its own place rule is most like: its SLO risk is learned under that one
+    within      fields that lie above one number and below another
     """
 
     layout: Layout
@@ -75,6 +76,7 @@ class Traits:
     rows: tuple[MemoryRows, ...]
     timed: bool = False
     like: str | None = None
+    within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 TRAITS: dict[type, Traits] = {}
@@ -88,19 +90,21 @@ def policy(
     rows: MemoryRows = "queue",
     timed: bool = False,
     like: str | None = None,
+    within: Mapping[str, tuple[float, float]] | None = None,
 ) -> Callable[[type[PolicyType]], type[PolicyType]]:
     """Declare the decorated NamedTuple type as a policy.
 
     `memory` lists the fields of its memory: a structured dtype, what `numpy.dtype` makes one of, or an `arrays.Record` type.
     Where a policy is `timed`, what its `order` answers is a time: a request starts at the first control step from then on
     at the earliest, or at once if that time is not after it joins its queue; such a policy has no gate. Where it is `like`
-    a placement, its SLO risk is learned under that one, not the scenario's. Raises InputError.
+    a placement, its SLO risk is learned under that one, not the scenario's. Fields `within` bounds are refused outside.
+    Raises InputError.
     """
     if layout not in get_args(Layout):
         raise InputError(f"@policy: layout {layout!r}: expected one of {', '.join(get_args(Layout))}")
     if not callable(rows) and rows not in get_args(RowOf):
         raise InputError(f"@policy: rows {rows!r}: expected one of {', '.join(get_args(RowOf))}")
-    traits = Traits(layout, preempts, _memory_of(memory), (rows,), timed, like)
+    traits = Traits(layout, preempts, _memory_of(memory), (rows,), timed, like, within or {})
 
     def declare(policy_type: type[PolicyType]) -> type[PolicyType]:
         if not hasattr(policy_type, "_fields"):

@@ -14,6 +14,8 @@ import pytest
 from caps_fast import outlook, preset, simulate
 from caps_fast.bounds import bound_of_run
 from caps_fast.carbon.monitor import monitors_of
+from caps_fast.choose import make_policy
+from caps_fast.errors import InputError
 from caps_fast.pack import Means
 from caps_fast.policies import demand, wait_awhile
 from caps_fast.policies.caps_elastic import deviations
@@ -72,6 +74,13 @@ def test_a_higher_quantile_keeps_more_replicas() -> None:
     config = preset("measured").replace(SMALL)
     hours = [simulate(config.replace({"policy.options": {"quantile": q}})).metrics["replica_hours"] for q in (0.5, 0.999)]
     assert hours[0] < hours[1]
+
+
+@pytest.mark.parametrize(("name", "option"), [("caps-elastic", "quantile"), ("wait-awhile", "clean_quantile"), ("caps-adaptive", "target")])
+def test_a_quantile_out_of_range_is_one_line(name: str, option: str) -> None:
+    config = preset("measured").replace({"policy.name": name, "policy.options": {option: 1.5}})
+    with pytest.raises(InputError, match=rf"^policy.options.{option} 1.5: expected above 0 and below 1$"):
+        make_policy(config)
 
 
 def test_the_quantile_is_a_logistic_one() -> None:

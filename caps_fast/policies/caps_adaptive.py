@@ -32,7 +32,7 @@ OUTLOOK = [(name, dtype_of(Outlook)[name]) for name in dtype_of(Outlook).names o
 MEMORY = [*OUTLOOK, ("price", "f8"), ("need_s", "f8"), ("prices", "f8", (N_TIERS,))]
 
 
-@policy(layout="pools", preempts=lambda policy: bool(policy.tiered), memory=MEMORY)
+@policy(layout="pools", preempts=lambda policy: bool(policy.tiered), within={"target": (0.0, 1.0)}, memory=MEMORY)
 class CapsAdaptive(NamedTuple):
     """CAPS's weights and knobs; then the target of every tier, among requests that could be in time, the step, and the highest price."""
 

@@ -49,7 +49,7 @@ OWN = [("price", "f8"), ("need_s", "f8"), ("spare_s", "f8"), ("clean", "i1")]
 OUTLOOK = [(name, dtype_of(Outlook)[name]) for name in dtype_of(Outlook).names or ()]
 
 
-@policy(layout="pools", like="prompts", memory=[*OUTLOOK, *OWN, *RECENT, *DEMAND, *LENGTHS, *GRID])
+@policy(layout="pools", like="prompts", within={"quantile": (0.0, 1.0)}, memory=[*OUTLOOK, *OWN, *RECENT, *DEMAND, *LENGTHS, *GRID])
 class CapsElastic(NamedTuple):
     """Weights of Eq. 4 and CAPS's knobs; then those of its own (docs/model.md, section 7).
 

@@ -22,7 +22,7 @@ from caps_fast.policy import policy, rules
 DAY_S = 86400.0
 
 
-@policy(layout="pools")
+@policy(layout="pools", within={"clean_quantile": (0.0, 1.0)})
 class WaitAwhile(NamedTuple):
     """The quantile of the next day's forecast below which the grid is clean."""
 
