@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from caps_fast import checkpoint
-from caps_fast.arrays import ASLEEP, BUSY, IDLE, N_STATES, OFF, STARTING, STATES, STOPPING, WAKING
+from caps_fast.arrays import ASLEEP, BUSY, FAILED, IDLE, N_STATES, OFF, STARTING, STATES, STOPPING, WAKING
 from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
 from caps_fast.outcome import Outcome
@@ -162,7 +162,7 @@ def test_same_bits_when_killed_and_resumed_while_scaling(policy: str, scaling: s
     (whole,) = simulate_group([config], record, block=300)
     assert whole.metrics["wakes"] > 0
     if scaling == JUMPY:
-        assert (whole.outcome.spent["seconds"].sum(axis=0) > 0).all(), "all states are met"
+        assert (whole.outcome.spent["seconds"].sum(axis=0) > 0)[:FAILED].all(), "all states but failed are met"
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
     told: list[int] = []
 
@@ -194,7 +194,7 @@ def test_states_of_ours_are_sound(policy: str) -> None:
         state = state._replace(live=state.live[: int(clock["used"])], free=state.free[: int(clock["free"])])
         expect_sound(state, fresh, np.zeros(0, state.done.dtype))
         met |= set(state.gpus["state"].tolist())
-    assert met == set(range(len(STATES)))
+    assert met == set(range(len(STATES))) - {FAILED}
 
 
 def test_the_series_knows_what_states_draw() -> None:
