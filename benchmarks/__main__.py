@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: measure, tell, and compare with the stored ratios. Exit code 1 if a ratio has become worse by more than the margin."""
+"""`python -m benchmarks`: measure, tell, and compare with the stored ratios.
+
+Exit code 1 if a ratio has become worse by more than the margin.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,15 @@ SLOW = ("test_loading.py", "test_predictor.py")  # left out of a quick run
 
 
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="small sizes, few rounds: rough ratios in two minutes")] = False,
-    update: Annotated[bool, typer.Option("--update", help="store the ratios, and of a full run the page and picture in docs/")] = False,
-    margin: Annotated[float, typer.Option(min=0.0, help="how much worse than stored a ratio may be, as a share")] = outcomes.MARGIN,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="small sizes, few rounds: rough ratios in two minutes")
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="store the ratios, and of a full run the page and picture in docs/")
+    ] = False,
+    margin: Annotated[
+        float, typer.Option(min=0.0, help="how much worse than stored a ratio may be, as a share")
+    ] = outcomes.MARGIN,
     only: Annotated[str, typer.Option(help="benchmarks to run, as for pytest -k; nothing is stored")] = "",
 ) -> None:
     """Benchmarks of caps-fast, beside other simulators, as ratios within one run."""

@@ -1,7 +1,9 @@
-"""What saves how much: the runs behind docs/bill.md. `python -m benchmarks.bill FOLDER` writes `rows.csv` and `tables.md` there.
+"""What saves how much: the runs behind docs/bill.md.
 
-In a study every row is a change of the scenario, played on the same requests; savings against Round Robin on the whole fleet are paired by seed,
-intervals are those of Student's t at 95 %.
+`python -m benchmarks.bill FOLDER` writes `rows.csv` and `tables.md` there.
+
+In a study every row is a change of the scenario, played on the same requests; savings against Round Robin on the whole
+fleet are paired by seed, intervals are those of Student's t at 95 %.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from caps_fast.scenario import Scenario
 
 Changes = dict[str, Any]
 TIERS = ("gold", "silver", "bronze")
-DIURNAL = [1.0 + 0.6 * math.cos((hour - 20) / 12 * math.pi) for hour in range(24)]  # the day's peak is four times the night, at 20 UTC
+DIURNAL = [
+    1.0 + 0.6 * math.cos((hour - 20) / 12 * math.pi) for hour in range(24)
+]  # the day's peak is four times the night, at 20 UTC
 DEMANDS: dict[str, Changes] = {"flat": {}, "diurnal": {"workload.rate_table": {"step_s": 3600.0, "factors": DIURNAL}}}
 GRIDS: dict[str, Changes] = {
     "clean": {"carbon.scale_to_g_per_kwh": [20.0, 120.0]},
@@ -39,7 +43,12 @@ def option(**options: float) -> Changes:
     return ELASTIC | {"policy.options": options}
 
 
-HEADLINE: dict[str, Changes] = {"Round Robin": BASE, "SLO-Aware": SLO, "CAPS": {"policy.name": "caps"}, "caps-elastic": ELASTIC}
+HEADLINE: dict[str, Changes] = {
+    "Round Robin": BASE,
+    "SLO-Aware": SLO,
+    "CAPS": {"policy.name": "caps"},
+    "caps-elastic": ELASTIC,
+}
 ALONE: dict[str, Changes] = {
     "placement (`prompts`)": SLO | {"policy.placement": "prompts"},
     "right size (autoscale)": SLO | {"policy.scaling": "autoscale"},
@@ -73,7 +82,13 @@ def fixed(sizes: tuple[int, ...]) -> dict[str, Changes]:
 def scenario(preset_name: str, days: float, seed: int, *changes: Changes) -> Scenario:
     config = preset(preset_name).replace({"days": days, "seed": seed})
     for change in changes:
-        config = config.replace({name: value for name, value in change.items() if not name.startswith("gpu.") or hasattr(config.gpu, name[4:])})
+        config = config.replace(
+            {
+                name: value
+                for name, value in change.items()
+                if not name.startswith("gpu.") or hasattr(config.gpu, name[4:])
+            }
+        )
     return config
 
 
@@ -86,7 +101,15 @@ def play(
             metrics = result.metrics
             attained = {tier: metrics[f"slo_attainment_{tier}"] for tier in TIERS}
             least = {"bound_kg": bound_of_run(result).kg if bounds and rows[name] is ELASTIC else None}
-            yield {"study": study, "preset": preset_name, "row": name, "seed": seed, "bill_kg": metrics["bill_kg"], **attained, **least}
+            yield {
+                "study": study,
+                "preset": preset_name,
+                "row": name,
+                "seed": seed,
+                "bill_kg": metrics["bill_kg"],
+                **attained,
+                **least,
+            }
 
 
 def interval(values: list[float]) -> str:
@@ -104,12 +127,19 @@ def table(frame: pl.DataFrame) -> list[str]:
     names = frame["row"].unique(maintain_order=True).to_list()
     base = frame.filter(pl.col("row") == names[0])["bill_kg"].to_list()
     has_bounds = "bound_kg" in frame.columns and frame["bound_kg"].null_count() < len(frame)
-    lines = [f"| | bill, kg | less than {names[0]}, % | Gold, % | Silver, % | Bronze, % |" + (" bill / bound |" if has_bounds else "")]
+    lines = [
+        f"| | bill, kg | less than {names[0]}, % | Gold, % | Silver, % | Bronze, % |"
+        + (" bill / bound |" if has_bounds else "")
+    ]
     lines.append("|---|---|---|---|---|---|" + ("---|" if has_bounds else ""))
     for name in names:
         rows = frame.filter(pl.col("row") == name)
         bills = rows["bill_kg"].to_list()
-        cells = [name, interval(bills), interval([100 * (1 - bill / whole) for bill, whole in zip(bills, base, strict=True)])]
+        cells = [
+            name,
+            interval(bills),
+            interval([100 * (1 - bill / whole) for bill, whole in zip(bills, base, strict=True)]),
+        ]
         cells += [f"{100 * np.mean(rows[tier].to_numpy()):.2f}" for tier in TIERS]
         if has_bounds:
             ratios = (rows["bill_kg"] / rows["bound_kg"]).drop_nulls().to_numpy()
@@ -123,7 +153,9 @@ def main(
     days: Annotated[float, typer.Option(help="days of the ablations")] = 1.0,
     seeds: Annotated[int, typer.Option(help="seeds of the ablations, from 100 on")] = 3,
     headline_days: Annotated[float, typer.Option(help="days of the comparison with Round Robin")] = 7.0,
-    headline_seeds: Annotated[int, typer.Option(help="its seeds, from 100 on: none of those that the policies were made with")] = 5,
+    headline_seeds: Annotated[
+        int, typer.Option(help="its seeds, from 100 on: none of those that the policies were made with")
+    ] = 5,
     only: Annotated[str, typer.Option(help="studies whose name holds this")] = "",
 ) -> None:
     """Play the studies of docs/bill.md."""
@@ -133,11 +165,23 @@ def main(
         sizes = (6, 7, 8) if name == "measured" else (20, 22)
         studies.append(("headline", name, HEADLINE | fixed(sizes), {}, headline_days, whole, True))
         for demand, by_demand in DEMANDS.items():
-            studies.append((f"ablation {demand}", name, {"Round Robin": BASE, "SLO-Aware": SLO} | ALONE | LEFT_OUT, by_demand, days, part, False))
+            studies.append(
+                (
+                    f"ablation {demand}",
+                    name,
+                    {"Round Robin": BASE, "SLO-Aware": SLO} | ALONE | LEFT_OUT,
+                    by_demand,
+                    days,
+                    part,
+                    False,
+                )
+            )
         for grid, by_grid in GRIDS.items():
             for load, rate in (("100 %", 10.0), ("30 %", 3.0)):
                 rows = HEADLINE | fixed(sizes if rate == 10.0 else tuple(sorted({max(n // 3, 3) for n in sizes})))
-                studies.append((f"{grid} grid, load {load}", name, rows, by_grid | {"workload.rate_rps": rate}, days, part, False))
+                studies.append(
+                    (f"{grid} grid, load {load}", name, rows, by_grid | {"workload.rate_rps": rate}, days, part, False)
+                )
         peak = HEADLINE | fixed((8, 10, 12, 14, 16) if name == "measured" else (24,))
         studies.append(("diurnal demand", name, peak, DEMANDS["diurnal"], days, part, False))
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""Timing by turns: what is to be compared runs in the same rounds, so that a machine that slows down slows all of it."""
+"""Timing by turns: what is to be compared runs in the same rounds, so that a machine that slows down slows all of
+it.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,14 @@ PEAK_MEMORY = """
 with open("/proc/self/status") as status:
     print(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")))
 """
-TURN_S = 2.0  # a turn is filled up to that at the most: short ones would slip through between other programs, and long ones cannot
+# a turn is filled up to that at the most: short ones would slip through between other programs, and long ones cannot
+TURN_S = 2.0
 
 
 class Work(NamedTuple):
-    """Something to time, how many units (requests, predictions, runs) it handles, and whether it is done `once` a turn, however short it is."""
+    """Something to time, how many units (requests, predictions, runs) it handles, and whether it is done `once` a
+    turn, however short it is.
+    """
 
     run: Callable[[], object]
     units: float = 1.0
@@ -43,7 +48,9 @@ class Timing:
         unit: str = "request",
         turn_s: float = TURN_S,
     ) -> dict[str, float]:
-        """Seconds a unit of every work: the least of the rounds, after one to warm up. pytest-benchmark times the last work."""
+        """Seconds a unit of every work: the least of the rounds, after one to warm up. pytest-benchmark times the
+        last work.
+        """
         turns = turns_of(works, timer, turn_s)
         *others, (subject, measured) = turns.items()
         times: dict[str, list[float]] = {label: [] for label in turns}
@@ -59,20 +66,32 @@ class Timing:
         self.found.update(unit=unit, seconds=least, spread=max(_spread(values) for values in times.values()))
         return least
 
-    def net_of_start(self, works: Mapping[str, Work], starts: Mapping[str, Work], rounds: int, turn_s: float = TURN_S) -> dict[str, float]:
-        """Seconds a unit of every work less what starting it costs, for labels that both have; what the last start costs is a figure apart."""
-        cost = self.by_turns({f"start: {label}": work for label, work in starts.items()} | dict(works), rounds, turn_s=turn_s)
+    def net_of_start(
+        self, works: Mapping[str, Work], starts: Mapping[str, Work], rounds: int, turn_s: float = TURN_S
+    ) -> dict[str, float]:
+        """Seconds a unit of every work less what starting it costs, for labels that both have; what the last start
+        costs is a figure apart.
+        """
+        cost = self.by_turns(
+            {f"start: {label}": work for label, work in starts.items()} | dict(works), rounds, turn_s=turn_s
+        )
         net = {label: cost[label] - cost[f"start: {label}"] / work.units for label, work in works.items()}
         self.found["seconds"] = net
         for label in list(starts)[-1:]:
-            self.figure(f"{self.benchmark.name.partition('[')[2].rstrip(']')}: starting a run, {label}", cost[f"start: {label}"] * 1e3, "ms")
+            self.figure(
+                f"{self.benchmark.name.partition('[')[2].rstrip(']')}: starting a run, {label}",
+                cost[f"start: {label}"] * 1e3,
+                "ms",
+            )
         return net
 
     def ratio(self, name: str, value: float, *, target: float | None = None, more_is_better: bool = False) -> None:
         """A ratio within this run: what later runs are checked against."""
         self.found["ratios"][name] = {"value": value, "target": target, "more_is_better": more_is_better}
 
-    def figure(self, name: str, value: float, unit: str, limit: float | None = None, more_is_better: bool = False) -> None:
+    def figure(
+        self, name: str, value: float, unit: str, limit: float | None = None, more_is_better: bool = False
+    ) -> None:
         """An absolute figure, told beside its limit; never checked against stored ones, for machines differ."""
         self.found["figures"][name] = {"value": value, "unit": unit, "limit": limit, "more_is_better": more_is_better}
 
@@ -87,14 +106,19 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def in_child(code: str, *arguments: str, **environment: str) -> str:
-    """What a fresh Python process that runs `code` prints. Python may keep its bytecode there, as it does unless told otherwise."""
+    """What a fresh Python process that runs `code` prints.
+
+    Python may keep its bytecode there, as it does unless told otherwise.
+    """
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, env=variables | environment).stdout
 
 
 def peak_memory_in_child(code: str, *arguments: str) -> int:
-    """Peak memory in bytes of a fresh Python process that runs `code` (Linux; its own, where `getrusage` would count its parent's)."""
+    """Peak memory in bytes of a fresh Python process that runs `code` (Linux; its own, where `getrusage` would
+    count its parent's).
+    """
     return int(in_child(f"{code}\n{PEAK_MEMORY}", *arguments))
 
 
@@ -107,7 +131,10 @@ def turns_of(works: Mapping[str, Work], timer: Callable[[], float], turn_s: floa
         return dict(works)
     seconds = {label: seconds_of(work.run, timer) for label, work in works.items()}
     full_s = min(max(seconds.values()), turn_s)
-    return {label: work if work.once else _again(work, max(round(full_s / seconds[label]), 1)) for label, work in works.items()}
+    return {
+        label: work if work.once else _again(work, max(round(full_s / seconds[label]), 1))
+        for label, work in works.items()
+    }
 
 
 def _again(work: Work, times: int) -> Work:

@@ -33,7 +33,9 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark's measurements: seconds a unit by label, ratios, absolute figures, what was checked first, how far its rounds lay apart."""
+    """One benchmark's measurements: seconds a unit by label, ratios, absolute figures, what was checked first, how
+    far its rounds lay apart.
+    """
 
     name: str
     unit: str
@@ -72,7 +74,10 @@ def read(path: Path) -> Outcome:
     for entry in data["benchmarks"]:
         extra = entry["extra_info"]
         ratios = {name: Ratio(**ratio) for name, ratio in extra.get("ratios", {}).items()}
-        found = (extra.get(key, default) for key, default in (("unit", ""), ("seconds", {}), ("figures", {}), ("notes", []), ("spread", math.nan)))
+        found = (
+            extra.get(key, default)
+            for key, default in (("unit", ""), ("seconds", {}), ("figures", {}), ("notes", []), ("spread", math.nan))
+        )
         unit, seconds, figures, notes, spread = found
         if "ns_per_request" in extra:
             unit, seconds = "request", {"best round": extra["ns_per_request"] * 1e-9}
@@ -81,11 +86,16 @@ def read(path: Path) -> Outcome:
 
 
 def regressions(ratios: Mapping[str, Ratio], stored: Mapping[str, float], margin: float = MARGIN) -> list[str]:
-    """A line for every ratio that is worse than the stored one by more than the margin. Ratios that only one side has are let pass."""
+    """A line for every ratio that is worse than the stored one by more than the margin.
+
+    Ratios that only one side has are let pass.
+    """
     lines = []
     for name, ratio in ratios.items():
         if name in stored and (worse := ratio.worse_by(stored[name])) > margin:
-            lines.append(f"{name}: {ratio.value:.3g}, {worse:.0%} worse than the stored {stored[name]:.3g} (margin {margin:.0%})")
+            lines.append(
+                f"{name}: {ratio.value:.3g}, {worse:.0%} worse than the stored {stored[name]:.3g} (margin {margin:.0%})"
+            )
     return lines
 
 
@@ -99,10 +109,17 @@ def stored_ratios(path: Path, mode: str) -> dict[str, float]:
 def store(path: Path, mode: str, outcome: Outcome) -> None:
     """Keep this run's ratios for the mode."""
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    kept[mode] = {"machine": outcome.machine, "ratios": {name: float(f"{ratio.value:.4g}") for name, ratio in outcome.ratios.items()}}
+    kept[mode] = {
+        "machine": outcome.machine,
+        "ratios": {name: float(f"{ratio.value:.4g}") for name, ratio in outcome.ratios.items()},
+    }
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def _machine(info: Mapping[str, Any]) -> dict[str, str]:
     cpu = info.get("cpu", {})
-    return {"cpu": str(cpu.get("brand_raw", "unknown")), "cores": str(cpu.get("count", "")), "python": str(info.get("python_version", ""))}
+    return {
+        "cpu": str(cpu.get("brand_raw", "unknown")),
+        "cores": str(cpu.get("count", "")),
+        "python": str(info.get("python_version", "")),
+    }

@@ -17,13 +17,27 @@ def tables(outcome: Outcome, stored: Mapping[str, float], profile: Profile | Non
     """Markdown: the machine, targets, every measurement, where the time goes, and what was checked before timing."""
     machine = outcome.machine
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    lines = [f"Machine: {machine['cpu']}, {machine['cores']} cores; Python {machine['python']}, {packages}. A {mode} run.", "", "## Targets", ""]
+    lines = [
+        f"Machine: {machine['cpu']}, {machine['cores']} cores; Python {machine['python']}, {packages}. A {mode} run.",
+        "",
+        "## Targets",
+        "",
+    ]
     lines += _table(["ratio within the run", "measured", "target", "met"], _target_rows(outcome.ratios))
     lines += ["", "Absolute figures, which depend on the machine:", ""]
     lines += _table(["figure", "measured", "limit", "met"], _figure_rows(outcome))
-    others = [[name, f"{ratio.value:.3g}", _stored(name, stored)] for name, ratio in outcome.ratios.items() if ratio.target is None]
+    others = [
+        [name, f"{ratio.value:.3g}", _stored(name, stored)]
+        for name, ratio in outcome.ratios.items()
+        if ratio.target is None
+    ]
     lines += ["", "## Other ratios", "", *_table(["ratio within the run", "measured", "stored"], others)]
-    lines += ["", "## Measurements", "", *_table(["benchmark", "what", "a unit", "units a second", "spread"], _measured(outcome))]
+    lines += [
+        "",
+        "## Measurements",
+        "",
+        *_table(["benchmark", "what", "a unit", "units a second", "spread"], _measured(outcome)),
+    ]
     if outcome.said:
         lines += [
             "",
@@ -33,8 +47,17 @@ def tables(outcome: Outcome, stored: Mapping[str, float], profile: Profile | Non
         ]
     if profile:
         whole = f"CAPS with its learned predictor, {profile.total_ns:.0f} ns a request, by leaving parts out:"
-        parts = ([part.name, f"{part.ns:z.0f}", f"{part.ns / profile.total_ns:z.0%}", part.how] for part in profile.parts)
-        lines += ["", "## Where the time goes", "", whole, "", *_table(["part", "ns a request", "share", "found by"], parts)]
+        parts = (
+            [part.name, f"{part.ns:z.0f}", f"{part.ns / profile.total_ns:z.0%}", part.how] for part in profile.parts
+        )
+        lines += [
+            "",
+            "## Where the time goes",
+            "",
+            whole,
+            "",
+            *_table(["part", "ns a request", "share", "found by"], parts),
+        ]
         lines += ["", *(f"- {fact}" for fact in profile.facts)]
     notes = dict.fromkeys(f"- {benchmark.name}: {note}" for benchmark in outcome.benchmarks for note in benchmark.notes)
     return "\n".join([*lines, "", "## Checked before timing", "", *notes])
@@ -50,7 +73,12 @@ def put(page: str, measured: str) -> str:
 def _target_rows(ratios: Mapping[str, Ratio]) -> Iterable[Sequence[str]]:
     for name, ratio in ratios.items():
         if ratio.target is not None:
-            yield name, f"{ratio.value:.3g}", f"{_bound(ratio.more_is_better)} {ratio.target:g}", _met(ratio.meets_target)
+            yield (
+                name,
+                f"{ratio.value:.3g}",
+                f"{_bound(ratio.more_is_better)} {ratio.target:g}",
+                _met(ratio.meets_target),
+            )
 
 
 def _figure_rows(outcome: Outcome) -> Iterable[Sequence[str]]:
@@ -60,14 +88,25 @@ def _figure_rows(outcome: Outcome) -> Iterable[Sequence[str]]:
             yield name, f"{value:.3g} {unit}", "", ""
             continue
         more_is_better = figure["more_is_better"]
-        yield name, f"{value:.3g} {unit}", f"{_bound(more_is_better)} {limit:g} {unit}", _met(value >= limit if more_is_better else value <= limit)
+        yield (
+            name,
+            f"{value:.3g} {unit}",
+            f"{_bound(more_is_better)} {limit:g} {unit}",
+            _met(value >= limit if more_is_better else value <= limit),
+        )
 
 
 def _measured(outcome: Outcome) -> Iterable[Sequence[str]]:
     for benchmark in outcome.benchmarks:
         for label, seconds in benchmark.seconds.items():
             spread = "" if math.isnan(benchmark.spread) else f"{benchmark.spread:.0%}"
-            yield benchmark.name.removeprefix("test_"), label, f"{_time(seconds)} a {benchmark.unit}", _count(1 / seconds), spread
+            yield (
+                benchmark.name.removeprefix("test_"),
+                label,
+                f"{_time(seconds)} a {benchmark.unit}",
+                _count(1 / seconds),
+                spread,
+            )
 
 
 def _bound(more_is_better: bool) -> str:

@@ -53,7 +53,9 @@ def simpy_waits_s(seed: int, customers: int) -> list[float]:
 def ciw_waits_s(seed: int, customers: int) -> list[float]:
     """Waits in Ciw."""
     arrivals, services = ciw.dists.Exponential(ARRIVALS_RPS), ciw.dists.Exponential(1 / SERVICE_S)
-    network = ciw.create_network(arrival_distributions=[arrivals], service_distributions=[services], number_of_servers=[SERVERS])
+    network = ciw.create_network(
+        arrival_distributions=[arrivals], service_distributions=[services], number_of_servers=[SERVERS]
+    )
     ciw.seed(seed)
     simulation = ciw.Simulation(network)
     simulation.simulate_until_max_customers(customers, method="Finish")
@@ -61,7 +63,9 @@ def ciw_waits_s(seed: int, customers: int) -> list[float]:
 
 
 def our_waits_s(seed: int, customers: int) -> Array:
-    """Waits in the kernel: GPUs that take one request at a time, a token a millisecond, under EDF with one deadline for all."""
+    """Waits in the kernel: GPUs that take one request at a time, a token a millisecond, under EDF with one deadline
+    for all.
+    """
     rows = our_queue(seed, customers, record=True).requests
     assert rows is not None
     return np.asarray(rows["admitted_s"] - rows["arrival_s"])

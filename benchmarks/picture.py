@@ -14,7 +14,10 @@ BLUE, GREY, ORANGE = "#2f6db3", "#b9bec6", "#d9822b"
 
 
 def draw(outcome: Outcome, path: Path) -> None:
-    """Save four panels: cost by policy, requests a second beside the peers, growth with GPUs and with the horizon. What did not run stays empty."""
+    """Save four panels: cost by policy, requests a second beside the peers, growth with GPUs and with the horizon.
+
+    What did not run stays empty.
+    """
     plt.switch_backend("agg")
     figure, ((policies, peers), (fleets, horizons)) = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
     _policies(policies, outcome)
@@ -32,13 +35,21 @@ def _policies(axes: Any, outcome: Outcome) -> None:
             axes.barh(row, cost[policy] * 1e9, color=BLUE)
             axes.barh(row, cost["drawing"] * 1e9, color=GREY)
             axes.text(cost[policy] * 1e9, row, f" {cost[policy] / cost['drawing']:.1f} times", va="center")
-    axes.set(title="Cost by policy; grey: drawing the workload", xlabel="CPU ns a request", yticks=range(len(POLICIES)), yticklabels=POLICIES)
+    axes.set(
+        title="Cost by policy; grey: drawing the workload",
+        xlabel="CPU ns a request",
+        yticks=range(len(POLICIES)),
+        yticklabels=POLICIES,
+    )
     axes.margins(x=0.3)
     axes.invert_yaxis()
 
 
 def _peers(axes: Any, outcome: Outcome) -> None:
-    bars = [(label, seconds, GREY if not label.startswith("caps-fast") else BLUE) for label, seconds in outcome.seconds("test_same_queue").items()]
+    bars = [
+        (label, seconds, GREY if not label.startswith("caps-fast") else BLUE)
+        for label, seconds in outcome.seconds("test_same_queue").items()
+    ]
     for policy in ("round-robin", LEARNED):
         seconds = outcome.seconds(f"test_serving_against_bare_queue[{policy}]").get(policy)
         if seconds:

@@ -1,4 +1,6 @@
-"""Where the time of a run goes, by leaving parts out, and the physical limits beside it: random variates and memory traffic."""
+"""Where the time of a run goes, by leaving parts out, and the physical limits beside it: random variates and memory
+traffic.
+"""
 
 from __future__ import annotations
 
@@ -66,18 +68,33 @@ def profile(days: float, rounds: int) -> Profile:
     gates = ns["open"] - ns["open, rare control"] - control
     parts = [
         Part("drawing the workload", ns["drawing"], "alone"),
-        Part("arrival, queue, admission, prompt, books", ns["one token"] - ns["drawing"] - control, "SLO-Aware with outputs of one token"),
+        Part(
+            "arrival, queue, admission, prompt, books",
+            ns["one token"] - ns["drawing"] - control,
+            "SLO-Aware with outputs of one token",
+        ),
         Part("decoding: leaps, heaps, energy, carbon", ns["slo-aware"] - ns["one token"], "SLO-Aware less that"),
         Part("control steps", control, "every second against every ten minutes"),
         Part("gates and plans", gates, "the same under CAPS, less the above"),
-        Part("pools scored, risk in closed form, pre-emption", ns["open"] - ns["slo-aware"] - gates, "CAPS without carbon less SLO-Aware"),
-        Part("carbon: forecasts, held work, other batches", ns["declared"] - ns["open"], "CAPS less CAPS without carbon"),
+        Part(
+            "pools scored, risk in closed form, pre-emption",
+            ns["open"] - ns["slo-aware"] - gates,
+            "CAPS without carbon less SLO-Aware",
+        ),
+        Part(
+            "carbon: forecasts, held work, other batches", ns["declared"] - ns["open"], "CAPS less CAPS without carbon"
+        ),
         Part("predicting output lengths", predicting, "block-wise pass less drawing"),
         Part("tenants' histories before t = 0", histories, "100,000 earlier requests, once a run"),
-        Part("learned risk, not the closed form", ns["learned"] - ns["declared"] - predicting - histories, "CAPS learned less declared, less both"),
+        Part(
+            "learned risk, not the closed form",
+            ns["learned"] - ns["declared"] - predicting - histories,
+            "CAPS learned less declared, less both",
+        ),
     ]
     facts = [
-        f"24 GPUs and their events instead of one: {ns['round-robin'] - ns['one GPU']:.0f} ns a request (Round Robin, same load per GPU)",
+        f"24 GPUs and their events instead of one: {ns['round-robin'] - ns['one GPU']:.0f} ns a request (Round "
+        "Robin, same load per GPU)",
         _leaps(simple),
         *_memory(paper(LEARNED, days)),
     ]
@@ -121,10 +138,14 @@ def _memory(config: Scenario) -> list[str]:
     draws = 8 * 8
     moved = 2 * draws + 2 * arrays.REQUEST.itemsize + 2 * arrays.LIVE.itemsize
     bandwidth = _copy_bytes_a_s()
-    parts = f"{state.live.nbytes / 1e6:.2f} MB of it requests in the system, {state.block.nbytes / 1e6:.2f} MB a block of arrivals"
+    parts = (
+        f"{state.live.nbytes / 1e6:.2f} MB of it requests in the system, {state.block.nbytes / 1e6:.2f} MB a block "
+        "of arrivals"
+    )
     return [
         f"state of a run: {size / 1e6:.2f} MB, {parts}; tables of the learned risk: {risk / 1e6:.2f} MB",
-        f"memory traffic: at the least {moved} bytes a request (draws, arrival and live record, each written and read once), "
+        f"memory traffic: at the least {moved} bytes a request (draws, arrival and live record, each written and "
+        "read once), "
         f"{moved / bandwidth * 1e9:.0f} ns at this machine's copy bandwidth of {bandwidth / 1e9:.1f} GB/s",
     ]
 

@@ -23,11 +23,15 @@ def paper(policy: str, days: float, **changes: Any) -> Scenario:
     """The paper's cluster; `changes` are dotted fields with `__` for the dot."""
     name, source = {LEARNED: ("caps", "learned"), DECLARED: ("caps", "declared")}.get(policy, (policy, "declared"))
     fields = {"policy.name": name, "predictor.source": source, "days": days, "workload.rate_rps": 10.0}
-    return scenario.preset("paper").replace(fields | {field.replace("__", "."): value for field, value in changes.items()})
+    return scenario.preset("paper").replace(
+        fields | {field.replace("__", "."): value for field, value in changes.items()}
+    )
 
 
 def fleet(policy: str, gpus: int, requests: float, pools: int = 3, **changes: Any) -> Scenario:
-    """So many GPUs in so many pools of the three roles, at the paper's load per GPU unless `rate` is given; EDF has one queue."""
+    """So many GPUs in so many pools of the three roles, at the paper's load per GPU unless `rate` is given; EDF has
+    one queue.
+    """
     rate = changes.pop("rate", gpus * RATE_A_GPU)
     sizes = [gpus // pools + (index < gpus % pools) for index in range(pools)]
     roles = [sections.ROLES[index * 3 // pools] for index in range(pools)]

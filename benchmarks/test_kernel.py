@@ -30,7 +30,9 @@ def test_drawing(timing, sizes):
             for _ in range(5):
                 rng.random(16_384)
 
-    cost = timing.by_turns({"its random variates alone": Work(variates, days.units // 16_384 * 16_384), "drawing": days})
+    cost = timing.by_turns(
+        {"its random variates alone": Work(variates, days.units // 16_384 * 16_384), "drawing": days}
+    )
     timing.ratio("drawing / its random variates", cost["drawing"] / cost["its random variates alone"])
 
 
@@ -43,7 +45,9 @@ def test_policy(timing, sizes, policy):
     cost = timing.by_turns({"drawing": drawing(config), policy: simulating(config)})
     timing.ratio(f"{policy} / drawing", cost[policy] / cost["drawing"], target=TARGETS.get(policy))
     floor = {LEARNED: 2.5e6, DECLARED: 3e6}.get(policy, 4e6)
-    timing.figure(f"{policy}: requests per CPU-second", 1e-6 / cost[policy], "million", limit=floor / 1e6, more_is_better=True)
+    timing.figure(
+        f"{policy}: requests per CPU-second", 1e-6 / cost[policy], "million", limit=floor / 1e6, more_is_better=True
+    )
 
 
 def assert_same_as_reference(config: Scenario) -> None:
@@ -55,4 +59,6 @@ def assert_same_as_reference(config: Scenario) -> None:
     fast, slow = play_fast(case), play_slow(case)
     assert fast.requests is not None
     for name in ("admitted_s", "first_token_s", "finished_s", "energy_j", "carbon_g"):
-        np.testing.assert_allclose(fast.requests[name], [getattr(record, name) for record in slow.records], rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(
+            fast.requests[name], [getattr(record, name) for record in slow.records], rtol=1e-9, err_msg=name
+        )

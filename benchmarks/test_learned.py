@@ -25,7 +25,9 @@ def model() -> Model:
 
 
 def test_lengths(timing, model):
-    """A whole stream: features, histories and forest in one pass, against LightGBM on features that are already there."""
+    """A whole stream: features, histories and forest in one pass, against LightGBM on features that are already
+    there.
+    """
     config = paper(LEARNED, REQUESTS / 10.0 / 86400)
     block = next(workload_of(config).blocks(2 * REQUESTS))
     histories = Histories(model.length.lag_s)
@@ -40,13 +42,19 @@ def test_lengths(timing, model):
     span_s = block["arrival_s"][-1]
 
     def as_time_goes_on() -> None:
-        block["arrival_s"] += span_s  # answers are learnt only as time goes on; else they would wait, more and more of them
+        block["arrival_s"] += (
+            span_s  # answers are learnt only as time goes on; else they would wait, more and more of them
+        )
         view(block)
 
     lightgbm = Work(lambda: forest.predict(rows, num_threads=1), len(block))
     works = {"drawing": drawing(config), "LightGBM": lightgbm, "tables": Work(as_time_goes_on, len(block))}
     cost = timing.by_turns(works)
-    timing.ratio("output lengths: tables with histories as fast as LightGBM alone, times", cost["LightGBM"] / cost["tables"], more_is_better=True)
+    timing.ratio(
+        "output lengths: tables with histories as fast as LightGBM alone, times",
+        cost["LightGBM"] / cost["tables"],
+        more_is_better=True,
+    )
     timing.ratio("output lengths, histories included / drawing", cost["tables"] / cost["drawing"])
 
 
@@ -57,9 +65,16 @@ def test_risks(timing, model):
     rows = _around(risk.forest.edges, REQUESTS)
     np.testing.assert_allclose(risk.predict(rows), forest.predict(rows, num_threads=1), rtol=1e-12)
     timing.note(f"the risk of {len(rows):,} rows around the thresholds equals LightGBM's to 1e-12")
-    lightgbm, tables = Work(lambda: forest.predict(rows, num_threads=1), len(rows)), Work(lambda: risk.predict(rows), len(rows))
+    lightgbm, tables = (
+        Work(lambda: forest.predict(rows, num_threads=1), len(rows)),
+        Work(lambda: risk.predict(rows), len(rows)),
+    )
     cost = timing.by_turns({"LightGBM": lightgbm, "tables, in NumPy": tables}, unit="row")
-    timing.ratio("risks: tables in NumPy as fast as LightGBM, times", cost["LightGBM"] / cost["tables, in NumPy"], more_is_better=True)
+    timing.ratio(
+        "risks: tables in NumPy as fast as LightGBM, times",
+        cost["LightGBM"] / cost["tables, in NumPy"],
+        more_is_better=True,
+    )
 
 
 def test_single(timing, model):
@@ -79,10 +94,14 @@ def test_single(timing, model):
             for forest, rows in zip(forests, (length_row, risk_rows), strict=True):
                 forest.predict(rows, num_threads=1)
 
-    assert model.length.predict(length_row) == pytest.approx(np.maximum(np.exp(forests[0].predict(length_row)), 1.0), rel=1e-12)
+    assert model.length.predict(length_row) == pytest.approx(
+        np.maximum(np.exp(forests[0].predict(length_row)), 1.0), rel=1e-12
+    )
     cost = timing.by_turns({"LightGBM": Work(theirs, times), "tables": Work(ours, times)}, unit="prediction")
     timing.figure("single prediction from Python, length and three risks", cost["tables"] * 1e3, "ms", limit=0.1)
-    timing.ratio("single prediction: tables as fast as LightGBM, times", cost["LightGBM"] / cost["tables"], more_is_better=True)
+    timing.ratio(
+        "single prediction: tables as fast as LightGBM, times", cost["LightGBM"] / cost["tables"], more_is_better=True
+    )
 
 
 def _around(edges: list[Any], count: int) -> Any:
@@ -90,6 +109,8 @@ def _around(edges: list[Any], count: int) -> Any:
     rng = np.random.default_rng(0)
     columns = []
     for values in edges:
-        points = np.concatenate([values, np.nextafter(values, np.inf), np.nextafter(values, -np.inf), [-1.0, 0.0, 1e9, np.nan]])
+        points = np.concatenate(
+            [values, np.nextafter(values, np.inf), np.nextafter(values, -np.inf), [-1.0, 0.0, 1e9, np.nan]]
+        )
         columns.append(rng.choice(points, count))
     return np.stack(columns, axis=1)

@@ -39,11 +39,19 @@ def files(tmp_path_factory) -> tuple[dict[str, Path], pl.DataFrame]:
             "output_tokens": rng.integers(1, 1024, REQUESTS, np.int32),
         }
     )
-    date = (pl.datetime(2024, 5, 10) + pl.duration(microseconds=(pl.col("arrival_s") * 1e6).round())).dt.strftime("%Y-%m-%d %H:%M:%S%.6f+00:00")
+    date = (pl.datetime(2024, 5, 10) + pl.duration(microseconds=(pl.col("arrival_s") * 1e6).round())).dt.strftime(
+        "%Y-%m-%d %H:%M:%S%.6f+00:00"
+    )
     frame.write_parquet(folder / "t.parquet")
     frame.write_csv(folder / "seconds.csv")
-    frame.select(TIMESTAMP=date, ContextTokens="input_tokens", GeneratedTokens="output_tokens").write_csv(folder / "dates.csv")
-    return {"parquet": folder / "t.parquet", "csv": folder / "seconds.csv", "csv with dates": folder / "dates.csv"}, frame
+    frame.select(TIMESTAMP=date, ContextTokens="input_tokens", GeneratedTokens="output_tokens").write_csv(
+        folder / "dates.csv"
+    )
+    return {
+        "parquet": folder / "t.parquet",
+        "csv": folder / "seconds.csv",
+        "csv with dates": folder / "dates.csv",
+    }, frame
 
 
 @pytest.mark.parametrize(("kind", "limit_s"), [("parquet", 3), ("csv", 10), ("csv with dates", 10)])

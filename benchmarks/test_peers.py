@@ -1,4 +1,7 @@
-"""Other simulators in the same run. Before any timing, all of them agree with Erlang's formula on the queue that they share."""
+"""Other simulators in the same run.
+
+Before any timing, all of them agree with Erlang's formula on the queue that they share.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,11 @@ def test_same_queue(timing, sizes, agreed):
     }
     cost = timing.by_turns(works)
     for peer in ("SimPy", "Ciw"):
-        timing.ratio(f"caps-fast's M/M/24 as fast as {peer}'s, times", cost[f"{peer}, M/M/24"] / cost["caps-fast, M/M/24"], more_is_better=True)
+        timing.ratio(
+            f"caps-fast's M/M/24 as fast as {peer}'s, times",
+            cost[f"{peer}, M/M/24"] / cost["caps-fast, M/M/24"],
+            more_is_better=True,
+        )
 
 
 @pytest.mark.usefixtures("agreed")
@@ -46,5 +53,12 @@ def test_same_queue(timing, sizes, agreed):
 def test_serving_against_bare_queue(timing, sizes, policy):
     """Batching, power and carbon simulated, against a queue that has none of them."""
     few = sizes.queue_customers
-    cost = timing.by_turns({"SimPy, M/M/24": Work(lambda: peers.simpy_waits_s(1, few), few), policy: simulating(paper(policy, sizes.days))})
-    timing.ratio(f"{policy} as fast as SimPy's bare M/M/24, times", cost["SimPy, M/M/24"] / cost[policy], target=25.0, more_is_better=True)
+    cost = timing.by_turns(
+        {"SimPy, M/M/24": Work(lambda: peers.simpy_waits_s(1, few), few), policy: simulating(paper(policy, sizes.days))}
+    )
+    timing.ratio(
+        f"{policy} as fast as SimPy's bare M/M/24, times",
+        cost["SimPy, M/M/24"] / cost[policy],
+        target=25.0,
+        more_is_better=True,
+    )

@@ -1,4 +1,6 @@
-"""What predictions cost: one from Python, and in bulk inside a run, side by side with LightGBM's own. Run with `pytest benchmarks`.
+"""What predictions cost: one from Python, and in bulk inside a run, side by side with LightGBM's own.
+
+Run with `pytest benchmarks`.
 
 Bounds are on the best round, for a machine that may be busy. Parity is checked before anything is timed.
 """
@@ -78,9 +80,13 @@ def test_one_risk_from_python(benchmark: Any, model: Model, risk_rows: Array) ->
 @pytest.mark.benchmark(group="lengths in bulk")
 def test_lengths_in_a_run(benchmark: Any, model: Model, block: Array, length_rows: Array) -> None:
     expected = lgb.Booster(model_str=model.length.median.text).predict(length_rows, num_threads=1)
-    np.testing.assert_allclose(np.log(Lengths(model.length)(block)["predicted_tokens"]), np.maximum(expected, 0.0), atol=1e-12)
+    np.testing.assert_allclose(
+        np.log(Lengths(model.length)(block)["predicted_tokens"]), np.maximum(expected, 0.0), atol=1e-12
+    )
     parts = [block[at : at + BLOCK] for at in range(0, COUNT, BLOCK)]
-    benchmark.pedantic(lambda stream: [stream(part) for part in parts], setup=lambda: ((Lengths(model.length),), {}), rounds=15)
+    benchmark.pedantic(
+        lambda stream: [stream(part) for part in parts], setup=lambda: ((Lengths(model.length),), {}), rounds=15
+    )
     assert best_ns(benchmark, COUNT) < 150
 
 

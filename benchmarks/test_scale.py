@@ -50,14 +50,18 @@ def test_horizon(timing, sizes, quick, policy):
     configs = {_span(hours): paper(policy, hours / 24) for hours in sizes.horizons_h if hours >= shortest_h}
     works = _works(configs, simulating)
     cost = timing.net_of_start(works, _works(configs, starting), min(sizes.rounds, 3), turn_s=math.inf)
-    growth = exponent([work.units for work in works.values()], [cost[label] * work.units for label, work in works.items()])
+    growth = exponent(
+        [work.units for work in works.values()], [cost[label] * work.units for label, work in works.items()]
+    )
     first, *_, last = configs
     timing.ratio(f"{policy}: exponent of cost over requests, {first} to {last}", growth, target=1.02)
 
 
 def test_memory(timing, sizes):
     """Peak memory of a process that simulates one run, imports included."""
-    runs = [(policy, hours, 24) for policy in (DECLARED, LEARNED) for hours in (sizes.horizons_h[0], sizes.horizons_h[-1])] + [(OPEN, 0, 10_000)]
+    runs = [
+        (policy, hours, 24) for policy in (DECLARED, LEARNED) for hours in (sizes.horizons_h[0], sizes.horizons_h[-1])
+    ] + [(OPEN, 0, 10_000)]
     simulate(paper(LEARNED, 0.01))  # the model is trained and kept, the kernels are compiled
     timing.benchmark.pedantic(lambda: None)
     for policy, hours, gpus in runs:
@@ -73,7 +77,9 @@ def test_batch(timing, sizes, policy):
     works, batches = {}, (32, 128, 512)
     for batch in batches:
         rate = 0.9 * capacity_rps(fleet(policy, 24, 1, cluster__max_batch=batch))
-        works[f"batch {batch}"] = simulating(fleet(policy, 24, sizes.fleet_requests / 3, cluster__max_batch=batch, rate=rate))
+        works[f"batch {batch}"] = simulating(
+            fleet(policy, 24, sizes.fleet_requests / 3, cluster__max_batch=batch, rate=rate)
+        )
     cost = timing.by_turns(works, rounds=min(sizes.rounds, 3))
     timing.ratio(f"{policy}: batches of 512 / of 32", cost["batch 512"] / cost["batch 32"])
 
@@ -100,7 +106,14 @@ def test_kv_limit(timing, sizes):
     works = {}
     for gpus in (24, 1_200):
         rate = 0.95 * capacity_rps(fleet("edf", gpus, 1))
-        config = fleet("edf", gpus, max(sizes.fleet_requests / 3, 300 * rate), rate=rate, cluster__max_batch=128, cluster__kv_capacity_tokens=42_000)
+        config = fleet(
+            "edf",
+            gpus,
+            max(sizes.fleet_requests / 3, 300 * rate),
+            rate=rate,
+            cluster__max_batch=128,
+            cluster__kv_capacity_tokens=42_000,
+        )
         works[f"{gpus:,} GPUs"] = simulating(config)
     cost = timing.by_turns(works, rounds=min(sizes.rounds, 3))
     timing.ratio("edf: 1,200 GPUs / 24 GPUs where KV memory binds", cost["1,200 GPUs"] / cost["24 GPUs"])

@@ -36,7 +36,9 @@ def test_compile(timing, quick, caches, used):
         used.append(next(caches))
         assert "caps" in call(SMALL_RUN, used[-1])
 
-    cost = timing.by_turns({"first run, empty cache": Work(first_run)}, 1 if quick else 2, time.perf_counter, unit="process")
+    cost = timing.by_turns(
+        {"first run, empty cache": Work(first_run)}, 1 if quick else 2, time.perf_counter, unit="process"
+    )
     timing.figure("first run, with compiling", cost["first run, empty cache"], "s", limit=15.0)
 
 

@@ -21,7 +21,9 @@ from caps_fast.sweep.axes import axis
 from .measure import Work
 from .scenarios import paper
 
-SEEDS = 40  # units, all policies on one drawing: so many that the last one, for which the other worker waits, weighs little, as in any real sweep
+# units, all policies on one drawing: so many that the last one, for which the other worker waits, weighs little, as in
+# any real sweep
+SEEDS = 40
 
 
 def plan(days: float, seeds: int, policies: Sequence[str]) -> Plan:
@@ -52,7 +54,9 @@ def test_two_workers(timing, sizes, tmp_path):
         "two workers": Work(lambda: sweep(work, tmp_path / next(folders), Workers(2)), len(work)),
     }
     cost = timing.by_turns(works, min(sizes.rounds, 4), time.perf_counter, unit="run", turn_s=math.inf)
-    timing.ratio("two workers as fast as one, times", cost["one worker"] / cost["two workers"], target=1.9, more_is_better=True)
+    timing.ratio(
+        "two workers as fast as one, times", cost["one worker"] / cost["two workers"], target=1.9, more_is_better=True
+    )
     limit = cost["one run alone"] / cost["two runs in two threads"]
     timing.ratio("two bare runs as fast as one, times (the machine's own limit)", limit, more_is_better=True)
 

@@ -1,7 +1,8 @@
 """The only place that names Numba flags, and the pin of its cache.
 
-Numba's cache notices edits of the file that defines a function, not of the functions it calls. So compiled kernels are kept under a
-hash of every source that can end up inside them: an edit anywhere compiles anew, nothing stale is ever run.
+Numba's cache notices edits of the file that defines a function, not of the functions it calls. So compiled kernels are
+kept under a hash of every source that can end up inside them: an edit anywhere compiles anew, nothing stale is ever
+run.
 """
 
 from __future__ import annotations
@@ -37,10 +38,28 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 PACKAGE = Path(__file__).parent
 COMPILED = (
-    *("_jit.py", "by_reference.py", "records.py", "traits.py", "standing.py", "served.py", "limits.py", "fairness.py", "crowd.py", "outcomes.py"),
+    *(
+        "_jit.py",
+        "by_reference.py",
+        "records.py",
+        "traits.py",
+        "standing.py",
+        "served.py",
+        "limits.py",
+        "fairness.py",
+        "crowd.py",
+        "outcomes.py",
+    ),
     *("arrays.py", "physics.py", "normal.py", "containers", "outlook.py", "reach.py"),
 )
-INLINE_FLAGS = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+INLINE_FLAGS = {
+    "nogil": True,
+    "error_model": "numpy",
+    "forceinline": True,
+    "_nrt": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 PART = "numba"  # of what is kept
@@ -49,7 +68,8 @@ CACHE_LINE = 64  # bytes; records of LIVE and GPU are two lines long
 KNOWS_CMOV_CONVERTER = 22  # the last LLVM that was tried; it ends the process at an option that it does not know
 
 if platform.machine() in ("x86_64", "AMD64") and llvm.llvm_version_info[0] <= KNOWS_CMOV_CONVERTER:
-    # Keep conditional moves in loops. LLVM makes branches of them where it hopes for good guesses, but which GPU comes next cannot be guessed.
+    # Keep conditional moves in loops. LLVM makes branches of them where it hopes for good guesses, but which GPU comes
+    # next cannot be guessed.
     llvm.set_option("caps-fast", "-x86-cmov-converter=false")
 
 
@@ -83,9 +103,13 @@ def _digest(key: Any, code: bytes) -> bytes:
 
 
 class OurFolder(CompileResultCacheImpl):  # type: ignore[misc]
-    """Keeps to the folder that it is given: Numba's own would go elsewhere, such as beside the sources, where nothing says what is stale."""
+    """Keeps to the folder that it is given: Numba's own would go elsewhere, such as beside the sources, where
+    nothing says what is stale.
+    """
 
-    _locator_classes = tuple(kind for kind in CompileResultCacheImpl._locator_classes if "UserProvided" in kind.__name__)
+    _locator_classes = tuple(
+        kind for kind in CompileResultCacheImpl._locator_classes if "UserProvided" in kind.__name__
+    )
 
 
 class NotKept(NullCache):  # type: ignore[misc]
@@ -101,17 +125,24 @@ class NotKept(NullCache):  # type: ignore[misc]
 
 
 class KeptCode(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of compiled code, but a damaged file counts as none, and what the disk does not take is not kept."""
+    """Numba's cache of compiled code, but a damaged file counts as none, and what the disk does not take is not
+    kept.
+    """
 
     _impl_class = OurFolder
     about = ""  # for people: what is compiled where it is not kept yet; "" for what takes no time
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
+        self._cache_file = CheckedFiles(
+            self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp()
+        )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The code on disk, or None. Numba's own method first imports all that it compiles with, which takes longer than the rest."""
+        """The code on disk, or None.
+
+        Numba's own method first imports all that it compiles with, which takes longer than the rest.
+        """
         try:
             rtsys.initialize(target_context)  # what loaded code may allocate with
             found = self._load_overload(sig, target_context)
@@ -136,13 +167,16 @@ def _tell_of_compiling(about: str) -> None:
 def inlined(function: Function) -> Function:
     """Compile as part of every kernel that calls it. Without reference counting: such code must not allocate.
 
-    Whole numbers are taken as int64 (or uint64), so that it is compiled once, not for every width that a caller has at hand, nor for every constant.
+    Whole numbers are taken as int64 (or uint64), so that it is compiled once, not for every width that a caller has at
+    hand, nor for every constant.
     """
     dispatcher: Any = numba.njit(**INLINE_FLAGS)(function)
     if numba.config.DISABLE_JIT:
         return function
     as_given = dispatcher.get_call_template
-    dispatcher.get_call_template = lambda args, kws: as_given([_wide(kind) for kind in args], {name: _wide(kind) for name, kind in kws.items()})
+    dispatcher.get_call_template = lambda args, kws: as_given(
+        [_wide(kind) for kind in args], {name: _wide(kind) for name, kind in kws.items()}
+    )
     return dispatcher  # type: ignore[no-any-return]
 
 
@@ -178,9 +212,9 @@ def compiled(function: Function) -> Function:
 def on_one_stack(function: Callable[..., Any], *arguments: Any) -> Any:
     """`function(*arguments)`, with all Python frames within, unless very many, on one piece of memory.
 
-    Python takes memory for frames in pieces of 16 KiB and gives a piece back as soon as it is empty: calls across such an edge cost two system calls
-    each, and Numba makes 200,000 of them while it compiles a kernel. A frame that needs over half a mebibyte is given a whole one, and those within
-    it share what is left.
+    Python takes memory for frames in pieces of 16 KiB and gives a piece back as soon as it is empty: calls across such
+    an edge cost two system calls each, and Numba makes 200,000 of them while it compiles a kernel. A frame that needs
+    over half a mebibyte is given a whole one, and those within it share what is left.
     """
     return _with_large_frame(function, *arguments)
 
@@ -193,7 +227,9 @@ _with_large_frame = FunctionType(_call.__code__.replace(co_stacksize=(1 << 16) +
 
 
 def overloaded(stub: Callable[..., Any]) -> Callable[[Callable[..., Any]], None]:
-    """Choose the body of `stub` at compile time: the decorated function returns it, given the types of the arguments."""
+    """Choose the body of `stub` at compile time: the decorated function returns it, given the types of the
+    arguments.
+    """
 
     def choose(chooser: Callable[..., Any]) -> None:
         def choose_bare(*types: Any) -> Any:
@@ -207,7 +243,9 @@ def overloaded(stub: Callable[..., Any]) -> Callable[[Callable[..., Any]], None]
 
 def bare(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function without annotations, which Numba would compare."""
-    plain = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    plain = FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
     plain.__module__, plain.__qualname__, plain.__doc__ = function.__module__, function.__qualname__, function.__doc__
     return plain
 
@@ -219,7 +257,9 @@ def _without_annotations(signature: inspect.Signature) -> inspect.Signature:
 
 
 def prefetch(records: Any, index: Any) -> None:
-    """Ask the memory for an entry that will soon be written: its cache lines are then there, where otherwise all would wait for them."""
+    """Ask the memory for an entry that will soon be written: its cache lines are then there, where otherwise all
+    would wait for them.
+    """
 
 
 @intrinsic
@@ -233,7 +273,9 @@ def _prefetch(typing: Any, records: Any, index: Any) -> Any:
         ask = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         size = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
         for line in range(0, size, CACHE_LINE):
-            builder.call(ask, [builder.gep(first, [whole(line)]), whole(1), whole(3), whole(1)])  # to write, to keep, data
+            builder.call(
+                ask, [builder.gep(first, [whole(line)]), whole(1), whole(3), whole(1)]
+            )  # to write, to keep, data
         return context.get_dummy_value()
 
     return types.void(records, types.int64), generate
@@ -248,12 +290,15 @@ def _in_compiled_code(*types: Any) -> Callable[..., Any]:
 
 
 def use_cache(dispatcher: Any, *sources: Path | str, about: str = "") -> Any:
-    """Keep what `dispatcher` compiles next under the hash of the kernel's sources and of `sources` (a policy's file, its type's name).
+    """Keep what `dispatcher` compiles next under the hash of the kernel's sources and of `sources` (a policy's
+    file, its type's name).
 
     `about` is what people are told is being compiled, where it is not kept yet.
     """
     if not numba.config.DISABLE_JIT:
-        dispatcher._cache = _cache_of(dispatcher.py_func, cache_root(), sources)  # as its enable_caching() does, with Numba's own
+        dispatcher._cache = _cache_of(
+            dispatcher.py_func, cache_root(), sources
+        )  # as its enable_caching() does, with Numba's own
         dispatcher._cache.about = about
     return dispatcher
 
@@ -280,7 +325,9 @@ def expect_own(path: str) -> None:
 
 
 def source_hash(*extra: Path | str) -> str:
-    """Hash of every source that a kernel may contain, of `extra` (files, words), and of the Python and Numba versions."""
+    """Hash of every source that a kernel may contain, of `extra` (files, words), and of the Python and Numba
+    versions.
+    """
     digest = _kernel_digest().copy()
     for source in extra:
         digest.update(source.encode() if isinstance(source, str) else source.read_bytes())

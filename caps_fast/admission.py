@@ -16,7 +16,9 @@ class Limited(Section):
     """Limits of one queue; an arrival that would wait beyond one of them is rejected."""
 
     max_waiting: int | None = Field(None, ge=0, le=MOST_WAITING, description="requests that may wait in a queue")
-    max_waiting_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS * 1000, description="prompt tokens of requests that may wait in a queue")
+    max_waiting_tokens: int | None = Field(
+        None, ge=0, le=MOST_TOKENS * 1000, description="prompt tokens of requests that may wait in a queue"
+    )
     max_ttft_s: Positive | None = Field(None, description="predicted time to first token, from release, of who waits")
 
 
@@ -28,7 +30,9 @@ class Admission(Limited):
     )
 
     def of_tier(self, tier: str) -> tuple[int, int, float]:
-        """Most requests and most prompt tokens that may wait and longest predicted TTFT (s) for an arrival of `tier`."""
+        """Most requests and most prompt tokens that may wait and longest predicted TTFT (s) for an arrival of
+        `tier`.
+        """
         own = self.by_tier.get(tier)  # type: ignore[call-overload]
 
         def limit(name: str) -> float | None:

@@ -1,7 +1,7 @@
 """The arrays in which a simulation lives. No logic.
 
-Times are seconds from the start of the run, power is watts, energy joules, carbon grams, intensity g/kWh, lengths tokens.
-A link (`next`, `child`, ...) is the index of another live request, or NONE.
+Times are seconds from the start of the run, power is watts, energy joules, carbon grams, intensity g/kWh, lengths
+tokens. A link (`next`, `child`, ...) is the index of another live request, or NONE.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ GOLD, SILVER, BRONZE = 0, 1, 2
 ANY_TIER = 3  # the row of `tiers` that judges all alike
 N_LEVELS, N_CATEGORIES, N_TIERS = 3, 3, 3
 N_CELLS = N_LEVELS * N_CATEGORIES * N_TIERS
-IDLE, BUSY, WAKING, STARTING, ASLEEP, OFF, STOPPING, FAILED = range(8)  # in the order in which a growing pool takes them
+IDLE, BUSY, WAKING, STARTING, ASLEEP, OFF, STOPPING, FAILED = range(
+    8
+)  # in the order in which a growing pool takes them
 STATES = ("idle", "busy", "waking", "starting", "asleep", "off", "stopping", "failed")
 N_STATES = len(STATES)
 RESIDENTS, PROMPTS, PACK, FASTEST = 0, 1, 2, 3
 J_PER_KWH = 3.6e6
-SLACK = 1.0 + 1e-6  # limits count as kept to one part in a million: latencies are differences of absolute times, which are rounded
+SLACK = (
+    1.0 + 1e-6
+)  # limits count as kept to one part in a million: latencies are differences of absolute times, which are rounded
 SECONDS_PER_DAY = 86400.0
 
 
@@ -73,8 +77,12 @@ class Live(Record):
     first_token_s: f8  # nan before
     energy_j: f8  # attributed; of a member, less its GPU's energy per member so far
     carbon_g: f8
-    prompt_counted: i4  # prompt_left at the last admission; of a claimant, KV tokens that it has claimed beside its victim's
-    decode_left: i4  # output tokens not yet produced, kept while not decoding: the others are part of the prompt, or resumed
+    prompt_counted: (
+        i4  # prompt_left at the last admission; of a claimant, KV tokens that it has claimed beside its victim's
+    )
+    decode_left: (
+        i4  # output tokens not yet produced, kept while not decoding: the others are part of the prompt, or resumed
+    )
     flexible_prev: i4  # neighbours among the non-Gold residents of a low-latency pool
     flexible_next: i4
     gpu: i4
@@ -341,7 +349,8 @@ class State(NamedTuple):
     origins: Rows[Origin]  # (n_origins,)
     transit: Rows[Transit]  # (1,)
     rtt_s: Array  # float64 (n_origins, n_regions): round-trip times
-    move_s: Array  # float64 (n_regions, n_regions): from, to: how long the context of an input token takes, and the energy of it, J
+    # float64 (n_regions, n_regions): from, to: how long the context of an input token takes, and the energy of it, J
+    move_s: Array
     move_j: Array
     link_j: Array  # float64 (samples of all regions,): energy of links put down to a region, by its sample
     queues: Rows[Queue]  # (n_queues,)
@@ -356,10 +365,15 @@ class State(NamedTuple):
     free: Array  # uint32 (capacity,): entries of `live` to be used again, a stack of clock.free
     power_w: Array  # float64: Eq. 2 by kind and members
     prompt_w: Array  # float64: the same while only prompts are processed; empty where all clocks are the highest
-    share_w: Array  # float64: from a queue's `share_at` on, what one more request would draw there by clock and those present, P(u) / batch
-    finish_at: Array  # uint64 (n_gpus, max_batch): heap of the decode iterations at which sequences end, with whose they are
+    # float64: from a queue's `share_at` on, what one more request would draw there by clock and those present, P(u) /
+    # batch
+    share_w: Array
+    finish_at: (
+        Array  # uint64 (n_gpus, max_batch): heap of the decode iterations at which sequences end, with whose they are
+    )
     decode_s: Array  # float64: memory and compute time of iterations that only decode, by kind and sequences
-    phases: Array  # int32 (n_gpus, most block tokens), where KV grows: decoding sequences by when they need their next block
+    # int32 (n_gpus, most block tokens), where KV grows: decoding sequences by when they need their next block
+    phases: Array
     leap_end_s: Array  # float64 (width,): when each GPU's leap ends
     first_to_end: Array  # uint32 (2 width,): tournament of these
     tree: Array  # int64: tournaments of what joining a replica costs, one a span

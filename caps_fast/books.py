@@ -13,7 +13,10 @@ from caps_fast import arrays
 from caps_fast.arrays import BUSY, IDLE, N_CATEGORIES, N_LEVELS, N_STATES, N_TIERS
 from caps_fast.records import Array
 
-SEEN_STATES = (*arrays.STATES, "draining")  # of a series: replicas that are on and drain stand apart from those that take work
+SEEN_STATES = (
+    *arrays.STATES,
+    "draining",
+)  # of a series: replicas that are on and drain stand apart from those that take work
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 
@@ -201,7 +204,9 @@ class Books:
     def cost(self) -> float:
         """Of energy and of replicas that are not off."""
         hours = (self._on_s / 3600.0).tolist()
-        return self.energy_cost + float(sum(pool.price_per_replica_hour * own for pool, own in zip(self.terms, hours, strict=True)))
+        return self.energy_cost + float(
+            sum(pool.price_per_replica_hour * own for pool, own in zip(self.terms, hours, strict=True))
+        )
 
     @cached_property
     def mean_clock(self) -> float:

@@ -1,7 +1,8 @@
-"""A NamedTuple of arrays as compiled code passes it on: one address, where Numba would pass every array as seven values.
+"""A NamedTuple of arrays as compiled code passes it on: one address, where Numba would pass every array as seven
+values.
 
-A state is an argument of nearly every function. Passed whole it is over 200 values at every call, which were most of what LLVM had to read: a
-kernel compiles in half the time without. After inlining nothing is left of the difference.
+A state is an argument of nearly every function. Passed whole it is over 200 values at every call, which were most of
+what LLVM had to read: a kernel compiles in half the time without. After inlining nothing is left of the difference.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ Tuple = TypeVar("Tuple", bound=tuple[Any, ...])
 
 
 def _short(*parts: Any) -> str:
-    """A name for what is made of `parts`: those of records list all their fields, and names of types are part of every symbol."""
+    """A name for what is made of `parts`: those of records list all their fields, and names of types are part of
+    every symbol.
+    """
     return hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=8).hexdigest()
 
 
@@ -86,7 +89,10 @@ def _by_reference(context: Any, whole: Any) -> Any:
         for at, (array, field) in enumerate(zip(whole, kind, strict=True)):
             value = builder.extract_value(arguments[0], at)
             if isinstance(field, Items):
-                found, items = context.make_array(array)(context, builder, value), cgutils.create_struct_proxy(field)(context, builder)
+                found, items = (
+                    context.make_array(array)(context, builder, value),
+                    cgutils.create_struct_proxy(field)(context, builder),
+                )
                 items.data, items.length = found.data, builder.extract_value(found.shape, 0)
                 value = items._getvalue()
             builder.store(value, cgutils.gep_inbounds(builder, place, 0, at))
@@ -95,7 +101,8 @@ def _by_reference(context: Any, whole: Any) -> Any:
     return kind(whole), generate
 
 
-# The same NamedTuple, passed on by its address. A kernel asks for it itself: the fields lie in the frame of the function that does.
+# The same NamedTuple, passed on by its address. A kernel asks for it itself: the fields lie in the frame of the
+# function that does.
 by_reference: Callable[[Tuple], Tuple] = _as_it_is if numba.config.DISABLE_JIT else _by_reference
 
 
@@ -140,14 +147,22 @@ def _length(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 class _Get(AbstractTemplate):  # type: ignore[misc]
     def generic(self, args: Any, kws: Any) -> Any:
         items, at = args
-        return signature(items.dtype, items, _index(at)) if isinstance(items, Items) and isinstance(at, types.Integer) else None
+        return (
+            signature(items.dtype, items, _index(at))
+            if isinstance(items, Items) and isinstance(at, types.Integer)
+            else None
+        )
 
 
 @infer_global(operator.setitem)
 class _Set(AbstractTemplate):  # type: ignore[misc]
     def generic(self, args: Any, kws: Any) -> Any:
         items, at, _ = args
-        return signature(types.none, items, _index(at), items.dtype) if isinstance(items, Items) and isinstance(at, types.Integer) else None
+        return (
+            signature(types.none, items, _index(at), items.dtype)
+            if isinstance(items, Items) and isinstance(at, types.Integer)
+            else None
+        )
 
 
 def _index(at: types.Integer) -> types.Type:

@@ -1,6 +1,7 @@
 """Where things are kept from one run to the next: a folder of the user's own that nobody else may write to, or none.
 
-Compiled code is executed when it is loaded, so a folder in which others may put files is as good as a program of theirs.
+Compiled code is executed when it is loaded, so a folder in which others may put files is as good as a program of
+theirs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def cache_folder(part: str) -> Path | None:
-    """The folder of a part of what is kept, made if need be; None where there is none to be trusted (`why_not` says why)."""
+    """The folder of a part of what is kept, made if need be; None where there is none to be trusted (`why_not` says
+    why).
+    """
     root = _root()
     return None if root is None or why_not(part) else root / part
 
@@ -38,7 +41,10 @@ def tell_once(what: str, part: str) -> None:
 
 
 def _root() -> Path | None:
-    """`CAPS_FAST_CACHE`, or caps-fast in the user's cache folder. Empty and relative values of other variables count as none."""
+    """`CAPS_FAST_CACHE`, or caps-fast in the user's cache folder.
+
+    Empty and relative values of other variables count as none.
+    """
     if named := os.environ.get("CAPS_FAST_CACHE"):
         return Path(named).absolute()
     base, home = os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", "")

@@ -9,7 +9,9 @@ from typing import Any
 
 
 def calls(module: str, function: str, home: str = "") -> None:
-    """Let `module` be called as its function of that name, or as the one of the module `home`, which is imported then."""
+    """Let `module` be called as its function of that name, or as the one of the module `home`, which is imported
+    then.
+    """
 
     class Called(ModuleType):
         def __call__(self, *arguments: Any, **named: Any) -> Any:

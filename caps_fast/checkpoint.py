@@ -27,7 +27,22 @@ from caps_fast.soundness import Unsound
 EVERY_S = 60.0
 TREES = ("finish_at", "leap_end_s", "first_to_end", "tree", "room_tree")
 MUTABLE = (
-    *("clock", "queues", "spans", "regions", "gpus", "scaling", "standing", "strength", "pools", "accounts", "slices", "live", "free", *TREES),
+    *(
+        "clock",
+        "queues",
+        "spans",
+        "regions",
+        "gpus",
+        "scaling",
+        "standing",
+        "strength",
+        "pools",
+        "accounts",
+        "slices",
+        "live",
+        "free",
+        *TREES,
+    ),
     *("cells", "histograms", "series", "memory", "run_memory", "phases", "transit", "link_j"),
     *("lines", "turns", "in_line", "charged", "crowd"),
     *("sessions", "thinking", "spare", "session_of"),
@@ -49,7 +64,10 @@ class Keeper:
     """Saves and restores a group of simulations at `path`."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is saved at `path`, if anything is. Raises InputError for a damaged file, before a group is made at length."""
+        """Read what is saved at `path`, if anything is.
+
+        Raises InputError for a damaged file, before a group is made at length.
+        """
         self.path = path
         self._saved_at_s = time.monotonic()
         self._found: dict[str, Array] = {}
@@ -64,13 +82,21 @@ class Keeper:
 
     def save(self, group: InProgress) -> None:
         """Save now. Raises InputError where the file cannot be written."""
-        meta = {"program": _program(), "scenario": [run.config.hash for run in group.runs], "recording": _recording(group)}
+        meta = {
+            "program": _program(),
+            "scenario": [run.config.hash for run in group.runs],
+            "recording": _recording(group),
+        }
         meta["source"] = group.source.state()
         found = {"held": group.held, "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for index, run in enumerate(group.runs):
             clock = run.state.clock[0]
             used = int(clock["used"])
-            state = run.state._replace(live=run.state.live[:used], session_of=run.state.session_of[:used], free=run.state.free[: int(clock["free"])])
+            state = run.state._replace(
+                live=run.state.live[:used],
+                session_of=run.state.session_of[:used],
+                free=run.state.free[: int(clock["free"])],
+            )
             found |= {f"run{index}.{name}": getattr(state, name) for name in MUTABLE}
             if run.done is not None:
                 found[f"run{index}.done"] = np.concatenate([*run.done, np.zeros(0, run.state.done.dtype)])
@@ -87,7 +113,10 @@ class Keeper:
         self._expect({"program": _program(), "scenario": [config.hash for config in configs]})
 
     def restore(self, group: InProgress) -> None:
-        """Take up what was saved, if anything was. Raises InputError for a file that is damaged or of another recording."""
+        """Take up what was saved, if anything was.
+
+        Raises InputError for a file that is damaged or of another recording.
+        """
         self._expect({"recording": _recording(group)})
         found, self._found = self._found, {}
         if not found:
@@ -99,7 +128,10 @@ class Keeper:
             group.held = _like(group.held, found["held"])
             for index, run in enumerate(group.runs):
                 state: State = run.state
-                saved: dict[str, Any] = {name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING) for name in MUTABLE}
+                saved: dict[str, Any] = {
+                    name: _like(getattr(state, name), found[f"run{index}.{name}"], name not in GROWING)
+                    for name in MUTABLE
+                }
                 done = np.zeros(0, arrays.DONE) if run.done is None else _like(state.done, found[f"run{index}.done"])
                 expect_sound(state._replace(**saved), state, done)
                 expect_held(group.held, state._replace(**saved))
@@ -110,7 +142,9 @@ class Keeper:
                     run.done[:] = [done]
             for key, view in group.views.items():
                 known = view.histories.known
-                history = known._replace(**{name: _like(getattr(known, name), found[f"view.{key}.{name}"]) for name in HISTORY})
+                history = known._replace(
+                    **{name: _like(getattr(known, name), found[f"view.{key}.{name}"]) for name in HISTORY}
+                )
                 expect_history(history)
                 view.histories.known = history
 
@@ -130,9 +164,13 @@ class Keeper:
         except InputError:
             raise
         except Unsound as error:
-            raise InputError(f"{self.path}: not a sound checkpoint ({error}); expected one written by caps-fast run") from None
+            raise InputError(
+                f"{self.path}: not a sound checkpoint ({error}); expected one written by caps-fast run"
+            ) from None
         except Exception as error:  # reading damaged bytes may end in anything
-            raise InputError(f"{self.path}: not a whole checkpoint ({type(error).__name__}); expected one written by caps-fast run") from None
+            raise InputError(
+                f"{self.path}: not a whole checkpoint ({type(error).__name__}); expected one written by caps-fast run"
+            ) from None
 
     def remove(self) -> None:
         """The run is over: no checkpoint is needed, nor what a killed process had begun to write."""

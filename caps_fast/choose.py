@@ -1,4 +1,6 @@
-"""From a scenario to its policy: built in or a user's own file, with the scenario's weights as fields; compiled once."""
+"""From a scenario to its policy: built in or a user's own file, with the scenario's weights as fields; compiled
+once.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ _compiled: set[tuple[type, bytes]] = set()
 def make_policy(config: scenario.Scenario) -> Any:
     """The policy of a scenario, its fields filled from the scenario's weights and options. Raises InputError.
 
-    A built-in policy passes over options that it has no field for: they are for another policy of the same study (`check_options`).
+    A built-in policy passes over options that it has no field for: they are for another policy of the same study
+    (`check_options`).
     """
     chosen = config.policy
     if chosen.name == "follow-the-sun":
@@ -47,7 +50,12 @@ def make_policy(config: scenario.Scenario) -> Any:
         policy = _combined(policy, _from_file(*chosen.own_placement), ("place",), "placement")
     if chosen.scaling != "none":
         policy = _scaled(policy, config)
-    given = {"alpha": chosen.alpha, "beta": chosen.beta, "lambda_": chosen.lambda_, "risk_sharpness": chosen.risk_sharpness}
+    given = {
+        "alpha": chosen.alpha,
+        "beta": chosen.beta,
+        "lambda_": chosen.lambda_,
+        "risk_sharpness": chosen.risk_sharpness,
+    }
     given |= {"plan_every_s": chosen.plan_every_s, "plan_margin": chosen.plan_margin}
     if chosen.name == "caps-no-carbon":
         given["beta"] = 0.0
@@ -57,7 +65,9 @@ def make_policy(config: scenario.Scenario) -> Any:
     policy = policy._replace(**{name: _of_kind(getattr(policy, name), name, value) for name, value in fields.items()})
     for name, (low, high) in TRAITS[type(policy)].within.items():
         if not low < getattr(policy, name) < high:
-            raise InputError(f"policy.options.{name} {getattr(policy, name):g}: expected above {low:g} and below {high:g}")
+            raise InputError(
+                f"policy.options.{name} {getattr(policy, name):g}: expected above {low:g} and below {high:g}"
+            )
     return policy
 
 
@@ -68,9 +78,15 @@ def _scaled(policy: Any, config: scenario.Scenario) -> Any:
         part = SCALERS[name] if name in SCALERS else _from_file(*(config.policy.own_scaling or (name, None)))
         own = {decision for decision in ("scale", "clock") if type(part) in DECISIONS[decision].rules}
         if own & decided:
-            raise InputError(f"policy.scaling {config.policy.scaling}: {name} decides what another part does: expected a scale and a clock rule")
+            raise InputError(
+                f"policy.scaling {config.policy.scaling}: {name} decides what another part does: expected a scale "
+                "and a clock rule"
+            )
         if own == {"clock"} and all(len(kind.clocks) == 1 for kind in config.fleet.kinds.values()):
-            raise InputError(f"policy.scaling {name}: no kind of replica has clocks: expected some, like gpu.clocks = [0.6, 0.8, 1.0]")
+            raise InputError(
+                f"policy.scaling {name}: no kind of replica has clocks: expected some, like gpu.clocks = [0.6, "
+                "0.8, 1.0]"
+            )
         policy = _combined(policy, part, ("scale", "clock"), "scaling")
         decided |= own
     return policy
@@ -96,12 +112,15 @@ def _of_kind(default: Any, name: str, value: float) -> Any:
     """The value of an option, as its field's default is: a whole number, a float, true or false."""
     if isinstance(default, int | float) and type(default)(value) == value:
         return type(default)(value)
-    expected = {bool: "0 or 1", int: "a whole number", float: "a number"}.get(type(default), "another field, this one is no number")
+    expected = {bool: "0 or 1", int: "a whole number", float: "a number"}.get(
+        type(default), "another field, this one is no number"
+    )
     raise InputError(f"policy.options.{name} {value:g}: expected {expected}")
 
 
 def layout_of(policy: Any, config: scenario.Scenario) -> str:
-    """The layout of queues that the policy declares, or that `policy.queueing` says where it leaves that to the scenario.
+    """The layout of queues that the policy declares, or that `policy.queueing` says where it leaves that to the
+    scenario.
 
     Raises InputError for a layout that cannot be scaled.
     """
@@ -116,22 +135,30 @@ def layout_of(policy: Any, config: scenario.Scenario) -> str:
 
 
 def compile_for(policy: Any, state: State) -> None:
-    """Compile the kernel for the policy's type, once; on disk under the hash of the kernel's sources and the policy's file.
+    """Compile the kernel for the policy's type, once; on disk under the hash of the kernel's sources and the
+    policy's file.
 
     Raises InputError where a user's policy does not compile.
     """
     if numba.config.DISABLE_JIT:
         return
-    kind = type(policy), compute_fingerprint((state, policy))  # Numba's own shorthand for types, which take it a millisecond to find
+    kind = (
+        type(policy),
+        compute_fingerprint((state, policy)),
+    )  # Numba's own shorthand for types, which take it a millisecond to find
     with _compiling:
         if kind in _compiled:
             return
         source = Path(inspect.getfile(type(policy)))
         _jit.use_cache(advance, source, type(policy).__name__, about=type(policy).__qualname__)
         try:
-            _jit.on_one_stack(advance.compile, (numba.typeof(state), numba.typeof(policy), numba.float64, numba.boolean))
+            _jit.on_one_stack(
+                advance.compile, (numba.typeof(state), numba.typeof(policy), numba.float64, numba.boolean)
+            )
         except Exception as error:  # Numba lets pass what a rule's own names raise
-            raise InputError(f"{source.name}: policy {type(policy).__qualname__} does not compile: {_reason(policy, state) or error}") from None
+            raise InputError(
+                f"{source.name}: policy {type(policy).__qualname__} does not compile: {_reason(policy, state) or error}"
+            ) from None
         _compiled.add(kind)
 
 
@@ -148,7 +175,11 @@ def _reason(policy: Any, state: State) -> str | None:
             if not isinstance(returned, decision.answer_types):
                 return f"line {line}: {decision.name} returns {_short(str(returned))}: expected {decision.answers}"
         except Exception as error:
-            said = [text.strip() for text in str(error).splitlines() if text.strip() and "nopython mode pipeline" not in text]
+            said = [
+                text.strip()
+                for text in str(error).splitlines()
+                if text.strip() and "nopython mode pipeline" not in text
+            ]
             at = re.search(rf'{re.escape(Path(rule.__code__.co_filename).name)}", line (\d+)', str(error))
             told = said[0] if said else type(error).__name__
             hint = next((f" ({hint})" for sign, hint in HINTS.items() if sign in told), "")
@@ -162,7 +193,9 @@ def _short(text: str) -> str:
 
 
 def _digest(content: bytes, module: ModuleType) -> str:
-    """Hash of all that a user's rules are compiled from: the file, its constants, and the files of the modules that it takes names from."""
+    """Hash of all that a user's rules are compiled from: the file, its constants, and the files of the modules that
+    it takes names from.
+    """
     digest = hashlib.sha256(content)
     for name, value in sorted(vars(module).items()):
         if isinstance(value, bool | int | float | str | tuple) and not name.startswith("__"):
@@ -175,16 +208,24 @@ def _digest(content: bytes, module: ModuleType) -> str:
 
 
 def _combined(policy: Any, part: Any, decisions: Sequence[str], option: str) -> Any:
-    """The policy with another's rules for some decisions: a type of its own with the fields and memories of both. Raises InputError."""
+    """The policy with another's rules for some decisions: a type of its own with the fields and memories of both.
+
+    Raises InputError.
+    """
     kind, other = type(policy), type(part)
     taken = [name for name in decisions if other in DECISIONS[name].rules]
     if not taken:
-        raise InputError(f"policy.{option}: {other.__qualname__} has no {decisions[0]} rule: expected a type with @rules.{decisions[0]}")
+        raise InputError(
+            f"policy.{option}: {other.__qualname__} has no {decisions[0]} rule: expected a type with "
+            f"@rules.{decisions[0]}"
+        )
     both = sorted(set(policy._fields) & set(part._fields))
     kept = [] if NO_MEMORY in (TRAITS[kind].memory, TRAITS[other].memory) else _names(kind) & _names(other)
     if both or kept:
         shared = f"a field {both[0]}" if both else f"a field {min(kept)} of their memory"
-        raise InputError(f"policy.{option}: {other.__qualname__} and the policy both have {shared}: expected it in one of them")
+        raise InputError(
+            f"policy.{option}: {other.__qualname__} and the policy both have {shared}: expected it in one of them"
+        )
     name, module = f"{kind.__name__}_{other.__name__}", sys.modules[kind.__module__]
     if not hasattr(module, name):
         combined: Any = NamedTuple(name, [(field, Any) for field in (*policy._fields, *part._fields)])  # type: ignore[misc]
@@ -227,7 +268,9 @@ def _from_file(path: str, name: str | None) -> Any:
         with open_regular(path) as stream:
             content = stream.read()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a Python file that defines a policy") from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); expected a Python file that defines a policy"
+        ) from None
     module_name = f"caps_fast_policy_{hashlib.sha256(content).hexdigest()[:16]}"
     module = sys.modules.get(module_name)
     if module is None:
@@ -242,19 +285,29 @@ def _from_file(path: str, name: str | None) -> Any:
             if isinstance(error, InputError):
                 raise InputError(f"{path}: {error}") from None
             raise InputError(f"{path}: {type(error).__name__} while loading the policy: {error}") from None
-    found = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module_name and kind in TRAITS]
+    found = [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and kind.__module__ == module_name and kind in TRAITS
+    ]
     wanted = [kind for kind in found if name in (None, kind.__qualname__)]
     if len(wanted) != 1:
         names = ", ".join(kind.__qualname__ for kind in found) or "none"
-        raise InputError(f"{path}: policy {name or 'of this file'}: expected one type declared with @policy ({path}:Type); the file declares {names}")
+        raise InputError(
+            f"{path}: policy {name or 'of this file'}: expected one type declared with @policy ({path}:Type); the "
+            f"file declares {names}"
+        )
     kind: Any = wanted[0]
-    held = next((name for name, value in kind._field_defaults.items() if not isinstance(value, bool | int | float)), None)
+    held = next(
+        (name for name, value in kind._field_defaults.items() if not isinstance(value, bool | int | float)), None
+    )
     if held:
         raise InputError(
             f"{path}: policy {kind.__qualname__}: field {held} = {kind._field_defaults[held]!r}: expected a number; "
             "what changes in a run belongs into the policy's memory, @policy(memory=...)"
         )
-    kind.__name__ = f"{kind.__qualname__}_{_digest(content, module)}"  # Numba knows types by this name: an edited policy is another one
+    # Numba knows types by this name: an edited policy is another one
+    kind.__name__ = f"{kind.__qualname__}_{_digest(content, module)}"
     try:
         return kind()
     except TypeError as error:

@@ -70,7 +70,9 @@ class ClientGroup(Demand):
     share: Positive = Field(le=1, description="share of the workload's rate")
     tier: Literal["gold", "silver", "bronze"] | None = Field(None, description="its tier; none = by the tiers' shares")
     origin: str | None = Field(None, description="its origin, one of the scenario's; none = by the origins' shares")
-    regions: Names | None = Field(None, min_length=1, description="regions that may serve its requests, whatever the policy; none = all")
+    regions: Names | None = Field(
+        None, min_length=1, description="regions that may serve its requests, whatever the policy; none = all"
+    )
     input_tokens: Lengths
     output_tokens: Lengths
     length_correlation: float = Field(

@@ -97,9 +97,14 @@ def clock_of(config: Scenario) -> Clock:
     loop = f", loops of {period_s / SECONDS_PER_DAY:g} d" if period_s is not None and fit == "loop" else ""
     told = [f"{trace.path}: t = 0 is {start:{FORMAT}} UTC{loop}"]
     if last < len(arrivals_s):
-        told.append(f"{trace.path}: {len(arrivals_s) - last:,} requests of its last day, which is not whole, are left out")
+        told.append(
+            f"{trace.path}: {len(arrivals_s) - last:,} requests of its last day, which is not whole, are left out"
+        )
     if period_s is None and fit != "once" and _outlasts(config, arrivals_s):
-        told.append(f"{trace.path}: spans {arrivals_s[-1] / 3600:.3g} h, too short to keep its time of day when it is replayed for longer")
+        told.append(
+            f"{trace.path}: spans {arrivals_s[-1] / 3600:.3g} h, too short to keep its time of day when it is "
+            "replayed for longer"
+        )
     return Clock(start, period_s, first, last, base_s, phase_s, tuple(told))
 
 

@@ -18,17 +18,23 @@ def levels(kind: Kind) -> list[Kind]:
 
 
 def at_clock(kind: Kind, clock: float) -> Kind:
-    """The kind at that clock: its speeds there, and no other clock; powers are then those of `busy_w` and `prompt_w`."""
+    """The kind at that clock: its speeds there, and no other clock; powers are then those of `busy_w` and
+    `prompt_w`.
+    """
     if clock == 1.0:
         return kind.model_copy(update={"clocks": (1.0,)})
     decode, prefill = (1.0 - share + share / clock for share in (kind.clock_decode_time, kind.clock_prefill_time))
-    times = {name: getattr(kind, name) * decode for name in DECODE_TIMES} | {name: getattr(kind, name) * prefill for name in PREFILL_TIMES}
+    times = {name: getattr(kind, name) * decode for name in DECODE_TIMES} | {
+        name: getattr(kind, name) * prefill for name in PREFILL_TIMES
+    }
     base_s = kind.overhead_s + (kind.decode_base_s - kind.overhead_s) * decode
     return kind.model_copy(update={**times, "decode_base_s": base_s, "clocks": (clock,)})
 
 
 def busy_w(kind: Kind, full_w: Array) -> Array:
-    """What a GPU draws at the kind's highest clock where it draws `full_w` by its members (Eq. 2) at the full one, W."""
+    """What a GPU draws at the kind's highest clock where it draws `full_w` by its members (Eq. 2) at the full one,
+    W.
+    """
     return _throttled_w(kind, full_w, kind.clock_decode_power)
 
 

@@ -16,15 +16,31 @@ class Clocks(Section):
     """Clocks of a GPU, and what is slower and draws less at each."""
 
     clocks: tuple[Clock, ...] = Field(
-        (1.0,), min_length=1, max_length=32, json_schema_extra=LATER, description="levels of the GPUs' clock over the highest, rising to 1"
+        (1.0,),
+        min_length=1,
+        max_length=32,
+        json_schema_extra=LATER,
+        description="levels of the GPUs' clock over the highest, rising to 1",
     )
-    clock_decode_time: Share = Field(0.25, json_schema_extra=LATER, description="share of the decode part of an iteration that goes with 1 / clock")
-    clock_prefill_time: Share = Field(1.0, json_schema_extra=LATER, description="share of the prompt part of an iteration that goes with 1 / clock")
-    clock_decode_power: Share = Field(0.55, json_schema_extra=LATER, description="d of decoding: power goes with 1 - d (1 - clock^3)")
-    clock_prefill_power: Share = Field(0.7, json_schema_extra=LATER, description="d of processing prompts: power goes with 1 - d (1 - clock^3)")
-    clock_change_s: NonNegative = Field(0.05, le=100, json_schema_extra=LATER, description="seconds that a replica stands still to change it")
+    clock_decode_time: Share = Field(
+        0.25, json_schema_extra=LATER, description="share of the decode part of an iteration that goes with 1 / clock"
+    )
+    clock_prefill_time: Share = Field(
+        1.0, json_schema_extra=LATER, description="share of the prompt part of an iteration that goes with 1 / clock"
+    )
+    clock_decode_power: Share = Field(
+        0.55, json_schema_extra=LATER, description="d of decoding: power goes with 1 - d (1 - clock^3)"
+    )
+    clock_prefill_power: Share = Field(
+        0.7, json_schema_extra=LATER, description="d of processing prompts: power goes with 1 - d (1 - clock^3)"
+    )
+    clock_change_s: NonNegative = Field(
+        0.05, le=100, json_schema_extra=LATER, description="seconds that a replica stands still to change it"
+    )
     clock_source: Literal["assumed", "fitted"] = Field(
-        "assumed", json_schema_extra=LATER, description="whether the clock_ coefficients are assumed, or fitted to measurements of this kind"
+        "assumed",
+        json_schema_extra=LATER,
+        description="whether the clock_ coefficients are assumed, or fitted to measurements of this kind",
     )
 
     @model_validator(mode="after")

@@ -38,17 +38,27 @@ def marginal_g(config: Scenario, state: State, monitors: Sequence[Monitor]) -> f
     total, at = float(state.link_j @ np.concatenate(marginal)), 0
     for pool in config.fleet.pools:
         z = names.index(pool.region)
-        first, last = (max(int(np.searchsorted(monitors[z].trace.times_s, t_s, side="right")) - 1, 0) for t_s in (0.0, until_s))
+        first, last = (
+            max(int(np.searchsorted(monitors[z].trace.times_s, t_s, side="right")) - 1, 0) for t_s in (0.0, until_s)
+        )
         count = last - first + 1
-        total += config.fleet.regions[pool.region].pue * float(energy_j[at : at + count] @ marginal[z][first : first + count])
+        total += config.fleet.regions[pool.region].pue * float(
+            energy_j[at : at + count] @ marginal[z][first : first + count]
+        )
         at += count
     return total / J_PER_KWH
 
 
 def signal_notes(config: Scenario, monitors: Sequence[Monitor]) -> Iterator[str]:
-    """What the user should know of the clock that grids are on, and of the kinds of intensity in the accounts and the decisions."""
+    """What the user should know of the clock that grids are on, and of the kinds of intensity in the accounts and
+    the decisions.
+    """
     regions = config.fleet.regions
-    begins = {name: monitor.trace.start for name, monitor in zip(regions, monitors, strict=True) if monitor.trace.start is not None}
+    begins = {
+        name: monitor.trace.start
+        for name, monitor in zip(regions, monitors, strict=True)
+        if monitor.trace.start is not None
+    }
     if len(set(begins.values())) > 1:
         told = ", ".join(f"{at:%Y-%m-%d %H:%M} UTC in {name}" for name, at in begins.items())
         yield f"grids are not on one clock: t = 0 is {told}; give start to lay them on the same dates"

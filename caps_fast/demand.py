@@ -109,7 +109,9 @@ class Demand(Section):
         description="coefficient of variation of the gaps between arrivals (Gamma); 1 = Poisson, the default",
     )
     rate_levels: Levels | None = Field(None, description="rate that jumps between levels (MMPP): levels, sojourn_s")
-    batch_size: float | None = Field(None, ge=1, le=1e6, description="mean number of requests that come together; default 1")
+    batch_size: float | None = Field(
+        None, ge=1, le=1e6, description="mean number of requests that come together; default 1"
+    )
     batch_size_law: Literal["geometric", "fixed"] | None = Field(None, description="of batch sizes; default geometric")
 
     @model_validator(mode="after")

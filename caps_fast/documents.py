@@ -1,4 +1,7 @@
-"""What others wrote, read within bounds: JSON and TOML as data, archives of arrays. What is out of bounds is a ValueError in words."""
+"""What others wrote, read within bounds: JSON and TOML as data, archives of arrays.
+
+What is out of bounds is a ValueError in words.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None)
 
 
 def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
-    """The data of a TOML file. Raises InputError, saying what was `expected`, where it cannot be read or is not TOML."""
+    """The data of a TOML file.
+
+    Raises InputError, saying what was `expected`, where it cannot be read or is not TOML.
+    """
     try:
         return parse_toml(read_bytes(path, MOST_TOML_BYTES).decode())
     except OSError as error:
@@ -59,7 +65,10 @@ def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The data of a TOML document, dates as text. Raises ValueError where it is none, nested too deep, or has numbers beyond TOML's 64 bits."""
+    """The data of a TOML document, dates as text.
+
+    Raises ValueError where it is none, nested too deep, or has numbers beyond TOML's 64 bits.
+    """
     if long := _LONG_KEY.search(text):
         line = text.count("\n", 0, long.start()) + 1
         raise ValueError(f"line {line}: a key of more than {MOST_KEY_PARTS} parts")
@@ -78,8 +87,10 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def read_arrays(path: str | Path, most: int) -> dict[str, Array]:
-    """The arrays of an archive (npz), without pickles. Raises ValueError where they would take more than so many bytes, OSError, and, of damaged
-    bytes, almost anything."""
+    """The arrays of an archive (npz), without pickles.
+
+    Raises ValueError where they would take more than so many bytes, OSError, and, of damaged bytes, almost anything.
+    """
     with open_regular(path) as stream:
         with zipfile.ZipFile(stream) as archive:
             if sum(member.file_size for member in archive.infolist()) > most:

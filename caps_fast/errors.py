@@ -18,7 +18,9 @@ class InputError(ValueError):
 
 @contextmanager
 def naming(origin: str) -> Iterator[None]:
-    """Within, an InputError begins with `origin`, the file that is to blame, if there is one and the message does not begin with it."""
+    """Within, an InputError begins with `origin`, the file that is to blame, if there is one and the message does
+    not begin with it.
+    """
     try:
         yield
     except InputError as error:

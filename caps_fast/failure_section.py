@@ -15,16 +15,25 @@ class Failures(Section):
     """How long a replica is on between failures, and how long it takes to repair it."""
 
     mtbf_s: float | None = Field(
-        None, ge=1, allow_inf_nan=False, json_schema_extra=LATER, description="mean time that a replica is on between failures; none = never fails"
+        None,
+        ge=1,
+        allow_inf_nan=False,
+        json_schema_extra=LATER,
+        description="mean time that a replica is on between failures; none = never fails",
     )
     repair_s: NonNegative | None = Field(
-        None, le=MOST_REPAIR_S, json_schema_extra=LATER, description="mean time to repair one that has failed; it starts afterwards"
+        None,
+        le=MOST_REPAIR_S,
+        json_schema_extra=LATER,
+        description="mean time to repair one that has failed; it starts afterwards",
     )
 
     @model_validator(mode="after")
     def _repaired(self) -> Self:
         if self.mtbf_s is not None and self.repair_s is None:
-            raise ValueError(f"repair_s is missing: with mtbf_s {self.mtbf_s:g}, expected the mean time to repair, like 3600")
+            raise ValueError(
+                f"repair_s is missing: with mtbf_s {self.mtbf_s:g}, expected the mean time to repair, like 3600"
+            )
         return self
 
 

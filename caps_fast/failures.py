@@ -1,4 +1,6 @@
-"""When replicas fail, and how long they take to repair: drawn before a run, replica by replica (docs/model.md, section 15)."""
+"""When replicas fail, and how long they take to repair: drawn before a run, replica by replica (docs/model.md,
+section 15).
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def failure_rows(config: Scenario, scaling: dict[str, Any]) -> dict[str, Any]:
 
 
 def lives_of_pool(config: Scenario, p: int) -> list[Rows[Life]]:
-    """The lives of every replica of a pool, as many as it may come to in the run; of a kind that never fails one without an end."""
+    """The lives of every replica of a pool, as many as it may come to in the run; of a kind that never fails one
+    without an end.
+    """
     pool, kind, until_s = config.fleet.pools[p], config.fleet.kind_of[p], config.horizon_s + config.drain_h * 3600.0
     if kind.mtbf_s is None:
         endless = records.zeros(Life, 1)
@@ -50,7 +54,8 @@ def lives_of_pool(config: Scenario, p: int) -> list[Rows[Life]]:
         return [endless] * pool.replicas
     if pool.replicas * until_s / kind.mtbf_s > MOST_LIVES:
         raise InputError(
-            f"mtbf_s {kind.mtbf_s:g}: pool {pool.name} would have {pool.replicas * until_s / kind.mtbf_s:,.0f} failures: "
+            f"mtbf_s {kind.mtbf_s:g}: pool {pool.name} would have {pool.replicas * until_s / kind.mtbf_s:,.0f} "
+            "failures: "
             f"expected {MOST_LIVES:,} at most"
         )
     return [_lives(kind, until_s, _drawn(config.seed, p, i)) for i in range(pool.replicas)]

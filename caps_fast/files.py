@@ -23,13 +23,18 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # how compressed files begin
 def whole(path: Path, follow: bool = True) -> Iterator[Path]:
     """A file beside `path` to write to; it takes the place of `path` at the end, or is removed where anything fails.
 
-    A link is followed, or else, as is right in a folder that may come from others, replaced. What killed processes had begun to write is removed.
-    Raises InputError where it cannot be written, and at once where something else than a regular file stands there.
+    A link is followed, or else, as is right in a folder that may come from others, replaced. What killed processes had
+    begun to write is removed. Raises InputError where it cannot be written, and at once where something else than a
+    regular file stands there.
     """
     expect_regular(path)
-    target = (Path(os.path.realpath(path)) if follow and os.path.islink(path) else path).absolute()  # `~` and `://` mean nothing then
+    target = (
+        Path(os.path.realpath(path)) if follow and os.path.islink(path) else path
+    ).absolute()  # `~` and `://` mean nothing then
     _remove_begun(target)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.part")  # a name at which no link can wait
+    beside = target.with_name(
+        f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.part"
+    )  # a name at which no link can wait
     try:
         yield beside
         os.replace(beside, target)
@@ -71,7 +76,8 @@ def _is_running(process: int) -> bool:
 def expect_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path]) -> None:
     """Find out before the work what would fail after it.
 
-    Raises InputError where an output (by its option) has no folder or cannot be written, or would take the place of an input or of another output.
+    Raises InputError where an output (by its option) has no folder or cannot be written, or would take the place of an
+    input or of another output.
     """
     taken = {os.path.realpath(path): "that is read" for path in inputs}
     for option, path in outputs.items():
@@ -107,14 +113,20 @@ def expect_no_link(path: str | Path, kind: str = "a regular file") -> None:
 
 
 def _reason(error: Exception) -> str | None:
-    """What the system said against writing; None for other errors. Polars, in Rust, says it in the text of errors of several classes."""
+    """What the system said against writing; None for other errors.
+
+    Polars, in Rust, says it in the text of errors of several classes.
+    """
     if number := re.search(r"\(os error (\d+)\)", str(error)):
         return os.strerror(int(number[1]))
     return (error.strerror or str(error)) if isinstance(error, OSError) else None
 
 
 def open_regular(path: str | Path) -> BufferedReader:
-    """Open a file for reading. Raises OSError, at once where a pipe stands there, which might never say anything, or a device without end."""
+    """Open a file for reading.
+
+    Raises OSError, at once where a pipe stands there, which might never say anything, or a device without end.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     kind = os.fstat(handle).st_mode
     if not stat.S_ISREG(kind):

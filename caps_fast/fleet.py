@@ -1,7 +1,7 @@
 """The fleet as data: kinds of replica, regions and pools, and the short way to say one kind in one region.
 
-`[cluster]` with `[gpu]` is short for one kind and its pools, `[carbon]` with `[monitor]` for one region. `lengthen` writes the short form out, so
-that the rest of the program knows the long form only.
+`[cluster]` with `[gpu]` is short for one kind and its pools, `[carbon]` with `[monitor]` for one region. `lengthen`
+writes the short form out, so that the rest of the program knows the long form only.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class Fleet:
 
 
 def pool_names(roles: Sequence[str]) -> tuple[str, ...]:
-    """Names of the pools of the short form, in order: the role in small letters, numbered from 1 where several have it."""
+    """Names of the pools of the short form, in order: the role in small letters, numbered from 1 where several have
+    it.
+    """
     numbers = [str(roles[: at + 1].count(role)) if roles.count(role) > 1 else "" for at, role in enumerate(roles)]
     return tuple(role.lower() + number for role, number in zip(roles, numbers, strict=True))
 
@@ -111,11 +113,14 @@ def expect_one_form(data: Mapping[str, Any]) -> None:
     for short, long in FORMS.values():
         said = [part for part in (*long, *short) if data.get(part) is not None]
         if set(said) & set(short) and set(said) & set(long):
-            raise ValueError(f"[{said[0]}] beside [{said[-1]}]: expected {' and '.join(short)}, or {' and '.join(long)}, not both")
+            raise ValueError(
+                f"[{said[0]}] beside [{said[-1]}]: expected {' and '.join(short)}, or {' and '.join(long)}, not both"
+            )
 
 
 def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left of a preset's data where a scenario, in one form (`expect_one_form`), has its fleet or grid in the long one: the short one goes.
+    """What is left of a preset's data where a scenario, in one form (`expect_one_form`), has its fleet or grid in
+    the long one: the short one goes.
 
     Pools without kinds of their own are of the preset's kind.
     """
@@ -127,7 +132,9 @@ def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
                 if part in over:
                     left.pop(part, None)
             if "gpus" in over and "pools" in left:
-                left["pools"] = [{name: value for name, value in pool.items() if name != "gpu"} for pool in left["pools"]]
+                left["pools"] = [
+                    {name: value for name, value in pool.items() if name != "gpu"} for pool in left["pools"]
+                ]
     return left
 
 
@@ -156,15 +163,20 @@ def expect_consistent(fleet: Fleet) -> None:
         clocks = fleet.kinds[pool.gpu].clocks if pool.gpu in fleet.kinds else ()
         if pool.clock is not None and clocks and pool.clock not in clocks:
             raise ValueError(
-                f"pools.{pool.name}.clock {pool.clock:g}: expected one of the clocks of {pool.gpu}: {', '.join(f'{x:g}' for x in clocks)}"
+                f"pools.{pool.name}.clock {pool.clock:g}: expected one of the clocks of {pool.gpu}: "
+                f"{', '.join(f'{x:g}' for x in clocks)}"
             )
     for field, known, what in (("gpu", fleet.kinds, "gpus"), ("region", fleet.regions, "regions")):
         used = {getattr(pool, field) for pool in fleet.pools}
         for pool in fleet.pools:
             if getattr(pool, field) not in known:
-                raise ValueError(f"pools.{pool.name}.{field} {getattr(pool, field)!r}: expected one of {', '.join(known)}")
+                raise ValueError(
+                    f"pools.{pool.name}.{field} {getattr(pool, field)!r}: expected one of {', '.join(known)}"
+                )
         for name in known:
             if name not in used:
-                raise ValueError(f"{what}.{name}: no pool is of it: expected it in the field {field} of a pool, or not at all")
+                raise ValueError(
+                    f"{what}.{name}: no pool is of it: expected it in the field {field} of a pool, or not at all"
+                )
             if not name or "." in name:
                 raise ValueError(f"{what}.{name}: expected a name without dots")

@@ -19,7 +19,9 @@ def expect_inputs(configs: Iterable[Scenario]) -> None:
         monitors_of(config)
     for config in {config.workload.trace: config for config in tried if config.workload.trace}.values():
         workload_of(config)
-    for config in {config.workload.model_dump_json(): config for config in tried if not config.workload.is_steady}.values():
+    for config in {
+        config.workload.model_dump_json(): config for config in tried if not config.workload.is_steady
+    }.values():
         workload_of(config)
     for path in {config.predictor.model for config in tried if config.predictor.model}:
         load(path)

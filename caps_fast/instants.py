@@ -46,7 +46,9 @@ def read_times(text: pl.Series, time_zone: str | None = None, time_format: str |
     """
     cells = text.cast(pl.String).str.strip_chars()
     split = pl.DataFrame({"text": cells}).select(
-        offset=pl.when(pl.col("text").str.contains(":")).then(pl.col("text").str.extract(r"\d(?: ?[AaPp][Mm])? ?" + OFFSET, 1)),
+        offset=pl.when(pl.col("text").str.contains(":")).then(
+            pl.col("text").str.extract(r"\d(?: ?[AaPp][Mm])? ?" + OFFSET, 1)
+        ),
         bare=pl.col("text").str.replace(r"(:\d{2}.*?)" + OFFSET, "$1").str.strip_chars(),
     )
     offset, bare = split["offset"], split["bare"].str.replace("T", " ", literal=True)
@@ -74,7 +76,9 @@ def check_zone(time_zone: str | None, origin: str) -> None:
     try:
         pl.select(pl.datetime(2024, 1, 1).dt.replace_time_zone(time_zone))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        raise InputError(f"{origin} {time_zone!r}: expected a time zone like America/Los_Angeles, Europe/Berlin or UTC") from None
+        raise InputError(
+            f"{origin} {time_zone!r}: expected a time zone like America/Los_Angeles, Europe/Berlin or UTC"
+        ) from None
 
 
 YEARS = (1900, 2200)
@@ -109,7 +113,9 @@ def _as_told(cells: pl.Series, time_format: str) -> pl.Series:
     try:
         return text.str.to_datetime(form, time_unit="us", strict=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        raise InputError(f"time_format {time_format!r}: expected a format of strptime with a date, like %d/%m/%Y %H:%M") from None
+        raise InputError(
+            f"time_format {time_format!r}: expected a format of strptime with a date, like %d/%m/%Y %H:%M"
+        ) from None
 
 
 def _dates(bare: pl.Series, notes: list[str]) -> pl.Series:
@@ -122,7 +128,9 @@ def _dates(bare: pl.Series, notes: list[str]) -> pl.Series:
             return found
     if shape := re.match(r"(\d{1,4})([/.])(\d{1,2})[/.](\d{1,4})", first):
         date = "%Y{0}%m{0}%d".format(shape[2]) if len(shape[1]) == 4 else _order(bare, shape[2], notes)
-        return _first_that_fits(bare, [f"{date} {clock}".strip() for clock in _CLOCKS] + [f"{date}, {clock}" for clock in _CLOCKS[:-1]])
+        return _first_that_fits(
+            bare, [f"{date} {clock}".strip() for clock in _CLOCKS] + [f"{date}, {clock}" for clock in _CLOCKS[:-1]]
+        )
     return _first_that_fits(bare, _ISO)
 
 
@@ -132,7 +140,9 @@ def _first_that_fits(bare: pl.Series, formats: tuple[str, ...] | list[str]) -> p
 
 
 def _compact(bare: pl.Series, digits: int) -> pl.Series | None:
-    """Dates of digits alone, if all cells are; None where one is none, for then they are Unix times or no times at all."""
+    """Dates of digits alone, if all cells are; None where one is none, for then they are Unix times or no times at
+    all.
+    """
     if not (bare.str.contains(rf"^\d{{{digits}}}$") | bare.is_null() | (bare == "")).all():
         return None
     padded = bare + "0" * (14 - digits) if digits > 8 else bare + "000000"
@@ -163,7 +173,11 @@ def _without_offset(local: pl.Series, offset: pl.Series) -> pl.Series:
     hours = pl.col("offset").str.slice(1, 2).cast(pl.Int64, strict=False)
     minutes = pl.col("offset").str.slice(3).str.strip_prefix(":").cast(pl.Int64, strict=False).fill_null(0)
     shift = pl.duration(minutes=(sign * (hours * 60 + minutes)).fill_null(0))
-    return pl.DataFrame({"at": local, "offset": offset}).select((pl.col("at") - shift).dt.replace_time_zone("UTC")).to_series()
+    return (
+        pl.DataFrame({"at": local, "offset": offset})
+        .select((pl.col("at") - shift).dt.replace_time_zone("UTC"))
+        .to_series()
+    )
 
 
 def localised(local: pl.Series, time_zone: str) -> pl.Series:
@@ -180,7 +194,9 @@ def localised(local: pl.Series, time_zone: str) -> pl.Series:
 def _unix(cells: pl.Series) -> pl.Series:
     number = cells.cast(pl.Float64, strict=False).to_frame("n")
     ticks = pl.coalesce(
-        pl.when(pl.col("n").is_between(low, below, closed="left")).then((pl.col("n") * scale).cast(pl.Int64, strict=False))
+        pl.when(pl.col("n").is_between(low, below, closed="left")).then(
+            (pl.col("n") * scale).cast(pl.Int64, strict=False)
+        )
         for low, below, scale in UNIX
     )
     return number.select(pl.from_epoch(ticks, time_unit="us").dt.replace_time_zone("UTC")).to_series()

@@ -1,6 +1,7 @@
 """Interrupts that wait for native libraries.
 
-LLVM swallows what is raised in its callbacks, and ends the process if Python ends while a thread compiles; LightGBM frees what it has not made yet.
+LLVM swallows what is raised in its callbacks, and ends the process if Python ends while a thread compiles; LightGBM
+frees what it has not made yet.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ Handler = Callable[[int, FrameType | None], None]
 
 
 def raising(error: type[BaseException]) -> Handler:
-    """A handler of a signal that raises the error, or where a native library is at work in this thread, sends the signal again a moment later."""
+    """A handler of a signal that raises the error, or where a native library is at work in this thread, sends the
+    signal again a moment later.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         if not _within(frame, NATIVE):
@@ -40,7 +43,8 @@ class Ended(SystemExit):
 
 
 def leave(code: int) -> NoReturn:
-    """End the process; at once, without Python's own tidying up, if another thread is in a native library, or compiling.
+    """End the process; at once, without Python's own tidying up, if another thread is in a native library, or
+    compiling.
 
     Raises BrokenPipeError where nobody reads what was printed any more, while that can still be answered.
     """

@@ -1,6 +1,7 @@
 """Where arrays that kernels write to lie: on cache lines that nothing else lies on.
 
-Small arrays of runs on several threads would otherwise come to lie on one line, and a processor that writes to it takes it from the others each time.
+Small arrays of runs on several threads would otherwise come to lie on one line, and a processor that writes to it takes
+it from the others each time.
 """
 
 from __future__ import annotations

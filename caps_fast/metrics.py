@@ -100,7 +100,9 @@ def _rejected(tier: int) -> Metric[Books]:
         return b.of_tier("rejected", tier)
 
     name = TIERS[tier]
-    return Metric(f"rejected_{name}", COUNT, "smaller", f"rejected {name}", 0, formula, f"the same of {name.capitalize()}")
+    return Metric(
+        f"rejected_{name}", COUNT, "smaller", f"rejected {name}", 0, formula, f"the same of {name.capitalize()}"
+    )
 
 
 def _share(role: str) -> Metric[Books]:
@@ -115,7 +117,11 @@ def _held_not_bronze(b: Books) -> float:
     return ratio(b.held_tokens - b.of_tier("held_tokens", BRONZE), b.held_tokens) if b.held_tokens else 0.0
 
 
-SPENT = {"seconds": ("seconds", 1.0, "s"), "energy_kwh": ("energy_j", J_PER_KWH, "kWh"), "carbon_kg": ("carbon_g", 1000.0, "kg")}
+SPENT = {
+    "seconds": ("seconds", 1.0, "s"),
+    "energy_kwh": ("energy_j", J_PER_KWH, "kWh"),
+    "carbon_kg": ("carbon_g", 1000.0, "kg"),
+}
 
 
 def _spent(state: int, quantity: str) -> Metric[PoolBooks]:
@@ -146,7 +152,10 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
     Metric("carbon_g_per_1k_tokens", "g", "smaller", "g/1k tokens", 4,
            lambda b: ratio(b.carbon_g * 1000, b.output_tokens), "attributed carbon per 1,000 output tokens"),
     Metric("total_carbon_g_per_1k_tokens", "g", "smaller", "g/1k with idle", 4,
-           lambda b: ratio(b.total("carbon_g") * 1000, b.output_tokens), "the same with the power of GPUs that serve nobody"),
+           lambda b: ratio(b.total("carbon_g") * 1000, b.output_tokens), (
+               "the same with the power of GPUs that serve "
+               "nobody"
+           )),
     Metric("carbon_g_per_1k_good_tokens", "g", "smaller", "g/1k good", 4,
            lambda b: ratio(b.carbon_g * 1000, b.good_tokens),
            "attributed carbon per 1,000 output tokens of requests that met their SLO"),
@@ -174,7 +183,8 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
     Metric("moved_gb", "GB", "smaller", "moved GB", 2, lambda b: b.moved.bytes / 1e9, "their contexts, 1e9 bytes"),
     Metric("moved_kwh", "kWh", "smaller", "moved kWh", 2, lambda b: b.moved.energy_j / J_PER_KWH,
            "energy of links, in `bill_kwh`, too"),
-    Metric("moved_kg", "kg", "smaller", "moved kg", 2, lambda b: b.moved.carbon_g / 1000, "carbon of links, in `bill_kg`, too"),
+    Metric("moved_kg", "kg", "smaller", "moved kg", 2, lambda b: b.moved.carbon_g / 1000,
+           "carbon of links, in `bill_kg`, too"),
     Metric("bill_g_per_1k_tokens", "g", "smaller", "bill g/1k", 4,
            lambda b: ratio(b.bill("carbon_g") * 1000, b.output_tokens), "the same per 1,000 output tokens"),
     Metric("pue_energy_kwh", "kWh", "smaller", "PUE kWh", 2, lambda b: b.overhead("energy_j") / J_PER_KWH,
@@ -200,14 +210,20 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
     Metric("mean_power_w", "W", "smaller", "mean power W", 0,
            lambda b: ratio(b.total("energy_j"), max(b.end_s, b.horizon_s)),
            "mean power of the whole fleet until the last completion and the end of the arrivals, in all states"),
-    Metric("starts", COUNT, "smaller", "starts", 0, lambda b: int(b.strength["starts"].sum()), "replicas that were started from off"),
+    Metric("starts", COUNT, "smaller", "starts", 0, lambda b: int(b.strength["starts"].sum()),
+           "replicas that were started from off"),
     Metric("wakes", COUNT, "smaller", "wakes", 0, lambda b: int(b.strength["wakes"].sum()), "replicas that were woken"),
-    Metric("failures", COUNT, "smaller", "failures", 0, lambda b: int(b.strength["failures"].sum()), "times that a replica failed"),
-    Metric("failed_replica_hours", "h", "smaller", "failed replica h", 1, lambda b: float(b.spent["seconds"][:, FAILED].sum()) / 3600.0,
+    Metric("failures", COUNT, "smaller", "failures", 0, lambda b: int(b.strength["failures"].sum()),
+           "times that a replica failed"),
+    Metric("failed_replica_hours", "h", "smaller", "failed replica h", 1,
+           lambda b: float(b.spent["seconds"][:, FAILED].sum()) / 3600.0,
            "hours of replicas between a failure and the end of its repair"),
     Metric("clock_changes", COUNT, "smaller", "clock changes", 0, lambda b: int(b.strength["clock_changes"].sum()),
            "times that a replica changed its clock"),
-    Metric("mean_clock", SHARE, None, "mean clock", 1, lambda b: b.mean_clock, "clock over the highest, mean over busy time"),
+    Metric("mean_clock", SHARE, None, "mean clock", 1, lambda b: b.mean_clock, (
+        "clock over the highest, mean over busy "
+        "time"
+    )),
     *(make for latency in HISTOGRAMS for make in (_mean(latency), *(_quantile(latency, q) for q in QUANTILES))),
     *map(_ttft_of, range(len(TIERS))),
     Metric("deferral_mean_s", "s", "smaller", "deferred s", 1,
@@ -246,7 +262,16 @@ METRICS = {metric.name: metric for metric in RUN_METRICS}
 POOL_METRICS = {metric.name: metric for metric in ONE_POOL}
 
 BILL = (  # the whole bill, by parts
-    *("bill_kwh", "bill_kg", "carbon_kg", "idle_carbon_kg", "standby_carbon_kg", "pue_carbon_kg", "moved_kg", "host_carbon_kg"),
+    *(
+        "bill_kwh",
+        "bill_kg",
+        "carbon_kg",
+        "idle_carbon_kg",
+        "standby_carbon_kg",
+        "pue_carbon_kg",
+        "moved_kg",
+        "host_carbon_kg",
+    ),
     *("embodied_kg", "sci_g_per_1k_tokens", "replica_hours", "energy_cost", "cost", "water_l"),
 )
 TABLE = (  # what the tables of `run` and `grid` show

@@ -21,9 +21,12 @@ class Origin(Section):
         default_factory=dict, description="its share of a tier's requests, where it differs"
     )
     rtt_ms: dict[str, NonNegative] = Field(
-        default_factory=dict, description="round-trip time to a region by its name, in TTFT and E2E; 0 to those not named"
+        default_factory=dict,
+        description="round-trip time to a region by its name, in TTFT and E2E; 0 to those not named",
     )
-    home: str | None = Field(None, description="region where the context of its requests lies; none = there is nothing to move")
+    home: str | None = Field(
+        None, description="region where the context of its requests lies; none = there is nothing to move"
+    )
     regions: Names | None = Field(None, min_length=1, description="regions that may serve its requests; none = all")
 
     def share_of(self, tier: str) -> float:
@@ -41,16 +44,24 @@ class LinkTerms(Section):
 class Links(LinkTerms):
     """The links between regions."""
 
-    bytes_per_token: NonNegative = Field(4.0, le=1e12, description="bytes of context per input token: 4 of text, or those of its KV")
-    between: dict[str, LinkTerms] = Field(default_factory=dict, description="pairs of regions with terms of their own: FROM/TO")
+    bytes_per_token: NonNegative = Field(
+        4.0, le=1e12, description="bytes of context per input token: 4 of text, or those of its KV"
+    )
+    between: dict[str, LinkTerms] = Field(
+        default_factory=dict, description="pairs of regions with terms of their own: FROM/TO"
+    )
 
     def terms(self, a: str, b: str) -> LinkTerms:
         """The terms of the way from region `a` to region `b`, those of the way back if only they are given."""
         return self.between.get(f"{a}/{b}") or self.between.get(f"{b}/{a}") or self
 
 
-def expect_known_places(origins: dict[str, Origin], tiers: dict[str, Names | None], links: Links | None, regions: Names) -> None:
-    """Raise ValueError where a name is none of a region's, or where a tier's requests of an origin could be served nowhere."""
+def expect_known_places(
+    origins: dict[str, Origin], tiers: dict[str, Names | None], links: Links | None, regions: Names
+) -> None:
+    """Raise ValueError where a name is none of a region's, or where a tier's requests of an origin could be served
+    nowhere.
+    """
     if len(origins) > MOST_ORIGINS:
         raise ValueError(f"origins: {len(origins)}: expected at most {MOST_ORIGINS}")
     said = [(f"origins.{name}.{field}", named) for name, one in origins.items() for field, named in _named(one)]
@@ -65,7 +76,9 @@ def expect_known_places(origins: dict[str, Origin], tiers: dict[str, Names | Non
     for name, one in origins.items():
         for tier, names in tiers.items():
             if not set(one.regions or regions) & set(names or regions):
-                raise ValueError(f"origins.{name}.regions and slo.{tier}.regions have none in common: expected one at least")
+                raise ValueError(
+                    f"origins.{name}.regions and slo.{tier}.regions have none in common: expected one at least"
+                )
     for tier in tiers:
         if origins and not any(one.share_of(tier) for one in origins.values()):
             raise ValueError(f"origins: all shares of {tier} are 0: expected one above 0")

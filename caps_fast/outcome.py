@@ -50,7 +50,9 @@ class Outcome:
     strength: Array  # `standing.Strength` (n_pools,)
     slices: Array  # SLICE (pools' samples, n_states)
     energy_cost: Array  # float64 (n_pools,): PUE included
-    marginal_g: float  # carbon of all states by marginal intensity, PUE included, and of links; nan where a region has none
+    marginal_g: (
+        float  # carbon of all states by marginal intensity, PUE included, and of links; nan where a region has none
+    )
     moved: Moved  # what went over links
     host_carbon_g: Array  # float64 (n_pools,)
     histograms: Array  # int64 (3, 4, HISTOGRAM_BINS)
@@ -96,7 +98,9 @@ class Outcome:
                     host_w=host_share_w(kind),
                     host_carbon_g=float(host_g),
                 )
-                for pool, kind, cost, host_g in zip(fleet.pools, fleet.kind_of, self.energy_cost, self.host_carbon_g, strict=True)
+                for pool, kind, cost, host_g in zip(
+                    fleet.pools, fleet.kind_of, self.energy_cost, self.host_carbon_g, strict=True
+                )
             ],
             marginal_g=self.marginal_g,
             moved=self.moved,
@@ -104,14 +108,22 @@ class Outcome:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """All metrics by name (see caps_fast/metrics.py). Latencies and deferral are over finished requests; attainments over all arrived ones."""
+        """All metrics by name (see caps_fast/metrics.py).
+
+        Latencies and deferral are over finished requests; attainments over all arrived ones.
+        """
         found = {name: metric.formula(self.books) for name, metric in METRICS.items()}
-        return {name: math.nan if math.isnan(value) else value for name, value in found.items()}  # one nan: equal to itself in a dictionary
+        return {
+            name: math.nan if math.isnan(value) else value for name, value in found.items()
+        }  # one nan: equal to itself in a dictionary
 
     @cached_property
     def by_pool(self) -> dict[str, dict[str, float]]:
         """Metrics of every pool, by the pool's name: `by_pool["lp"]["energy_kwh"]`."""
-        return {pool: {name: metric.formula(books) for name, metric in POOL_METRICS.items()} for pool, books in self.books.by_pool.items()}
+        return {
+            pool: {name: metric.formula(books) for name, metric in POOL_METRICS.items()}
+            for pool, books in self.books.by_pool.items()
+        }
 
     def row(self, by_pool: bool = False) -> dict[str, Any]:
         """Parameters and metrics, in the order of the result files; with `by_pool`, those of every pool too."""
@@ -119,10 +131,13 @@ class Outcome:
 
     def pool_columns(self) -> dict[str, float]:
         """Metrics of every pool as columns `pool.<name>.<metric>`."""
-        return {f"{POOL}{pool}.{name}": value for pool, metrics in self.by_pool.items() for name, value in metrics.items()}
+        return {
+            f"{POOL}{pool}.{name}": value for pool, metrics in self.by_pool.items() for name, value in metrics.items()
+        }
 
     def quantile(self, latency: str, q: float, tier: str | None = None) -> float:
-        """Quantile of a latency (`ttft`, `ttft_after_release`, `tpot`, `e2e`) in seconds, to 0.4 %; nan if nothing finished.
+        """Quantile of a latency (`ttft`, `ttft_after_release`, `tpot`, `e2e`) in seconds, to 0.4 %; nan if nothing
+        finished.
 
         Raises InputError for another latency or tier, and for `q` outside 0..1.
         """
@@ -140,23 +155,35 @@ class Outcome:
         """Accounts by carbon level at arrival, category and tier."""
         import polars as pl  # noqa: PLC0415 - slow import
 
-        level, category, tier = np.unravel_index(np.arange(arrays.N_CELLS), (arrays.N_LEVELS, arrays.N_CATEGORIES, arrays.N_TIERS))
-        names = {"level": np.array(LEVELS)[level], "category": np.array(sections.CATEGORIES)[category], "tier": np.array(sections.TIERS)[tier]}
+        level, category, tier = np.unravel_index(
+            np.arange(arrays.N_CELLS), (arrays.N_LEVELS, arrays.N_CATEGORIES, arrays.N_TIERS)
+        )
+        names = {
+            "level": np.array(LEVELS)[level],
+            "category": np.array(sections.CATEGORIES)[category],
+            "tier": np.array(sections.TIERS)[tier],
+        }
         return pl.DataFrame(names | {name: self.accounts[name] for name in arrays.CELL.names or ()})
 
     @cached_property
     def histogram_frame(self) -> pl.DataFrame:
-        """Counts of finished requests by latency, tier and bin: latency, tier, from_s, to_s, requests; empty bins left out."""
+        """Counts of finished requests by latency, tier and bin: latency, tier, from_s, to_s, requests; empty bins
+        left out.
+        """
         import polars as pl  # noqa: PLC0415 - slow import
 
         edges = bin_edges_s()
         tier, latency, at = np.nonzero(self.histograms)
         names = {"latency": np.array(arrays.HISTOGRAMS)[latency], "tier": np.array(sections.TIERS)[tier]}
-        return pl.DataFrame(names | {"from_s": edges[at], "to_s": edges[at + 1], "requests": self.histograms[tier, latency, at]})
+        return pl.DataFrame(
+            names | {"from_s": edges[at], "to_s": edges[at + 1], "requests": self.histograms[tier, latency, at]}
+        )
 
     @cached_property
     def series(self) -> pl.DataFrame:
-        """The recorded series: one row per pool and sample; mean power since the sample before (idle power included), replicas by state."""
+        """The recorded series: one row per pool and sample; mean power since the sample before (idle power
+        included), replicas by state.
+        """
         import polars as pl  # noqa: PLC0415 - slow import
 
         frames = []
@@ -195,7 +222,9 @@ class Outcome:
             table["origin"] = np.array([*places.origins] * len(places.bounds))[rows["origin"]]
         times = {name: rows[name] for name in ("released_s", "admitted_s", "first_token_s", "finished_s")}
         outcome = {"outcome": np.array(OUTCOMES)[rows["outcome"]], "met_slo": rows["met"].astype(bool)}
-        frame = pl.DataFrame(table | times | outcome | {name: rows[name] for name in ("energy_j", "carbon_g")}, nan_to_null=True)
+        frame = pl.DataFrame(
+            table | times | outcome | {name: rows[name] for name in ("energy_j", "carbon_g")}, nan_to_null=True
+        )
         return frame.with_columns(pl.when(pl.col("gpu") >= 0).then(name).alias(name) for name in ("pool", "gpu"))
 
 
@@ -216,7 +245,9 @@ def parameters(config: scenario.Scenario) -> dict[str, Any]:
     }
 
 
-def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor], end_s: float, done: list[Array] | None) -> Outcome:
+def collect(
+    config: scenario.Scenario, state: State, monitors: Sequence[Monitor], end_s: float, done: list[Array] | None
+) -> Outcome:
     """The outcome of a finished simulation."""
     requests, slices = None, state.slices.reshape(-1, arrays.N_STATES)
     monitored = [note for monitor in monitors for note in monitor.warnings]
@@ -226,7 +257,9 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
     return Outcome(
         scenario=config,
         end_s=end_s,
-        unfinished=int(sum(state.cells[name].sum() * sign for name, sign in (("requests", 1), ("finished", -1), ("rejected", -1)))),
+        unfinished=int(
+            sum(state.cells[name].sum() * sign for name, sign in (("requests", 1), ("finished", -1), ("rejected", -1)))
+        ),
         rejected=int(state.cells["rejected"].sum()),
         preemptions=int(state.clock[0]["preemptions"]),
         recomputed_tokens=int(state.clock[0]["recomputed_tokens"]),
@@ -243,12 +276,22 @@ def collect(config: scenario.Scenario, state: State, monitors: Sequence[Monitor]
         histograms=state.histograms,
         samples=state.series[: int(state.clock[0]["samples"])],
         requests=requests,
-        notes=tuple(dict.fromkeys([*signal_notes(config, monitors), *monitored, *(assumed_clocks(config.fleet) if has_clocks(state) else ())])),
+        notes=tuple(
+            dict.fromkeys(
+                [
+                    *signal_notes(config, monitors),
+                    *monitored,
+                    *(assumed_clocks(config.fleet) if has_clocks(state) else ()),
+                ]
+            )
+        ),
     )
 
 
 def unfinished_rows(state: State) -> Array:
-    """DONE rows of the requests that are still in the system after `settle`: nan for what has not happened, no GPU and no pool while not placed."""
+    """DONE rows of the requests that are still in the system after `settle`: nan for what has not happened, no GPU
+    and no pool while not placed.
+    """
     live = state.live[: int(state.clock[0]["used"])]
     is_live = np.isfinite(live["arrival_s"])
     live = live[is_live]

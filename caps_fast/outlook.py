@@ -93,7 +93,9 @@ def cleanest_slot(s: State, z: int, t_s: float, until_s: float) -> int:
 
 @inlined
 def first_slot_below(s: State, z: int, t_s: float, g_per_kwh: float) -> int:
-    """The first slot that ends after `t_s` with a forecast at or below `g_per_kwh`; the number of slots if there is none."""
+    """The first slot that ends after `t_s` with a forecast at or below `g_per_kwh`; the number of slots if there is
+    none.
+    """
     first = first_slot(s, z)
     slot = slot_at(s, z, t_s)
     leads = s.regions[z].leads

@@ -48,7 +48,9 @@ class Means(NamedTuple):
     output_tokens: float
 
 
-def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence[Monitor], means: Means, placed: bool = True) -> State:
+def pack(
+    config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence[Monitor], means: Means, placed: bool = True
+) -> State:
     """Fresh arrays for one run, `monitors` by region; no block, no room for live requests and no series yet.
 
     Unless `placed`, requests come from nowhere in particular, whatever the scenario says.
@@ -105,7 +107,12 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
         live=records.zeros(arrays.Live, 0),
         free=np.zeros(0, np.uint32),
         power_w=np.concatenate([replica_power_w(kind, np.arange(kind.max_batch + 1)) for kind in levels.rows]),
-        prompt_w=np.concatenate([np.zeros(0), *(replica_prompt_w(kind, np.arange(kind.max_batch + 1)) for kind in levels.rows if levels.in_play)]),
+        prompt_w=np.concatenate(
+            [
+                np.zeros(0),
+                *(replica_prompt_w(kind, np.arange(kind.max_batch + 1)) for kind in levels.rows if levels.in_play),
+            ]
+        ),
         share_w=np.concatenate([*share_w, np.zeros(0)]),
         finish_at=aligned(fleet.replicas * most, np.uint64).reshape(fleet.replicas, -1),
         decode_s=np.concatenate([_decode_s(kind) for kind in levels.rows]),
@@ -137,7 +144,9 @@ def pack(config: scenario.Scenario, policy: Any, layout: str, monitors: Sequence
 
 
 def with_room(state: State, incoming: int) -> State:
-    """The same simulation with room for `incoming` more live requests, and for many more: memory is taken up only where it is written to."""
+    """The same simulation with room for `incoming` more live requests, and for many more: memory is taken up only
+    where it is written to.
+    """
     clock, room = state.clock[0], len(state.live)
     missing = incoming - int(clock["free"] + room - clock["used"])
     return state if missing <= 0 else resized(state, room + max(missing, 3 * room, FIRST_ROOM))
@@ -197,14 +206,25 @@ def _spans_and_queues(fleet: Fleet, layout: str, levels: Levels) -> tuple[Any, A
 
 
 def _kinds(config: scenario.Scenario, levels: Levels, means: Means) -> Any:
-    """Kinds in the order of the fleet's, at each of their clocks; the fastest is that which serves an average request alone the soonest."""
+    """Kinds in the order of the fleet's, at each of their clocks; the fastest is that which serves an average
+    request alone the soonest.
+    """
     rows = records.zeros(arrays.Kind, len(levels.rows))
     alone_s = sorted({average_request_s(kind, means, 1) for kind in levels.rows})
     power_at = 0
     for row, kind in zip(rows, levels.rows, strict=True):
-        for name in (*TERMS, "prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token", "max_batch"):
+        for name in (
+            *TERMS,
+            "prefill_s_per_token",
+            "decode_base_s",
+            "decode_s_per_seq",
+            "decode_s_per_context_token",
+            "max_batch",
+        ):
             row[name] = getattr(kind, name)
-        row["prefill_w"] = 0.0 if kind.prefill_w is None else kind.prefill_w * kind.gpus_per_replica + host_share_w(kind)
+        row["prefill_w"] = (
+            0.0 if kind.prefill_w is None else kind.prefill_w * kind.gpus_per_replica + host_share_w(kind)
+        )
         row["kv_block_tokens"] = kind.kv_block_tokens if kind.kv == "grow" else 0
         row["service_s"] = average_request_s(kind, means, kind.max_batch)
         row["kv_capacity_tokens"] = kv_capacity_tokens(kind)
@@ -267,10 +287,15 @@ def _setup(config: scenario.Scenario, policy: Any, monitors: Sequence[Monitor], 
         "mean_input_tokens": means.input_tokens,
         "mean_output_tokens": means.output_tokens,
         "average_request": min(
-            mean_before_start(monitors[names.index(pool.region)]) * float(replica_power_w(own, np.ones(1))[0]) * average_request_s(own, means, 1)
+            mean_before_start(monitors[names.index(pool.region)])
+            * float(replica_power_w(own, np.ones(1))[0])
+            * average_request_s(own, means, 1)
             for pool, own in zip(fleet.pools, fleet.kind_of, strict=True)
         ),
-        "least_chunk_tokens": min((own.chunk_tokens for own in fleet.kinds.values() if own.kv == "grow" and own.prefill == "chunked"), default=2**31),
+        "least_chunk_tokens": min(
+            (own.chunk_tokens for own in fleet.kinds.values() if own.kv == "grow" and own.prefill == "chunked"),
+            default=2**31,
+        ),
         "low_g_per_kwh": low,
         "high_g_per_kwh": high,
         "tokens_per_resident": config.policy.tokens_per_resident,
@@ -288,11 +313,16 @@ def _setup(config: scenario.Scenario, policy: Any, monitors: Sequence[Monitor], 
 
 def average_request_s(kind: Kind, means: Means, batch: int) -> float:
     """How long an average request takes, its prompt alone and then decoding in a batch of so many (Eq. 1)."""
-    return kind.prefill_s_per_token * means.input_tokens + (kind.decode_base_s + kind.decode_s_per_seq * batch) * means.output_tokens
+    return (
+        kind.prefill_s_per_token * means.input_tokens
+        + (kind.decode_base_s + kind.decode_s_per_seq * batch) * means.output_tokens
+    )
 
 
 def mean_before_start(monitor: Monitor) -> float:
-    """Mean intensity of the rolling window at t = 0, g/kWh; the intensity at t = 0 where nothing is known from before."""
+    """Mean intensity of the rolling window at t = 0, g/kWh; the intensity at t = 0 where nothing is known from
+    before.
+    """
     trace = monitor.signal
     from_s = max(float(trace.times_s[0]), -monitor.window_s)
     mean = float(trace.integral(from_s, 0.0)) / -from_s if from_s < 0 else float(trace.at(0.0))
@@ -315,7 +345,9 @@ def _tiers(config: scenario.Scenario) -> Any:
     tiers["roles"][arrays.ANY_TIER] = everywhere
     present = sum(1 << sections.ROLES.index(role) for role in set(config.fleet.roles))
     tiers["roles"] = np.where(tiers["roles"] & present, tiers["roles"], everywhere)
-    tiers["regions"] = [bits(regions, list(config.fleet.regions)) for regions in (*(tier.regions for tier in config.slo.all), None)]
+    tiers["regions"] = [
+        bits(regions, list(config.fleet.regions)) for regions in (*(tier.regions for tier in config.slo.all), None)
+    ]
     return tiers
 
 
@@ -331,7 +363,12 @@ def _gpus(fleet: Fleet, queues: Any, levels: Levels) -> Any:
 
 def _memory_rows(config: scenario.Scenario, policy: Any, queues: int) -> int:
     """Rows of the policy's memory."""
-    named = {"queue": queues, "tenant": config.workload.tenants, "replica": config.fleet.replicas, "pool": len(config.fleet.pools)}
+    named = {
+        "queue": queues,
+        "tenant": config.workload.tenants,
+        "replica": config.fleet.replicas,
+        "pool": len(config.fleet.pools),
+    }
     return max(rows(policy) if callable(rows) else named[rows] for rows in TRAITS[type(policy)].rows)
 
 

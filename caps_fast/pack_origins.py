@@ -30,12 +30,17 @@ def origin_rows(config: Scenario, places: Places | None, samples: int, layout: s
     places = places or Places(ANYWHERE, (tuple(names),))
     if links and layout == "central" and len(names) > 1:
         raise InputError(
-            f"links: policy {config.policy.name} has one queue over {len(names)} regions, so nobody knows where a context is to go: "
+            f"links: policy {config.policy.name} has one queue over {len(names)} regions, so nobody knows where a "
+            "context is to go: "
             "expected policy.queueing = 'cyclic', or a policy with a queue per pool"
         )
     origins, transit = records.zeros(Origin, len(places.rows)), records.zeros(Transit, 1)
     transit["root"], transit["due_s"] = NONE, math.inf
-    rtt_s, move_s, move_j = np.zeros((len(origins), len(names))), np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
+    rtt_s, move_s, move_j = (
+        np.zeros((len(origins), len(names))),
+        np.zeros((len(names), len(names))),
+        np.zeros((len(names), len(names))),
+    )
     for row, times_s, (origin, allowed) in zip(origins, rtt_s, places.rows, strict=True):
         row["regions"] = bits(allowed, names)
         row["home"] = NONE if origin.home is None or links is None else names.index(origin.home)
@@ -61,7 +66,9 @@ def set_regions(rows: Any, config: Scenario) -> None:
     regions, start = config.fleet.regions.values(), clock_of(config).start
     rows["relative_pue"] = np.array([region.pue for region in regions]) / min(region.pue for region in regions)
     day = 0.0 if start is None else start.timetuple().tm_yday
-    began_s = 0.0 if start is None else (start - start.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+    began_s = (
+        0.0 if start is None else (start - start.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+    )
     tilt = 0.0 if start is None else -math.radians(EARTH_TILT) * math.cos(2 * math.pi * (day + 10) / DAYS_A_YEAR)
     for row, region in zip(rows, regions, strict=True):
         latitude = math.radians(region.latitude or 0.0)
@@ -73,4 +80,7 @@ def expect_longitudes(config: Scenario) -> None:
     """Raise InputError for a region of which it is not said where it lies."""
     for name, region in config.fleet.regions.items():
         if region.longitude is None:
-            raise InputError(f"regions.{name}.longitude is missing: expected degrees east, for policy {config.policy.name} to know where the sun is")
+            raise InputError(
+                f"regions.{name}.longitude is missing: expected degrees east, for policy {config.policy.name} to "
+                "know where the sun is"
+            )

@@ -16,7 +16,8 @@ from caps_fast.standing import Change, Scaling, Standing, Strength
 
 @dataclass(frozen=True)
 class Levels:
-    """The kinds that kernels know: those of the fleet, each at all of its clocks if a run changes clocks or has a pool below the highest.
+    """The kinds that kernels know: those of the fleet, each at all of its clocks if a run changes clocks or has a
+    pool below the highest.
 
     rows        kinds at one clock, kind by kind, in rising order of the clock
     first       by kind's name: its first row, and the end
@@ -62,14 +63,23 @@ def scaling_rows(config: scenario.Scenario, levels: Levels) -> dict[str, Any]:
     """Fields of `arrays.State` by name; all replicas are on."""
     fleet = config.fleet
     ends = np.cumsum(fleet.sizes)
-    scaling, strength, changes = records.zeros(Scaling, 1), records.zeros(Strength, len(ends)), records.zeros(Change, len(levels.rows))
+    scaling, strength, changes = (
+        records.zeros(Scaling, 1),
+        records.zeros(Strength, len(ends)),
+        records.zeros(Change, len(levels.rows)),
+    )
     scaling["every_s"], scaling["off_after_s"] = config.policy.scale_every_s, config.policy.off_after_s
     strength["first_gpu"], strength["end_gpu"], strength["serving"] = ends - fleet.sizes, ends, fleet.sizes
     strength["kind"], strength["keeps_clock"] = levels.start, [pool.clock is not None for pool in fleet.pools]
     for at, (row, kind) in enumerate(zip(changes, levels.rows, strict=True)):
         _set_change(row, kind)
         row["first_clock"], row["end_clock"] = levels.span(at)
-    return {"scaling": scaling, "standing": records.zeros(Standing, fleet.replicas), "strength": strength, "changes": changes}
+    return {
+        "scaling": scaling,
+        "standing": records.zeros(Standing, fleet.replicas),
+        "strength": strength,
+        "changes": changes,
+    }
 
 
 def host_share_w(kind: Kind) -> float:

@@ -18,7 +18,10 @@ from caps_fast.workload.synthetic import tenants
 
 
 def session_rows(config: scenario.Scenario) -> dict[str, Any]:
-    """Fields of `arrays.State` by name; users pause at t = 0. Raises InputError for a context that no replica has memory for."""
+    """Fields of `arrays.State` by name; users pause at t = 0.
+
+    Raises InputError for a context that no replica has memory for.
+    """
     crowd = records.zeros(Crowd, 1)
     none = {name: np.zeros(0, kind) for name, kind in (("spare", np.uint32), ("session_of", np.int32))}
     if config.workload.sessions is None:
@@ -44,7 +47,11 @@ def session_rows(config: scenario.Scenario) -> dict[str, Any]:
     row["long_from_tokens"], row["agentic_from_tokens"] = workload.input_token_edges[1:3]
     row["closed"] = own.users is not None
     due_s = first_due_s(config, own.users or 0, float(row["pause_s"]))
-    people, thinking, spare = records.zeros(Session, len(due_s)), records.zeros(Thinking, len(due_s)), np.zeros(len(due_s), np.uint32)
+    people, thinking, spare = (
+        records.zeros(Session, len(due_s)),
+        records.zeros(Thinking, len(due_s)),
+        np.zeros(len(due_s), np.uint32),
+    )
     people["number"] = np.arange(len(due_s))
     row["started"] = row["used"] = len(people)
     order = np.argsort(due_s, kind="stable")
@@ -87,6 +94,8 @@ def _expect_memory(config: scenario.Scenario) -> None:
     for name, capacity in limits.items():
         if own.max_context_tokens + longest > capacity:
             raise InputError(
-                f"workload.sessions.max_context_tokens {own.max_context_tokens}: with answers of up to {longest} tokens (workload.max_output_tokens) "
-                f"it does not fit {name}'s kv_capacity_tokens {capacity}; expected a context of at most {max(capacity - longest, 0)}"
+                f"workload.sessions.max_context_tokens {own.max_context_tokens}: with answers of up to {longest} "
+                "tokens (workload.max_output_tokens) "
+                f"it does not fit {name}'s kv_capacity_tokens {capacity}; expected a context of at most "
+                f"{max(capacity - longest, 0)}"
             )

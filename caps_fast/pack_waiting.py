@@ -34,10 +34,16 @@ def _limits(config: scenario.Scenario) -> Any:
 def _fairness(config: scenario.Scenario, queues: int, timed: bool) -> dict[str, Any]:
     chosen, row = config.policy, records.zeros(Fairness, 1)
     if timed and chosen.fairness != "none":
-        raise InputError(f"policy.fairness {chosen.fairness}: policy {chosen.name} plans when its requests start; expected another policy, or none")
+        raise InputError(
+            f"policy.fairness {chosen.fairness}: policy {chosen.name} plans when its requests start; expected "
+            "another policy, or none"
+        )
     owners = {"none": 0, "tier": arrays.N_TIERS, "tenant": config.workload.tenants}[chosen.fairness]
     if queues * owners > MOST_LINES:
-        raise InputError(f"policy.fairness {chosen.fairness}: {queues:,} queues of {owners:,} tenants: expected at most {MOST_LINES:,} in all")
+        raise InputError(
+            f"policy.fairness {chosen.fairness}: {queues:,} queues of {owners:,} tenants: expected at most "
+            f"{MOST_LINES:,} in all"
+        )
     row["owners"], row["by_tenant"] = owners, chosen.fairness == "tenant"
     row["input_weight"], row["output_weight"] = chosen.fair_input_weight, chosen.fair_output_weight
     lines, turns = records.zeros(Line, queues * owners), records.zeros(Turn, queues if owners else 0)
@@ -45,4 +51,10 @@ def _fairness(config: scenario.Scenario, queues: int, timed: bool) -> dict[str, 
         for name in names:
             rows[name] = NONE
     replicas = config.fleet.replicas if owners else 0
-    return {"fairness": row, "lines": lines, "turns": turns, "in_line": np.zeros(len(lines), np.uint32), "charged": np.zeros(replicas, np.int32)}
+    return {
+        "fairness": row,
+        "lines": lines,
+        "turns": turns,
+        "in_line": np.zeros(len(lines), np.uint32),
+        "charged": np.zeros(replicas, np.int32),
+    }

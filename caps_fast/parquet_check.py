@@ -1,6 +1,8 @@
-"""A look at a Parquet file's headers before it is read: sizes and counts must fit the file and each other, and be such as memory can hold.
+"""A look at a Parquet file's headers before it is read: sizes and counts must fit the file and each other, and be
+such as memory can hold.
 
-The reader takes them on trust, and a damaged size can end the whole process. Source: the Apache Parquet format (Thrift compact protocol).
+The reader takes them on trust, and a damaged size can end the whole process. Source: the Apache Parquet format (Thrift
+compact protocol).
 """
 
 from __future__ import annotations
@@ -98,7 +100,10 @@ def _pages(data: Buffer, start: int, stop: int) -> Iterator[tuple[int, int]]:
         values = body[1]
         _expect(0 <= values < 2**31, "a page has a negative number of values")
         if 8 in header:
-            _expect(body[5] >= 0 and body[6] >= 0 and body[5] + body[6] <= min(packed, unpacked), "a page's levels are larger than the page")
+            _expect(
+                body[5] >= 0 and body[6] >= 0 and body[5] + body[6] <= min(packed, unpacked),
+                "a page's levels are larger than the page",
+            )
         yield (0 if 7 in header else values), unpacked
 
 

@@ -1,7 +1,9 @@
-"""Where the requests of a scenario come from and may be served: the rows of `arrays.Origin`, and how a workload names them.
+"""Where the requests of a scenario come from and may be served: the rows of `arrays.Origin`, and how a workload
+names them.
 
-A row is an origin, and the regions that it and the client group of a request are bound to. A workload hands requests over with a code: the number of
-a set of regions times (origins + 1), plus 1 + the number of the origin, or 0 where that is to be drawn.
+A row is an origin, and the regions that it and the client group of a request are bound to. A workload hands requests
+over with a code: the number of a set of regions times (origins + 1), plus 1 + the number of the origin, or 0 where that
+is to be drawn.
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ class Places:
     @property
     def rows(self) -> list[tuple[Origin, frozenset[str]]]:
         """Origin and regions of each row: set by set, and within it origin by origin."""
-        return [(origin, frozenset(origin.regions or bound) & frozenset(bound)) for bound in self.bounds for origin in self.origins.values()]
+        return [
+            (origin, frozenset(origin.regions or bound) & frozenset(bound))
+            for bound in self.bounds
+            for origin in self.origins.values()
+        ]
 
     def code(self, origin: str | None, bound: Names | None) -> int:
         """What requests of an origin, or of a drawn one, that are bound to these regions are handed over with."""
@@ -39,7 +45,8 @@ class Places:
 def places_of(config: Scenario) -> Places | None:
     """The places of a scenario; None where it says nothing about them.
 
-    Raises InputError for a client group that names another origin or region than the scenario, or that could be served nowhere.
+    Raises InputError for a client group that names another origin or region than the scenario, or that could be served
+    nowhere.
     """
     groups = mix_of(config.workload.file).clients if config.workload.file else ()
     bound = [group for group in groups if group.origin is not None or group.regions is not None]
@@ -50,7 +57,9 @@ def places_of(config: Scenario) -> Places | None:
         _expect_known(config, group, origins, regions)
     bounds = tuple(dict.fromkeys([regions, *(group.regions for group in bound if group.regions is not None)]))
     if len(bounds) * (len(origins) + 1) > MOST_CODES:
-        raise InputError(f"origins: {len(origins)} and {len(bounds)} sets of regions: expected fewer than {MOST_CODES} pairs")
+        raise InputError(
+            f"origins: {len(origins)} and {len(bounds)} sets of regions: expected fewer than {MOST_CODES} pairs"
+        )
     return Places(origins, bounds)
 
 
@@ -66,4 +75,6 @@ def _expect_known(config: Scenario, group: ClientGroup, origins: dict[str, Origi
         for tier, limits in zip(TIERS, config.slo.all, strict=True):
             sets = (group.regions, origins[name].regions, limits.regions)
             if group.tier in (None, tier) and not frozenset(regions).intersection(*(one or regions for one in sets)):
-                raise InputError(f"{where}.regions: none may serve {tier} from {name}: expected one that slo and origins allow")
+                raise InputError(
+                    f"{where}.regions: none may serve {tier} from {name}: expected one that slo and origins allow"
+                )

@@ -1,6 +1,7 @@
 """Polars on one local file by its literal name: `*`, `?`, `[`, `~` and `://` mean nothing in it.
 
-Polars itself takes names as patterns and may read other files, without a word. Nothing else in the program hands it a name.
+Polars itself takes names as patterns and may read other files, without a word. Nothing else in the program hands it a
+name.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def scan_parquet(path: str | Path) -> pl.LazyFrame:
 
 def first_line(error: BaseException) -> str:
     """What an error of Polars or of the system says first, in printable characters, or its name."""
-    said = ((error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__).splitlines()[0]
+    said = (
+        (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    ).splitlines()[0]
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in said[:300])
 
 

@@ -1,7 +1,7 @@
 """The only seam between policies and the kernel: a policy is a few decisions, and a memory of its own.
 
-A policy is a NamedTuple type with its parameters as fields (numbers, each with a default), declared with a layout of queues, and up to seven
-functions:
+A policy is a NamedTuple type with its parameters as fields (numbers, each with a default), declared with a layout of
+queues, and up to seven functions:
 
     @policy(layout="pools")
     class MyPolicy(NamedTuple):
@@ -12,21 +12,22 @@ functions:
     @rules.order(MyPolicy)
     def by_key(policy, t_s, r, q, s): ...    # at arrival: its key there, smaller goes first
     @rules.place(MyPolicy)
-    def cost(policy, g, s): ...              # when replica g's load has changed: what joining it costs, the cheapest with room is taken
+    def cost(policy, g, s): ...              # when replica g's load has changed: what joining it costs (least is taken)
     @rules.gate(MyPolicy)
     def may_start(policy, t_s, q, s): ...    # at control steps: may queue q start work in region s.queues[q].region?
     @rules.scale(MyPolicy)
     def enough(policy, t_s, p, s): ...       # every `policy.scale_every_s`: how many replicas of pool p may take work
     @rules.clock(MyPolicy)
-    def fast(policy, t_s, p, s): ...         # then: the clock of pool p's replicas over the highest; the next level up is taken
+    def fast(policy, t_s, p, s): ...         # then: pool p's clock over the highest (the next level up is taken)
     @rules.observe(MyPolicy)
     def learn(policy, t_s, r, s): ...        # at a completion: nothing is answered, the memory is updated
 
-What is not registered falls back to: the queues in turn, arrival order, the scenario's placement, an open gate, all replicas on, the clock as it is,
-nothing. `s` is the `arrays.State`; decisions may read all of it and write to their memory alone: `@policy(memory=...)` gives rows of a dtype,
-`s.memory[q]` one per queue (or tenant, or replica, or pool: `rows`) and `s.run_memory[0]` one for the run. They are zero when a run starts, are kept
-in checkpoints and belong to one run. The body is chosen at compile time by the policy's type, so a user's own policy runs as fast as ours. An edit of
-its file, its constants or what it imports compiles it anew; a scenario's hash knows of the file alone.
+What is not registered falls back to: the queues in turn, arrival order, the scenario's placement, an open gate, all
+replicas on, the clock as it is, nothing. `s` is the `arrays.State`; decisions may read all of it and write to their
+memory alone: `@policy(memory=...)` gives rows of a dtype, `s.memory[q]` one per queue (or tenant, or replica, or pool:
+`rows`) and `s.run_memory[0]` one for the run. They are zero when a run starts, are kept in checkpoints and belong to
+one run. The body is chosen at compile time by the policy's type, so a user's own policy runs as fast as ours. An edit
+of its file, its constants or what it imports compiles it anew; a scenario's hash knows of the file alone.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ from caps_fast.callable_module import calls
 from caps_fast.errors import InputError
 from caps_fast.records import Record, dtype_of
 
-# One queue per pool; one for all replicas; one per replica; or central or cyclic as the scenario's `policy.queueing` says.
+# One queue per pool; one for all replicas; one per replica; or central or cyclic as the scenario's `policy.queueing`
+# says.
 Layout = Literal["pools", "central", "cyclic", "queueing"]
 # What a row of a policy's memory stands for, or how many there are, asked of the policy.
 RowOf = Literal["queue", "tenant", "replica", "pool"]
@@ -94,11 +96,11 @@ def policy(
 ) -> Callable[[type[PolicyType]], type[PolicyType]]:
     """Declare the decorated NamedTuple type as a policy.
 
-    `memory` lists the fields of its memory: a structured dtype, what `numpy.dtype` makes one of, or an `arrays.Record` type.
-    Where a policy is `timed`, what its `order` answers is a time: a request starts at the first control step from then on
-    at the earliest, or at once if that time is not after it joins its queue; such a policy has no gate. Where it is `like`
-    a placement, its SLO risk is learned under that one, not the scenario's. Fields `within` bounds are refused outside.
-    Raises InputError.
+    `memory` lists the fields of its memory: a structured dtype, what `numpy.dtype` makes one of, or an `arrays.Record`
+    type. Where a policy is `timed`, what its `order` answers is a time: a request starts at the first control step from
+    then on at the earliest, or at once if that time is not after it joins its queue; such a policy has no gate. Where
+    it is `like` a placement, its SLO risk is learned under that one, not the scenario's. Fields `within` bounds are
+    refused outside. Raises InputError.
     """
     if layout not in get_args(Layout):
         raise InputError(f"@policy: layout {layout!r}: expected one of {', '.join(get_args(Layout))}")
@@ -108,7 +110,9 @@ def policy(
 
     def declare(policy_type: type[PolicyType]) -> type[PolicyType]:
         if not hasattr(policy_type, "_fields"):
-            raise InputError(f"@policy: {policy_type.__name__} is no NamedTuple: expected class {policy_type.__name__}(NamedTuple)")
+            raise InputError(
+                f"@policy: {policy_type.__name__} is no NamedTuple: expected class {policy_type.__name__}(NamedTuple)"
+            )
         TRAITS[policy_type] = traits
         return policy_type
 
@@ -134,17 +138,27 @@ def _memory_of(memory: Any) -> np.dtype[Any]:
     if memory is None:
         return NO_MEMORY
     try:
-        dtype = dtype_of(memory) if isinstance(memory, type) and issubclass(memory, Record) else np.dtype(memory, align=True)
+        dtype = (
+            dtype_of(memory)
+            if isinstance(memory, type) and issubclass(memory, Record)
+            else np.dtype(memory, align=True)
+        )
     except TypeError as error:
-        raise InputError(f"@policy: memory {memory!r}: {error}; expected fields and their types, like [('tokens', 'f8')]") from None
+        raise InputError(
+            f"@policy: memory {memory!r}: {error}; expected fields and their types, like [('tokens', 'f8')]"
+        ) from None
     if not dtype.names or dtype.hasobject:
-        raise InputError(f"@policy: memory {memory!r}: expected fields of numbers and their types, like [('tokens', 'f8')]")
+        raise InputError(
+            f"@policy: memory {memory!r}: expected fields of numbers and their types, like [('tokens', 'f8')]"
+        )
     return dtype
 
 
 @dataclass
 class Decision:
-    """One decision: its name, what is done where a policy has no rule of its own, what a rule answers, and the rules by policy type."""
+    """One decision: its name, what is done where a policy has no rule of its own, what a rule answers, and the
+    rules by policy type.
+    """
 
     name: str
     default: Callable[..., Any]
@@ -163,7 +177,8 @@ class Decision:
             found = list(inspect.signature(rule).parameters)
             if found != self.arguments:
                 raise InputError(
-                    f"policy {policy_type.__name__}: {rule.__name__}({', '.join(found)}): expected the arguments {', '.join(self.arguments)}"
+                    f"policy {policy_type.__name__}: {rule.__name__}({', '.join(found)}): expected the arguments "
+                    f"{', '.join(self.arguments)}"
                 )
             self.rules[policy_type] = rule
             return rule

@@ -18,7 +18,9 @@ ABOUT = {
     "carbon-scaler": "batch pools get replicas where an hour gives the most work per unit of carbon, as CarbonScaler",
     "green": "batch work in levels, in the hours that the day needs, on full replicas, as GREEN",
     "wait-awhile": "SLO-Aware's pools; work that may wait starts below a quantile of the next day's intensity",
-    "caps-elastic": "CAPS over a fleet whose size and placement it decides too, at a stated quantile of load, lengths and grid",
+    "caps-elastic": (
+        "CAPS over a fleet whose size and placement it decides too, at a stated quantile of load, lengths and grid"
+    ),
     "caps-adaptive": "CAPS whose prices and gates follow an attainment target",
 }
 MAIN = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps")

@@ -58,7 +58,9 @@ def prices_of(region: Region, config: Scenario) -> Prices:
         return _read(region.price_file, file_hash(region.price_file), clock_of(config).start)
     if region.price_by_hour is not None:
         start = clock_of(config).start
-        began_s = 0.0 if start is None else (start - start.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+        began_s = (
+            0.0 if start is None else (start - start.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+        )
         days = int((config.horizon_s + config.drain_h * HOUR_S) // DAY_S) + 2
         return Prices(np.arange(24 * days) * HOUR_S - began_s, np.tile(np.array(region.price_by_hour), days))
     return Prices(np.zeros(1), np.full(1, region.price_per_kwh))
@@ -70,16 +72,20 @@ def _read(path: str, content: str, start: datetime | None) -> Prices:
 
 
 def read_prices(path: str, start: datetime | None) -> Prices:
-    """Prices from a CSV file with the columns `time` (a date and time, UTC unless it has an offset, or seconds from t = 0) and `price_per_kwh`.
+    """Prices from a CSV file with the columns `time` (a date and time, UTC unless it has an offset, or seconds from
+    t = 0) and `price_per_kwh`.
 
-    `start` is the date and time of t = 0; without one, the first of the file's dates is. Raises InputError naming the file and the row.
+    `start` is the date and time of t = 0; without one, the first of the file's dates is. Raises InputError naming the
+    file and the row.
     """
     try:
         frame = scan_csv(path).collect()
     except (*FAULTS, Damaged) as error:
         raise InputError(f"{path}: cannot be read as CSV ({first_line(error)})") from None
     if missing := [name for name in COLUMNS if name not in frame.columns]:
-        raise InputError(f"{path}: no column {missing[0]}: expected {' and '.join(COLUMNS)}; it has {', '.join(frame.columns)[:200]}")
+        raise InputError(
+            f"{path}: no column {missing[0]}: expected {' and '.join(COLUMNS)}; it has {', '.join(frame.columns)[:200]}"
+        )
     if frame.is_empty():
         raise InputError(f"{path}: no rows: expected prices")
     per_kwh = _numbers(frame["price_per_kwh"], path, "a finite number")
@@ -102,18 +108,21 @@ def read_prices(path: str, start: datetime | None) -> Prices:
 def energy_cost(config: Scenario, monitors: Sequence[Monitor], slices: Array, end_s: float) -> Array:
     """What the energy of each pool costs, PUE included: float64 (n_pools,), in the currency of the prices.
 
-    `slices` is energy by sample of the region's grid, pool by pool; within a sample it is taken as even, up to the end of the run.
+    `slices` is energy by sample of the region's grid, pool by pool; within a sample it is taken as even, up to the end
+    of the run.
     """
     cost = np.zeros(len(config.fleet.pools))
-    for p, (pool, (from_s, to_s, rows)) in enumerate(zip(config.fleet.pools, samples_of(config, monitors, end_s), strict=True)):
+    for p, (pool, (from_s, to_s, rows)) in enumerate(
+        zip(config.fleet.pools, samples_of(config, monitors, end_s), strict=True)
+    ):
         region, energy_j = config.fleet.regions[pool.region], slices[rows]["energy_j"].sum(axis=1)
         cost[p] = region.pue * float(prices_of(region, config).mean(from_s, to_s) @ energy_j) / J_PER_KWH
     return cost
 
 
 def samples_of(config: Scenario, monitors: Sequence[Monitor], end_s: float) -> Iterator[tuple[Array, Array, slice]]:
-    """Of every pool in turn the samples of its region's grid in the run: when each begins and ends, float64 (n,) each, up
-    to the end of the run, and its rows of `Result.slices`.
+    """Of every pool in turn the samples of its region's grid in the run: when each begins and ends, float64 (n,)
+    each, up to the end of the run, and its rows of `Result.slices`.
     """
     names, until_s, at = list(config.fleet.regions), config.horizon_s + config.drain_h * HOUR_S, 0
     for pool in config.fleet.pools:

@@ -1,7 +1,7 @@
 """Progress: runs, requests and the time that is left, logged now and then; the command line draws a bar of it.
 
-A line at level INFO every `SPARSE_S`, and at the level LIVE, below DEBUG, every `LIVE_S`. Records carry `share`, the part
-that is done, and `ended`, whether it is the last one.
+A line at level INFO every `SPARSE_S`, and at the level LIVE, below DEBUG, every `LIVE_S`. Records carry `share`, the
+part that is done, and `ended`, whether it is the last one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class Progress:
         self.runs_done, self.requests_done = 0, 0.0
         self.runs_skipped, self.requests_skipped = 0, 0.0
         self.failed = 0
-        self._lead_s, self._lead_share = 0.0, 0.0  # when something was done first, after compiling and learning, and how much
+        self._lead_s, self._lead_share = (
+            0.0,
+            0.0,
+        )  # when something was done first, after compiling and learning, and how much
         self._start_s = self._logged_s = self._drawn_s = time.monotonic()
         self._log(LIVE)
 
@@ -90,8 +93,9 @@ class Progress:
         return self.requests_done / requests if requests > 0 else self.runs_done / max(runs, 1)
 
     def _left_s(self, share: float, elapsed_s: float) -> float | None:
-        """The time left, from the speed since something was done first, since compiling and learning would be taken for slow work; None while that
-        cannot be told."""
+        """The time left, from the speed since something was done first, since compiling and learning would be taken
+        for slow work; None while that cannot be told.
+        """
         if not 0 < share < 1:
             return None
         since_s, since = elapsed_s - self._lead_s, share - self._lead_share

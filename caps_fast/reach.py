@@ -1,4 +1,6 @@
-"""How far a request has to go: the regions that may serve it, and its round trip to them (docs/model.md, section 10)."""
+"""How far a request has to go: the regions that may serve it, and its round trip to them (docs/model.md, section
+10).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def moves_from(s: State, q: int, r: int) -> int:
 
 @inlined
 def away_s(s: State, q: int, r: int) -> float:
-    """The round trip of live request `r` to queue `q`, s: the least to those of its regions that may serve it, if any may."""
+    """The round trip of live request `r` to queue `q`, s: the least to those of its regions that may serve it, if
+    any may.
+    """
     if not has_origins(s):
         return 0.0
     least_s = math.inf

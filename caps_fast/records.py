@@ -1,4 +1,6 @@
-"""Structured arrays whose rows have types: a class lists a record's fields, its dtype follows, and mypy checks every access."""
+"""Structured arrays whose rows have types: a class lists a record's fields, its dtype follows, and mypy checks
+every access.
+"""
 
 from __future__ import annotations
 

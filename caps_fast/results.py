@@ -111,12 +111,19 @@ class Result:
         """One screen: what was run, the main metrics, and which frames there are."""
         rows = self._shown()
         width = max(len(name) for name, _ in rows)
-        lines = [self._title(), *(f"  {name:{width}}  {value:>10}" for name, value in rows), f"  frames: {self._frames()}"]
+        lines = [
+            self._title(),
+            *(f"  {name:{width}}  {value:>10}" for name, value in rows),
+            f"  frames: {self._frames()}",
+        ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""
-        cells = "".join(f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._shown())
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in self._shown()
+        )
         return f"<p>{escape(self._title())}</p><table>{cells}</table><p>frames: {escape(self._frames())}</p>"
 
     def __dir__(self) -> list[str]:
@@ -126,11 +133,16 @@ class Result:
     def _title(self) -> str:
         config, fleet = self.scenario, self.scenario.fleet
         load = f"{self.metrics['requests']:,} requests in {config.days:g} days"
-        return f"{config.policy.name} on {config.preset}: {load}, {counted(fleet.replicas, 'replica')} in {fleet.split}, seed {config.seed}"
+        return (
+            f"{config.policy.name} on {config.preset}: {load}, {counted(fleet.replicas, 'replica')} in "
+            f"{fleet.split}, seed {config.seed}"
+        )
 
     def _shown(self) -> list[tuple[str, str]]:
         return [(name, METRICS[name].shown(self.metrics[name])) for name in TABLE]
 
     def _frames(self) -> str:
         there = {"series": self.has_series, "requests": self.outcome.requests is not None}
-        return ", ".join(["cells", "histograms", *(name if known else f"{name} (not recorded)" for name, known in there.items())])
+        return ", ".join(
+            ["cells", "histograms", *(name if known else f"{name} (not recorded)" for name, known in there.items())]
+        )

@@ -18,7 +18,9 @@ def lines_of(state: State) -> tuple[str, Any, int]:
 
 
 def expect_lines(state: State, live: Array) -> None:
-    """Raise Unsound for counters, owners in line or counted iterations that do not fit one another, before links are followed."""
+    """Raise Unsound for counters, owners in line or counted iterations that do not fit one another, before links
+    are followed.
+    """
     if not fair(state):
         return
     owners, lines, turns = int(state.fairness[0]["owners"]), state.lines, state.turns

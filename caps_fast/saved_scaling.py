@@ -36,7 +36,11 @@ def expect_states(state: State, fresh: State) -> None:
         expect(~np.isin(found, states) | (kinds[can] == 1), "gpus.state", found)
     expect((found != STARTING) | (kinds["can_stop"] == 1) | (kinds["can_fail"] == 1), "gpus.state", found)
     expect(~np.isin(found, (ASLEEP, OFF, STOPPING)) | (draining == 1), "standing.draining", draining)
-    expect((standing["rested"] == 0) | ((draining == 1) & np.isin(found, (IDLE, ASLEEP))), "standing.rested", standing["rested"])
+    expect(
+        (standing["rested"] == 0) | ((draining == 1) & np.isin(found, (IDLE, ASLEEP))),
+        "standing.rested",
+        standing["rested"],
+    )
     serving = np.zeros(len(state.pools), np.int64)
     np.add.at(serving, gpus["pool"], _serves(state))
     expect_equal("strength.serving", state.strength["serving"], serving)
@@ -56,7 +60,9 @@ def _serves(state: State) -> Array:
 
 
 def _expect_lives(state: State, fresh: State) -> None:
-    """Each replica is in a life of its own, not in its last one if that is over; the first to fail of those on is the next."""
+    """Each replica is in a life of its own, not in its last one if that is over; the first to fail of those on is
+    the next.
+    """
     standing, first = state.standing, fresh.standing["life"]
     if not fails(state):
         for name in ("life", "fails_s", "left_s"):
@@ -64,7 +70,11 @@ def _expect_lives(state: State, fresh: State) -> None:
         for name in ("failure_s", "fails_next"):
             expect_equal(f"scaling.{name}", state.scaling[name], fresh.scaling[name])
         return
-    expect((standing["life"] >= first) & (standing["life"] < np.append(first[1:], len(state.lives))), "standing.life", standing["life"])
+    expect(
+        (standing["life"] >= first) & (standing["life"] < np.append(first[1:], len(state.lives))),
+        "standing.life",
+        standing["life"],
+    )
     on, up_s = state.gpus["state"] <= BUSY, state.lives["up_s"][standing["life"]]
     expect(standing["fails_s"] >= state.clock[0]["now_s"], "standing.fails_s", standing["fails_s"])
     expect(np.isfinite(standing["fails_s"]) == (on & np.isfinite(up_s)), "standing.fails_s", standing["fails_s"])
@@ -76,10 +86,15 @@ def _expect_lives(state: State, fresh: State) -> None:
 
 
 def expect_clocks(state: State, fresh: State) -> None:
-    """Raise Unsound for a replica or pool that is of another kind than it was, and for a clock that a replica has not taken which is not busy."""
+    """Raise Unsound for a replica or pool that is of another kind than it was, and for a clock that a replica has
+    not taken which is not busy.
+    """
     own, wanted = fresh.gpus["kind"], state.strength["kind"][fresh.gpus["pool"]]
     changes = has_clocks(state) & (fresh.strength["keeps_clock"] == 0)
-    for name, rows, first in (("gpus", state.gpus["kind"], own), ("strength", state.strength["kind"], fresh.strength["kind"])):
+    for name, rows, first in (
+        ("gpus", state.gpus["kind"], own),
+        ("strength", state.strength["kind"], fresh.strength["kind"]),
+    ):
         may = changes[fresh.gpus["pool"]] if name == "gpus" else changes
         in_kind = (rows >= fresh.changes["first_clock"][first]) & (rows < fresh.changes["end_clock"][first])
         expect((rows == first) | (may & in_kind), f"{name}.kind", rows)

@@ -26,11 +26,22 @@ def expect_sessions(state: State, fresh: State, is_live: Array) -> None:
     used, spare, thinking = (int(crowd[name]) for name in ("used", "spare", "thinking"))
     for name, size in (("thinking", len(rows)), ("spare", len(rows)), ("session_of", len(is_live))):
         expect_equal(name, len(getattr(state, name)), size)
-    expect(np.array([0 <= used <= len(rows), 0 <= spare <= used, 0 <= thinking <= used]), "crowd.used", np.array([used, spare, thinking]))
-    places = np.concatenate([state.thinking["session"][:thinking], state.spare[:spare], state.session_of[is_live]]).astype(np.int64)
+    expect(
+        np.array([0 <= used <= len(rows), 0 <= spare <= used, 0 <= thinking <= used]),
+        "crowd.used",
+        np.array([used, spare, thinking]),
+    )
+    places = np.concatenate(
+        [state.thinking["session"][:thinking], state.spare[:spare], state.session_of[is_live]]
+    ).astype(np.int64)
     expect_equal("sessions", np.sort(places), np.arange(used))
     found = rows[:used]
-    most = {"tenant": len(state.tenant_share) - 1, "tier": N_TIERS - 1, "task": len(TASKS) - 1, "number": int(crowd["started"]) - 1}
+    most = {
+        "tenant": len(state.tenant_share) - 1,
+        "tier": N_TIERS - 1,
+        "task": len(TASKS) - 1,
+        "number": int(crowd["started"]) - 1,
+    }
     most |= {"drawn": 2**59, "turn": 2**31 - 2, "context_tokens": 2**40}
     for name, last in most.items():
         expect((found[name] >= 0) & (found[name] <= last), f"sessions.{name}", found[name])

@@ -1,7 +1,10 @@
-"""Does a saved state make sense? Kernels take indices, links and counts on trust: a wrong one would crash the process, or run for ever.
+"""Does a saved state make sense?
 
-`RANGES` is the table of what is an index or a count: a field that a kernel uses as one belongs there. What is linked must be a whole number of lists
-and heaps in which every live request stands once, and what is counted or summed must be what is there.
+Kernels take indices, links and counts on trust: a wrong one would crash the process, or run for ever.
+
+`RANGES` is the table of what is an index or a count: a field that a kernel uses as one belongs there. What is linked
+must be a whole number of lists and heaps in which every live request stands once, and what is counted or summed must be
+what is there.
 """
 
 from __future__ import annotations
@@ -29,7 +32,14 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
     # array: field: least value, and the first that is too large: a number, or the length of that array
     "clock": {
         **{"now_s": (0, MANY), "next_control_s": (0, MANY)},
-        **{"seq": (0, MANY), "touched": (0, 1), "dirty": (0, 1), "refused": (0, 1), "unpriced": (0, 1), "controls": (0, MANY)},
+        **{
+            "seq": (0, MANY),
+            "touched": (0, 1),
+            "dirty": (0, 1),
+            "refused": (0, 1),
+            "unpriced": (0, 1),
+            "controls": (0, MANY),
+        },
         **{"samples": (0, MANY), "events": (0, MANY), "preemptions": (0, MANY), "claims": (0, MANY), "done": (0, MANY)},
         **{"recomputed_tokens": (0, MANY), "admissions": (0, MANY)},
     },
@@ -44,8 +54,19 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
     },
     "spans": {"open": (0, 2)},
     "gpus": {
-        **{"prompt_counted": (0, MANY), "leap_iterations": (0, 2**31), "prompt_tokens": (0, MANY), "kv_tokens": (0, MANY)},
-        **{"chunk": (0, MANY), "members": (0, "power_w"), "heap_len": (0, MANY), "residents": (0, "power_w"), "state": (0, N_STATES)},
+        **{
+            "prompt_counted": (0, MANY),
+            "leap_iterations": (0, 2**31),
+            "prompt_tokens": (0, MANY),
+            "kv_tokens": (0, MANY),
+        },
+        **{
+            "chunk": (0, MANY),
+            "members": (0, "power_w"),
+            "heap_len": (0, MANY),
+            "residents": (0, "power_w"),
+            "state": (0, N_STATES),
+        },
         **{"step_s": (0, MANY), "since_s": (0, MANY), "touched": (0, 1), "barred": (0, 2)},
     },
     "standing": {"draining": (0, 2), "rested": (0, 2), "ready_s": (0, MANY)},
@@ -60,7 +81,13 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
     "scaling": {"decisions": (0, MANY), "clock_decisions": (0, MANY), "fails_next": (0, "gpus")},
     "transit": {"moved": (0, MANY), "moved_tokens": (0, MANY)},
     "live": {
-        **{"input_tokens": (1, MANY), "output_tokens": (1, MANY), "prompt_left": (0, MANY), "tenant": (0, MANY), "seq": (0, MANY)},
+        **{
+            "input_tokens": (1, MANY),
+            "output_tokens": (1, MANY),
+            "prompt_left": (0, MANY),
+            "tenant": (0, MANY),
+            "seq": (0, MANY),
+        },
         **{
             "tier": (0, N_TIERS),
             "category": (0, N_CATEGORIES),
@@ -71,8 +98,21 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
             "admitted": (0, 2),
         },
     },
-    "done": {"gpu": (NONE, "gpus"), "pool": (NONE, "pools"), "tier": (0, 3), "category": (0, 3), "outcome": (0, len(OUTCOMES))},
-    "held": {"arrival_s": (0, MANY), "input_tokens": (1, MANY), "output_tokens": (1, MANY), "tenant": (0, MANY), "tier": (0, 3), "category": (0, 3)},
+    "done": {
+        "gpu": (NONE, "gpus"),
+        "pool": (NONE, "pools"),
+        "tier": (0, 3),
+        "category": (0, 3),
+        "outcome": (0, len(OUTCOMES)),
+    },
+    "held": {
+        "arrival_s": (0, MANY),
+        "input_tokens": (1, MANY),
+        "output_tokens": (1, MANY),
+        "tenant": (0, MANY),
+        "tier": (0, 3),
+        "category": (0, 3),
+    },
 }
 FIXED = {  # a fresh state's have these values
     "gpus": ("queue", "pool"),
@@ -97,7 +137,10 @@ def expect_ranges(name: str, rows: Array, state: State) -> None:
 
 
 def expect_sound(state: State, fresh: State, done: Array) -> None:
-    """Raise Unsound for a saved state that kernels cannot go on from. `live` and `free` hold the used entries; `fresh` is the run's first state."""
+    """Raise Unsound for a saved state that kernels cannot go on from.
+
+    `live` and `free` hold the used entries; `fresh` is the run's first state.
+    """
     clock = state.clock[0]
     used, free = int(clock["used"]), int(clock["free"])
     _expect_equal("clock.used", used, len(state.live))
@@ -121,12 +164,24 @@ def expect_sound(state: State, fresh: State, done: Array) -> None:
     _expect(~np.isnan(live["key"]), "live.key", live["key"])
     longest = live["input_tokens"].astype(np.int64) + (live["output_tokens"] if grows(state) or fails(state) else 0)
     _expect(live["prompt_left"] <= longest, "live.prompt_left", live["prompt_left"])
-    _expect_equal("clock.next_control_s", float(clock["next_control_s"]), float(clock["controls"] * state.setup[0]["control_step_s"]))
+    _expect_equal(
+        "clock.next_control_s",
+        float(clock["next_control_s"]),
+        float(clock["controls"] * state.setup[0]["control_step_s"]),
+    )
     _expect(np.array([clock["samples"] <= len(state.series)]), "clock.samples", state.clock["samples"])
     for at, first, last in (("carbon_at", "carbon_first", "carbon_last"), ("issue_at", "issue_first", "issue_last")):
-        _expect((state.regions[first] <= state.regions[at]) & (state.regions[at] <= state.regions[last]), f"regions.{at}", state.regions[at])
+        _expect(
+            (state.regions[first] <= state.regions[at]) & (state.regions[at] <= state.regions[last]),
+            f"regions.{at}",
+            state.regions[at],
+        )
     thresholds = state.regions["threshold_at"]
-    _expect((fresh.regions["threshold_at"] <= thresholds) & (thresholds <= state.regions["threshold_last"]), "regions.threshold_at", thresholds)
+    _expect(
+        (fresh.regions["threshold_at"] <= thresholds) & (thresholds <= state.regions["threshold_last"]),
+        "regions.threshold_at",
+        thresholds,
+    )
     expect_clocks(state, fresh)
     _expect_time(state)
     expect_states(state, fresh)
@@ -196,7 +251,9 @@ class _Places:
 
     def expect_sound(self) -> None:
         (name, lines, owners), gpus = lines_of(self.state), self.state.gpus
-        for at, line in enumerate(zip(lines["head"].tolist(), lines["tail"].tolist(), lines["root"].tolist(), strict=True)):
+        for at, line in enumerate(
+            zip(lines["head"].tolist(), lines["tail"].tolist(), lines["root"].tolist(), strict=True)
+        ):
             self._list(name, WAITING, at, *line[:2])
             self._heap(f"{name}.root", WAITING, at, line[2])
         waiting = self._at(WAITING)
@@ -210,7 +267,9 @@ class _Places:
             self._list("gpus.claim", CLAIMING, g, int(gpu["claim_head"]), int(gpu["claim_tail"]))
             self._decoders(g, gpu)
             waited = int(gpu["waited_tail"])
-            if waited != NONE and not (0 <= waited < len(self.place) and self.place[waited] == JOINING and self.owner[waited] == g):
+            if waited != NONE and not (
+                0 <= waited < len(self.place) and self.place[waited] == JOINING and self.owner[waited] == g
+            ):
                 raise Unsound(f"gpus.waited_tail {waited}")
         _expect_equal("live", int((self.place != NONE).sum()), int(self.state.clock[0]["live"]))
         self._expect_counts()
@@ -273,7 +332,9 @@ class _Places:
         if block := int(self.block[g]):
             phases = np.bincount((tokens - int(gpu["iterations_done"])) % block, minlength=self.state.phases.shape[1])
             _expect_equal("phases", self.state.phases[g], phases)
-        whole_prompt = gpu["chunk"] > 0 and self.state.kinds[int(gpu["kind"])]["chunk_tokens"] == 0  # nothing decodes meanwhile
+        whole_prompt = (
+            gpu["chunk"] > 0 and self.state.kinds[int(gpu["kind"])]["chunk_tokens"] == 0
+        )  # nothing decodes meanwhile
         if gpu["state"] == BUSY and gpu["decoding"] != (0 if whole_prompt else size):
             raise Unsound(f"gpus.decoding {gpu['decoding']}")
 
@@ -301,24 +362,38 @@ class _Places:
         _expect_equal("clock.claims", int(state.clock[0]["claims"]), len(claims))
         _expect_equal("queues.waiting", queues["waiting"], self._sums(waiting, len(queues)))
         counts = grows(state) or fails(state)
-        _expect_equal("queues.returned", queues["returned"], self._sums(waiting, len(queues), live["admitted"]) * counts)
+        _expect_equal(
+            "queues.returned", queues["returned"], self._sums(waiting, len(queues), live["admitted"]) * counts
+        )
         _expect_equal("gpus.residents", gpus["residents"], self._sums(residents, count))
         _expect_equal("gpus.state", gpus["state"] == BUSY, gpus["residents"] > 0)
         _expect_equal("gpus.prompt_tokens", gpus["prompt_tokens"], self._sums(prompts, count, live["prompt_left"]))
         _expect(
-            gpus["chunk"].astype(np.int64) * gpus["leap_iterations"] * (gpus["state"] == BUSY) <= gpus["prompt_tokens"], "gpus.chunk", gpus["chunk"]
+            gpus["chunk"].astype(np.int64) * gpus["leap_iterations"] * (gpus["state"] == BUSY) <= gpus["prompt_tokens"],
+            "gpus.chunk",
+            gpus["chunk"],
         )
         _expect_equal("gpus.kv_tokens", gpus["kv_tokens"], self._sums(np.append(residents, claims), count, self.held))
         _expect(gpus["members"] <= kinds["max_batch"], "gpus.members", gpus["members"])
         without_token = residents[live["prompt_left"][residents] > 0]
-        _expect_equal("gpus.prompt_counted", gpus["prompt_counted"], self._sums(without_token, count, live["prompt_counted"]))
-        full = (gpus["residents"] >= kinds["max_batch"]) | ((gpus["barred"] != 0) & (len(state.phases) > 0)) | ~takes_work(state)
+        _expect_equal(
+            "gpus.prompt_counted", gpus["prompt_counted"], self._sums(without_token, count, live["prompt_counted"])
+        )
+        full = (
+            (gpus["residents"] >= kinds["max_batch"])
+            | ((gpus["barred"] != 0) & (len(state.phases) > 0))
+            | ~takes_work(state)
+        )
         limited = kinds["kv_capacity_tokens"] > 0
         room = np.where(full, 0, np.where(limited, kinds["kv_capacity_tokens"] - gpus["kv_tokens"], tournament.FULL))
         for span in state.spans:
             here = slice(int(span["first_gpu"]), int(span["end_gpu"]))
             if here.stop - here.start > 1:
-                costs = np.where(full[here], tournament.FULL, gpus["residents"][here].astype(np.int64)) if state.setup[0]["by_residents"] else None
+                costs = (
+                    np.where(full[here], tournament.FULL, gpus["residents"][here].astype(np.int64))
+                    if state.setup[0]["by_residents"]
+                    else None
+                )
                 expect_tree("tree", state.tree, span, costs)
                 if len(state.room_tree):
                     expect_tree("room_tree", state.room_tree, span, None if len(state.phases) else -room[here])
@@ -334,7 +409,11 @@ class _Places:
             kind, block = self.state.kinds[int(self.state.gpus["kind"][self.owner[r]])], int(self.block[self.owner[r]])
             if left > 0:
                 least = 1 if grows(self.state) or fails(self.state) else int(live["output_tokens"][r])
-                _expect(np.array([least <= live["decode_left"][r] <= live["output_tokens"][r]]), "live.decode_left", live["decode_left"][r : r + 1])
+                _expect(
+                    np.array([least <= live["decode_left"][r] <= live["output_tokens"][r]]),
+                    "live.decode_left",
+                    live["decode_left"][r : r + 1],
+                )
             if block:
                 first = min(prompt, int(kind["chunk_tokens"])) if kind["chunk_tokens"] else prompt
                 self.held[r] = _blocks(max(first, prompt - left), block)
@@ -354,7 +433,11 @@ class _Places:
         _expect_equal("live.gpu", live["gpu"][residents], self.owner[residents])
         _expect_equal("live.admitted", live["admitted"][residents], np.ones(len(residents)))
         _expect_equal("live.joined", live["joined"][members], np.ones(len(members)))
-        for place, holds in ((PROMPT, live["prompt_left"] > 0), (DECODING, live["prompt_left"] == 0), (JOINING, live["joined"] == 0)):
+        for place, holds in (
+            (PROMPT, live["prompt_left"] > 0),
+            (DECODING, live["prompt_left"] == 0),
+            (JOINING, live["joined"] == 0),
+        ):
             _expect(holds[self._at(place)], "live.prompt_left or live.joined", live["prompt_left"][self._at(place)])
         resumed = self._at(JOINING, WAITING)
         resumed = resumed[(live["prompt_left"] == 0)[resumed]]
@@ -373,7 +456,9 @@ class _Places:
         state, live = self.state, self.state.live
         residents = self._at(JOINING, PROMPT, DECODING)
         queue_of = state.gpus["queue"][self.owner[residents]]
-        may = (state.queues["role"][queue_of] == LP) & (live["tier"][residents] != GOLD) & ~self._giving_way()[residents]
+        may = (
+            (state.queues["role"][queue_of] == LP) & (live["tier"][residents] != GOLD) & ~self._giving_way()[residents]
+        )
         wanted = set(residents[may].tolist()) if state.setup[0]["preempts"] else set()
         queue = dict(zip(residents.tolist(), queue_of.tolist(), strict=True))
         before, after = live["flexible_prev"].tolist(), live["flexible_next"].tolist()

@@ -12,7 +12,9 @@ from caps_fast.soundness import expect_equal
 
 
 def expect_tree(name: str, tree: Array, span: Any, keys: Array | None) -> None:
-    """Raise Unsound unless leaves know who they are, and their keys where they are told; every node above is the smaller of two."""
+    """Raise Unsound unless leaves know who they are, and their keys where they are told; every node above is the
+    smaller of two.
+    """
     at, width, size = int(span["tree_at"]), int(span["width"]), int(span["end_gpu"] - span["first_gpu"])
     level = tree[at + width : at + 2 * width]
     expect_equal(name, level[:size] & 0xFFFFFFFF, np.arange(size))

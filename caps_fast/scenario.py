@@ -1,6 +1,7 @@
 """A run, described whole: typed, validated, frozen, in user units.
 
-A scenario is read from TOML, built from a preset, or made in Python; it is echoed beside every result. Fields are documented where they stand.
+A scenario is read from TOML, built from a preset, or made in Python; it is echoed beside every result. Fields are
+documented where they stand.
 """
 
 from __future__ import annotations
@@ -23,7 +24,16 @@ from caps_fast.demand import Demand
 from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError, did_you_mean
 from caps_fast.files import open_regular
-from caps_fast.fleet import FORMS, SHORT_REGION, Fleet, expect_consistent, expect_one_form, laid_over, lengthen, with_defaults
+from caps_fast.fleet import (
+    FORMS,
+    SHORT_REGION,
+    Fleet,
+    expect_consistent,
+    expect_one_form,
+    laid_over,
+    lengthen,
+    with_defaults,
+)
 from caps_fast.origins import Links, Origin, expect_known_places
 from caps_fast.policy_choice import LONGEST_DAYS, PolicyChoice, Predictor
 from caps_fast.profiles import profile_fields
@@ -46,7 +56,9 @@ from caps_fast.text_table import counted
 
 
 class Scenario(Section):
-    """Everything that determines a run: typed, validated, frozen, in user units. Made by `preset`, `load` and `replace`.
+    """Everything that determines a run: typed, validated, frozen, in user units.
+
+    Made by `preset`, `load` and `replace`.
 
     >>> from caps_fast import preset
     >>> preset("paper")
@@ -58,8 +70,13 @@ class Scenario(Section):
     preset: str = Field("paper", description="the preset that the scenario started from")
     seed: int = Field(0, ge=0, le=2**32 - 1)
     days: Positive = Field(7.0, le=LONGEST_DAYS)
-    start: str | None = Field(None, description="date and time of t = 0 (UTC unless it has an offset); none = the trace's own, if it has dates")
-    drain_h: NonNegative = Field(48.0, le=24 * LONGEST_DAYS, description="hours after the last arrival in which work may still finish")
+    start: str | None = Field(
+        None,
+        description="date and time of t = 0 (UTC unless it has an offset); none = the trace's own, if it has dates",
+    )
+    drain_h: NonNegative = Field(
+        48.0, le=24 * LONGEST_DAYS, description="hours after the last arrival in which work may still finish"
+    )
     control_step_s: Positive = Field(1.0, ge=0.001)
     cluster: Cluster | None = None
     gpu: Gpu | None = None
@@ -71,12 +88,19 @@ class Scenario(Section):
     monitor: Monitor | None = None
     regions: dict[str, Region] | None = Field(None, min_length=1, description="grids by name")
     origins: dict[str, Origin] | None = Field(
-        None, min_length=1, json_schema_extra=LATER, description="places that requests come from, by name (docs/regions.md)"
+        None,
+        min_length=1,
+        json_schema_extra=LATER,
+        description="places that requests come from, by name (docs/regions.md)",
     )
-    links: Links | None = Field(None, json_schema_extra=LATER, description="links between regions, over which the context of requests moves")
+    links: Links | None = Field(
+        None, json_schema_extra=LATER, description="links between regions, over which the context of requests moves"
+    )
     policy: PolicyChoice
     predictor: Predictor
-    admission: Admission | None = Field(None, json_schema_extra=LATER, description="limits of what may wait; none = all may")
+    admission: Admission | None = Field(
+        None, json_schema_extra=LATER, description="limits of what may wait; none = all may"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -91,7 +115,9 @@ class Scenario(Section):
             data["gpu"] = _filled(data["gpu"], cluster.get("max_batch") if isinstance(cluster, dict) else None)
         if isinstance(data.get("gpus"), dict):
             kinds = data["gpus"].items()
-            data["gpus"] = {name: _filled(kind, kind.get("max_batch")) if isinstance(kind, dict) else kind for name, kind in kinds}
+            data["gpus"] = {
+                name: _filled(kind, kind.get("max_batch")) if isinstance(kind, dict) else kind for name, kind in kinds
+            }
         return data
 
     @model_validator(mode="after")
@@ -121,9 +147,16 @@ class Scenario(Section):
 
     def __repr__(self) -> str:
         """One line; `model_dump()` has all fields."""
-        rate = "rate of its trace or users" if self.workload.asked_rps is None else f"{self.workload.rate_rps:g} requests per s"
+        rate = (
+            "rate of its trace or users"
+            if self.workload.asked_rps is None
+            else f"{self.workload.rate_rps:g} requests per s"
+        )
         fleet = f"{counted(self.fleet.replicas, 'replica')} in {self.fleet.split}"
-        return f"<Scenario {self.preset}: policy {self.policy.name}, {fleet}, {rate}, {self.days:g} days, seed {self.seed}>"
+        return (
+            f"<Scenario {self.preset}: policy {self.policy.name}, {fleet}, {rate}, {self.days:g} days, seed "
+            f"{self.seed}>"
+        )
 
     __str__ = __repr__
 
@@ -150,7 +183,10 @@ class Scenario(Section):
             raise InputError(f"{twice[0]}: given twice; expected once")
         changes = {**(changes or {}), **given}
         if changes.get("preset", self.preset) != self.preset:
-            raise InputError(f"preset {changes['preset']!r}: a scenario made from {self.preset!r}, whose values it holds, cannot start from another")
+            raise InputError(
+                f"preset {changes['preset']!r}: a scenario made from {self.preset!r}, whose values it holds, "
+                "cannot start from another"
+            )
         data = self.model_dump(mode="json")
         if "rate_rps" not in self.workload.model_fields_set:
             del data["workload"]["rate_rps"]  # the default depends on the trace
@@ -159,7 +195,8 @@ class Scenario(Section):
         for name, kind in (data["gpus"] or {}).items():
             data["gpus"][name] = _as_given(kind, kind["max_batch"])
         short = {part for parts, _ in FORMS.values() for part in parts}
-        # Profiles first, for they clear what others may set; then the short form, which a field of the long one writes out.
+        # Profiles first, for they clear what others may set; then the short form, which a field of the long one writes
+        # out.
         for path in sorted(changes, key=lambda path: (not path.endswith(".profile"), path.split(".")[0] not in short)):
             _set(data, path, changes[path])
         return build(data, "scenario")
@@ -175,7 +212,9 @@ class Scenario(Section):
     def input_files(self) -> tuple[str, ...]:
         """Files that the scenario names, each once."""
         regions = self.fleet.regions.values()
-        grids = [path for region in regions for path in (region.carbon.file, region.monitor.forecast_file, region.price_file)]
+        grids = [
+            path for region in regions for path in (region.carbon.file, region.monitor.forecast_file, region.price_file)
+        ]
         grids += [region.marginal.file for region in regions if region.marginal]
         own = [named[0] for named in (self.policy.own, self.policy.own_placement, self.policy.own_scaling) if named]
         named = (*self.workload.files, *grids, *own, self.predictor.model)
@@ -189,7 +228,11 @@ def presets() -> list[str]:
     >>> presets()
     ['measured', 'paper']
     """
-    return sorted(entry.name.removesuffix(".toml") for entry in files("caps_fast.presets").iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in files("caps_fast.presets").iterdir()
+        if entry.name.endswith(".toml")
+    )
 
 
 def preset(name: str) -> Scenario:
@@ -224,7 +267,9 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
         return Scenario.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(_name_of(part, data) for part in first["loc"] if part not in ("function-after", "constrained-float"))
+        field = ".".join(
+            _name_of(part, data) for part in first["loc"] if part not in ("function-after", "constrained-float")
+        )
         message = message_of(first)
         if first["type"] == "extra_forbidden":
             field += _field_meant(field)
@@ -236,13 +281,20 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
 def _name_of(part: Any, data: Mapping[str, Any]) -> str:
     """A part of a field's place; of a pool, its name."""
     pools = data.get("pools")
-    if isinstance(part, int) and isinstance(pools, list | tuple) and part < len(pools) and isinstance(pools[part], Mapping):
+    if (
+        isinstance(part, int)
+        and isinstance(pools, list | tuple)
+        and part < len(pools)
+        and isinstance(pools[part], Mapping)
+    ):
         return str(pools[part].get("name", part))
     return str(part)
 
 
 def _field_meant(path: str, beside: Iterable[str] = ()) -> str:
-    """A hint at the field that `path` may stand for: a name `beside` it, or a field of a scenario, or one of that last name."""
+    """A hint at the field that `path` may stand for: a name `beside` it, or a field of a scenario, or one of that
+    last name.
+    """
     parent, _, leaf = path.rpartition(".")
     if hint := did_you_mean(leaf, beside):
         return hint.replace("mean ", f"mean {parent}.") if parent else hint
@@ -262,7 +314,10 @@ def _fields(model: type[Section], prefix: str = "") -> Iterator[str]:
 
 
 def file_hash(path: str) -> str:
-    """SHA-256 of a file's content (16 hex digits); of a name like `package:...` itself. Raises InputError where it cannot be read."""
+    """SHA-256 of a file's content (16 hex digits); of a name like `package:...` itself.
+
+    Raises InputError where it cannot be read.
+    """
     if path.startswith("package:"):
         return hashlib.sha256(path.encode()).hexdigest()[:16]
     try:
@@ -316,16 +371,24 @@ def _set(data: dict[str, Any], path: str, value: Any) -> None:
             data.update(with_defaults(written))
         elif head in short and any(data.get(part) for part in long):
             shown = " and ".join(f"{part}.NAME.FIELD" for part in long)
-            raise InputError(f"{path}: this scenario has {' and '.join(long)} in place of {' and '.join(short)}: expected {shown}")
+            raise InputError(
+                f"{path}: this scenario has {' and '.join(long)} in place of {' and '.join(short)}: expected {shown}"
+            )
     *parents, leaf = path.split(".")
     model: Any = Scenario
     node: Any = data
     for part in parents:
-        if node is data and part in ("carbon", "monitor", "cluster", "gpu", "links", "admission") and node.get(part) is None:
+        if (
+            node is data
+            and part in ("carbon", "monitor", "cluster", "gpu", "links", "admission")
+            and node.get(part) is None
+        ):
             node[part] = {}
         model, node = _within(model, node, part, path)
     known = {name for name, field in getattr(model, "model_fields", {}).items() for name in (name, field.alias) if name}
-    if not isinstance(node, dict) or (leaf not in known and parents[-1:] not in (["options"], ["trace_columns"], ["rtt_ms"], ["share_by_tier"])):
+    if not isinstance(node, dict) or (
+        leaf not in known and parents[-1:] not in (["options"], ["trace_columns"], ["rtt_ms"], ["share_by_tier"])
+    ):
         raise InputError(f"{path}{_field_meant(path, known)}: no such field of a scenario")
     if leaf == "profile":
         for name in Gpu.model_fields:
@@ -338,12 +401,19 @@ def _within(model: Any, node: Any, part: str, path: str) -> tuple[Any, Any]:
     if isinstance(node, list | tuple):
         named = {pool.get("name"): pool for pool in node}
         if part not in named:
-            raise InputError(f"{path}: no pool {part!r}{did_you_mean(part, map(str, named))}: expected one of {', '.join(map(str, named))}")
+            raise InputError(
+                f"{path}: no pool {part!r}{did_you_mean(part, map(str, named))}: expected one of "
+                f"{', '.join(map(str, named))}"
+            )
         return Pool, named[part]
     if model in (Kind, Region) or isinstance(model, type):
         field = getattr(model, "model_fields", {}).get(part)
         inner = _plain(field.annotation) if field else None
-        section = isinstance(inner, type) if issubclass(model, Demand | Sessions) else issubclass(model, Admission) and get_origin(inner) is dict
+        section = (
+            isinstance(inner, type)
+            if issubclass(model, Demand | Sessions)
+            else issubclass(model, Admission) and get_origin(inner) is dict
+        )
         if section and isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
         return inner, (node.get(part) if isinstance(node, dict) else None)

@@ -24,7 +24,10 @@ def table(metrics: Iterable[Metric[Any]], prefix: str = "") -> str:
 
 
 def with_tables(page: str) -> str:
-    """The page with the tables between its marks (`<!-- metrics -->` ... `<!-- end -->`) made anew. Raises InputError."""
+    """The page with the tables between its marks (`<!-- metrics -->` ...
+
+    `<!-- end -->`) made anew. Raises InputError.
+    """
     for mark, text in (("metrics", table(METRICS.values())), ("by pool", table(POOL_METRICS.values(), f"{POOL}NAME."))):
         before, begin, rest = page.partition(f"<!-- {mark} -->\n")
         _, end, after = rest.partition("<!-- end -->\n")

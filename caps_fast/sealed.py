@@ -1,4 +1,5 @@
-"""Result tables as Parquet files that carry a digest of themselves: what a disk or a hand has changed is told from what was written.
+"""Result tables as Parquet files that carry a digest of themselves: what a disk or a hand has changed is told from
+what was written.
 
 The digest stands between the last column and the footer, where readers of Parquet do not look.
 """
@@ -30,7 +31,11 @@ def sealed(frame: pl.DataFrame) -> bytes:
 
 
 def read_sealed(path: Path, required: bool = False) -> pl.DataFrame:
-    """A table. Raises InputError where the file cannot be read, is not what was written, or, if `required`, does not say so by a digest."""
+    """A table.
+
+    Raises InputError where the file cannot be read, is not what was written, or, if `required`, does not say so by a
+    digest.
+    """
     try:
         with open_regular(path) as stream:
             content = stream.read()
@@ -38,7 +43,9 @@ def read_sealed(path: Path, required: bool = False) -> pl.DataFrame:
         check_parquet(content)
         return pl.read_parquet(io.BytesIO(content))
     except (*FAULTS, Damaged) as error:
-        raise InputError(f"{path}: cannot be read ({first_line(error)}); expected Parquet written by caps-fast") from None
+        raise InputError(
+            f"{path}: cannot be read ({first_line(error)}); expected Parquet written by caps-fast"
+        ) from None
 
 
 def _expect_whole(content: bytes, required: bool) -> None:

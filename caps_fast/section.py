@@ -18,7 +18,9 @@ Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Limit = Positive | None  # None = no such limit
 
 
-LATER: dict[str, JsonValue] = {"hashed": "unless default"}  # `json_schema_extra` of a field that came after hashes had been kept
+LATER: dict[str, JsonValue] = {
+    "hashed": "unless default"
+}  # `json_schema_extra` of a field that came after hashes had been kept
 
 
 _MESSAGES = {
@@ -34,8 +36,15 @@ _MESSAGES = {
 
 def message_of(error: ErrorDetails) -> str:
     """What is wrong with a field, in words of TOML."""
-    found = error["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ").split(", unable to parse")[0]
-    found = found.replace("expected greater", "expected a number greater").replace("expected less", "expected a number less")
+    found = (
+        error["msg"]
+        .removeprefix("Value error, ")
+        .replace("Input should be ", "expected ")
+        .split(", unable to parse")[0]
+    )
+    found = found.replace("expected greater", "expected a number greater").replace(
+        "expected less", "expected a number less"
+    )
     return _MESSAGES.get(error["type"], found.replace("{", "{{").replace("}", "}}")).format(**error.get("ctx", {}))
 
 
@@ -63,7 +72,9 @@ class Section(BaseModel):
         return hash(self.model_dump_json())
 
     def hashed(self) -> dict[str, Any]:
-        """All fields as plain data, but for LATER ones at their defaults: hashes of before such a field came stay as they were."""
+        """All fields as plain data, but for LATER ones at their defaults: hashes of before such a field came stay
+        as they were.
+        """
         data = self.model_dump(mode="json")
         _leave_out(self, data)
         return data

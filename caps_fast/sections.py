@@ -45,7 +45,9 @@ def _expect_a_block(own: Cluster | Kind) -> None:
     """Raise ValueError where KV memory is to grow by blocks and none fits."""
     if own.kv == "grow" and (own.kv_capacity_tokens or 0) < own.kv_block_tokens:
         said = "is missing" if own.kv_capacity_tokens is None else str(own.kv_capacity_tokens)
-        raise ValueError(f"kv_capacity_tokens {said}: with kv 'grow', expected at least kv_block_tokens = {own.kv_block_tokens}")
+        raise ValueError(
+            f"kv_capacity_tokens {said}: with kv 'grow', expected at least kv_block_tokens = {own.kv_block_tokens}"
+        )
 
 
 class Cluster(Section):
@@ -59,7 +61,10 @@ class Cluster(Section):
     chunk_tokens: Tokens = Field(512, description="token budget of a chunked iteration")
     kv_capacity_tokens: Tokens | None = Field(None, description="KV tokens a GPU at most; none = no limit")
     kv: Literal["reserve", "grow"] = Field(
-        "reserve", description="KV memory: reserve input and output at admission, or grow block by block and pre-empt by recompute"
+        "reserve",
+        description=(
+            "KV memory: reserve input and output at admission, or grow block by block and pre-empt by recompute"
+        ),
     )
     kv_block_tokens: BlockTokens = Field(16, description="kv grow: tokens per block, a power of two")
 
@@ -79,10 +84,13 @@ class Cluster(Section):
             raise ValueError(f"split {self.split!r}: expected whole numbers like 8/8/8")
         if sum(self.pools) != self.gpus or 0 in self.pools:
             raise ValueError(
-                f"split {self.split} sums to {sum(self.pools)}: expected pools of at least one GPU that sum to cluster.gpus = {self.gpus}"
+                f"split {self.split} sums to {sum(self.pools)}: expected pools of at least one GPU that sum to "
+                f"cluster.gpus = {self.gpus}"
             )
         if len(self.pool_roles) != len(self.pools) or not set(self.pool_roles) <= set(ROLES):
-            raise ValueError(f"roles {self.roles!r}: expected one of LP, CP, BP for each of the {len(self.pools)} pools")
+            raise ValueError(
+                f"roles {self.roles!r}: expected one of LP, CP, BP for each of the {len(self.pools)} pools"
+            )
         return self
 
 
@@ -94,9 +102,14 @@ class Gpu(Clocks, Failures):
     decode_base_s: Positive = Field(le=SLOWEST_S, description="d0: seconds an iteration takes at the least")
     decode_s_per_seq: NonNegative = Field(le=SLOWEST_S, description="d1: seconds more a decoding sequence")
     decode_s_per_context_token: NonNegative = Field(0.0, le=0.01, description="d2: seconds more a token of context")
-    overhead_s: NonNegative = Field(0.0, le=SLOWEST_S, description="o: of decode_base_s, what nothing overlaps with: scheduling, CPU time")
+    overhead_s: NonNegative = Field(
+        0.0, le=SLOWEST_S, description="o: of decode_base_s, what nothing overlaps with: scheduling, CPU time"
+    )
     overlap_exponent: float = Field(
-        1.0, ge=1, le=1e6, description="p: how memory and compute time combine; 1 = their sum, large = the longer of them (roofline)"
+        1.0,
+        ge=1,
+        le=1e6,
+        description="p: how memory and compute time combine; 1 = their sum, large = the longer of them (roofline)",
     )
     mixed_s_per_context_token: NonNegative = Field(
         0.0, le=0.01, description="d2m: seconds per token of context, beside d2, in iterations that carry a prompt"
@@ -104,23 +117,44 @@ class Gpu(Clocks, Failures):
     prefill_s_per_token_pair: NonNegative = Field(
         0.0, le=0.01, description="q: seconds per pair of a prompt token and a token before it (quadratic prefill)"
     )
-    first_token_overhead_s: NonNegative = Field(0.0, le=SLOWEST_S, description="delay of every token outside the engine, in TTFT and E2E")
-    lag_iterations: int = Field(0, ge=0, le=1, description="iterations by which who is admitted to a busy replica joins late; 1 = async scheduling")
+    first_token_overhead_s: NonNegative = Field(
+        0.0, le=SLOWEST_S, description="delay of every token outside the engine, in TTFT and E2E"
+    )
+    lag_iterations: int = Field(
+        0,
+        ge=0,
+        le=1,
+        description="iterations by which who is admitted to a busy replica joins late; 1 = async scheduling",
+    )
     idle_w: NonNegative = Field(100.0, le=MOST_W, description="P_idle of Eq. 2, one GPU")
     peak_w: Positive = Field(400.0, le=MOST_W, description="P_peak of Eq. 2, one GPU")
     power_exponent: Positive = Field(0.7, description="eta of Eq. 2")
-    prefill_w: Positive | None = Field(None, le=MOST_W, description="power while prompts are processed at full compute, one GPU; none = as Eq. 2")
-    gpus_per_replica: int = Field(1, ge=1, le=100_000, description="tensor-parallel GPUs in a replica; multiplies power")
+    prefill_w: Positive | None = Field(
+        None, le=MOST_W, description="power while prompts are processed at full compute, one GPU; none = as Eq. 2"
+    )
+    gpus_per_replica: int = Field(
+        1, ge=1, le=100_000, description="tensor-parallel GPUs in a replica; multiplies power"
+    )
     embodied_kg: NonNegative = Field(0.0, le=1e6, description="carbon of making one GPU; 0 = not counted")
     lifetime_years: Positive = Field(5.0, le=100, description="years over which embodied_kg is spread")
-    price_per_replica_hour: NonNegative = Field(0.0, le=1e9, description="of an hour of a replica that is not off, energy apart; any currency")
-    sleep_w: NonNegative | None = Field(None, le=MOST_W, description="power asleep (weights and KV kept), one GPU; none = cannot sleep")
+    price_per_replica_hour: NonNegative = Field(
+        0.0, le=1e9, description="of an hour of a replica that is not off, energy apart; any currency"
+    )
+    sleep_w: NonNegative | None = Field(
+        None, le=MOST_W, description="power asleep (weights and KV kept), one GPU; none = cannot sleep"
+    )
     wake_s: NonNegative = Field(0.0, le=SLOWEST_CHANGE_S, description="seconds from asleep to serving, at idle_w")
-    off_w: NonNegative | None = Field(None, le=MOST_W, description="power when off, one GPU; none = cannot be switched off")
+    off_w: NonNegative | None = Field(
+        None, le=MOST_W, description="power when off, one GPU; none = cannot be switched off"
+    )
     start_s: NonNegative = Field(0.0, le=SLOWEST_CHANGE_S, description="seconds from off to serving: boot and load")
     start_w: NonNegative | None = Field(None, le=MOST_W, description="power while starting, one GPU; none = idle_w")
-    stop_s: NonNegative = Field(0.0, le=SLOWEST_CHANGE_S, description="seconds from serving or asleep to off, at idle_w")
-    replicas_per_node: int = Field(1, ge=1, le=100_000, description="replicas that share a host and are off together only")
+    stop_s: NonNegative = Field(
+        0.0, le=SLOWEST_CHANGE_S, description="seconds from serving or asleep to off, at idle_w"
+    )
+    replicas_per_node: int = Field(
+        1, ge=1, le=100_000, description="replicas that share a host and are off together only"
+    )
     host_w: NonNegative = Field(0.0, le=MOST_W, description="power of a node beside its GPUs, unless it is off")
 
     @model_validator(mode="after")
@@ -129,11 +163,24 @@ class Gpu(Clocks, Failures):
             if power_w is not None and power_w < self.idle_w:
                 raise ValueError(f"{name} {power_w:g}: expected at least idle_w = {self.idle_w:g}")
         if self.overhead_s > self.decode_base_s:
-            raise ValueError(f"overhead_s {self.overhead_s:g}: expected at most decode_base_s = {self.decode_base_s:g}, which it is part of")
+            raise ValueError(
+                f"overhead_s {self.overhead_s:g}: expected at most decode_base_s = {self.decode_base_s:g}, which "
+                "it is part of"
+            )
         return self
 
 
-STATE_FIELDS = ("sleep_w", "wake_s", "off_w", "start_s", "start_w", "stop_s", "replicas_per_node", "host_w", *FAILURE_FIELDS)
+STATE_FIELDS = (
+    "sleep_w",
+    "wake_s",
+    "off_w",
+    "start_s",
+    "start_w",
+    "stop_s",
+    "replicas_per_node",
+    "host_w",
+    *FAILURE_FIELDS,
+)
 
 
 class Kind(Gpu):
@@ -144,7 +191,10 @@ class Kind(Gpu):
     chunk_tokens: Tokens = Field(512, description="token budget of a chunked iteration")
     kv_capacity_tokens: Tokens | None = Field(None, description="KV tokens per replica at most; none = no limit")
     kv: Literal["reserve", "grow"] = Field(
-        "reserve", description="KV memory: reserve input and output at admission, or grow block by block and pre-empt by recompute"
+        "reserve",
+        description=(
+            "KV memory: reserve input and output at admission, or grow block by block and pre-empt by recompute"
+        ),
     )
     kv_block_tokens: BlockTokens = Field(16, description="kv grow: tokens per block, a power of two")
 
@@ -166,7 +216,9 @@ class Pool(Section):
     gpu: str = Field(description="kind of the replicas; may be left out where there is one kind")
     region: str = Field(description="where they are; may be left out where there is one region")
     clock: Clock | None = Field(
-        None, json_schema_extra=LATER, description="clock that they keep, of their kind's; none = the highest, or as a rule says"
+        None,
+        json_schema_extra=LATER,
+        description="clock that they keep, of their kind's; none = the highest, or as a rule says",
     )
 
 
@@ -180,7 +232,10 @@ class Tier(Section):
     ttft_after_release_s: Limit = None
     roles: str = "LP/CP/BP"
     regions: Names | None = Field(
-        None, min_length=1, json_schema_extra=LATER, description="regions that may serve its requests, whatever the policy; none = all"
+        None,
+        min_length=1,
+        json_schema_extra=LATER,
+        description="regions that may serve its requests, whatever the policy; none = all",
     )
 
     @field_validator("roles")
@@ -221,22 +276,40 @@ class Workload(Demand):
     """Requests: drawn, or replayed from a trace with tiers, tenants and tasks drawn where it has none."""
 
     trace: str | None = Field(None, description="request trace file; none = synthetic")
-    file: str | None = Field(None, min_length=1, description="workload of client groups in TOML, in place of the drawn one (docs/demand.md)")
+    file: str | None = Field(
+        None, min_length=1, description="workload of client groups in TOML, in place of the drawn one (docs/demand.md)"
+    )
     rate_rps: Positive | None = Field(
         default_factory=lambda known: _default_rps(known.get("trace"), known.get("file")),
         le=1e9,
-        description="mean arrivals per second; none = the trace's own rate. Default: that of `file`, or 10 without a trace, none with one",
+        description=(
+            "mean arrivals per second; none = the trace's own rate. Default: that of `file`, or 10 without a "
+            "trace, none with one"
+        ),
     )
     trace_format: str | None = Field(None, description="name of the trace's format; none = detect from content")
-    trace_columns: dict[str, str] = Field(default_factory=dict, description="our names to the file's, for other layouts (docs/traces.md)")
-    trace_time_unit: str | None = Field(None, description="unit of the time column with trace_columns: s, ms, us, ns or datetime")
-    trace_time_zone: str | None = Field(None, description="time zone of the trace's dates without an offset; none = UTC")
-    trace_time_format: str | None = Field(None, description="format of the trace's dates, as strptime has it; none = detect from content")
-    trace_tiers: dict[str, str] = Field(default_factory=dict, description="classes in the trace's tier column to gold, silver or bronze; * = others")
+    trace_columns: dict[str, str] = Field(
+        default_factory=dict, description="our names to the file's, for other layouts (docs/traces.md)"
+    )
+    trace_time_unit: str | None = Field(
+        None, description="unit of the time column with trace_columns: s, ms, us, ns or datetime"
+    )
+    trace_time_zone: str | None = Field(
+        None, description="time zone of the trace's dates without an offset; none = UTC"
+    )
+    trace_time_format: str | None = Field(
+        None, description="format of the trace's dates, as strptime has it; none = detect from content"
+    )
+    trace_tiers: dict[str, str] = Field(
+        default_factory=dict, description="classes in the trace's tier column to gold, silver or bronze; * = others"
+    )
     trace_fit: Literal["loop", "stretch", "once"] = Field("loop", description="how a trace fills the horizon")
-    sessions: Sessions | None = Field(None, json_schema_extra=LATER, description="conversations of several turns; none = requests by themselves")
+    sessions: Sessions | None = Field(
+        None, json_schema_extra=LATER, description="conversations of several turns; none = requests by themselves"
+    )
     by_tier: dict[Literal["gold", "silver", "bronze"], Demand] = Field(
-        default_factory=dict, description="demand of a tier where it differs: any field from rate_profile to batch_size_law"
+        default_factory=dict,
+        description="demand of a tier where it differs: any field from rate_profile to batch_size_law",
     )
     by_category: dict[Literal["short", "long", "agentic"], Demand] = Field(
         default_factory=dict, description="demand of a category where it differs; goes before by_tier"
@@ -251,7 +324,10 @@ class Workload(Demand):
     tenants: int = Field(60, ge=3, le=100_000, description="tenants in all, spread over the tiers by their shares")
     predictability: Share = Field(
         0.9665,
-        description="share of the variance of log output tokens that the features explain; 0.9665: the learned model's MAPE is the paper's 18.2 %",
+        description=(
+            "share of the variance of log output tokens that the features explain; 0.9665: the learned model's "
+            "MAPE is the paper's 18.2 %"
+        ),
     )
 
     @model_validator(mode="after")
@@ -264,13 +340,17 @@ class Workload(Demand):
         if self.trace and self.file:
             raise ValueError(f"trace {self.trace} and file {self.file}: expected one of them")
         if self.file and (self.by_tier or self.by_category):
-            raise ValueError(f"by_tier or by_category beside file {self.file}: expected each client group to say its own")
+            raise ValueError(
+                f"by_tier or by_category beside file {self.file}: expected each client group to say its own"
+            )
         if self.rate_rps is not None and self.rate_rps < LEAST_RPS:
             raise ValueError(f"rate_rps {self.rate_rps:g}: expected at least {LEAST_RPS:g}")
         if self.rate_rps is None and self.trace is None:
             raise ValueError("rate_rps is missing: expected a number above 0 unless a trace is given")
         if self.sessions is not None:
-            self.sessions.expect_beside(self.trace or self.file, bool(self.by_tier or self.by_category), next(iter(self.said), None))
+            self.sessions.expect_beside(
+                self.trace or self.file, bool(self.by_tier or self.by_category), next(iter(self.said), None)
+            )
         if self.trace and self.trace_fit == "stretch" and self.rate_rps is not None:
             raise ValueError("trace_fit 'stretch' sets the rate itself: expected no rate_rps beside it")
         return self
@@ -310,21 +390,33 @@ class Carbon(Section):
 
     file: str | None = Field(None, description="carbon file; none = built in")
     format: str | None = Field(None, description="name of the file's format; none = detect from content")
-    columns: dict[str, str] = Field(default_factory=dict, description="time, value, zone, issued_at to the file's names, where these do not say")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="time, value, zone, issued_at to the file's names, where these do not say"
+    )
     time_zone: str | None = Field(None, description="time zone of dates without an offset; none = UTC")
-    time_format: str | None = Field(None, description="format of the file's dates, as strptime has it; none = detect from content")
-    interval: Literal["start", "end"] | None = Field(None, description="which end of its interval a time is; none = as the file says, else start")
+    time_format: str | None = Field(
+        None, description="format of the file's dates, as strptime has it; none = detect from content"
+    )
+    interval: Literal["start", "end"] | None = Field(
+        None, description="which end of its interval a time is; none = as the file says, else start"
+    )
     zone: str | None = Field(None, description="zone to take, where the file has several")
     scope: Literal["lifecycle", "direct"] = "lifecycle"
     kind: Literal["average", "marginal"] = "average"
     start: str | None = Field(
-        None, description="date or time of the file (UTC) that is t = 0; none = where it meets the trace's date or `start`, else its first sample"
+        None,
+        description=(
+            "date or time of the file (UTC) that is t = 0; none = where it meets the trace's date or `start`, else "
+            "its first sample"
+        ),
     )
     fill_gaps: Literal["no", "previous", "linear"] = "no"
     unit: Literal["g/kWh", "kg/kWh", "t/kWh", "lb/kWh", "g/MWh", "kg/MWh", "t/MWh", "lb/MWh"] | None = Field(
         None, description="unit of the values, where the file does not say"
     )
-    scale_to_g_per_kwh: tuple[Intensity, Intensity] | None = Field(None, description="built-in trace: stretch its range to these two figures")
+    scale_to_g_per_kwh: tuple[Intensity, Intensity] | None = Field(
+        None, description="built-in trace: stretch its range to these two figures"
+    )
     day_to_day_sd: Share = Field(0.06, description="built-in trace: standard deviation of a day's level")
 
     @model_validator(mode="after")
@@ -353,7 +445,9 @@ class Region(Section):
 
     carbon: Carbon = Carbon()
     marginal: Carbon | None = Field(
-        None, json_schema_extra=LATER, description="marginal intensity beside the average of `carbon`; the bill is in both then"
+        None,
+        json_schema_extra=LATER,
+        description="marginal intensity beside the average of `carbon`; the bill is in both then",
     )
     decide_on: Literal["average", "marginal"] = Field(
         "average", json_schema_extra=LATER, description="which of the two policies see; the accounts have both"
@@ -364,10 +458,16 @@ class Region(Section):
     price_by_hour: tuple[Price, ...] | None = Field(
         None, description="price of a kWh by hour of the day (UTC), 24 figures, in place of price_per_kwh"
     )
-    price_file: str | None = Field(None, description="CSV with columns time and price_per_kwh, in place of price_per_kwh")
+    price_file: str | None = Field(
+        None, description="CSV with columns time and price_per_kwh, in place of price_per_kwh"
+    )
     water_l_per_kwh: NonNegative = Field(0.0, le=1000, description="litres of water per kWh of the replicas (WUE)")
-    latitude: float | None = Field(None, ge=-90, le=90, json_schema_extra=LATER, description="degrees north, for follow-the-sun; none = 0")
-    longitude: float | None = Field(None, ge=-180, le=180, json_schema_extra=LATER, description="degrees east, for follow-the-sun")
+    latitude: float | None = Field(
+        None, ge=-90, le=90, json_schema_extra=LATER, description="degrees north, for follow-the-sun; none = 0"
+    )
+    longitude: float | None = Field(
+        None, ge=-180, le=180, json_schema_extra=LATER, description="degrees east, for follow-the-sun"
+    )
 
     @field_validator("marginal", mode="before")
     @classmethod
@@ -377,7 +477,9 @@ class Region(Section):
     @model_validator(mode="after")
     def _two_signals(self) -> Self:
         if self.marginal is not None and (self.carbon.kind, self.marginal.kind) != ("average", "marginal"):
-            raise ValueError(f"carbon.kind {self.carbon.kind}, marginal.kind {self.marginal.kind}: expected average and marginal")
+            raise ValueError(
+                f"carbon.kind {self.carbon.kind}, marginal.kind {self.marginal.kind}: expected average and marginal"
+            )
         if self.marginal is None and self.decide_on == "marginal":
             raise ValueError("decide_on marginal: expected a marginal beside carbon")
         return self
@@ -388,5 +490,7 @@ class Region(Section):
         if len(said) > 1:
             raise ValueError(f"{said[0]} beside {said[1]}: expected one of them")
         if self.price_by_hour is not None and len(self.price_by_hour) != 24:
-            raise ValueError(f"price_by_hour: {len(self.price_by_hour)} prices: expected 24, one for each hour of the day")
+            raise ValueError(
+                f"price_by_hour: {len(self.price_by_hour)} prices: expected 24, one for each hour of the day"
+            )
         return self

@@ -1,4 +1,7 @@
-"""Whom a run serves, and where: regions and their grids, the limits of a tier, origins of requests, those on their way. No logic."""
+"""Whom a run serves, and where: regions and their grids, the limits of a tier, origins of requests, those on their way.
+
+No logic.
+"""
 
 from __future__ import annotations
 

@@ -13,21 +13,34 @@ LAWS = ("exponential", "lognormal", "fixed")
 
 
 class Sessions(Section):
-    """Conversations of several turns: the next one comes after the answer and a time to think, with the whole context."""
+    """Conversations of several turns: the next one comes after the answer and a time to think, with the whole
+    context.
+    """
 
     users: int | None = Field(
-        None, ge=1, le=10_000_000, description="users who talk for ever, in place of a rate (closed loop); none = conversations start at the rate"
+        None,
+        ge=1,
+        le=10_000_000,
+        description="users who talk for ever, in place of a rate (closed loop); none = conversations start at the rate",
     )
-    turns_mean: float = Field(5.0, ge=1, le=10_000, allow_inf_nan=False, description="mean number of turns of a conversation")
+    turns_mean: float = Field(
+        5.0, ge=1, le=10_000, allow_inf_nan=False, description="mean number of turns of a conversation"
+    )
     turns_law: Literal["geometric", "fixed"] = Field("geometric", description="of the number of turns")
-    think_s: NonNegative = Field(30.0, le=1e7, description="mean time from an answer to the next turn; 1 ms at the least")
+    think_s: NonNegative = Field(
+        30.0, le=1e7, description="mean time from an answer to the next turn; 1 ms at the least"
+    )
     think_law: Literal["exponential", "lognormal", "fixed"] = Field("exponential", description="of times to think")
     think_cv: Positive = Field(1.0, le=50, description="think_law lognormal: coefficient of variation")
     pause_s: NonNegative | None = Field(
-        None, le=1e7, description="users: mean time from a conversation's end to the next one, exponential; none = think_s"
+        None,
+        le=1e7,
+        description="users: mean time from a conversation's end to the next one, exponential; none = think_s",
     )
     max_context_tokens: Tokens = Field(32_768, description="longest prompt; what is older is cut off")
-    input_tokens: Lengths | None = Field(None, description="tokens that a turn adds to the context; none = as the workload's inputs")
+    input_tokens: Lengths | None = Field(
+        None, description="tokens that a turn adds to the context; none = as the workload's inputs"
+    )
     output_tokens: Lengths | None = Field(None, description="tokens of an answer; none = as the workload's outputs")
 
     @field_validator("input_tokens", "output_tokens", mode="before")
@@ -45,13 +58,17 @@ class Sessions(Section):
         return self
 
     def expect_beside(self, played: str | None, differs: bool, said: str | None) -> None:
-        """Raise ValueError for what cannot be beside sessions: a file that requests are played from, demands that differ, or one beside users."""
+        """Raise ValueError for what cannot be beside sessions: a file that requests are played from, demands that
+        differ, or one beside users.
+        """
         if played:
             raise ValueError(f"sessions beside {played}: expected drawn requests")
         if differs:
             raise ValueError("sessions beside by_tier or by_category: expected one demand for all conversations")
         if self.users is not None and said:
-            raise ValueError(f"sessions.users {self.users} beside {said}: users come by themselves; expected no demand beside them")
+            raise ValueError(
+                f"sessions.users {self.users} beside {said}: users come by themselves; expected no demand beside them"
+            )
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -119,8 +119,8 @@ def simulate_group(
 class Group:
     """Simulations in progress that share a workload.
 
-    A block is held back until the next one's first arrival is known, up to which all instants can be played; requests that arrive together are kept
-    in one block.
+    A block is held back until the next one's first arrival is known, up to which all instants can be played; requests
+    that arrive together are kept in one block.
     """
 
     def __init__(self, configs: Sequence[scenario.Scenario], record: Recording = NOTHING) -> None:
@@ -197,8 +197,11 @@ class Prepared:
     lengths: LengthModel | None = None
 
 
-def prepare(config: scenario.Scenario, means: Means | None = None, monitors: Sequence[Monitor] | None = None) -> Prepared:
-    """Read, train or load what a run of the scenario needs; a monitor per region and the workload's means may be given instead.
+def prepare(
+    config: scenario.Scenario, means: Means | None = None, monitors: Sequence[Monitor] | None = None
+) -> Prepared:
+    """Read, train or load what a run of the scenario needs; a monitor per region and the workload's means may be
+    given instead.
 
     Raises InputError for bad inputs.
     """
@@ -209,7 +212,9 @@ def prepare(config: scenario.Scenario, means: Means | None = None, monitors: Seq
     found = tuple(monitors) if monitors is not None else monitors_of(config)
     for region in config.fleet.regions.values():
         prices_of(region, config)  # read at the end: what is wrong with a file is told before the work
-    policy, lengths = with_predictions(policy, config)  # after all that may be wrong with the inputs, for it may train a model
+    policy, lengths = with_predictions(
+        policy, config
+    )  # after all that may be wrong with the inputs, for it may train a model
     return Prepared(config, policy, found, means, lengths)
 
 
@@ -238,7 +243,10 @@ class Run:
         return cls(config, policy, ready.monitors, state, [] if record.requests else None, ready.lengths)
 
     def feed(self, requests: Any, until_s: float) -> None:
-        """Let these requests arrive and advance to `until_s`, the next block's first arrival. Raises InputError where one can never fit."""
+        """Let these requests arrive and advance to `until_s`, the next block's first arrival.
+
+        Raises InputError where one can never fit.
+        """
         _expect_tenants(self.state, requests)
         self.state.clock["cursor"] = 0
         self.state = self.state._replace(block=requests)
@@ -272,14 +280,18 @@ class Run:
         if self.done is not None:
             clock["done"] = 0
             room = int(clock["live"]) + len(self.state.block) + int(crowd["thinking"])
-            self.state = self.state._replace(done=records.zeros(outcomes.Done, room + (BLOCK if has_sessions(self.state) else 0)))
+            self.state = self.state._replace(
+                done=records.zeros(outcomes.Done, room + (BLOCK if has_sessions(self.state) else 0))
+            )
         crowd["full"] = 0
         try:
             advance(self.state, self.policy, until_s, draining)
         except Exception as error:
             if not self.config.policy.own:
                 raise
-            raise InputError(f"policy {self.config.policy.name}: a rule raised {type(error).__name__}: {error}") from None
+            raise InputError(
+                f"policy {self.config.policy.name}: a rule raised {type(error).__name__}: {error}"
+            ) from None
         _check_obeyed(self.config, self.state)
         if self.done is not None:
             self.done.append(self.state.done[: int(self.state.clock[0]["done"])])
@@ -290,40 +302,56 @@ def _expect_tenants(state: State, requests: Any) -> None:
     """Raise InputError where fairness is between tenants and there are more of them than the scenario says."""
     fairness = state.fairness[0]
     if fairness["by_tenant"] and len(requests) and (last := int(requests["tenant"].max())) >= fairness["owners"]:
-        raise InputError(f"workload.tenants {fairness['owners']}: the trace has tenant number {last}: expected at least {last + 1} (policy.fairness)")
+        raise InputError(
+            f"workload.tenants {fairness['owners']}: the trace has tenant number {last}: expected at least "
+            f"{last + 1} (policy.fairness)"
+        )
 
 
 def _check_obeyed(config: scenario.Scenario, state: State) -> None:
-    """Raise InputError if a rule of the policy gave what cannot be followed, or a request fits no replica where it was sent."""
+    """Raise InputError if a rule of the policy gave what cannot be followed, or a request fits no replica where it
+    was sent.
+    """
     clock = state.clock[0]
     if clock["unpriced"]:
-        raise InputError(f"policy {config.policy.name}: place gave replica {clock['unpriced'] - 1} the cost nan: expected a number")
+        raise InputError(
+            f"policy {config.policy.name}: place gave replica {clock['unpriced'] - 1} the cost nan: expected a number"
+        )
     if clock["refused"] == 0:
         return
     request, queue, queues = clock["refused"] - 1, clock["refused_queue"], len(state.queues)
     if not 0 <= queue < queues:
-        raise InputError(f"policy {config.policy.name}: route sent request {request} to queue {queue}: expected 0 to {queues - 1}")
+        raise InputError(
+            f"policy {config.policy.name}: route sent request {request} to queue {queue}: expected 0 to {queues - 1}"
+        )
     at = int(request - clock["seq"]) + int(clock["cursor"])
     if not 0 <= at < len(state.block):  # it has come to its queue since
-        raise InputError(f"policy {config.policy.name}: order gave request {request} the key nan in queue {queue}: expected a number")
+        raise InputError(
+            f"policy {config.policy.name}: order gave request {request} the key nan in queue {queue}: expected a number"
+        )
     row = state.block[at]
     tokens = int(row["input_tokens"]) + int(row["output_tokens"])
     span = _largest_for(row, queue, state)
     capacity = int(span["kv_capacity_tokens"])
     if not 0 < capacity < tokens:
-        raise InputError(f"policy {config.policy.name}: order gave request {request} the key nan in queue {queue}: expected a number")
+        raise InputError(
+            f"policy {config.policy.name}: order gave request {request} the key nan in queue {queue}: expected a number"
+        )
     pool = config.fleet.pools[int(state.gpus[span["first_gpu"]]["pool"])]
     field, where = "cluster.kv_capacity_tokens", ""
     if config.pools is not None:
         field, where = f"gpus.{pool.gpu}.kv_capacity_tokens", f" and may not enter a larger pool than {pool.name}"
     raise InputError(
-        f"{field} {capacity}: request {request + 1} has {row['input_tokens']} input and {row['output_tokens']} output tokens{where}; "
+        f"{field} {capacity}: request {request + 1} has {row['input_tokens']} input and {row['output_tokens']} "
+        f"output tokens{where}; "
         f"expected a capacity of at least {tokens}"
     )
 
 
 def _largest_for(request: Any, queue: int, state: State) -> Any:
-    """The span whose largest replica has the most KV memory: of the queue, or where requests may be bound, of all that may serve it."""
+    """The span whose largest replica has the most KV memory: of the queue, or where requests may be bound, of all
+    that may serve it.
+    """
     spans = state.spans[int(state.queues[queue]["first_span"]) : int(state.queues[queue]["end_span"])]
     if has_origins(state):
         allowed = int(state.tiers[request["tier"]]["regions"]) & int(state.origins[request["origin"]]["regions"])

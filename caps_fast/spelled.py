@@ -33,7 +33,9 @@ def pairs(text: str, origin: str = "") -> dict[str, str]:
     for part in text.split(","):
         ours, equals, name = part.partition("=")
         if not equals or not ours.strip() or not name.strip():
-            raise InputError(f"{origin}{': ' * bool(origin)}{part!r}: expected NAME=VALUE,NAME=VALUE, like time=ts,tier=class")
+            raise InputError(
+                f"{origin}{': ' * bool(origin)}{part!r}: expected NAME=VALUE,NAME=VALUE, like time=ts,tier=class"
+            )
         if ours.strip() in found:
             raise InputError(f"{origin}{': ' * bool(origin)}{ours.strip()}: given twice; expected every name once")
         found[ours.strip()] = name.strip()

@@ -24,7 +24,9 @@ class Life(Record):
 
 
 class Strength(Record):
-    """A pool's replicas first_gpu .. end_gpu - 1, how many of them neither drain nor have failed, and how often they changed their state."""
+    """A pool's replicas first_gpu .. end_gpu - 1, how many of them neither drain nor have failed, and how often
+    they changed their state.
+    """
 
     first_gpu: i4
     end_gpu: i4
@@ -39,7 +41,9 @@ class Strength(Record):
 
 
 class Change(Record):
-    """What replicas of a kind at one of its clocks draw in their states, the share of the host included, and how long they take to change them."""
+    """What replicas of a kind at one of its clocks draw in their states, the share of the host included, and how
+    long they take to change them.
+    """
 
     standby_w: f8  # idle, waking or stopping
     rise_w: f8  # from there to the peak, Eq. 2

@@ -36,7 +36,8 @@ def sweep(
 ) -> pl.DataFrame:
     """Run every combination of values, on every core; a row per run, in order.
 
-    over     values by field, dotted or short: `{"rate": [4, 8], "policy": ["edf", "caps"], "monitor.gate_quantile": "0.3..0.7:0.1"}`
+    over     values by field, dotted or short: `{"rate": [4, 8], "policy": ["edf", "caps"], "monitor.gate_quantile":
+             "0.3..0.7:0.1"}`
     fields   the same as keywords, with two underscores for a dot: `policy__beta=[0, 1]`
     seeds    how many, from 0; or which. Along all other axes they are common: the same requests everywhere
     out      folder for the results: a later call goes on with what is missing; None = nothing is kept
@@ -87,9 +88,9 @@ def compare(
     confidence  of the intervals, between 0 and 1
     jobs        runs at a time; 0 = one per core
 
-    A row per policy and metric: `policy`, `metric`, `pairs`, `baseline` and `mean` (means over seeds), `difference` with
-    `low` and `high` of its interval (Student's t over the paired differences), `relative` difference. Raises InputError for
-    unknown names.
+    A row per policy and metric: `policy`, `metric`, `pairs`, `baseline` and `mean` (means over seeds), `difference`
+    with `low` and `high` of its interval (Student's t over the paired differences), `relative` difference. Raises
+    InputError for unknown names.
 
     >>> from caps_fast import compare, preset
     >>> base = preset("paper").replace(days=0.01, predictor__source="declared")

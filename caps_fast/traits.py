@@ -1,6 +1,7 @@
 """What a run makes use of, as types: kernels are compiled for them, so that what is not used costs nothing.
 
-Kernels ask `of_many(s)`; the answer is a constant when they are compiled, and the branch that is not taken is not there.
+Kernels ask `of_many(s)`; the answer is a constant when they are compiled, and the branch that is not taken is not
+there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Traits(NamedTuple):
     """Traits of a run, each Yes() or No()."""
 
     fleet: Any  # several kinds or regions, or a placement other than residents
-    terms: Any  # terms of speed and power beyond the linear ones of Eq. 1 and 2, delays outside the engine, joining that lags
+    # terms of speed and power beyond the linear ones of Eq. 1 and 2, delays outside the engine, joining that lags
+    terms: Any
     growth: Any  # KV memory that grows block by block
     scales: Any  # a scale rule, or replicas that fail
     origins: Any  # origins of requests, regions that they are bound to, links
@@ -70,7 +72,9 @@ def _of_type(s: Any, name: str) -> bool:
 
 
 def only_if(name: str) -> Callable[[Function], Function]:
-    """Compile the decorated function, whose first argument is the state `s`, for runs with that trait; for others it does nothing."""
+    """Compile the decorated function, whose first argument is the state `s`, for runs with that trait; for others
+    it does nothing.
+    """
 
     def declare(function: Function) -> Function:
         signature = inspect.signature(function)

@@ -1,4 +1,6 @@
-"""Content of compressed files (gzip, Zstandard), up to a limit: a small file may stand for more than a disk or memory holds."""
+"""Content of compressed files (gzip, Zstandard), up to a limit: a small file may stand for more than a disk or
+memory holds.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def unpack(path: str, source: BinaryIO, target: BinaryIO, most: int) -> None:
     for piece in (_gzip if start.startswith(GZIP) else _zstd)(path, source):
         size += len(piece)
         if size > most:
-            raise InputError(f"{path}: unpacks to more than {most:,} bytes: expected fewer; unpack it yourself if it is right")
+            raise InputError(
+                f"{path}: unpacks to more than {most:,} bytes: expected fewer; unpack it yourself if it is right"
+            )
         target.write(piece)
 
 
@@ -58,6 +62,8 @@ def _zstd(path: str, source: BinaryIO) -> Iterator[bytes]:
                 size += len(piece)
                 yield piece
     except zstandard.ZstdError as error:
-        raise InputError(f"{path}: broken Zstandard data after {size} bytes of content ({error}): expected a whole file") from None
+        raise InputError(
+            f"{path}: broken Zstandard data after {size} bytes of content ({error}): expected a whole file"
+        ) from None
     if not frame.eof:
         raise InputError(f"{path}: Zstandard data is cut off after {size} bytes of content: expected a whole file")

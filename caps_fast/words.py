@@ -16,10 +16,13 @@ GAS = r"(?:carbon dioxide|carbon|co2|co2e|co2eq|co2equiv|co2 ?e|eq|equiv|equival
 _UNIT = re.compile(rf"(?<![a-z0-9])({MASS})(?: ?{GAS})*(?: per | ?/ ?| )(k|m|kilo|mega)(?:wh|watt ?hours?)(?![a-z])")
 _ENERGY = re.compile(r"(?<![a-z])[kmg]wh(?![a-z])")
 _PRICE = re.compile(
-    r"[£€$¥¢]|(?<![a-z])(?:gbp|eur|euros?|usd|cad|aud|jpy|chf|sek|nok|dkk|pln|inr|cny|pounds? sterling|pence|p|cents?|ct|cts|c|"
+    r"[£€$¥¢]|(?<![a-z])(?:gbp|eur|euros?|usd|cad|aud|jpy|chf|sek|nok|dkk|pln|inr|cny|pounds? "
+    r"sterling|pence|p|cents?|ct|cts|c|"
     r"dollars?|price|prices|cost|costs|tariff|lmp)(?![a-z])"
 )
-_OTHER_GAS = re.compile(r"(?<![a-z])(?:nox|no2|sox|so2|ch4|n2o|methane|pm|pm25|hg|mercury|water|fuel|coal|ash|waste)(?![a-z0-9])")
+_OTHER_GAS = re.compile(
+    r"(?<![a-z])(?:nox|no2|sox|so2|ch4|n2o|methane|pm|pm25|hg|mercury|water|fuel|coal|ash|waste)(?![a-z0-9])"
+)
 _MASSES = {"g": "g", "k": "kg", "t": "t", "m": "t", "p": "lb", "l": "lb"}
 G_PER_KWH = {
     f"{mass}/{energy}": grams / kwh
@@ -39,7 +42,9 @@ def plain(name: str) -> str:
     text = name.translate(str.maketrans("₂⁻¹µ", "2-1u")).replace("CO2-e", "CO2e").replace("·", " ")
     text = re.sub(r"([kKmMgG])[wW][hH](?![a-z])", lambda unit: f" {unit[1]}wh".lower(), text)
     text = re.sub(r"\bm[tT](?=CO2)|\bmT\b", "t", text)
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])(?<!\bg)(?<!\bkg)(?<!\bt)(?<!\blb)(?<!\blbs)|(?<=[A-Z])(?=[A-Z][a-z]{2})", " ", text)
+    text = re.sub(
+        r"(?<=[a-z])(?=[A-Z])(?<!\bg)(?<!\bkg)(?<!\bt)(?<!\blb)(?<!\blbs)|(?<=[A-Z])(?=[A-Z][a-z]{2})", " ", text
+    )
     text = re.sub(r"[\s_.\-:|,;()\[\]{}<>\"'^*]+", " ", text.lower()).strip()
     text = re.sub(r"(?<![a-z])((?:g|kg|t|mt|lbs?)(?:co2(?:e|eq)?)?|co2(?:e|eq)?)per(?= [km]wh)", r"\1 per", text)
     return re.sub(r"(?<![a-z])(g|kg|t|mt|lbs?)(?=co2)", r"\1 ", text).replace("grid intensity", "carbon intensity")
@@ -75,7 +80,9 @@ def unit_of(text: str) -> str | None:
     rest = "" if found is None else spoken[: found.start()] + " " + spoken[found.end() :]
     if found is None or _PRICE.search(rest) or _OTHER_GAS.search(spoken):
         return None
-    mass = "t" if found[1].startswith("metric") else "lb" if found[1].startswith(("pound", "lb")) else _MASSES[found[1][0]]
+    mass = (
+        "t" if found[1].startswith("metric") else "lb" if found[1].startswith(("pound", "lb")) else _MASSES[found[1][0]]
+    )
     mass = "kg" if found[1].startswith("kilo") else mass
     return f"{mass}/{'kWh' if found[2].startswith('k') else 'MWh'}"
 

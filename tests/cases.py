@@ -36,9 +36,24 @@ from failing import lives
 from scaler_cases import JUMPY, SCALER_OPTIONS, SCALERS
 
 E = TypeVar("E", bound=naive.Engine)
-POLICIES = ("round-robin", "edf", "slo-aware", "carbon-aware", "caps", "caps-no-predictor", "caps-no-carbon", "caps-no-tiers")
+POLICIES = (
+    "round-robin",
+    "edf",
+    "slo-aware",
+    "carbon-aware",
+    "caps",
+    "caps-no-predictor",
+    "caps-no-carbon",
+    "caps-no-tiers",
+)
 ENGINE_TERMS = {
-    "speed": ("overhead_s", "overlap_exponent", "mixed_s_per_context_token", "prefill_s_per_token_pair", "first_token_overhead_s"),
+    "speed": (
+        "overhead_s",
+        "overlap_exponent",
+        "mixed_s_per_context_token",
+        "prefill_s_per_token_pair",
+        "first_token_overhead_s",
+    ),
     "lag": ("lag_iterations",),
     "memory": ("kv", "kv_block_tokens"),
     "power": ("prefill_w",),
@@ -63,13 +78,18 @@ class Case:
 
 @st.composite
 def cases(draw: Any, policy: str | None = None) -> Case:
-    """Small clusters under light to crushing load, with and without KV limits, tight and loose SLOs, gates that open and close."""
+    """Small clusters under light to crushing load, with and without KV limits, tight and loose SLOs, gates that
+    open and close.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     pools = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
     roles = draw(st.permutations(["LP", "CP", "BP"]))[: len(pools)]
     name = policy or draw(st.sampled_from(POLICIES))
     if name == "slo-aware":
-        pools, roles = draw(st.lists(st.integers(1, 3), min_size=3, max_size=3)), draw(st.permutations(["LP", "CP", "BP"]))
+        pools, roles = (
+            draw(st.lists(st.integers(1, 3), min_size=3, max_size=3)),
+            draw(st.permutations(["LP", "CP", "BP"])),
+        )
     horizon_s = float(draw(st.sampled_from([40.0, 120.0])))
     limit = st.one_of(st.none(), st.floats(0.05, 60.0))
     tiers = {}
@@ -146,7 +166,13 @@ def fleets(draw: Any, policy: str | None = None) -> Case:
     regions = ["here", "there"][: draw(st.integers(1, 2))]
     pools = [{"name": pool.name, "role": pool.role, "replicas": pool.replicas} for pool in config.fleet.pools]
     for extra in range(draw(st.integers(0, 2))):
-        pools.append({"name": f"more{extra}", "role": draw(st.sampled_from(["LP", "CP", "BP"])), "replicas": draw(st.integers(1, 2))})
+        pools.append(
+            {
+                "name": f"more{extra}",
+                "role": draw(st.sampled_from(["LP", "CP", "BP"])),
+                "replicas": draw(st.integers(1, 2)),
+            }
+        )
     for at, pool in enumerate(pools):
         pool["gpu"] = [*kinds][at % len(kinds)] if at < len(kinds) else draw(st.sampled_from([*kinds]))
         pool["region"] = regions[at % len(regions)] if at < len(regions) else draw(st.sampled_from(regions))
@@ -164,7 +190,9 @@ def fleets(draw: Any, policy: str | None = None) -> Case:
 
 @st.composite
 def engines(draw: Any, policy: str | None = None, groups: Collection[str] = tuple(ENGINE_TERMS)) -> Case:
-    """A fleet whose kinds have any terms of these ENGINE_TERMS, and little memory for requests that are long and come at once."""
+    """A fleet whose kinds have any terms of these ENGINE_TERMS, and little memory for requests that are long and
+    come at once.
+    """
     case = draw(fleets(policy))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     data = case.config.model_dump(mode="json")
@@ -187,13 +215,20 @@ def engines(draw: Any, policy: str | None = None, groups: Collection[str] = tupl
             "kv_capacity_tokens": draw(st.sampled_from([LONGEST_TOKENS, 400, 700])),
         }
         kind.update(limits | {name: terms[name] for group in groups for name in ENGINE_TERMS[group]})
-    if len(data["gpus"]) > 1 and case.config.policy.name in ("edf", "carbon-aware") and case.config.policy.queueing is None and draw(st.booleans()):
+    if (
+        len(data["gpus"]) > 1
+        and case.config.policy.name in ("edf", "carbon-aware")
+        and case.config.policy.queueing is None
+        and draw(st.booleans())
+    ):
         data["gpus"][min(data["gpus"])]["kv_capacity_tokens"] = 130  # in one queue with kinds that hold what it cannot
     for pool in data["pools"]:
         pool["replicas"] = min(pool["replicas"], 2)
     count = int(rng.integers(10, 60))
     requests = np.zeros(count, arrays.REQUEST)
-    requests["arrival_s"] = np.sort(rng.uniform(0, case.config.horizon_s * draw(st.sampled_from([0.02, 0.1, 1.0])), count))
+    requests["arrival_s"] = np.sort(
+        rng.uniform(0, case.config.horizon_s * draw(st.sampled_from([0.02, 0.1, 1.0])), count)
+    )
     requests["input_tokens"] = np.exp(rng.uniform(1.0, 5.5, count)).astype(int)
     requests["output_tokens"] = np.exp(rng.uniform(0.0, 1.0, count) ** 0.5 * 4.9).astype(int)
     requests["predicted_tokens"] = requests["output_tokens"] * np.exp(rng.normal(0, 0.3, count))
@@ -203,8 +238,12 @@ def engines(draw: Any, policy: str | None = None, groups: Collection[str] = tupl
 
 
 @st.composite
-def scaled(draw: Any, policy: str | None = None, scaling: str = JUMPY, with_terms: bool = False, with_clocks: bool = False) -> Case:
-    """A fleet that grows and shrinks, with replicas that sleep, nodes that may be off, and delays from none to long; of `engines`, if wanted."""
+def scaled(
+    draw: Any, policy: str | None = None, scaling: str = JUMPY, with_terms: bool = False, with_clocks: bool = False
+) -> Case:
+    """A fleet that grows and shrinks, with replicas that sleep, nodes that may be off, and delays from none to
+    long; of `engines`, if wanted.
+    """
     case = draw(engines(policy) if with_terms else fleets(policy))
     data = case.config.model_dump(mode="json")
     delays = st.sampled_from([0.0, 0.0, 0.3, 2.0, 11.7])
@@ -235,10 +274,16 @@ def _grid(draw: Any, rng: np.random.Generator, horizon_s: float) -> Monitor:
     levels = rng.choice([50.0, 100.0, 200.0, 400.0], samples + 1) + rng.uniform(0, 1, samples + 1)
     issued_s = np.array([-20.0, 0.0, horizon_s / 3, horizon_s / 2])
     leads = draw(st.integers(1, 20))
-    forecast = ForecastGrid(issued_s=issued_s, step_s=draw(st.sampled_from([3.0, 11.0])), g_per_kwh=rng.uniform(50, 400, (4, leads)))
-    trace = CarbonTrace(times_s=times_s, g_per_kwh=levels, kind="average", scope="lifecycle", zone="test", source="test")
+    forecast = ForecastGrid(
+        issued_s=issued_s, step_s=draw(st.sampled_from([3.0, 11.0])), g_per_kwh=rng.uniform(50, 400, (4, leads))
+    )
+    trace = CarbonTrace(
+        times_s=times_s, g_per_kwh=levels, kind="average", scope="lifecycle", zone="test", source="test"
+    )
     thresholds = rng.choice([0.0, 120.0, 300.0, 1000.0], len(times_s), p=[0.1, 0.3, 0.3, 0.3])
-    return Monitor(trace=trace, forecast=forecast, threshold_s=times_s, threshold_g_per_kwh=thresholds, window_s=86400.0)
+    return Monitor(
+        trace=trace, forecast=forecast, threshold_s=times_s, threshold_g_per_kwh=thresholds, window_s=86400.0
+    )
 
 
 def _requests(draw: Any, rng: np.random.Generator, horizon_s: float) -> Array:
@@ -265,7 +310,11 @@ def play_fast(case: Case, block: int = 10**9) -> Outcome:
         end = min(at + block, len(case.requests))
         while end < len(case.requests) and case.requests["arrival_s"][end] == case.requests["arrival_s"][end - 1]:
             end += 1
-        until_s = case.requests["arrival_s"][end] if end < len(case.requests) else math.nextafter(case.requests["arrival_s"][-1], math.inf)
+        until_s = (
+            case.requests["arrival_s"][end]
+            if end < len(case.requests)
+            else math.nextafter(case.requests["arrival_s"][-1], math.inf)
+        )
         run.feed(case.requests[at:end].copy(), float(until_s))
         at = end
     return run.finish()
@@ -293,19 +342,33 @@ def slow_engine(case: Case, engine: type[E]) -> E:
 def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request], naive.Policy]:
     """What the reference engine needs of a case."""
     config, fleet = case.config, case.config.fleet
-    regions = {name: _naive_region(name, monitor, fleet) for name, monitor in zip(fleet.regions, case.monitors, strict=True)}
+    regions = {
+        name: _naive_region(name, monitor, fleet) for name, monitor in zip(fleet.regions, case.monitors, strict=True)
+    }
     rows = places.rows if (places := places_of(config)) else [(Origin(), frozenset(fleet.regions))]
-    origins = [naive_world.Origin({name: ms / 1000 for name, ms in one.rtt_ms.items()}, one.home, allowed) for one, allowed in rows]
-    ways = {(a, b): (config.links.terms(a, b), config.links.bytes_per_token) for a in fleet.regions for b in fleet.regions} if config.links else {}
+    origins = [
+        naive_world.Origin({name: ms / 1000 for name, ms in one.rtt_ms.items()}, one.home, allowed)
+        for one, allowed in rows
+    ]
+    ways = (
+        {(a, b): (config.links.terms(a, b), config.links.bytes_per_token) for a in fleet.regions for b in fleet.regions}
+        if config.links
+        else {}
+    )
     kinds = {name: _naive_hardware(kind) for name, kind in fleet.kinds.items()}
     tiers = []
     for tier in config.slo.all:
         allowed = frozenset(tier.roles.split("/"))
         limits = [getattr(tier, name) or math.inf for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s")]
         bound = frozenset(tier.regions) if tier.regions else None
-        tiers.append(naive_world.Tier(*limits, allowed if allowed & set(fleet.roles) else frozenset(sections.ROLES), bound))
+        tiers.append(
+            naive_world.Tier(*limits, allowed if allowed & set(fleet.roles) else frozenset(sections.ROLES), bound)
+        )
     setup = naive_world.Setup(
-        pools=[naive_world.Pool(pool.role, pool.replicas, kinds[pool.gpu], regions[pool.region], pool.clock) for pool in fleet.pools],
+        pools=[
+            naive_world.Pool(pool.role, pool.replicas, kinds[pool.gpu], regions[pool.region], pool.clock)
+            for pool in fleet.pools
+        ],
         tiers=tiers,
         horizon_s=config.horizon_s,
         drain_s=config.drain_h * 3600,
@@ -325,20 +388,32 @@ def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request]
     told = ("arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "predicted_tokens")
     requests = [
         naive_world.Request(*(row[name] for name in told), origins[row["origin"]])
-        for row in ({name: value.item() for name, value in zip(case.requests.dtype.names or (), row, strict=True)} for row in case.requests)
+        for row in (
+            {name: value.item() for name, value in zip(case.requests.dtype.names or (), row, strict=True)}
+            for row in case.requests
+        )
     ]
     return setup, requests, _naive_policy(config.policy)
 
 
 def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
     return naive_world.Hardware(
-        *(getattr(kind, name) for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token")),
+        *(
+            getattr(kind, name)
+            for name in ("prefill_s_per_token", "decode_base_s", "decode_s_per_seq", "decode_s_per_context_token")
+        ),
         kind.idle_w,
         kind.peak_w,
         kind.power_exponent,
         kind.gpus_per_replica,
-        **{name: getattr(kind, name) for name in ("max_batch", "wake_s", "start_s", "stop_s", "replicas_per_node", "host_w")},
-        **{name: math.nan if getattr(kind, name) is None else getattr(kind, name) for name in ("sleep_w", "start_w", "off_w")},
+        **{
+            name: getattr(kind, name)
+            for name in ("max_batch", "wake_s", "start_s", "stop_s", "replicas_per_node", "host_w")
+        },
+        **{
+            name: math.nan if getattr(kind, name) is None else getattr(kind, name)
+            for name in ("sleep_w", "start_w", "off_w")
+        },
         chunk_tokens=kind.chunk_tokens if kind.prefill == "chunked" else 0,
         kv_capacity_tokens=kind.kv_capacity_tokens or math.inf,
         **{name: getattr(kind, name) for name in CLOCK_FIELDS[:-1]},
@@ -362,7 +437,8 @@ def _naive_region(name: str, monitor: Monitor, fleet: Fleet) -> naive_world.Regi
         marginal=marginal,
         thresholds=list(zip(monitor.threshold_s.tolist(), monitor.threshold_g_per_kwh.tolist(), strict=True)),
         forecasts=[
-            (t, monitor.forecast.step_s, row) for t, row in zip(monitor.forecast.issued_s.tolist(), monitor.forecast.g_per_kwh.tolist(), strict=True)
+            (t, monitor.forecast.step_s, row)
+            for t, row in zip(monitor.forecast.issued_s.tolist(), monitor.forecast.g_per_kwh.tolist(), strict=True)
         ],
         gamma_mean=seen.integral(first_s, 0.0) / -first_s if first_s < 0 else seen.at(0.0),
     )

@@ -1,4 +1,6 @@
-"""Hypothesis profiles: `ci` (the default) draws the same examples every time; `pytest --hypothesis-profile explore` looks for new ones, at length."""
+"""Hypothesis profiles: `ci` (the default) draws the same examples every time; `pytest --hypothesis-profile explore`
+looks for new ones, at length.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from hypothesis import HealthCheck, settings
 from caps_fast.cli import talk
 
 # The first example may compile a kernel, which is no sign of a slow test.
-settings.register_profile("ci", derandomize=True, database=None, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "ci", derandomize=True, database=None, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("explore", settings.get_profile("ci"), derandomize=False, max_examples=5000, print_blob=True)
 settings.load_profile("ci")
 

@@ -1,4 +1,6 @@
-"""Logs of requests in the layouts of several benchmarks, made from the same five requests, and logs that the simulator writes itself."""
+"""Logs of requests in the layouts of several benchmarks, made from the same five requests, and logs that the
+simulator writes itself.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ ROWS = [  # arrival_s, input_tokens, output_tokens, ttft_s, e2e_s
 
 def csv_text(rows: list[tuple[Any, ...]] = ROWS) -> str:
     """Our own columns."""
-    return "\n".join(["arrival_s,input_tokens,output_tokens,ttft_s,e2e_s", *(",".join(map(str, row)) for row in rows)]) + "\n"
+    return (
+        "\n".join(["arrival_s,input_tokens,output_tokens,ttft_s,e2e_s", *(",".join(map(str, row)) for row in rows)])
+        + "\n"
+    )
 
 
 def vllm() -> dict[str, Any]:
@@ -50,7 +55,12 @@ def guidellm(benchmarks: int = 1, flat: bool = False) -> dict[str, Any]:
     requests = []
     for arrival_s, inputs, outputs, ttft_s, e2e_s in ROWS:
         start_s = EPOCH_S + arrival_s
-        request = {"request_id": "a", "prompt_tokens": inputs, "output_tokens": outputs, "time_to_first_token_ms": 1e3 * ttft_s}
+        request = {
+            "request_id": "a",
+            "prompt_tokens": inputs,
+            "output_tokens": outputs,
+            "time_to_first_token_ms": 1e3 * ttft_s,
+        }
         if flat:
             requests.append({**request, "start_time": start_s, "end_time": start_s + e2e_s})
         else:
@@ -71,7 +81,13 @@ def aiperf() -> str:
             "input_sequence_length": {"value": inputs, "unit": "tokens"},
             "output_sequence_length": {"value": outputs, "unit": "tokens"},
         }
-        lines.append({"metadata": {"request_start_ns": start_ns, "benchmark_phase": "profiling"}, "metrics": metrics, "error": None})
+        lines.append(
+            {
+                "metadata": {"request_start_ns": start_ns, "benchmark_phase": "profiling"},
+                "metrics": metrics,
+                "error": None,
+            }
+        )
     warm = json.loads(json.dumps(lines[0]))
     warm["metadata"]["benchmark_phase"] = "warmup"
     failed = {
@@ -94,7 +110,12 @@ SPEED = {
     "first_token_overhead_s": 0.004,
     "lag_iterations": 1,
 }
-LIMITS = {"cluster.max_batch": 128, "cluster.chunk_tokens": 2048, "cluster.kv_capacity_tokens": 400_000, "cluster.kv": "grow"}
+LIMITS = {
+    "cluster.max_batch": 128,
+    "cluster.chunk_tokens": 2048,
+    "cluster.kv_capacity_tokens": 400_000,
+    "cluster.kv": "grow",
+}
 
 
 def load(requests: int = 1000, rate_rps: float = 5.0, seed: int = 1) -> RequestLog:
@@ -107,7 +128,9 @@ def load(requests: int = 1000, rate_rps: float = 5.0, seed: int = 1) -> RequestL
     return RequestLog("made", arrival_s - arrival_s[0], inputs, outputs, none, none)
 
 
-def served(log: RequestLog, speed: Mapping[str, Any] = SPEED, limits: Mapping[str, Any] = LIMITS, replicas: int = 1) -> RequestLog:
+def served(
+    log: RequestLog, speed: Mapping[str, Any] = SPEED, limits: Mapping[str, Any] = LIMITS, replicas: int = 1
+) -> RequestLog:
     """The log with the times of the simulator's own play."""
     played = Replay(log, engine_scenario(None, replicas, limits)).play(speed)
     return RequestLog(log.path, log.arrival_s, log.input_tokens, log.output_tokens, played.ttft_s, played.e2e_s)

@@ -14,7 +14,9 @@ from caps_fast.failures import lives_of_pool
 def lives(config: scenario.Scenario) -> list[list[tuple[float, float]]]:
     """Of every replica: time on until its next failure, time to repair it."""
     pools = range(len(config.fleet.pools))
-    return [[(row["up_s"].item(), row["repair_s"].item()) for row in own] for p in pools for own in lives_of_pool(config, p)]
+    return [
+        [(row["up_s"].item(), row["repair_s"].item()) for row in own] for p in pools for own in lives_of_pool(config, p)
+    ]
 
 
 def with_failures(draw: Any, case: Any) -> Any:

@@ -1,4 +1,6 @@
-"""Rules that grow and shrink pools and change clocks at random, the same in both engines: `policy.scaling = "tests/jumpy.py"`."""
+"""Rules that grow and shrink pools and change clocks at random, the same in both engines:
+`policy.scaling = "tests/jumpy.py"`.
+"""
 
 from __future__ import annotations
 

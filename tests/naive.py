@@ -145,7 +145,9 @@ class Engine:
     # ------------------------------------------------ arrival, admission, pre-emption (sections 1, 4, 5)
 
     def held_work_waits(self, queue: Queue) -> bool:
-        return not self.policy.timed() and any(other.held and math.isnan(other.record.admitted_s) for _, _, other in queue.waiting)
+        return not self.policy.timed() and any(
+            other.held and math.isnan(other.record.admitted_s) for _, _, other in queue.waiting
+        )
 
     def arrive(self, job: Job) -> None:
         self.join(self.queues[self.policy.route(self, job)], job)
@@ -159,7 +161,9 @@ class Engine:
         naive_fair.lift(self, queue, job)
         if self.claim(queue, job):
             return
-        if self.setup.limits and naive_admission.rejects(self, queue, job, self.setup.limits[job.request.tier], planned):
+        if self.setup.limits and naive_admission.rejects(
+            self, queue, job, self.setup.limits[job.request.tier], planned
+        ):
             job.record.rejected, job.record.released_s = True, math.nan
             return
         if planned:
@@ -180,7 +184,9 @@ class Engine:
         if setup.placement == "pack":
             return -residents if residents < math.ceil(setup.pack_below * gpu.hardware.max_batch) else residents
         if setup.placement == "fastest":
-            alone_s = sorted({self.alone_s(pool.hardware.at(clock)) for pool in setup.pools for clock in pool.hardware.clocks})
+            alone_s = sorted(
+                {self.alone_s(pool.hardware.at(clock)) for pool in setup.pools for clock in pool.hardware.clocks}
+            )
             return 1e6 * alone_s.index(self.alone_s(gpu.hardware)) + residents
         return residents
 
@@ -192,7 +198,11 @@ class Engine:
         while queue.open and queue.waiting and self.is_due(queue):
             entry = naive_fair.head(self, queue)
             head = entry[2]
-            roomy = [gpu for gpu in queue.gpus if queue.open_in[id(gpu.region)] and self.may_serve(gpu.region, head) and gpu.has_room(head)]
+            roomy = [
+                gpu
+                for gpu in queue.gpus
+                if queue.open_in[id(gpu.region)] and self.may_serve(gpu.region, head) and gpu.has_room(head)
+            ]
             if not roomy:
                 return
             naive_fair.take(self, queue, entry)
@@ -216,7 +226,9 @@ class Engine:
         if not may or any(gpu.has_room(job) for gpu in queue.gpus):
             return False
         residents = [(other.admission, gpu, other) for gpu in queue.gpus for other in gpu.residents]
-        victims = [entry for entry in residents if entry[2].request.tier != GOLD and entry[1].can_replace(entry[2], job)]
+        victims = [
+            entry for entry in residents if entry[2].request.tier != GOLD and entry[1].can_replace(entry[2], job)
+        ]
         if not victims:
             return False
         _, gpu, victim = max(victims, key=lambda entry: entry[0])
@@ -311,7 +323,11 @@ class Engine:
 
     def met_slo(self, job: Job) -> bool:
         tier, request, record = self.setup.tiers[job.request.tier], job.request, job.record
-        tpot = (record.finished_s - record.first_token_s) / (request.output_tokens - 1) if request.output_tokens > 1 else 0.0
+        tpot = (
+            (record.finished_s - record.first_token_s) / (request.output_tokens - 1)
+            if request.output_tokens > 1
+            else 0.0
+        )
         return (
             record.first_token_s - request.arrival_s <= tier.ttft_s * KEPT_TO
             and tpot <= tier.tpot_s * KEPT_TO
@@ -346,7 +362,9 @@ class Engine:
         """Close the accounts at the run's end; idle power counts until the arrivals end."""
         out, horizon_s = self.outcome, self.setup.horizon_s
         out.unfinished = sum(math.isnan(record.finished_s) and not record.rejected for record in out.records)
-        out.end_s = limit if out.unfinished else max((job.done_s for job in self.jobs if not job.record.rejected), default=0.0)
+        out.end_s = (
+            limit if out.unfinished else max((job.done_s for job in self.jobs if not job.record.rejected), default=0.0)
+        )
         for gpu in self.gpus:
             if gpu.iteration:
                 self.charge(gpu, gpu.iteration, out.end_s)
@@ -354,11 +372,15 @@ class Engine:
                 self.charge_idle(gpu, gpu.idle_since_s, horizon_s)
         pieces = [(gpu, *piece) for gpu in self.gpus for piece in self.power_pieces(gpu, max(out.end_s, horizon_s))]
         out.energy_j = math.fsum(watts * (t1 - t0) for _, t0, t1, watts in pieces)
-        out.carbon_g = math.fsum(watts * (t1 - t0) * gpu.region.carbon.at(t0) for gpu, t0, t1, watts in pieces) / JOULES_PER_KWH
+        out.carbon_g = (
+            math.fsum(watts * (t1 - t0) * gpu.region.carbon.at(t0) for gpu, t0, t1, watts in pieces) / JOULES_PER_KWH
+        )
         return out
 
     def power_pieces(self, gpu: Gpu, end_s: float) -> Iterator[tuple[float, float, float]]:
-        """(from, to, W) of a replica's log, cut wherever the power or the intensity changes; nothing of idle power after the arrivals."""
+        """(from, to, W) of a replica's log, cut wherever the power or the intensity changes; nothing of idle power
+        after the arrivals.
+        """
         horizon_s = self.setup.horizon_s
         times = sorted([*gpu.region.carbon.times_s, horizon_s])
         for (t0, watts, always), (t1, _, _) in zip(gpu.watts, [*gpu.watts[1:], (end_s, 0.0, False)], strict=True):

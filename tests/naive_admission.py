@@ -17,14 +17,21 @@ def rejects(engine: Engine, queue: Queue, job: Job, limits: Limits, planned: boo
     if not planned and queue.open and not queue.waiting and any(gpu.has_room(job) for gpu in able):
         return False
     tokens = queue.prompt_waiting + job.request.input_tokens
-    return len(queue.waiting) + 1 > limits.waiting or tokens > limits.waiting_tokens or predicted_ttft_s(engine, queue, job) > limits.ttft_s
+    return (
+        len(queue.waiting) + 1 > limits.waiting
+        or tokens > limits.waiting_tokens
+        or predicted_ttft_s(engine, queue, job) > limits.ttft_s
+    )
 
 
 def predicted_ttft_s(engine: Engine, queue: Queue, job: Job) -> float:
     """From release to the first token, by the closed forms of section 7 with an open gate."""
     hw, gpus, setup = queue.gpus[0].hardware, len(queue.counted), engine.setup
     present = queue.residents + len(queue.waiting)
-    service = hw.prefill_s_per_token * setup.mean_input + (hw.decode_base_s + hw.decode_s_per_seq * hw.max_batch) * setup.mean_output
+    service = (
+        hw.prefill_s_per_token * setup.mean_input
+        + (hw.decode_base_s + hw.decode_s_per_seq * hw.max_batch) * setup.mean_output
+    )
     queueing = 0.0 if present < queue.slots else (len(queue.waiting) + 1) * service / queue.slots
     step = hw.decode_base_s + hw.decode_s_per_seq * min(1 + min(present, queue.slots) / gpus, hw.max_batch)
     ahead = job.request.input_tokens + (queue.prompt_admitted + queue.prompt_waiting) / gpus

@@ -1,7 +1,8 @@
 """Setups and requests for the reference engine, and how to read what comes out.
 
-The hardware HW is chosen so that sums are exact: an iteration lasts 1 + 0.5 b + 0.25 c seconds (b decode, c prompt tokens, 8 at most);
-Eq. 2 is linear, P(u) = 100 + 400 u, two devices a replica, 4 slots: 200 W idle, 400 W with one member, 600 W with two.
+The hardware HW is chosen so that sums are exact: an iteration lasts 1 + 0.5 b + 0.25 c seconds (b decode, c prompt
+tokens, 8 at most); Eq. 2 is linear, P(u) = 100 + 400 u, two devices a replica, 4 slots: 200 W idle, 400 W with one
+member, 600 W with two.
 """
 
 from __future__ import annotations

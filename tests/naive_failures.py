@@ -13,9 +13,18 @@ from naive_world import Request, Setup
 
 
 class FailingEngine(ScalingEngine):
-    """`lives` of every replica: the time that it is on until its next failure, and the time that the repair takes then."""
+    """`lives` of every replica: the time that it is on until its next failure, and the time that the repair takes
+    then.
+    """
 
-    def __init__(self, setup: Setup, requests: Sequence[Request], policy: Policy, scaler: Scaler, lives: Sequence[list[tuple[float, float]]]) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        requests: Sequence[Request],
+        policy: Policy,
+        scaler: Scaler,
+        lives: Sequence[list[tuple[float, float]]],
+    ) -> None:
         super().__init__(setup, requests, policy, scaler)
         self.lives = [list(own) for own in lives]
         self.fails_s = [own[0][0] for own in self.lives]  # inf while it is not on

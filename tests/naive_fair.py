@@ -30,7 +30,9 @@ def take(engine: Engine, queue: Queue, entry: Entry) -> None:
     """Out of the queue."""
     queue.waiting.remove(entry)
     heapq.heapify(queue.waiting)
-    if engine.setup.fairness and not any(owner(engine, other) == owner(engine, entry[2]) for _, _, other in queue.waiting):
+    if engine.setup.fairness and not any(
+        owner(engine, other) == owner(engine, entry[2]) for _, _, other in queue.waiting
+    ):
         queue.last_left = owner(engine, entry[2])
 
 

@@ -51,7 +51,10 @@ class GreenCourier(ByWorth):
     def worths_now(self, engine: Engine) -> dict[str, float]:
         seen = {region.name: region.gamma for region in engine.regions}
         least, most = min(seen.values()), max(seen.values())
-        return {name: 100.0 - (math.floor((gamma - least) / (most - least) * 100 + 0.5) if most > least else 0) for name, gamma in seen.items()}
+        return {
+            name: 100.0 - (math.floor((gamma - least) / (most - least) * 100 + 0.5) if most > least else 0)
+            for name, gamma in seen.items()
+        }
 
     def worth(self, engine: Engine, queue: Queue, job: Job) -> float:
         return super().worth(engine, queue, job) - self.points_per_ms * 1000.0 * engine.away_s(queue, job)
@@ -59,17 +62,25 @@ class GreenCourier(ByWorth):
 
 @dataclass
 class FollowTheSun(ByWorth):
-    longitudes: dict[str, float] = field(default_factory=dict)  # of regions on the equator, at the equinox, from midnight on
+    longitudes: dict[str, float] = field(
+        default_factory=dict
+    )  # of regions on the equator, at the equinox, from midnight on
 
     def worths_now(self, engine: Engine) -> dict[str, float]:
-        return {name: -math.cos(2 * math.pi * (engine.now / 86400 + east / 360)) for name, east in self.longitudes.items()}
+        return {
+            name: -math.cos(2 * math.pi * (engine.now / 86400 + east / 360)) for name, east in self.longitudes.items()
+        }
 
 
 @dataclass
 class CapsGeo(Caps):
     def route(self, engine: Engine, job: Job) -> int:
         roles = self.tier(engine, job.request.tier).roles
-        scores = [(self.score(engine, queue, job), -queue.index) for queue in engine.queues if queue.role in roles and may_hold(engine, queue, job)]
+        scores = [
+            (self.score(engine, queue, job), -queue.index)
+            for queue in engine.queues
+            if queue.role in roles and may_hold(engine, queue, job)
+        ]
         return -max(scores)[1] if scores else next(queue.index for queue in engine.queues if queue.role in roles)
 
     def score(self, engine: Engine, queue: Queue, job: Job) -> float:
@@ -95,8 +106,17 @@ class CapsGeo(Caps):
                     risk *= 1 / (1 + min(value / limit, 1e6) ** self.risk_sharpness)
             risk = 1 - risk
         tau = hw.prefill_s_per_token * job.request.input_tokens + step * m
-        norm = min(pool.region.gamma_mean * pool.hardware.watts(1 / pool.hardware.max_batch) * engine.alone_s(pool.hardware) for pool in setup.pools)
-        carbon = self.start_gamma(queue, region, engine.now, hold) * self.relative_pue(engine, region) * hw.watts(batch / hw.max_batch) / batch * tau
+        norm = min(
+            pool.region.gamma_mean * pool.hardware.watts(1 / pool.hardware.max_batch) * engine.alone_s(pool.hardware)
+            for pool in setup.pools
+        )
+        carbon = (
+            self.start_gamma(queue, region, engine.now, hold)
+            * self.relative_pue(engine, region)
+            * hw.watts(batch / hw.max_batch)
+            / batch
+            * tau
+        )
         moved_j = self.moving(engine, region, job, setup.move_j)
         if moved_j:
             home = next(one for one in engine.regions if one.name == job.request.origin.home)
@@ -105,7 +125,11 @@ class CapsGeo(Caps):
 
     def moving(self, engine: Engine, region: Region, job: Job, per_token: dict[tuple[str, str], float]) -> float:
         home = job.request.origin.home
-        return 0.0 if home is None or home == region.name or not per_token else per_token[home, region.name] * job.request.input_tokens
+        return (
+            0.0
+            if home is None or home == region.name or not per_token
+            else per_token[home, region.name] * job.request.input_tokens
+        )
 
     def start_gamma(self, queue: Queue, region: Region, now: float, hold: float) -> float:
         if queue.role == "BP":
@@ -135,14 +159,24 @@ class Gaia(Plain):
         roles = engine.setup.tiers[job.request.tier].roles
         of_roles = [queue for queue in engine.queues if queue.role in roles]
         able = [queue for queue in of_roles if may_hold(engine, queue, job)]
-        return min(able, key=lambda queue: ((queue.residents + len(queue.waiting)) / queue.slots, queue.index)).index if able else of_roles[0].index
+        return (
+            min(able, key=lambda queue: ((queue.residents + len(queue.waiting)) / queue.slots, queue.index)).index
+            if able
+            else of_roles[0].index
+        )
 
     def order(self, engine: Engine, queue: Queue, job: Job) -> tuple[float, ...]:
         tier, hw, region = engine.setup.tiers[job.request.tier], queue.gpus[0].hardware, queue.gpus[0].region
         step_s = hw.decode_base_s + hw.decode_s_per_seq * hw.max_batch
         length_s = hw.prefill_s_per_token * engine.setup.mean_input + step_s * engine.setup.mean_output
-        wait_s = min(self.wait_h * 3600, job.request.arrival_s + tier.e2e_s - engine.now - length_s - engine.away_s(queue, job))
-        if math.isfinite(tier.ttft_s) or wait_s < 3600 or (queue.residents + len(queue.waiting)) / queue.slots < self.reserved_share:
+        wait_s = min(
+            self.wait_h * 3600, job.request.arrival_s + tier.e2e_s - engine.now - length_s - engine.away_s(queue, job)
+        )
+        if (
+            math.isfinite(tier.ttft_s)
+            or wait_s < 3600
+            or (queue.residents + len(queue.waiting)) / queue.slots < self.reserved_share
+        ):
             return (engine.now,)
         means = [mean_forecast(region, engine.now + 3600 * i, length_s) for i in range(int(wait_s // 3600) + 1)]
         best, most = 0, 0.0

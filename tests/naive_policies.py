@@ -1,4 +1,7 @@
-"""The policies of docs/model.md, section 7, for the reference engine, in the plainest way. They keep no state of their own."""
+"""The policies of docs/model.md, section 7, for the reference engine, in the plainest way.
+
+They keep no state of their own.
+"""
 
 from __future__ import annotations
 
@@ -131,7 +134,11 @@ class Caps:
 
     def route(self, engine: Engine, job: Job) -> int:
         roles = self.tier(engine, job.request.tier).roles
-        scores = [(self.score(engine, queue, job), -queue.index) for queue in engine.queues if queue.role in roles and may_hold(engine, queue, job)]
+        scores = [
+            (self.score(engine, queue, job), -queue.index)
+            for queue in engine.queues
+            if queue.role in roles and may_hold(engine, queue, job)
+        ]
         return -max(scores)[1] if scores else next(queue.index for queue in engine.queues if queue.role in roles)
 
     def score(self, engine: Engine, queue: Queue, job: Job) -> float:
@@ -141,7 +148,10 @@ class Caps:
         step = hw.base_s + hw.seq_s * batch
         gamma = queue.start_gamma if queue.role == "BP" else queue.region.gamma
         tau = hw.prompt_s * job.request.input_tokens + step * m
-        norm = min(pool.region.gamma_mean * pool.hardware.watts(1 / pool.hardware.max_batch) * engine.alone_s(pool.hardware) for pool in setup.pools)
+        norm = min(
+            pool.region.gamma_mean * pool.hardware.watts(1 / pool.hardware.max_batch) * engine.alone_s(pool.hardware)
+            for pool in setup.pools
+        )
         energy = gamma * hw.watts(batch / hw.max_batch) / batch * tau / norm
         risk = self.risk(engine, queue, job, step, m)
         goodput = m * (1 - risk) / setup.mean_output

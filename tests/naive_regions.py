@@ -46,11 +46,20 @@ class RegionsEngine(Engine):
             self.join(queue, job)
 
     def kept_within(self, queue: Queue, job: Job) -> Queue:
-        """The policy's choice, or else the least used of the queues that may serve the request, rather one of the same role."""
+        """The policy's choice, or else the least used of the queues that may serve the request, rather one of the
+        same role.
+        """
         if may_hold(self, queue, job):
             return queue
         others = [other for other in self.queues if may_hold(self, other, job)]
-        return min(others, key=lambda other: (other.role != queue.role, (other.residents + len(other.waiting)) / other.slots, other.index))
+        return min(
+            others,
+            key=lambda other: (
+                other.role != queue.role,
+                (other.residents + len(other.waiting)) / other.slots,
+                other.index,
+            ),
+        )
 
     def sets_out(self, queue: Queue, job: Job) -> bool:
         home, region = job.request.origin.home, queue.gpus[0].region
@@ -59,7 +68,9 @@ class RegionsEngine(Engine):
         way, tokens = (home, region.name), job.request.input_tokens
         energy_j = self.setup.move_j[way] * tokens
         ends = [self.at_home(home), region]
-        self.outcome.moved.append((energy_j, sum(energy_j / 2 * end.carbon.at(self.now) for end in ends) / JOULES_PER_KWH))
+        self.outcome.moved.append(
+            (energy_j, sum(energy_j / 2 * end.carbon.at(self.now) for end in ends) / JOULES_PER_KWH)
+        )
         takes_s = self.setup.move_s[way] * tokens
         if takes_s:
             heapq.heappush(self.on_the_way, (self.now + takes_s, job.index, queue, job))
@@ -75,7 +86,16 @@ class RegionsEngine(Engine):
 
 
 def marginal_g(engine: Engine) -> float:
-    """Carbon of all energy by marginal intensity, whose samples are at the times of the other, PUE included, links left out."""
+    """Carbon of all energy by marginal intensity, whose samples are at the times of the other, PUE included, links
+    left out.
+    """
     end_s = max(engine.outcome.end_s, engine.setup.horizon_s)
     pieces = ((gpu.region, *piece) for gpu in engine.gpus for piece in engine.power_pieces(gpu, end_s))
-    return math.fsum(region.pue * watts * (t1 - t0) * region.marginal.at(t0) for region, t0, t1, watts in pieces if region.marginal) / JOULES_PER_KWH
+    return (
+        math.fsum(
+            region.pue * watts * (t1 - t0) * region.marginal.at(t0)
+            for region, t0, t1, watts in pieces
+            if region.marginal
+        )
+        / JOULES_PER_KWH
+    )

@@ -56,7 +56,9 @@ def waiting_for(engine: ScalingEngine, pool: int) -> float:
 def load(engine: ScalingEngine, pool: int, utilization: float) -> float:
     """Replicas that the pool's work fills at that share of their slots."""
     replicas = engine.of_pool(pool)
-    return (sum(len(gpu.residents) for gpu in replicas) + waiting_for(engine, pool)) / (utilization * replicas[0].hardware.max_batch)
+    return (sum(len(gpu.residents) for gpu in replicas) + waiting_for(engine, pool)) / (
+        utilization * replicas[0].hardware.max_batch
+    )
 
 
 def most_of_window(past: list[tuple[float, int]], from_s: float) -> int:

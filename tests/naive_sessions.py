@@ -79,7 +79,15 @@ class Session:
         category = sum(edge <= prompt for edge in habits.edges)
         self.drawn, self.turn = self.drawn + 1, self.turn + 1
         tier = habits.tenant_tier[self.tenant]
-        return Request(t, tier, category, self.tenant, prompt, min(max(answer, 1), habits.most_output), max(self.tokens(1, estimate), 1.0))
+        return Request(
+            t,
+            tier,
+            category,
+            self.tenant,
+            prompt,
+            min(max(answer, 1), habits.most_output),
+            max(self.tokens(1, estimate), 1.0),
+        )
 
     def answered(self, request: Request, seen_s: float) -> float:
         """When the next turn comes; never after the last."""
@@ -123,7 +131,11 @@ class SessionEngine(Engine):
     def expect(self, session: Session, t: float) -> None:
         if t < self.setup.horizon_s:
             request = Request(t, 0, 0, 0, 0, 0, 0.0)
-            insort(self.coming, Turn(-1, request, Record(), session=session), key=lambda job: (job.request.arrival_s, job.session.number))
+            insort(
+                self.coming,
+                Turn(-1, request, Record(), session=session),
+                key=lambda job: (job.request.arrival_s, job.session.number),
+            )
 
     def goes_on(self, t: float) -> bool:
         return bool(self.coming) or super().goes_on(t)

@@ -39,7 +39,10 @@ class Job:
         return self.request.input_tokens + self.produced
 
     def lose_kv(self) -> int:
-        """Input and answer so far become the prompt, none of it done. Returns the tokens that are processed once more."""
+        """Input and answer so far become the prompt, none of it done.
+
+        Returns the tokens that are processed once more.
+        """
         lost = self.prompt_done if self.prompt_left else self.context - 1
         self.recomputed, self.prompt_done = self.produced, 0
         return lost
@@ -94,7 +97,9 @@ class Gpu:
     on: bool = True  # idle or busy, and in no other state of section 9
     draining: bool = False
     failed: bool = False
-    watts: list[tuple[float, float, bool]] = field(default_factory=list)  # (from_s, W, counts after the arrivals): for the independent integral
+    watts: list[tuple[float, float, bool]] = field(
+        default_factory=list
+    )  # (from_s, W, counts after the arrivals): for the independent integral
 
     @property
     def members(self) -> list[Job]:

@@ -99,7 +99,11 @@ class Hardware:
         pairs = sum(k * (done + k / 2) for k, done in prompts)
         per_context = self.decode_s_per_context_token + (self.mixed_s_per_context_token if taken else 0.0)
         context_s = self.longer(per_context * context, self.clock_decode_time)
-        return self.memory_and_compute_s(decoding, taken) + context_s + self.longer(self.prefill_s_per_token_pair * pairs, self.clock_prefill_time)
+        return (
+            self.memory_and_compute_s(decoding, taken)
+            + context_s
+            + self.longer(self.prefill_s_per_token_pair * pairs, self.clock_prefill_time)
+        )
 
     def memory_and_compute_s(self, decoding: int, taken: int) -> float:
         compute_s = self.seq_s * decoding + self.prompt_s * taken
@@ -315,4 +319,6 @@ class Outcome:
     preemptions: int = 0
     failures: int = 0
     recomputed_tokens: int = 0  # prompt and answer tokens whose KV was lost
-    moved: list[tuple[float, float]] = field(default_factory=list)  # energy, J, and carbon, g, of each context that was moved
+    moved: list[tuple[float, float]] = field(
+        default_factory=list
+    )  # energy, J, and carbon, g, of each context that was moved

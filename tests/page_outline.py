@@ -36,7 +36,8 @@ class Outline(HTMLParser):
         if tag == "table":
             self.captioned = False
             self.expect(
-                any(one.get("tabindex") == "0" and one.get("role") == "region" for _, one in self.open), "a table that cannot be scrolled by key"
+                any(one.get("tabindex") == "0" and one.get("role") == "region" for _, one in self.open),
+                "a table that cannot be scrolled by key",
             )
         if tag == "caption":
             self.captioned = True
@@ -73,7 +74,9 @@ def expect_readable(page: Path) -> str:
     assert found.faults == []
     assert found.levels[0] == 1
     assert found.levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(found.levels, found.levels[1:], strict=False)), "a level of headings is left out"
+    assert all(after <= before + 1 for before, after in zip(found.levels, found.levels[1:], strict=False)), (
+        "a level of headings is left out"
+    )
     assert len(set(found.ids)) == len(found.ids), "an id stands twice"
     assert {link[1:] for link in found.links} <= set(found.ids)
     assert {"main", "nav", "header", "h2", "figcaption"} <= found.seen

@@ -1,4 +1,6 @@
-"""Cases built by hand, for tests that know the answer: requests as arrays, a grid as two lists, the paper's scenario with fields changed."""
+"""Cases built by hand, for tests that know the answer: requests as arrays, a grid as two lists, the paper's
+scenario with fields changed.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +39,22 @@ FIXED: dict[str, Any] = {  # what calibration may change in the preset
     "policy.queueing": None,
     "policy.plan_margin": 1.5,
     "monitor.gate_quantile": 0.5,
-    **{f"slo.{tier}.{name}": limit for tier, limits in TIERS.items() for name, limit in zip(LIMITS, limits, strict=True)},
+    **{
+        f"slo.{tier}.{name}": limit
+        for tier, limits in TIERS.items()
+        for name, limit in zip(LIMITS, limits, strict=True)
+    },
 }
-FIRST_COME = FIXED | {  # one queue in order of arrival over all GPUs, no deadline in the way, a control step that costs nothing
-    "policy.name": "edf",
-    "predictor.source": "declared",
-    "days": 3660,
-    "control_step_s": 1e6,
-    "slo.gold.ttft_s": 1e9,
-}
+FIRST_COME = (
+    FIXED
+    | {  # one queue in order of arrival over all GPUs, no deadline in the way, a control step that costs nothing
+        "policy.name": "edf",
+        "predictor.source": "declared",
+        "days": 3660,
+        "control_step_s": 1e6,
+        "slo.gold.ttft_s": 1e9,
+    }
+)
 
 
 def requests(arrival_s: ArrayLike, input_tokens: ArrayLike, output_tokens: ArrayLike) -> Array:
@@ -59,7 +68,9 @@ def requests(arrival_s: ArrayLike, input_tokens: ArrayLike, output_tokens: Array
 def grid(times_s: Sequence[float] = (0.0,), g_per_kwh: Sequence[float] = (100.0,)) -> Monitor:
     """A trace with an always-open gate and a forecast that says nothing."""
     trace = CarbonTrace(np.array(times_s, float), np.array(g_per_kwh, float), "average", "lifecycle", "test", "test")
-    return Monitor(trace, ForecastGrid(np.zeros(1), 3600.0, np.full((1, 24), 100.0)), 86400.0, np.zeros(1), np.full(1, 1e9))
+    return Monitor(
+        trace, ForecastGrid(np.zeros(1), 3600.0, np.full((1, 24), 100.0)), 86400.0, np.zeros(1), np.full(1, 1e9)
+    )
 
 
 def cluster(gpus: int, max_batch: int) -> dict[str, Any]:
@@ -75,7 +86,9 @@ def rows_of(result: Outcome) -> Array:
 
 def with_changes(case: Case, **changes: Any) -> Case:
     """The same case with dotted fields (`__` for the dot) of its scenario changed."""
-    return replace(case, config=case.config.replace({name.replace("__", "."): value for name, value in changes.items()}))
+    return replace(
+        case, config=case.config.replace({name.replace("__", "."): value for name, value in changes.items()})
+    )
 
 
 def case(changes: Mapping[str, Any], block: Array, monitor: Monitor | None = None) -> Case:

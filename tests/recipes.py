@@ -19,7 +19,10 @@ from typing import NamedTuple
 
 import numba
 
-BLOCK = re.compile(r"(?:^`(?P<file>[\w.\-]+)`:\n\n)?^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"(?:^`(?P<file>[\w.\-]+)`:\n\n)?^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 ROOT = Path(__file__).parent.parent

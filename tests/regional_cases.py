@@ -1,4 +1,6 @@
-"""Random cases over several regions: origins with round trips, requests bound to regions, links, two signals of carbon."""
+"""Random cases over several regions: origins with round trips, requests bound to regions, links, two signals of
+carbon.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def regional(draw: Any, policy: str | None = None) -> Case:
     origins = {}
     for name in ("a", "b", "c")[: draw(st.integers(1, 3))]:
         origins[name] = {
-            "rtt_ms": {region: draw(st.sampled_from([0.0, 12.5, 300.0, 4000.0])) for region in regions if draw(st.booleans())},
+            "rtt_ms": {
+                region: draw(st.sampled_from([0.0, 12.5, 300.0, 4000.0])) for region in regions if draw(st.booleans())
+            },
             "home": draw(st.one_of(st.none(), st.sampled_from(regions))),
             "regions": draw(some),
         }
@@ -49,7 +53,10 @@ def regional(draw: Any, policy: str | None = None) -> Case:
             "between": {"/".join(regions): {"gbit_per_s": 2e-6}} if len(regions) > 1 and draw(st.booleans()) else {},
         }
     for name in regions:
-        data["regions"][name] |= {"pue": draw(st.sampled_from([1.0, 1.3])), "longitude": draw(st.sampled_from([-120.0, 0.0, 75.0]))}
+        data["regions"][name] |= {
+            "pue": draw(st.sampled_from([1.0, 1.3])),
+            "longitude": draw(st.sampled_from([-120.0, 0.0, 75.0])),
+        }
     if case.config.policy.name == "greencourier":
         data["policy"]["options"] = {"points_per_ms": draw(st.sampled_from([0.0, 0.3]))}
     if case.config.policy.name == "gaia":
@@ -61,7 +68,9 @@ def regional(draw: Any, policy: str | None = None) -> Case:
         data["drain_h"] = draw(st.sampled_from([0.5, 6.0]))
         data["control_step_s"] = draw(st.sampled_from([5.0, 700.0]))
     config = scenario.build(data, "regional")
-    monitors = [_with_marginal(draw, rng, monitor) for monitor in case.monitors] if draw(st.booleans()) else [*case.monitors]
+    monitors = (
+        [_with_marginal(draw, rng, monitor) for monitor in case.monitors] if draw(st.booleans()) else [*case.monitors]
+    )
     requests = case.requests.copy()
     places = places_of(config)
     assert places
@@ -72,7 +81,9 @@ def regional(draw: Any, policy: str | None = None) -> Case:
 def _with_marginal(draw: Any, rng: np.random.Generator, monitor: Any) -> Any:
     """The monitor with a marginal signal beside the average one, which decisions may be made on."""
     trace = monitor.trace
-    times_s = np.concatenate([[-40.0], np.sort(rng.uniform(0, float(trace.times_s[-1]) + 10.0, draw(st.integers(1, 8))))])
+    times_s = np.concatenate(
+        [[-40.0], np.sort(rng.uniform(0, float(trace.times_s[-1]) + 10.0, draw(st.integers(1, 8))))]
+    )
     marginal = CarbonTrace(times_s, rng.uniform(100, 900, len(times_s)), "marginal", "lifecycle", "test", "test")
     seen = marginal if draw(st.booleans()) else trace
     return replace(monitor, trace=trace.refined(marginal), marginal=marginal.refined(trace), seen=seen)
@@ -91,10 +102,15 @@ def geo_policy(case: Case) -> naive.Policy | None:
     if chosen.name == "greencourier":
         return naive_geo.GreenCourier(**chosen.options)
     if chosen.name == "follow-the-sun":
-        return naive_geo.FollowTheSun(longitudes={name: region.longitude or 0.0 for name, region in case.config.fleet.regions.items()})
+        return naive_geo.FollowTheSun(
+            longitudes={name: region.longitude or 0.0 for name, region in case.config.fleet.regions.items()}
+        )
     if chosen.name == "gaia":
         return naive_geo.Gaia(**chosen.options)
     if chosen.name == "caps-geo":
-        weights = {name: getattr(chosen, name) for name in ("alpha", "beta", "lambda_", "risk_sharpness", "plan_every_s", "plan_margin")}
+        weights = {
+            name: getattr(chosen, name)
+            for name in ("alpha", "beta", "lambda_", "risk_sharpness", "plan_every_s", "plan_margin")
+        }
         return naive_geo.CapsGeo(**weights)
     return None

@@ -12,14 +12,23 @@ from caps_fast.supply.site import Site
 START = datetime(2024, 8, 5, tzinfo=UTC)
 
 
-def site(load_kwh: np.ndarray, g_per_kwh: np.ndarray, price: np.ndarray, hours: float = 1.0, busy: float = 1.0, most_kw: float = 1e6) -> Site:
+def site(
+    load_kwh: np.ndarray,
+    g_per_kwh: np.ndarray,
+    price: np.ndarray,
+    hours: float = 1.0,
+    busy: float = 1.0,
+    most_kw: float = 1e6,
+) -> Site:
     """Samples of equal length."""
     edges_s = np.arange(len(load_kwh) + 1) * hours * 3600.0
     return Site("grid", START, edges_s, load_kwh, busy * load_kwh, g_per_kwh, price, most_kw)
 
 
 def week() -> tuple[Site, Weather]:
-    """Seven days of a day and a night of 12 h: 10 kWh each; 1 kW of sun gives 3 kWh by day; 200 g and 1 by day, 500 g and 2 by night."""
+    """Seven days of a day and a night of 12 h: 10 kWh each; 1 kW of sun gives 3 kWh by day; 200 g and 1 by day, 500
+    g and 2 by night.
+    """
     n = 14
     by_day = np.arange(n) % 2 == 0
     own = site(np.full(n, 10.0), np.where(by_day, 200.0, 500.0), np.where(by_day, 1.0, 2.0), hours=12.0, most_kw=2.0)

@@ -1,4 +1,6 @@
-"""Limits of what may wait (docs/model.md, section 12): the kernel against the reference engine and against Erlang's formula."""
+"""Limits of what may wait (docs/model.md, section 12): the kernel against the reference engine and against Erlang's
+formula.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ from test_queueing import ONE_AT_A_TIME, assert_within_interval, poisson, tokens
 
 LIMITS = st.fixed_dictionaries(
     {},
-    optional={"max_waiting": st.integers(0, 6), "max_waiting_tokens": st.integers(0, 400), "max_ttft_s": st.floats(0.05, 20)},
+    optional={
+        "max_waiting": st.integers(0, 6),
+        "max_waiting_tokens": st.integers(0, 400),
+        "max_ttft_s": st.floats(0.05, 20),
+    },
 )
 SHORT = preset("measured").replace({"days": 0.01, "policy.name": "edf", "workload.rate_rps": 60})
 
@@ -82,7 +88,9 @@ def test_a_tier_with_less_room_is_turned_away_first() -> None:
     limits = {"max_waiting": 50, "by_tier": {"bronze": {"max_waiting": 5}}}
     result = simulate(SHORT.replace({"admission": limits}), Recording(requests=True))
     metrics = result.metrics
-    shares = [metrics[f"rejected_{tier}"] / result.outcome.books.of_tier("requests", at) for at, tier in enumerate(TIERS)]
+    shares = [
+        metrics[f"rejected_{tier}"] / result.outcome.books.of_tier("requests", at) for at, tier in enumerate(TIERS)
+    ]
     assert shares[2] > 3 * max(shares[0], shares[1])
     table = result.outcome.request_table
     assert len(table) == metrics["requests"] == len(table.filter(pl.col("outcome") == "finished")) + metrics["rejected"]

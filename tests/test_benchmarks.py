@@ -58,7 +58,14 @@ def test_stored_ratios_come_back_by_mode(tmp_path: Path) -> None:
 
 def test_report_of_pytest_benchmark_is_understood(tmp_path: Path) -> None:
     ratios = {"a / b": {"value": 2.0, "target": 4.0, "more_is_better": False}}
-    extra = {"unit": "request", "seconds": {"a": 2e-7, "b": 1e-7}, "ratios": ratios, "figures": {}, "notes": ["same"], "spread": 0.01}
+    extra = {
+        "unit": "request",
+        "seconds": {"a": 2e-7, "b": 1e-7},
+        "ratios": ratios,
+        "figures": {},
+        "notes": ["same"],
+        "spread": 0.01,
+    }
     machine = {"cpu": {"brand_raw": "a processor", "count": 2}, "python_version": "3.11.7", "node": "secret"}
     benchmarks = [{"name": "test_a[b]", "extra_info": extra}, {"name": "plain", "extra_info": {}}]
     report = tmp_path / "report.json"
@@ -114,9 +121,19 @@ def test_turns_last_about_as_long_as_each_other() -> None:
     def timer() -> float:
         return now_s[-1]
 
-    works = {"long": lasting(1.5 * TURN_S), "short": lasting(TURN_S / 8), "full": lasting(TURN_S), "brief": lasting(0.01)._replace(once=True)}
+    works = {
+        "long": lasting(1.5 * TURN_S),
+        "short": lasting(TURN_S / 8),
+        "full": lasting(TURN_S),
+        "brief": lasting(0.01)._replace(once=True),
+    }
     turns = turns_of(works, timer)
-    assert {label: turn.units for label, turn in turns.items()} == {"long": 5.0, "short": 40.0, "full": 5.0, "brief": 5.0}
+    assert {label: turn.units for label, turn in turns.items()} == {
+        "long": 5.0,
+        "short": 40.0,
+        "full": 5.0,
+        "brief": 5.0,
+    }
     before_s = timer()
     turns["short"].run()
     assert timer() - before_s == pytest.approx(TURN_S)
@@ -127,6 +144,12 @@ def test_turns_last_about_as_long_as_each_other() -> None:
 def _outcome() -> Outcome:
     ratios = {"a / b": LESS, "c / d": MORE}
     benchmark = Benchmark(
-        "test_a", "request", {"a": 2e-7}, ratios, {"help": {"value": 0.2, "unit": "s", "limit": 0.3, "more_is_better": False}}, ["checked"], 0.02
+        "test_a",
+        "request",
+        {"a": 2e-7},
+        ratios,
+        {"help": {"value": 0.2, "unit": "s", "limit": 0.3, "more_is_better": False}},
+        ["checked"],
+        0.02,
     )
     return Outcome({"cpu": "a processor", "cores": "2", "python": "3.11"}, [benchmark])

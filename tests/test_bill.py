@@ -29,7 +29,9 @@ YEAR_S = 365.25 * 86400.0
 def with_terms(one: Case, region: dict[str, Any], kind: dict[str, Any] | None = None) -> Case:
     """A case with these fields in every region and kind."""
     changes = {f"regions.{name}.{field}": value for name in one.config.fleet.regions for field, value in region.items()}
-    changes |= {f"gpus.{name}.{field}": value for name in one.config.fleet.kinds for field, value in (kind or {}).items()}
+    changes |= {
+        f"gpus.{name}.{field}": value for name in one.config.fleet.kinds for field, value in (kind or {}).items()
+    }
     monitors = {"monitor": one.monitor, "others": one.others}
     return Case(one.config.replace(changes), requests=one.requests, means=one.means, **monitors)
 
@@ -47,12 +49,18 @@ def test_what_is_constant(case: Case, price: float) -> None:
     assert found["energy_cost"] == pytest.approx(1.3 * energy_kwh * price, rel=1e-9, abs=1e-12)
     assert found["cost"] == pytest.approx(found["energy_cost"] + 2.5 * hours, rel=1e-9)
     assert found["water_l"] == pytest.approx(1.8 * energy_kwh, rel=1e-12)
-    per_gpu_s = sum(float(row.sum()) * kind.gpus_per_replica for row, kind in zip(plain.spent["seconds"], case.config.fleet.kind_of, strict=True))
+    per_gpu_s = sum(
+        float(row.sum()) * kind.gpus_per_replica
+        for row, kind in zip(plain.spent["seconds"], case.config.fleet.kind_of, strict=True)
+    )
     assert found["embodied_kg"] == pytest.approx(per_gpu_s * 164.0 / (4.0 * YEAR_S), rel=1e-12)
     if plain.books.output_tokens:
         grams = 1000.0 * (found["bill_kg"] + found["embodied_kg"])
         assert found["sci_g_per_1k_tokens"] == pytest.approx(1000.0 * grams / plain.books.output_tokens, rel=1e-12)
-    for whole, base, part in (("bill_kwh", "total_energy_kwh", "pue_energy_kwh"), ("bill_kg", "total_carbon_kg", "pue_carbon_kg")):
+    for whole, base, part in (
+        ("bill_kwh", "total_energy_kwh", "pue_energy_kwh"),
+        ("bill_kg", "total_carbon_kg", "pue_carbon_kg"),
+    ):
         assert found[part] == pytest.approx(0.3 * found[base], rel=1e-9)
         assert found[base] + found[part] == pytest.approx(found[whole], rel=1e-9)
         assert plain.metrics[part] == 0.0
@@ -63,10 +71,22 @@ def test_what_is_constant(case: Case, price: float) -> None:
 
 
 def busy_from_5_to_25(changes: dict[str, Any]) -> Outcome:
-    """One replica, busy from 5 to 25 s at 300 W, idle else at 50 W until the arrivals end at 40 s; a sample every 10 s."""
-    gpu = {"gpu.decode_base_s": 1.0, "gpu.decode_s_per_seq": 0.0, "gpu.prefill_s_per_token": 1e-12, "gpu.idle_w": 50.0, "gpu.peak_w": 300.0}
+    """One replica, busy from 5 to 25 s at 300 W, idle else at 50 W until the arrivals end at 40 s; a sample every
+    10 s.
+    """
+    gpu = {
+        "gpu.decode_base_s": 1.0,
+        "gpu.decode_s_per_seq": 0.0,
+        "gpu.prefill_s_per_token": 1e-12,
+        "gpu.idle_w": 50.0,
+        "gpu.peak_w": 300.0,
+    }
     times_s = [*np.arange(-50.0, 60.0, 10.0)]
-    one = case(cluster(1, 1) | gpu | {"days": 40 / 86400, "drain_h": 1.0}, requests(5.0, 1, 20), grid(times_s, [100.0] * len(times_s)))
+    one = case(
+        cluster(1, 1) | gpu | {"days": 40 / 86400, "drain_h": 1.0},
+        requests(5.0, 1, 20),
+        grid(times_s, [100.0] * len(times_s)),
+    )
     return play_fast(with_terms(one, changes))
 
 
@@ -100,7 +120,11 @@ def price_at(config: Scenario, at_s: list[float]) -> list[float]:
     return prices_of(config.fleet.regions["grid"], config).mean(times_s, times_s).tolist()
 
 
-@given(st.lists(st.tuples(st.floats(0.1, 50), st.floats(-5, 5)), min_size=1, max_size=8), st.floats(-20, 300), st.floats(0, 100))
+@given(
+    st.lists(st.tuples(st.floats(0.1, 50), st.floats(-5, 5)), min_size=1, max_size=8),
+    st.floats(-20, 300),
+    st.floats(0, 100),
+)
 def test_mean_price_is_that_of_a_fine_grid(steps: list[tuple[float, float]], from_s: float, length_s: float) -> None:
     times_s = np.cumsum([step for step, _ in steps])
     prices = Prices(times_s, np.array([price for _, price in steps]))
@@ -128,7 +152,10 @@ def test_dates_in_a_file(tmp_path: Path) -> None:
         ("time,price_per_kwh\n0,1\n0,2\n", "row 2: time 0: expected one after"),
         ("time,price_per_kwh\n0,1\n1,x\n", "row 2: price_per_kwh 'x'"),
         ("time,price_per_kwh\n0,1\n1,nan\n", "row 2: price_per_kwh 'nan'"),
-        ("time,price_per_kwh\n0,1\n1,1e308\n", "row 2: price_per_kwh '1e308': expected a price from -1,000,000 to 1,000,000"),
+        (
+            "time,price_per_kwh\n0,1\n1,1e308\n",
+            "row 2: price_per_kwh '1e308': expected a price from -1,000,000 to 1,000,000",
+        ),
         ("time,price_per_kwh\n2024-01-01,1\nsoon,2\n", "row 2: time 'soon'"),
         ("time,price_per_kwh\nx,1\n", "row 1: time 'x'"),
     ],
@@ -154,7 +181,15 @@ def test_one_price_is_told() -> None:
 
 
 def test_the_report_shows_what_is_counted() -> None:
-    row = {"preset": "paper", "policy": "edf", "rate_rps": 1.0, "slo_attainment": 0.5, "bill_kg": 12.5, "embodied_kg": 0.0, "cost": 3.25}
+    row = {
+        "preset": "paper",
+        "policy": "edf",
+        "rate_rps": 1.0,
+        "slo_attainment": 0.5,
+        "bill_kg": 12.5,
+        "embodied_kg": 0.0,
+        "cost": 3.25,
+    }
     table = summary_table(pl.DataFrame([row, row]))
     assert "12.50" in table["rows"][0]
     assert "3.25" in table["rows"][0]

@@ -1,4 +1,6 @@
-"""Files that stand for more than memory or disks hold: refused in one line that names them, in little memory, and nothing is left behind."""
+"""Files that stand for more than memory or disks hold: refused in one line that names them, in little memory, and
+nothing is left behind.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("pack", [zst, gzip.compress])
-def test_a_small_trace_of_much_content(tmp_path: Path, room: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]) -> None:
+def test_a_small_trace_of_much_content(
+    tmp_path: Path, room: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
     path = tmp_path / "bomb.csv.zst"
     path.write_bytes(pack(HEADER + b"0,1,1\n" * MIB))
     assert read_requests(path).frame.height == MIB
@@ -82,7 +86,9 @@ def test_no_more_than_there_is_room_for(tmp_path: Path, room: Path, monkeypatch:
         read_requests(path)
 
 
-def test_a_full_disk_while_unpacking_names_the_file(tmp_path: Path, room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_while_unpacking_names_the_file(
+    tmp_path: Path, room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -104,7 +110,11 @@ with plain(sys.argv[1]) as content:
     os.kill(os.getpid(), 9)
 """
     done = subprocess.run(
-        [sys.executable, "-uc", code, str(path)], env={**os.environ, "TMPDIR": str(room)}, stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, "-uc", code, str(path)],
+        env={**os.environ, "TMPDIR": str(room)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     assert done.returncode == -9
     assert done.stdout.startswith("arrival_s")
@@ -112,7 +122,9 @@ with plain(sys.argv[1]) as content:
 
 
 @pytest.mark.parametrize("pack", [zst, gzip.compress, bytes])
-def test_carbon_files_of_much_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]) -> None:
+def test_carbon_files_of_much_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
     path = tmp_path / "carbon.csv"
     path.write_bytes(pack(b"datetime,g/kWh\n" + b"2024-01-01,100\n" * MIB))
     monkeypatch.setattr(carbon_files, "MOST_BYTES", MIB)
@@ -138,7 +150,11 @@ def test_a_window_of_zstandard_is_bounded(tmp_path: Path) -> None:
         read_carbon(path)
 
 
-@pytest.mark.parametrize("read", [read_requests, read_carbon, lambda path: read_measurements(path, {})], ids=["trace", "carbon", "measurements"])
+@pytest.mark.parametrize(
+    "read",
+    [read_requests, read_carbon, lambda path: read_measurements(path, {})],
+    ids=["trace", "carbon", "measurements"],
+)
 @pytest.mark.parametrize("header", WIDE.values(), ids=WIDE)
 def test_headers_of_a_million_columns(tmp_path: Path, read: Callable[[Path], object], header: str) -> None:
     path = tmp_path / "wide.csv"
@@ -163,7 +179,9 @@ def test_lines_of_a_million_keys(tmp_path: Path) -> None:
 def parquet_of(rows: int) -> bytes:
     buffer = io.BytesIO()
     zeros = pl.zeros(rows, pl.Int32, eager=True)
-    pl.DataFrame({"arrival_s": zeros.cast(pl.Float64), "input_tokens": zeros + 1, "output_tokens": zeros + 1}).write_parquet(buffer)
+    pl.DataFrame(
+        {"arrival_s": zeros.cast(pl.Float64), "input_tokens": zeros + 1, "output_tokens": zeros + 1}
+    ).write_parquet(buffer)
     return buffer.getvalue()
 
 
@@ -171,7 +189,9 @@ READERS = {"trace": read_requests, "carbon": read_carbon, "results": read_sealed
 
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
-def test_parquet_of_absurd_sizes(tmp_path: Path, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_of_absurd_sizes(
+    tmp_path: Path, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(parquet_of(2_000_000))
     with pytest.raises(InputError, match=r"t\.parquet: .*2,000,000 rows in [\d,]+ bytes: expected at most 1,000,000"):

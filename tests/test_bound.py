@@ -1,4 +1,6 @@
-"""The bound: no run of any policy is below it; it is what paper and pencil give where that is easy; it falls with what it may assume."""
+"""The bound: no run of any policy is below it; it is what paper and pencil give where that is easy; it falls with
+what it may assume.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def expect_above_bounds(one: Case, slot_s: float) -> None:
 @settings(max_examples=15)
 @given(data=st.data())
 def test_no_run_is_below(policy: str, data: st.DataObject) -> None:
-    expect_above_bounds(data.draw(st.one_of(cases(policy), fleets(policy))), data.draw(st.sampled_from([0.5, 3.0, 17.0])))
+    expect_above_bounds(
+        data.draw(st.one_of(cases(policy), fleets(policy))), data.draw(st.sampled_from([0.5, 3.0, 17.0]))
+    )
 
 
 @pytest.mark.parametrize("policy", ["caps"])
@@ -68,14 +72,21 @@ def test_no_run_with_all_terms_of_an_engine_is_below(policy: str, data: st.DataO
 
 @pytest.mark.parametrize("name", ["paper", "measured"])
 def test_no_run_of_a_preset_is_below(name: str) -> None:
-    config = preset(name).replace({"days": 0.05, "drain_h": 1.0, "predictor.source": "declared", "workload.rate_rps": 6.0})
+    config = preset(name).replace(
+        {"days": 0.05, "drain_h": 1.0, "predictor.source": "declared", "workload.rate_rps": 6.0}
+    )
     for result in simulate_group([config.replace({"policy.name": policy}) for policy in POLICIES]):
         for slot_s in (None, 30.0):
             assert bound_of_run(result, slot_s=slot_s).kg <= result.metrics["carbon_kg"] * BELOW
             assert bound_of_run(result, fixed=True, slot_s=slot_s).kg <= result.metrics["bill_kg"] * BELOW
 
 
-PLAIN = {"gpu.prefill_s_per_token": 1e-3, "gpu.decode_base_s": 0.1, "gpu.decode_s_per_seq": 0.01, "cluster.prefill": "unchunked"}
+PLAIN = {
+    "gpu.prefill_s_per_token": 1e-3,
+    "gpu.decode_base_s": 0.1,
+    "gpu.decode_s_per_seq": 0.01,
+    "cluster.prefill": "unchunked",
+}
 PLAIN |= {"gpu.idle_w": 100.0, "gpu.peak_w": 300.0, "gpu.power_exponent": 1.0}
 P1_W, P4_W = 150.0, 300.0  # with 1 and with 4 members of at most 4
 HOUR = {"days": 1 / 24, "drain_h": 1.0}
@@ -84,11 +95,18 @@ HOUR = {"days": 1 / 24, "drain_h": 1.0}
 def bronze(one: Case, e2e_s: float) -> Case:
     """The same with all requests in Bronze, whose answers are due after so long."""
     one.requests["tier"] = arrays.BRONZE
-    return Case(one.config.replace({"slo.bronze.e2e_s": e2e_s, "slo.bronze.ttft_after_release_s": None}), one.monitor, one.requests, one.means)
+    return Case(
+        one.config.replace({"slo.bronze.e2e_s": e2e_s, "slo.bronze.ttft_after_release_s": None}),
+        one.monitor,
+        one.requests,
+        one.means,
+    )
 
 
 def test_by_hand_on_a_constant_grid() -> None:
-    """Prompts alone and as long as the longest, answers decoded four at a time, at 360 g/kWh = 1e-4 g/J; the rest of the time off."""
+    """Prompts alone and as long as the longest, answers decoded four at a time, at 360 g/kWh = 1e-4 g/J; the rest
+    of the time off.
+    """
     one = case(cluster(2, 4) | PLAIN | HOUR, requests([10.0, 700.0], [100, 25], [41, 1]), grid([0.0], [360.0]))
     prompt_j = 125 / 100 * (0.1 + 0.1) * P1_W
     answer_j = 40 / 4 * (0.1 + 0.04) * P4_W
@@ -100,13 +118,20 @@ def test_by_hand_on_a_constant_grid() -> None:
     assert bound_at(pairs).kg * 1000.0 == pytest.approx((prompt_j + answer_j + pairs_j) * 1e-4, rel=1e-9)
     assert bound_at(context).kg * 1000.0 == pytest.approx((prompt_j + answer_j + context_j) * 1e-4, rel=1e-9)
     idle_j = 2 * 3600 * 100.0
-    prompt_j, answer_j = 125 / 100 * (0.1 + 0.1) * (P1_W - 100), 40 / 1 * (0.1 + 0.01) * (P1_W - 100)  # less above idle one by one
+    prompt_j, answer_j = (
+        125 / 100 * (0.1 + 0.1) * (P1_W - 100),
+        40 / 1 * (0.1 + 0.01) * (P1_W - 100),
+    )  # less above idle one by one
     assert bound_at(one, fixed=True).kg * 1000.0 == pytest.approx((idle_j + prompt_j + answer_j) * 1e-4, rel=1e-9)
 
 
 def test_work_goes_where_the_grid_is_clean_as_far_as_replicas_and_deadlines_let_it() -> None:
-    """4,000 tokens to decode, four at a time at 28.6 tokens a second: 140 s; from 100 s on the grid is clean, for 120 s."""
-    one = case(cluster(1, 4) | PLAIN | HOUR, requests(np.zeros(4), 1, 1001), grid([0.0, 100.0, 220.0], [400.0, 100.0, 400.0]))
+    """4,000 tokens to decode, four at a time at 28.6 tokens a second: 140 s; from 100 s on the grid is clean, for
+    120 s.
+    """
+    one = case(
+        cluster(1, 4) | PLAIN | HOUR, requests(np.zeros(4), 1, 1001), grid([0.0, 100.0, 220.0], [400.0, 100.0, 400.0])
+    )
     grams_per_s = P4_W / arrays.J_PER_KWH
     prompt_s, answer_s = 4 * 0.101, 1000 * 0.14
     free = bound_at(bronze(one, 3600.0), slot_s=10.0).kg * 1000.0
@@ -114,7 +139,9 @@ def test_work_goes_where_the_grid_is_clean_as_far_as_replicas_and_deadlines_let_
     assert free == pytest.approx(cheapest + prompt_s * P1_W / arrays.J_PER_KWH * 400.0, rel=1e-3)
     two = bronze(Case(one.config.replace(cluster(2, 4)), one.monitor, one.requests, one.means), 3600.0)
     prompts_g = prompt_s * P1_W / arrays.J_PER_KWH
-    assert bound_at(two, slot_s=10.0).kg * 1000.0 == pytest.approx((answer_s * grams_per_s + prompts_g) * 100.0, rel=1e-9)
+    assert bound_at(two, slot_s=10.0).kg * 1000.0 == pytest.approx(
+        (answer_s * grams_per_s + prompts_g) * 100.0, rel=1e-9
+    )
     assert bound_at(bronze(one, 200.0), slot_s=10.0).kg * 1000.0 > free * 1.05  # 100 s of it are clean then
     with pytest.raises(InputError, match=r"attainment 1 of gold, .*: more than any policy can keep"):
         bound_at(bronze(one, 130.0), slot_s=10.0)
@@ -136,8 +163,8 @@ def test_what_is_assumed_lowers_it() -> None:
 @settings(max_examples=150)
 @given(data=st.data())
 def test_no_iteration_is_cheaper_than_its_mixture_of_points(data: st.DataObject) -> None:
-    """Of any length and power that the model gives (docs/model.md, sections 2 and 3): the points do the same work in no more time for no more
-    energy, also where an idle replica's energy is saved meanwhile.
+    """Of any length and power that the model gives (docs/model.md, sections 2 and 3): the points do the same work
+    in no more time for no more energy, also where an idle replica's energy is saved meanwhile.
     """
     number = lambda low, high: data.draw(st.floats(low, high))  # noqa: E731
     base_s = number(0.01, 0.1)
@@ -175,10 +202,17 @@ def test_no_iteration_is_cheaper_than_its_mixture_of_points(data: st.DataObject)
     p = kind.overlap_exponent
     longer = max(memory_s, compute_s)
     mixed_s = longer * (1 + (min(memory_s, compute_s) / longer) ** p) ** (1 / p) if longer else 0.0
-    step_s = kind.overhead_s + mixed_s + kind.decode_s_per_context_token * decode * context + kind.prefill_s_per_token_pair * prefill * pairs
+    step_s = (
+        kind.overhead_s
+        + mixed_s
+        + kind.decode_s_per_context_token * decode * context
+        + kind.prefill_s_per_token_pair * prefill * pairs
+    )
     by_members_w = kind.idle_w + (kind.peak_w - kind.idle_w) * ((b + (c > 0)) / kind.max_batch) ** kind.power_exponent
     power_w = max(kind.idle_w, by_members_w * (1 - kind.clock_decode_power * (1 - clock**3)))
-    prompts_w = max(kind.idle_w, max(by_members_w, kind.prefill_w or 0.0) * (1 - kind.clock_prefill_power * (1 - clock**3)))
+    prompts_w = max(
+        kind.idle_w, max(by_members_w, kind.prefill_w or 0.0) * (1 - kind.clock_prefill_power * (1 - clock**3))
+    )
     prompts_s = kind.prefill_s_per_token * prefill * c
     power_w += (prompts_w - power_w) * prompts_s / (kind.overhead_s + memory_s + prompts_s)
     work = np.zeros(len(WORK))
@@ -200,7 +234,9 @@ def test_work_by_slot_and_when_it_is_due() -> None:
     block["tier"] = [0, 0, 1, 2]
     tiers = preset("paper").replace({"slo.gold.ttft_s": 4.0, "slo.gold.tpot_s": 2.0, "slo.silver.e2e_s": 2.0}).slo.all
     edges_s = np.array([0.0, 3.0, 6.0, 8.5, 20.0])
-    found = demand([block[:1], block[1:]], tiers, edges_s, Promise((0.5, 1.0, 1.0), 0.75), np.array([2.0, 1.0, 1.0, 0.0]))
+    found = demand(
+        [block[:1], block[1:]], tiers, edges_s, Promise((0.5, 1.0, 1.0), 0.75), np.array([2.0, 1.0, 1.0, 0.0])
+    )
     assert found.arrived[PROMPT].tolist() == [[10, 20, 0, 0], [0, 0, 0, 30], [0, 0, 0, 40]]
     assert found.due[PROMPT].tolist() == [[0, 10, 0, 20], [0, 0, 0, 30], [0, 0, 0, 40]]  # at 4 and 9 s
     assert found.due[OUTPUT].tolist() == [[0, 0, 2, 0], [0, 0, 0, 4], [0, 0, 0, 1]]  # at 4 + 2 * 2 s
@@ -227,12 +263,18 @@ def test_the_share_of_finished_requests_is_named() -> None:
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     code = "from caps_fast.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=False, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], check=False, capture_output=True, text=True
+    )
 
 
 def test_the_command(tmp_path: Path) -> None:
     picture = tmp_path / "plan.png"
-    told = json.loads(command("bound", "measured", "--days", "0.1", "--attainment", "gold=0.9,bronze=1", "--picture", picture, "--json").stdout)
+    told = json.loads(
+        command(
+            "bound", "measured", "--days", "0.1", "--attainment", "gold=0.9,bronze=1", "--picture", picture, "--json"
+        ).stdout
+    )
     config = preset("measured").replace({"days": 0.1})
     expected = caps_fast.bound(config, {"gold": 0.9})
     assert told["bound_kg"] == expected.kg
@@ -245,7 +287,10 @@ def test_the_command(tmp_path: Path) -> None:
         (("--attainment", "1.2"), "attainment 1.2 of gold: expected a share from 0 to 1"),
         (("--slot-s", "0"), "slot_s 0: expected seconds above 0"),
         (("--picture", "plan.doc"), "plan.doc: picture: expected"),
-        (("--set", "cluster.gpus=1", "--set", "cluster.split=1", "--set", "cluster.roles=LP"), "more than any policy can keep"),
+        (
+            ("--set", "cluster.gpus=1", "--set", "cluster.split=1", "--set", "cluster.roles=LP"),
+            "more than any policy can keep",
+        ),
     ):
         refused = command("bound", "measured", "--days", "0.1", *arguments)
         assert refused.returncode == 2, refused.stdout

@@ -1,4 +1,6 @@
-"""A NamedTuple of arrays that compiled code passes on by its address: read, written, counted and indexed as the arrays themselves."""
+"""A NamedTuple of arrays that compiled code passes on by its address: read, written, counted and indexed as the
+arrays themselves.
+"""
 
 from __future__ import annotations
 

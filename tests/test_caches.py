@@ -29,7 +29,9 @@ def _fresh() -> Iterator[None]:
 
 
 def program(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME", "CAPS_FAST_CACHE")}
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME", "CAPS_FAST_CACHE")
+    }
     code = "from caps_fast.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-B", "-c", code, *arguments],
@@ -59,7 +61,9 @@ def test_folders_are_made_for_the_user_alone(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("part", ["", "numba"])
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775, 0o702])
-def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, mode: int) -> None:
+def test_a_folder_that_others_may_write_to_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, mode: int
+) -> None:
     (tmp_path / part).mkdir(exist_ok=True)
     (tmp_path / part).chmod(mode)
     assert "others may write to" in use(monkeypatch, tmp_path)
@@ -74,7 +78,9 @@ def test_what_belongs_to_others_is_not_used(tmp_path: Path, monkeypatch: pytest.
     assert "belongs to another user" in use(monkeypatch, folder)
 
 
-@pytest.mark.skipif(numba.config.DISABLE_JIT or os.geteuid() != 0, reason="nothing is compiled, or files of others cannot be made")
+@pytest.mark.skipif(
+    numba.config.DISABLE_JIT or os.geteuid() != 0, reason="nothing is compiled, or files of others cannot be made"
+)
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
 def test_another_user_s_file_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(_jit, "cache_root", lambda: tmp_path)
@@ -119,7 +125,9 @@ def test_without_a_folder_nothing_is_kept_anywhere(
 
 
 @pytest.mark.parametrize("environment", [{}, {"HOME": ""}, {"HOME": "here", "XDG_CACHE_HOME": "there"}])
-def test_homes_that_are_none_are_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_homes_that_are_none_are_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[str, str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("CAPS_FAST_CACHE", "HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -138,7 +146,13 @@ def test_commands_do_without_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     nowhere = {"HOME": str(tmp_path / "file"), "MPLCONFIGDIR": str(tmp_path / "mpl")}
     out = str(tmp_path / "out")
-    for arguments in (RUN, ("grid", "--rates", "4,8", "--seeds", "1", "--out", out, *RUN[2:]), ("pareto", out), ("report", out), ("policies",)):
+    for arguments in (
+        RUN,
+        ("grid", "--rates", "4,8", "--seeds", "1", "--out", out, *RUN[2:]),
+        ("pareto", out),
+        ("report", out),
+        ("policies",),
+    ):
         done = program(*arguments, **nowhere)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count(TOLD) == (arguments[0] in ("run", "grid"))

@@ -1,4 +1,6 @@
-"""Calibration: targets are read strictly, the search finds what made the targets, is resumed, and is judged on seeds that it did not see."""
+"""Calibration: targets are read strictly, the search finds what made the targets, is resumed, and is judged on
+seeds that it did not see.
+"""
 
 from __future__ import annotations
 
@@ -71,10 +73,16 @@ def test_the_shipped_task_is_valid_and_aims_at_the_published_relations() -> None
 
     task = read_task(ROOT / "sweeps" / "calibration.toml")
     assert not set(task.seeds.train) & set(task.seeds.report)
-    fields = {"slo_attainment": "slo_attainment", "carbon_g_per_1k_tokens": "carbon_g_per_1k_tokens", "ttft_after_release_p95_s": "p95_s"}
+    fields = {
+        "slo_attainment": "slo_attainment",
+        "carbon_g_per_1k_tokens": "carbon_g_per_1k_tokens",
+        "ttft_after_release_p95_s": "p95_s",
+    }
     for target in task.targets:
         values = [getattr(TABLE1[policy], fields[target.metric]) for policy in target.policies]
-        published = values[0] / values[1] if target.relative_to else values[0] - values[1] if target.minus else values[0]
+        published = (
+            values[0] / values[1] if target.relative_to else values[0] - values[1] if target.minus else values[0]
+        )
         assert target.value == pytest.approx(published, abs=6e-4), target.name
 
 
@@ -162,7 +170,10 @@ def test_bounds_may_leave_the_preset_s_own_value_out(tmp_path: Path) -> None:
 def test_fields_may_have_no_value_and_choices(tmp_path: Path) -> None:
     def run(configs: Sequence[Scenario]) -> list[Any]:
         return [
-            SimpleNamespace(metrics={"slo_attainment": 1.0 if c.slo.gold.tpot_s is None and c.policy.queueing == "cyclic" else 0.0}) for c in configs
+            SimpleNamespace(
+                metrics={"slo_attainment": 1.0 if c.slo.gold.tpot_s is None and c.policy.queueing == "cyclic" else 0.0}
+            )
+            for c in configs
         ]
 
     bounds = {
@@ -170,7 +181,9 @@ def test_fields_may_have_no_value_and_choices(tmp_path: Path) -> None:
         "policy.queueing": {"choices": ["central", "cyclic"]},
         "cluster.max_batch": {"range": [4, 64], "kind": "int", "log": True},
     }
-    task = task_with(bounds=bounds, targets=[{"policy": "caps", "metric": "slo_attainment", "value": 1.0, "tolerance": 0.1}])
+    task = task_with(
+        bounds=bounds, targets=[{"policy": "caps", "metric": "slo_attainment", "value": 1.0, "tolerance": 0.1}]
+    )
     found = search(task, 40, tmp_path, None, run)
     assert found.values["slo.gold.tpot_s"] is None
     assert found.values["policy.queueing"] == "cyclic"
@@ -188,7 +201,10 @@ def test_fields_that_do_not_go_together_are_passed_over(tmp_path: Path) -> None:
     found = search(task_with(bounds=bounds, targets=FORMULA["targets"][:1]), 25, tmp_path, None, formula)
     assert found.values["gpu.idle_w"] <= 400.0  # peak_w
     hopeless = task_with(
-        bounds={"gpu.idle_w": {"range": [350.0, 900.0], "start": 800.0}, "gpu.peak_w": {"range": [1.0, 350.0], "start": 300.0}},
+        bounds={
+            "gpu.idle_w": {"range": [350.0, 900.0], "start": 800.0},
+            "gpu.peak_w": {"range": [1.0, 350.0], "start": 300.0},
+        },
         targets=FORMULA["targets"][:1],
     )
     with pytest.raises(InputError, match="no trial gave a valid scenario"):
@@ -204,7 +220,13 @@ def test_a_measured_deployment_is_found_again(tmp_path: Path) -> None:
         figures = on_threads(1)([truth.replace(at_rate | {"policy.name": "round-robin"})])[0].metrics
         for metric in ("tpot_p50_s", "energy_kwh"):
             targets.append(
-                {"policy": "round-robin", "metric": metric, "value": figures[metric], "tolerance": 0.01 * figures[metric], "where": at_rate}
+                {
+                    "policy": "round-robin",
+                    "metric": metric,
+                    "value": figures[metric],
+                    "tolerance": 0.01 * figures[metric],
+                    "where": at_rate,
+                }
             )
     found = search(task_with(targets=targets), 40, tmp_path)
     assert found.values["gpu.decode_base_s"] == pytest.approx(0.037, rel=0.02)
@@ -227,7 +249,9 @@ def test_it_is_judged_on_the_other_seeds_alone() -> None:
 
 
 def test_policies_and_seeds_are_paired_on_the_same_requests() -> None:
-    task = task_with(targets=[{"policy": "round-robin", "metric": "requests", "relative_to": "edf", "value": 1.0, "tolerance": 0.1}])
+    task = task_with(
+        targets=[{"policy": "round-robin", "metric": "requests", "relative_to": "edf", "value": 1.0, "tolerance": 0.1}]
+    )
     figures = measure(task, task.base, (1, 2))
     assert np.array_equal(figures, np.ones((1, 2)))
 
@@ -271,7 +295,9 @@ def test_the_command_writes_a_scenario_and_says_how_well_it_fits(tmp_path: Path)
     app = typer.Typer()
     app.callback()(lambda: None)
     commands.register(app)
-    result = CliRunner().invoke(app, ["calibrate", str(path), "--out", str(tmp_path / "out"), "--trials", "4"], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, ["calibrate", str(path), "--out", str(tmp_path / "out"), "--trials", "4"], catch_exceptions=False
+    )
     assert result.exit_code == 0
     assert "tpot_p50_s: round-robin" in result.stdout
     assert "(the best)" in result.stdout
@@ -279,4 +305,6 @@ def test_the_command_writes_a_scenario_and_says_how_well_it_fits(tmp_path: Path)
     trials = pl.read_parquet(tmp_path / "out" / "trials.parquet")
     assert trials.height == 4
     assert calibrate(path, 4, tmp_path / "out").loss == trials["loss"].min()
-    assert {"field", "best", "to", "loss", "most_moved", "change"} == set(pl.read_parquet(tmp_path / "out" / "sensitivity.parquet").columns)
+    assert {"field", "best", "to", "loss", "most_moved", "change"} == set(
+        pl.read_parquet(tmp_path / "out" / "sensitivity.parquet").columns
+    )

@@ -29,11 +29,13 @@ needs_data = pytest.mark.skipif(not DATA.exists(), reason="the shared data are n
 NOON = datetime(2024, 8, 5, 12, tzinfo=UTC)
 LB_PER_MWH = 0.45359237
 
-MAPS = """Datetime (UTC),Country,Zone Name,Zone Id,Carbon Intensity gCO₂eq/kWh (direct),Carbon Intensity gCO₂eq/kWh (LCA),Low Carbon Percentage
+MAPS = """Datetime (UTC),Country,Zone Name,Zone Id,Carbon Intensity gCO₂eq/kWh (direct),\
+Carbon Intensity gCO₂eq/kWh (LCA),Low Carbon Percentage
 2024-08-05 12:00:00,USA,CAISO,US-CAL-CISO,210.5,290.25,40.1
 2024-08-05 13:00:00,USA,CAISO,US-CAL-CISO,205,280,41.9
 """
-MAPS_NEW = """Datetime (UTC),Country,Zone name,Zone id,Carbon intensity gCO₂eq/kWh (direct),Carbon intensity gCO₂eq/kWh (Life cycle),CFE%
+MAPS_NEW = """Datetime (UTC),Country,Zone name,Zone id,Carbon intensity gCO₂eq/kWh (direct),\
+Carbon intensity gCO₂eq/kWh (Life cycle),CFE%
 2024-08-05 12:00:00,USA,CAISO,US-CAL-CISO,210.5,290.25,40.1
 2024-08-05 13:00:00,USA,CAISO,US-CAL-CISO,205,280,41.9
 """
@@ -45,21 +47,47 @@ X,2024-08-05T11:00Z,2024-08-05T12:00Z,205,average,direct
 
 
 def history(**more: Any) -> dict[str, Any]:
-    items = [{"datetime": "2024-08-05T12:00:00.000Z", "carbonIntensity": 210.5, "emissionFactorType": "direct", "isEstimated": False}]
+    items = [
+        {
+            "datetime": "2024-08-05T12:00:00.000Z",
+            "carbonIntensity": 210.5,
+            "emissionFactorType": "direct",
+            "isEstimated": False,
+        }
+    ]
     return {"zone": "DE", "history": items} | more
 
 
-FORECAST = {"zone": "DE", "forecast": [{"datetime": "2024-08-05T12:00:00.000Z", "carbonIntensity": 205}], "updatedAt": "2024-08-05T11:30:00.000Z"}
+FORECAST = {
+    "zone": "DE",
+    "forecast": [{"datetime": "2024-08-05T12:00:00.000Z", "carbonIntensity": 205}],
+    "updatedAt": "2024-08-05T11:30:00.000Z",
+}
 META = {"region": "CAISO_NORTH", "signal_type": "co2_moer", "units": "lbs_co2_per_mwh"}
 WATTTIME = {
     "meta": META,
-    "data": [{"point_time": "2024-08-05T12:00:00+00:00", "value": 1000.0}, {"point_time": "2024-08-05T12:05:00+00:00", "value": 0}],
+    "data": [
+        {"point_time": "2024-08-05T12:00:00+00:00", "value": 1000.0},
+        {"point_time": "2024-08-05T12:05:00+00:00", "value": 0},
+    ],
 }
 UK = {
     "data": [
-        {"from": "2024-08-05T12:00Z", "to": "2024-08-05T12:30Z", "intensity": {"forecast": 200, "actual": 210.5, "index": "moderate"}},
-        {"from": "2024-08-05T12:30Z", "to": "2024-08-05T13:00Z", "intensity": {"forecast": 190, "actual": None, "index": "moderate"}},
-        {"from": "2024-08-05T13:00Z", "to": "2024-08-05T13:30Z", "intensity": {"forecast": 180, "actual": None, "index": "low"}},
+        {
+            "from": "2024-08-05T12:00Z",
+            "to": "2024-08-05T12:30Z",
+            "intensity": {"forecast": 200, "actual": 210.5, "index": "moderate"},
+        },
+        {
+            "from": "2024-08-05T12:30Z",
+            "to": "2024-08-05T13:00Z",
+            "intensity": {"forecast": 190, "actual": None, "index": "moderate"},
+        },
+        {
+            "from": "2024-08-05T13:00Z",
+            "to": "2024-08-05T13:30Z",
+            "intensity": {"forecast": 180, "actual": None, "index": "low"},
+        },
     ]
 }
 
@@ -67,18 +95,29 @@ UK = {
 def carboncast(days: int, block_hours: int = 96, start: datetime = datetime(2021, 7, 1, tzinfo=UTC)) -> str:
     lines = [",UTC time,actual_carbon_intensity_lifecycle,forecasted_carbon_intensity_lifecycle"]
     for hour in (24 * day + lead for day in range(days) for lead in range(block_hours)):
-        lines.append(f"{len(lines) - 1},{start + timedelta(hours=hour):%Y-%m-%d %H:%M:%S},{100 + hour % 24},{101 + hour % 24 + hour / 1000}")
+        lines.append(
+            f"{len(lines) - 1},{start + timedelta(hours=hour):%Y-%m-%d %H:%M:%S},{100 + hour % 24},"
+            f"{101 + hour % 24 + hour / 1000}"
+        )
     return "\n".join(lines) + "\n"
 
 
 def write(folder: Path, content: str | bytes | object, name: str = "carbon") -> str:
-    raw = content if isinstance(content, bytes) else (content if isinstance(content, str) else json.dumps(content)).encode()
+    raw = (
+        content
+        if isinstance(content, bytes)
+        else (content if isinstance(content, str) else json.dumps(content)).encode()
+    )
     (folder / name).write_bytes(raw)
     return str(folder / name)
 
 
 def config(file: str | Path, **fields: object) -> Carbon:
-    return preset("measured").replace({"carbon.file": str(file)} | {f"carbon.{name}": value for name, value in fields.items()}).carbon
+    return (
+        preset("measured")
+        .replace({"carbon.file": str(file)} | {f"carbon.{name}": value for name, value in fields.items()})
+        .carbon
+    )
 
 
 def rows(frame: pl.DataFrame) -> list[tuple[object, ...]]:
@@ -136,7 +175,9 @@ def test_uk_forecast_is_never_seen_before_the_first_open_period_ends(tmp_path: P
 def test_carboncast_blocks_are_issued_at_their_first_hour(tmp_path: Path) -> None:
     frame = read_carbon(write(tmp_path, carboncast(3)))
     assert frame.filter(pl.col("issued_at").is_null()).height == 96 + 48
-    issues = frame.drop_nulls("issued_at").group_by("issued_at", maintain_order=True).agg(pl.len(), pl.col("valid_at").min())
+    issues = (
+        frame.drop_nulls("issued_at").group_by("issued_at", maintain_order=True).agg(pl.len(), pl.col("valid_at").min())
+    )
     assert issues["len"].to_list() == [96, 96, 96]
     assert (issues["issued_at"] == issues["valid_at"]).all()
     with pytest.raises(InputError, match="expected blocks of at most 240"):
@@ -146,7 +187,11 @@ def test_carboncast_blocks_are_issued_at_their_first_hour(tmp_path: Path) -> Non
 def test_plain_files_need_a_unit_and_honour_offsets(tmp_path: Path) -> None:
     path = write(tmp_path, PLAIN)
     with pytest.raises(
-        InputError, match=r"unit of column 'carbon_intensity' is not stated; expected --unit, or --set carbon\.unit=, with one of g/kWh, kg/kWh"
+        InputError,
+        match=(
+            r"unit of column 'carbon_intensity' is not stated; expected --unit, or --set carbon\.unit=, with one "
+            r"of g/kWh, kg/kWh"
+        ),
     ):
         read_carbon(path)
     assert rows(read_carbon(path, unit="kg/MWh", zone="DE", scope="direct"))[1] == (
@@ -184,8 +229,16 @@ def test_compressed_files_read_alike_and_cut_ones_are_refused(tmp_path: Path) ->
 
 
 TIMES, VALUES = ("time", "Datetime", "valid_at"), ("direct)", "g_per_kwh", "forecasted")
-WHOLE = {"maps": MAPS, "plain": PLAIN.replace("carbon_intensity", "g_per_kwh"), "common": COMMON, "carboncast": carboncast(2, 30)}
-WHOLE |= {name: json.dumps(data) for name, data in (("history", history()), ("forecast", FORECAST), ("watttime", WATTTIME), ("uk", UK))}
+WHOLE = {
+    "maps": MAPS,
+    "plain": PLAIN.replace("carbon_intensity", "g_per_kwh"),
+    "common": COMMON,
+    "carboncast": carboncast(2, 30),
+}
+WHOLE |= {
+    name: json.dumps(data)
+    for name, data in (("history", history()), ("forecast", FORECAST), ("watttime", WATTTIME), ("uk", UK))
+}
 
 
 def read_or_refuse(folder: Path, raw: bytes) -> pl.DataFrame | None:
@@ -199,7 +252,9 @@ def read_or_refuse(folder: Path, raw: bytes) -> pl.DataFrame | None:
 
 
 @given(st.sampled_from(sorted(WHOLE)), st.floats(0, 1))
-def test_a_cut_file_is_refused_or_right_up_to_its_last_line(tmp_path_factory: pytest.TempPathFactory, name: str, share: float) -> None:
+def test_a_cut_file_is_refused_or_right_up_to_its_last_line(
+    tmp_path_factory: pytest.TempPathFactory, name: str, share: float
+) -> None:
     raw = WHOLE[name].encode()
     folder = tmp_path_factory.mktemp("cut")
     frame = read_or_refuse(folder, raw[: int(share * len(raw))])
@@ -209,20 +264,27 @@ def test_a_cut_file_is_refused_or_right_up_to_its_last_line(tmp_path_factory: py
 
 
 @given(st.sampled_from(sorted(WHOLE)), st.integers(0, 10**6), st.binary(max_size=6), st.integers(0, 6))
-def test_damaged_bytes_never_end_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, name: str, at: int, new: bytes, gone: int) -> None:
+def test_damaged_bytes_never_end_in_a_traceback(
+    tmp_path_factory: pytest.TempPathFactory, name: str, at: int, new: bytes, gone: int
+) -> None:
     raw = WHOLE[name].encode()
     at %= len(raw)
     read_or_refuse(tmp_path_factory.mktemp("damaged"), raw[:at] + new + raw[at + gone :])
 
 
 @given(st.sampled_from(["maps", "plain", "common", "carboncast"]), st.data())
-def test_reordered_columns_read_alike_and_swapped_names_are_refused(tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject) -> None:
+def test_reordered_columns_read_alike_and_swapped_names_are_refused(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
+) -> None:
     cells = [line.split(",") for line in WHOLE[name].splitlines()]
     order = data.draw(st.permutations(range(len(cells[0]))))
     folder = tmp_path_factory.mktemp("columns")
     moved = "\n".join(",".join(row[i] for i in order) for row in cells)
     assert read_carbon(write(folder, moved)).equals(read_carbon(write(folder, WHOLE[name])))
-    time, value = (next(i for i, column in enumerate(cells[0]) if any(word in column for word in words)) for words in (TIMES, VALUES))
+    time, value = (
+        next(i for i, column in enumerate(cells[0]) if any(word in column for word in words))
+        for words in (TIMES, VALUES)
+    )
     cells[0][time], cells[0][value] = cells[0][value], cells[0][time]
     assert read_or_refuse(folder, "\n".join(map(",".join, cells)).encode()) is None
 
@@ -239,7 +301,11 @@ def local_hours(first: str, hours: int, zone: str = "Europe/Berlin") -> list[str
 
 
 @pytest.mark.parametrize(
-    ("first", "message"), [("2024-03-30 12:00", "an hour is missing before 2024-03-31 03:00"), ("2024-10-26 12:00", "local times repeat an hour")]
+    ("first", "message"),
+    [
+        ("2024-03-30 12:00", "an hour is missing before 2024-03-31 03:00"),
+        ("2024-10-26 12:00", "local times repeat an hour"),
+    ],
 )
 def test_clock_changes_are_refused_without_offset_and_right_with_one(tmp_path: Path, first: str, message: str) -> None:
     times = local_hours(first, 48)
@@ -270,7 +336,11 @@ def test_gaps_are_reported_and_filled_only_when_asked(tmp_path: Path, minutes: i
 
 def test_an_empty_cell_is_a_gap(tmp_path: Path) -> None:
     frame = read_carbon(
-        write(tmp_path, "time,g_per_kwh\n2024-01-01 00:00,1\n2024-01-01 01:00,\n2024-01-01 02:00,3\n2024-01-01 03:00,3\n2024-01-01 04:00,3\n")
+        write(
+            tmp_path,
+            "time,g_per_kwh\n2024-01-01 00:00,1\n2024-01-01 01:00,\n2024-01-01 02:00,3\n2024-01-01 "
+            "03:00,3\n2024-01-01 04:00,3\n",
+        )
     )
     assert fill_gaps(frame, "f", "linear").frame["g_per_kwh"].to_list() == [1, 2, 3, 3, 3]
 
@@ -316,13 +386,18 @@ def test_integral_is_the_sum_over_pieces(values: list[float], steps: list[float]
     times_s = np.concatenate(([0.0], np.cumsum(steps)))[: len(values)]
     trace = CarbonTrace(times_s, np.array(values), "average", "direct", "X", "test")
     edges = np.append(times_s, np.inf)
-    pieces = sum(value * max(0.0, min(end, t0_s + more_s) - max(begin, t0_s)) for begin, end, value in zip(edges, edges[1:], values, strict=False))
+    pieces = sum(
+        value * max(0.0, min(end, t0_s + more_s) - max(begin, t0_s))
+        for begin, end, value in zip(edges, edges[1:], values, strict=False)
+    )
     assert float(trace.integral(t0_s, t0_s + more_s)) == pytest.approx(pieces, rel=1e-9, abs=1e-4)
 
 
 @pytest.mark.parametrize("scope", ["lifecycle", "direct"])
 def test_built_in_trace_has_the_shape_of_its_source(scope: str) -> None:
-    still = carbon_trace(preset("measured").replace({"carbon.day_to_day_sd": 0, "carbon.scope": scope}).carbon, 7 * 86400.0)
+    still = carbon_trace(
+        preset("measured").replace({"carbon.day_to_day_sd": 0, "carbon.scope": scope}).carbon, 7 * 86400.0
+    )
     assert still.at(np.arange(24) * 3600.0).tolist() == list(HOURLY_MEANS[scope])
     assert still.times_s[0] == -28 * 86400
     assert still.times_s[-1] >= 13 * 86400
@@ -343,7 +418,10 @@ def test_scaling_stretches_the_run_to_exactly_the_two_figures(low: float, more: 
     assert (trace.g_per_kwh >= 0).all()
 
 
-@pytest.mark.parametrize(("field", "value"), [("zone", "DE"), ("start", "2024-01-01"), ("unit", "g/kWh"), ("kind", "marginal"), ("format", "uk")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("zone", "DE"), ("start", "2024-01-01"), ("unit", "g/kWh"), ("kind", "marginal"), ("format", "uk")],
+)
 def test_built_in_trace_refuses_what_only_a_file_can_have(field: str, value: str) -> None:
     with pytest.raises(InputError, match=f"carbon.{field} '{value}'"):
         carbon_trace(preset("measured").replace({f"carbon.{field}": value}).carbon, 86400.0)

@@ -57,22 +57,50 @@ def both(at: datetime) -> tuple[str, str]:
 
 
 def document(**more: Any) -> dict[str, Any]:
-    return {"zone": "DE", "history": [{"datetime": iso(at), "carbonIntensity": g} | more for at, g in zip(TIMES, G, strict=True)]}
+    return {
+        "zone": "DE",
+        "history": [{"datetime": iso(at), "carbonIntensity": g} | more for at, g in zip(TIMES, G, strict=True)],
+    }
 
 
 WATTTIME = {
     "meta": {"region": "X", "signal_type": "co2_moer", "units": "lbs_co2_per_mwh"},
     "data": [{"point_time": iso(at), "value": g / 0.45359237} for at, g in zip(TIMES, G, strict=True)],
 }
-UK = {"data": [{"from": iso(at), "to": iso(at + HOUR), "intensity": {"forecast": 1, "actual": g}} for at, g in zip(TIMES, G, strict=True)]}
+UK = {
+    "data": [
+        {"from": iso(at), "to": iso(at + HOUR), "intensity": {"forecast": 1, "actual": g}}
+        for at, g in zip(TIMES, G, strict=True)
+    ]
+}
 
 # name: text, options of read_carbon, kind, scope
 LAYOUTS: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "research": (csv("time,carbon_intensity", lambda at, g: (iso(at), g)), {"unit": "g/kWh"}, "average", "unknown"),
-    "research, semicolons": (csv("Time;Carbon Intensity", lambda at, g: (iso(at), g), ";"), {"unit": "g/kWh"}, "average", "unknown"),
-    "research, tabs": (csv("Time\tCarbon Intensity", lambda at, g: (iso(at), g), "\t"), {"unit": "g/kWh"}, "average", "unknown"),
-    "unit in the name": (csv("timestamp,carbon_intensity_g_per_kwh", lambda at, g: (iso(at), g)), {}, "average", "unknown"),
-    "kg/kWh": (csv("time,grid_carbon_intensity_kg_per_kwh", lambda at, g: (iso(at), g / 1000)), {}, "average", "unknown"),
+    "research, semicolons": (
+        csv("Time;Carbon Intensity", lambda at, g: (iso(at), g), ";"),
+        {"unit": "g/kWh"},
+        "average",
+        "unknown",
+    ),
+    "research, tabs": (
+        csv("Time\tCarbon Intensity", lambda at, g: (iso(at), g), "\t"),
+        {"unit": "g/kWh"},
+        "average",
+        "unknown",
+    ),
+    "unit in the name": (
+        csv("timestamp,carbon_intensity_g_per_kwh", lambda at, g: (iso(at), g)),
+        {},
+        "average",
+        "unknown",
+    ),
+    "kg/kWh": (
+        csv("time,grid_carbon_intensity_kg_per_kwh", lambda at, g: (iso(at), g / 1000)),
+        {},
+        "average",
+        "unknown",
+    ),
     "kgCO2e/kWh": (csv("time,GHG intensity (kgCO2e/kWh)", lambda at, g: (iso(at), g / 1000)), {}, "average", "unknown"),
     "kg/MWh": (csv("time,co2_kg_per_mwh", lambda at, g: (iso(at), g)), {}, "average", "unknown"),
     "t/MWh": (csv("time,Emissions intensity (tCO2/MWh)", lambda at, g: (iso(at), g / 1000)), {}, "average", "unknown"),
@@ -116,7 +144,12 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "average",
         "unknown",
     ),
-    "start and end": (csv("end,start,carbon g/kWh", lambda at, g: (iso(at + HOUR), iso(at), g)), {}, "average", "unknown"),
+    "start and end": (
+        csv("end,start,carbon g/kWh", lambda at, g: (iso(at + HOUR), iso(at), g)),
+        {},
+        "average",
+        "unknown",
+    ),
     "caiso": (
         csv(
             "INTERVALSTARTTIME_GMT,INTERVALENDTIME_GMT,OPR_HR,GHG_KG_PER_MWH",
@@ -132,15 +165,50 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "average",
         "unknown",
     ),
-    "date and hour from 0": (csv("Date,Hour,g_co2_per_kwh", lambda at, g: (iso(at, "%Y-%m-%d"), at.hour, g)), {}, "average", "unknown"),
-    "date and time of day": (csv("Date,Time,gCO2/kWh", lambda at, g: (iso(at, "%d.%m.%Y"), iso(at, "%H:%M"), g)), {}, "average", "unknown"),
-    "declared ends": (csv("time,g_per_kwh", lambda at, g: (iso(at + HOUR), g)), {"interval": "end"}, "average", "unknown"),
-    "offsets": (csv("time,g_per_kwh", lambda at, g: (at.astimezone(LOS_ANGELES).isoformat(), g)), {}, "average", "unknown"),
+    "date and hour from 0": (
+        csv("Date,Hour,g_co2_per_kwh", lambda at, g: (iso(at, "%Y-%m-%d"), at.hour, g)),
+        {},
+        "average",
+        "unknown",
+    ),
+    "date and time of day": (
+        csv("Date,Time,gCO2/kWh", lambda at, g: (iso(at, "%d.%m.%Y"), iso(at, "%H:%M"), g)),
+        {},
+        "average",
+        "unknown",
+    ),
+    "declared ends": (
+        csv("time,g_per_kwh", lambda at, g: (iso(at + HOUR), g)),
+        {"interval": "end"},
+        "average",
+        "unknown",
+    ),
+    "offsets": (
+        csv("time,g_per_kwh", lambda at, g: (at.astimezone(LOS_ANGELES).isoformat(), g)),
+        {},
+        "average",
+        "unknown",
+    ),
     "digits": (csv("time,g_per_kwh", lambda at, g: (iso(at, "%Y%m%d%H"), g)), {}, "average", "unknown"),
     "unix seconds": (csv("time,g_per_kwh", lambda at, g: (int(at.timestamp()), g)), {}, "average", "unknown"),
-    "unix milliseconds": (csv("time,g_per_kwh", lambda at, g: (int(at.timestamp() * 1000), g)), {}, "average", "unknown"),
-    "american dates": (csv("time_utc,g_per_kwh", lambda at, g: (iso(at, "%m/%d/%Y %I:%M %p"), g)), {}, "average", "unknown"),
-    "told dates": (csv("time,g_per_kwh", lambda at, g: (iso(at, "%d/%m/%Y %Hh"), g)), {"time_format": "%d/%m/%Y %Hh"}, "average", "unknown"),
+    "unix milliseconds": (
+        csv("time,g_per_kwh", lambda at, g: (int(at.timestamp() * 1000), g)),
+        {},
+        "average",
+        "unknown",
+    ),
+    "american dates": (
+        csv("time_utc,g_per_kwh", lambda at, g: (iso(at, "%m/%d/%Y %I:%M %p"), g)),
+        {},
+        "average",
+        "unknown",
+    ),
+    "told dates": (
+        csv("time,g_per_kwh", lambda at, g: (iso(at, "%d/%m/%Y %Hh"), g)),
+        {"time_format": "%d/%m/%Y %Hh"},
+        "average",
+        "unknown",
+    ),
     "told columns": (
         csv("a,b,c,d", lambda at, g: (g + 1, iso(at + HOUR), iso(at), g)),
         {"columns": {"time": "c", "value": "d"}, "unit": "g/kWh"},
@@ -157,23 +225,49 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "direct",
     ),
     "maps, flattened": (
-        csv("zone,carbonIntensity,datetime,updatedAt,emissionFactorType,isEstimated", lambda at, g: ("DE", g, iso(at), iso(at), "lifecycle", True)),
+        csv(
+            "zone,carbonIntensity,datetime,updatedAt,emissionFactorType,isEstimated",
+            lambda at, g: ("DE", g, iso(at), iso(at), "lifecycle", True),
+        ),
         {},
         "average",
         "lifecycle",
     ),
-    "uk": (csv("from,intensity.forecast,intensity.actual", lambda at, g: (iso(at, "%Y-%m-%dT%H:%MZ"), 1, g)), {}, "average", "direct"),
-    "uk, short": (csv("datetime,forecast,actual,index", lambda at, g: (iso(at), 1, g, "very low")), {}, "average", "direct"),
-    "common": (csv("zone,valid_at,g_per_kwh,kind,scope", lambda at, g: ("X", iso(at), g, "marginal", "direct")), {}, "marginal", "direct"),
+    "uk": (
+        csv("from,intensity.forecast,intensity.actual", lambda at, g: (iso(at, "%Y-%m-%dT%H:%MZ"), 1, g)),
+        {},
+        "average",
+        "direct",
+    ),
+    "uk, short": (
+        csv("datetime,forecast,actual,index", lambda at, g: (iso(at), 1, g, "very low")),
+        {},
+        "average",
+        "direct",
+    ),
+    "common": (
+        csv("zone,valid_at,g_per_kwh,kind,scope", lambda at, g: ("X", iso(at), g, "marginal", "direct")),
+        {},
+        "marginal",
+        "direct",
+    ),
     "carboncast": (
-        csv("UTC time,actual_carbon_intensity_direct,forecasted_carbon_intensity_direct", lambda at, g: (iso(at, "%Y-%m-%d %H:%M:%S"), g, 1)),
+        csv(
+            "UTC time,actual_carbon_intensity_direct,forecasted_carbon_intensity_direct",
+            lambda at, g: (iso(at, "%Y-%m-%d %H:%M:%S"), g, 1),
+        ),
         {},
         "average",
         "direct",
     ),
     "maps, history": (json.dumps(document(emissionFactorType="direct")), {}, "average", "direct"),
     "maps, latest": (json.dumps([{"zone": "DE"} | item for item in document()["history"]]), {}, "average", "unknown"),
-    "maps, a line an answer": ("\n".join(json.dumps({"zone": "DE"} | item) for item in document()["history"]), {}, "average", "unknown"),
+    "maps, a line an answer": (
+        "\n".join(json.dumps({"zone": "DE"} | item) for item in document()["history"]),
+        {},
+        "average",
+        "unknown",
+    ),
     "watttime": (json.dumps(WATTTIME), {}, "marginal", "direct"),
     "uk, json": (json.dumps(UK), {}, "average", "direct"),
 }
@@ -208,25 +302,55 @@ NEAR = {  # text, what is said
     "tons of which kind": ("time,carbon intensity (tons/MWh)\n2024-08-05,0.3\n", "none is a carbon intensity"),
     "a share": ("time,Carbon-free energy percentage (CFE%)\n2024-08-05,3\n", "none is a carbon intensity"),
     "forecast and actual of nothing": ("datetime,forecast,actual\n2024-08-05,3,4\n", "none is a carbon intensity"),
-    "local time": ("Local time,gCO2/kWh\n2024-08-05 01:00,3\n", "is in local time; expected carbon.time_zone (--carbon-time-zone)"),
-    "an odd zone in the name": ("Time (UTC+5:30),gCO2/kWh\n2024-08-05 01:00,3\n", "is in local time; expected carbon.time_zone"),
+    "local time": (
+        "Local time,gCO2/kWh\n2024-08-05 01:00,3\n",
+        "is in local time; expected carbon.time_zone (--carbon-time-zone)",
+    ),
+    "an odd zone in the name": (
+        "Time (UTC+5:30),gCO2/kWh\n2024-08-05 01:00,3\n",
+        "is in local time; expected carbon.time_zone",
+    ),
     "pacific time": ("Time (PST),gCO2/kWh\n2024-08-05 01:00,3\n", "expected carbon.time_zone (--carbon-time-zone)"),
-    "zones that nobody knows": ("time,tz,gCO2/kWh\n2024-08-05 01:00,Mars,3\n", "column tz says 'Mars'; expected carbon.time_zone"),
+    "zones that nobody knows": (
+        "time,tz,gCO2/kWh\n2024-08-05 01:00,Mars,3\n",
+        "column tz says 'Mars'; expected carbon.time_zone",
+    ),
     "two times": (
         "time,measured_at,gCO2/kWh\n2024-08-05 01:00,2024-08-05 02:00,3\n",
         "could each be the time; expected time=NAME",
     ),
-    "written early": ("time,created_at,gCO2/kWh\n2024-08-05 01:00,2024-08-04 01:00,3\n", "is of a later time than its created_at, as forecasts are"),
-    "two values": ("time,a gCO2/kWh,b gCO2/kWh\n2024-08-05 01:00,3,4\n", "could each be the value; expected value=NAME in carbon.columns"),
-    "a forecast alone": ("time,carbon_intensity_forecast_g_per_kwh\n2024-08-05 01:00,3\n", "is a forecast without an issue time"),
-    "two units": ("time,g_per_kwh,unit\n2024-08-05 01:00,3,kg/kWh\n", "column unit says kg/kWh, column g_per_kwh g/kWh"),
+    "written early": (
+        "time,created_at,gCO2/kWh\n2024-08-05 01:00,2024-08-04 01:00,3\n",
+        "is of a later time than its created_at, as forecasts are",
+    ),
+    "two values": (
+        "time,a gCO2/kWh,b gCO2/kWh\n2024-08-05 01:00,3,4\n",
+        "could each be the value; expected value=NAME in carbon.columns",
+    ),
+    "a forecast alone": (
+        "time,carbon_intensity_forecast_g_per_kwh\n2024-08-05 01:00,3\n",
+        "is a forecast without an issue time",
+    ),
+    "two units": (
+        "time,g_per_kwh,unit\n2024-08-05 01:00,3,kg/kWh\n",
+        "column unit says kg/kWh, column g_per_kwh g/kWh",
+    ),
     "ends that are none": (
         "start,end,gCO2/kWh\n2024-08-05 01:00,2024-08-05 03:00,3\n2024-08-05 02:00,2024-08-05 03:00,3\n",
         "the interval is 2:00:00 long",
     ),
-    "day or month": ("time,g_per_kwh\n05/08/2024 01:00,3\n", "may be day first or month first; expected carbon.time_format"),
-    "hours of which edge": ("date,hour,g_per_kwh\n2024-08-05,3,4\n2024-08-05,4,4\n", "do they begin or end there? expected carbon.interval"),
-    "an unknown scope": ("time,carbonIntensity,emissionFactorType\n2024-08-05,3,indirect\n", "row 2, emissionFactorType: 'indirect'"),
+    "day or month": (
+        "time,g_per_kwh\n05/08/2024 01:00,3\n",
+        "may be day first or month first; expected carbon.time_format",
+    ),
+    "hours of which edge": (
+        "date,hour,g_per_kwh\n2024-08-05,3,4\n2024-08-05,4,4\n",
+        "do they begin or end there? expected carbon.interval",
+    ),
+    "an unknown scope": (
+        "time,carbonIntensity,emissionFactorType\n2024-08-05,3,indirect\n",
+        "row 2, emissionFactorType: 'indirect'",
+    ),
     "a unit of money": (
         '[{"zone": "DE", "carbonIntensity": 3, "datetime": "2024-08-05T00:00Z", "unit": "EUR/MWh"}]',
         "unit 'EUR/MWh'; expected gCO2eq/kWh",
@@ -265,8 +389,12 @@ def notes(folder: Path, text: str, **options: Any) -> str:
 
 def test_what_is_assumed_and_what_is_hardly_plausible_is_said(tmp_path: Path) -> None:
     assert "taken as UTC" in notes(tmp_path, "time,g_per_kwh\n2024-08-05,3\n")
-    assert "1 of 2 samples are estimated" in notes(tmp_path, "time,g_per_kwh,estimated\n2024-08-05,3,true\n2024-08-06,3,false\n")
-    assert "no intensity reaches 5 g/kWh in 365 days" in notes(tmp_path, "time,g_per_kwh\n2023-01-01T00:00Z,0.3\n2024-01-01T00:00Z,0.4\n")
+    assert "1 of 2 samples are estimated" in notes(
+        tmp_path, "time,g_per_kwh,estimated\n2024-08-05,3,true\n2024-08-06,3,false\n"
+    )
+    assert "no intensity reaches 5 g/kWh in 365 days" in notes(
+        tmp_path, "time,g_per_kwh\n2023-01-01T00:00Z,0.3\n2024-01-01T00:00Z,0.4\n"
+    )
     assert "dated in the future, up to 2150-01-01" in notes(tmp_path, "time,g_per_kwh\n2150-01-01T00:00Z,30\n")
     assert "2024080500 read as YmdH" in notes(tmp_path, "time,g_per_kwh\n2024080500,30\n")
     assert notes(tmp_path, "time,g_per_kwh\n2024-01-01T00:00Z,30\n") == ""
@@ -276,15 +404,41 @@ def test_what_is_assumed_and_what_is_hardly_plausible_is_said(tmp_path: Path) ->
     ("name", "unit"),
     [("gCO₂eq/kWh", "g/kWh"), ("kgCO2_per_MWh", "kg/MWh"), ("mTCO2/MWh", "t/MWh"), ("metric tons CO2 per MWh", "t/MWh")]
     + [("CO2 Emissions Intensity (lbs/kWh)", "lb/kWh"), ("pounds per MWh", "lb/MWh"), ("gCO2 kWh-1", "g/kWh")]
-    + [(name, None) for name in ("GBp/kWh", "EUR/MWh", "MWh", "g/h", "tons/MWh", "carbon price (EUR/tCO2)", "SO2 kg/MWh", "gas_kwh", "p/kWh")],
+    + [
+        (name, None)
+        for name in (
+            "GBp/kWh",
+            "EUR/MWh",
+            "MWh",
+            "g/h",
+            "tons/MWh",
+            "carbon price (EUR/tCO2)",
+            "SO2 kg/MWh",
+            "gas_kwh",
+            "p/kWh",
+        )
+    ],
 )
 def test_units_are_told_by_whole_words(name: str, unit: str | None) -> None:
     assert unit_of(name) == unit
 
 
-# --- columns permuted, renamed and added: the answer stays, or the file is refused ----------------------------------------------------------------
+# --- columns permuted, renamed and added: the answer stays, or the file is refused ------------------------------------
 
-EXTRA = ("load_mw", "price EUR/MWh", "timezone", "measured_at", "Zone name", "index", "estimated", "kind", "scope", "unit", "issued_at", "note")
+EXTRA = (
+    "load_mw",
+    "price EUR/MWh",
+    "timezone",
+    "measured_at",
+    "Zone name",
+    "index",
+    "estimated",
+    "kind",
+    "scope",
+    "unit",
+    "issued_at",
+    "note",
+)
 EXTRA += (
     "actual",
     "forecast",
@@ -316,12 +470,16 @@ def test_permuted_columns_change_nothing(tmp_path: Path, name: str, seed: int) -
 
 @lenient
 @given(name=st.sampled_from(TABLES), extra=st.sampled_from(EXTRA), cell=st.sampled_from(CELLS), front=st.booleans())
-def test_a_column_more_changes_nothing_that_it_does_not_say(tmp_path: Path, name: str, extra: str, cell: str, front: bool) -> None:
+def test_a_column_more_changes_nothing_that_it_does_not_say(
+    tmp_path: Path, name: str, extra: str, cell: str, front: bool
+) -> None:
     text, options, kind, scope = LAYOUTS[name]
     separator = max(",;\t", key=text.partition("\n")[0].count)
     lines = text.splitlines()
     added = [extra] + [cell] * (len(lines) - 1)
-    wider = "\n".join(separator.join((new, line) if front else (line, new)) for line, new in zip(lines, added, strict=True))
+    wider = "\n".join(
+        separator.join((new, line) if front else (line, new)) for line, new in zip(lines, added, strict=True)
+    )
     try:
         frame = read_carbon(write(tmp_path, wider), **options)
     except InputError:

@@ -17,7 +17,9 @@ from caps_fast.errors import InputError
 
 START = datetime(2024, 8, 5, tzinfo=UTC)
 COMMON = pl.DataFrame(
-    [("X", None, START + timedelta(hours=hour), 200.0 + hour, "average", "direct") for hour in range(30)], schema=SCHEMA, orient="row"
+    [("X", None, START + timedelta(hours=hour), 200.0 + hour, "average", "direct") for hour in range(30)],
+    schema=SCHEMA,
+    orient="row",
 )
 
 
@@ -44,16 +46,23 @@ BAD = {
     "time,value\n12,2024-01-01\n": "row 2, time: '12'; expected a time",
     "time,value\n2024-13-01,5\n": "row 2, time: '2024-13-01'; expected a time",
     "time,value\n2024-01-01,1\ntime,value\n": "row 3, time: 'time'; expected a time",
-    "time,value\n2024-01-01,1\n2024-01-02,1\n2024-01-01,2\n": "row 4: time 2024-01-01 00:00:00 UTC was in row 2 already",
+    "time,value\n2024-01-01,1\n2024-01-02,1\n2024-01-01,2\n": (
+        "row 4: time 2024-01-01 00:00:00 UTC was in row 2 already"
+    ),
     "time,value\n2024-01-01,\n": "every value is missing",
     '{"zone": "DE", "history": [{"datetime"': "not JSON or cut off",
     '{"some": 1}': "JSON in no known carbon format",
-    '{"zone": "DE", "history": [{"datetime": "2024-01-01T00:00Z", "carbonIntensity": true}]}': "row 1, value: 'True'; expected a number",
+    '{"zone": "DE", "history": [{"datetime": "2024-01-01T00:00Z", "carbonIntensity": '
+    "true}]}": "row 1, value: 'True'; expected a number",
     '{"zone": "DE", "history": [{"carbonIntensity": 2}]}': "row 1, time: None; expected a time",
     '{"zone": "\\ud800", "history": []}': r"zone '\ud800'; expected a name",
     '{"zone": "DE", "history": [{"datetime": "\\ud800"}]}': r"row 1, time: '\ud800'; expected a time",
-    '{"zone": "DE", "history": [{"emissionFactorType": [5]}]}': "row 1, emissionFactorType: [5]; expected direct or lifecycle",
-    '{"zone": "DE", "history": [{"datetime": "2024-01-01T00:00Z", "carbonIntensity": ' + 5001 * "1" + "}]}": "row 1, value: inf; expected a finite",
+    '{"zone": "DE", "history": [{"emissionFactorType": [5]}]}': (
+        "row 1, emissionFactorType: [5]; expected direct or lifecycle"
+    ),
+    '{"zone": "DE", "history": [{"datetime": "2024-01-01T00:00Z", "carbonIntensity": '
+    + 5001 * "1"
+    + "}]}": "row 1, value: inf; expected a finite",
     '{"meta": {"signal_type": {}}, "data": []}': "signal_type {}; expected co2_moer or co2_aoer",
     "time,value\n2024-01-01,2\n-0001-01-01,2\n": "row 3, time: year -1; expected one from 1900 to 2200",
     "time,value\n2024-01-01T00:00+99:99,2\n": "row 2, time: '2024-01-01T00:00+99:99'; expected a time",
@@ -103,7 +112,9 @@ def test_parquet_with_a_nested_column_is_refused_by_its_name(tmp_path: Path, col
 
 
 def test_parquet_with_a_year_that_python_does_not_know(tmp_path: Path) -> None:
-    COMMON.with_columns(issued_at=pl.lit(-(10**17)).cast(pl.Datetime("us", "UTC"))).write_parquet(tmp_path / "carbon.parquet")
+    COMMON.with_columns(issued_at=pl.lit(-(10**17)).cast(pl.Datetime("us", "UTC"))).write_parquet(
+        tmp_path / "carbon.parquet"
+    )
     assert "row 2, issued_at: year -1199; expected one from 1900 to 2200" in refusal(tmp_path / "carbon.parquet")
 
 
@@ -116,5 +127,8 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
 def test_a_gap_of_a_century_is_not_filled() -> None:
     times = pl.Series([START, START + timedelta(minutes=1), START + timedelta(days=36525)])
     frame = COMMON.head(3).with_columns(times.cast(SCHEMA["valid_at"]).alias("valid_at"))
-    with pytest.raises(InputError, match="52,595,998 of them from 2024-08-05 00:01 to 2124-08-06 00:00 UTC at a step of 0:01:00; expected at most"):
+    with pytest.raises(
+        InputError,
+        match="52,595,998 of them from 2024-08-05 00:01 to 2124-08-06 00:00 UTC at a step of 0:01:00; expected at most",
+    ):
         fill_gaps(frame, "carbon.csv", "previous")

@@ -35,7 +35,9 @@ VARIED = {
 
 
 @pytest.mark.parametrize(("stop_after", "demand"), [(3, {}), (7, {}), (20, {}), (20, VARIED)])
-def test_same_bits_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int, demand: dict[str, object]) -> None:
+def test_same_bits_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int, demand: dict[str, object]
+) -> None:
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
     path = tmp_path / "run.npz"
     whole = simulate_group(scenarios(**demand), RECORD, block=3000)
@@ -52,7 +54,14 @@ def test_same_bits_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert path.exists()
     restored: list[int] = []
     simulated: list[int] = []
-    again = simulate_group(scenarios(**demand), RECORD, block=4000, checkpoint=path, on_restore=restored.append, on_progress=simulated.append)
+    again = simulate_group(
+        scenarios(**demand),
+        RECORD,
+        block=4000,
+        checkpoint=path,
+        on_restore=restored.append,
+        on_progress=simulated.append,
+    )
     assert not path.exists()
     assert sum(restored) + sum(simulated) == sum(result.metrics["requests"] for result in whole)
     assert bool(restored) == (stop_after > len(whole)), "nothing is saved before every run has played its first block"
@@ -68,7 +77,9 @@ def test_same_bits_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_checkpoint_of_another_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.npz"
     checkpoint.Keeper(path).save(Group(scenarios()))
-    monkeypatch.setattr(simulation, "Group", lambda *_: pytest.fail("a group is made, and may train a predictor, before the refusal"))
+    monkeypatch.setattr(
+        simulation, "Group", lambda *_: pytest.fail("a group is made, and may train a predictor, before the refusal")
+    )
     with pytest.raises(InputError, match="another scenario"):
         simulate_group(scenarios(seed=1), checkpoint=path)
 

@@ -18,7 +18,21 @@ from caps_fast.progress import Progress
 QUICK = ("--days", "0.01", "--set", "predictor.source=declared")
 TIMES = ["released_s", "admitted_s", "first_token_s", "finished_s"]
 LENGTHS = ["input_tokens", "output_tokens"]
-COLUMNS = ["request", "arrival_s", "tier", "category", "tenant", *LENGTHS, "pool", "gpu", *TIMES, "outcome", "met_slo", "energy_j", "carbon_g"]
+COLUMNS = [
+    "request",
+    "arrival_s",
+    "tier",
+    "category",
+    "tenant",
+    *LENGTHS,
+    "pool",
+    "gpu",
+    *TIMES,
+    "outcome",
+    "met_slo",
+    "energy_j",
+    "carbon_g",
+]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
@@ -68,7 +82,9 @@ def test_series_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert {"t_s", "gamma_g_per_kwh", "pool", "power_w", "waiting"} <= set(pl.read_parquet(out).columns)
 
 
-def test_a_scenario_file_over_a_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_scenario_file_over_a_preset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('preset = "measured"\ndays = 0.01\n[cluster]\nsplit = "6/10/8"\n[predictor]\nsource = "declared"\n')
     assert run(monkeypatch, "run", path, "--json") == 0
@@ -104,7 +120,10 @@ BAD = [
     (("run", "--checkpoint", __file__), r"test_cli\.py: not a whole checkpoint"),
     (("train", "--out", "."), r"not a regular file"),
     (("run", "--policies", "main", "--requests-out", "x.parquet"), r"one policy"),
-    (("run", "--requests-out", "x.parquet", "--series-out", "./x.parquet"), r"--series-out x\.parquet: a file that --requests-out writes"),
+    (
+        ("run", "--requests-out", "x.parquet", "--series-out", "./x.parquet"),
+        r"--series-out x\.parquet: a file that --requests-out writes",
+    ),
     (("run", "--set", "days=true"), r"days true: expected a number"),
     (("run", "--set", "control_step_s=1e-9"), r"control_step_s 1e-09"),
     (("run", "--set", "drain_h=1e300"), r"drain_h 1e\+300"),
@@ -151,22 +170,31 @@ def test_bad_input_is_one_line_and_code_2(
     assert len(said.err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("text", ["days = ", "days = 'long'", "[cluster]\nsplit = 8", "surprise = 1", "preset = 3", "\x00"])
-def test_bad_scenario_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["days = ", "days = 'long'", "[cluster]\nsplit = 8", "surprise = 1", "preset = 3", "\x00"]
+)
+def test_bad_scenario_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
+) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     assert run(monkeypatch, "run", path) == 2
     assert str(path) in capsys.readouterr().err
 
 
-def test_a_broken_carbon_file_names_the_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_broken_carbon_file_names_the_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path = tmp_path / "grid.csv"
     path.write_text("time,carbon_intensity\n2024-08-05T00:00:00Z,200\n2024-08-05T01:00:00Z,many\n")
     assert run(monkeypatch, "run", "--carbon", path, "--set", "carbon.unit=g/kWh", *QUICK) == 2
     assert re.search(r"grid\.csv.*row 3.*many", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize(("command", "option"), [("run", "--requests-out"), ("run", "--series-out"), ("run", "--checkpoint"), ("train", "--out")])
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("run", "--requests-out"), ("run", "--series-out"), ("run", "--checkpoint"), ("train", "--out")],
+)
 def test_no_output_takes_the_place_of_an_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, option: str
 ) -> None:
@@ -180,9 +208,13 @@ def test_no_output_takes_the_place_of_an_input(
     assert trace.read_bytes() == before
 
 
-def test_a_picture_and_a_page_of_a_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_picture_and_a_page_of_a_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     picture, page = tmp_path / "run.svg", tmp_path / "run.html"
-    assert run(monkeypatch, "run", "--policies", "caps,round-robin", "--picture", picture, "--report", page, *QUICK) == 0
+    assert (
+        run(monkeypatch, "run", "--policies", "caps,round-robin", "--picture", picture, "--report", page, *QUICK) == 0
+    )
     assert f"wrote {picture}" in capsys.readouterr().err
     assert picture.read_text().startswith("<?xml")
     document = page.read_text()
@@ -191,7 +223,9 @@ def test_a_picture_and_a_page_of_a_run(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_quiet_prints_results_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_quiet_prints_results_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert run(monkeypatch, "--quiet", "run", "--series-out", tmp_path / "s.parquet", *QUICK) == 0
     assert run(monkeypatch, "run", "-q", "--series-out", tmp_path / "s.parquet", *QUICK) == 0
     said = capsys.readouterr()
@@ -201,7 +235,9 @@ def test_quiet_prints_results_only(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "--days -1.0: expected" in capsys.readouterr().err
 
 
-def test_a_fault_of_ours_shows_where_if_wanted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_of_ours_shows_where_if_wanted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fault(*_: object) -> None:
         raise RuntimeError("broken")
 
@@ -213,7 +249,9 @@ def test_a_fault_of_ours_shows_where_if_wanted(monkeypatch: pytest.MonkeyPatch, 
         main()
 
 
-def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_on_a_terminal_and_lines_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("caps_fast.progress.LIVE_S", 0.0)
     Progress(2, 0.0).add(1, 0.0)
     assert capsys.readouterr().err == ""
@@ -243,7 +281,9 @@ def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch
         ("caps-fast run --pol", "--policies"),
     ],
 )
-def test_the_shell_is_offered_names(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str, offered: str) -> None:
+def test_the_shell_is_offered_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str, offered: str
+) -> None:
     monkeypatch.setenv("_CAPS_FAST_COMPLETE", "complete_zsh")
     monkeypatch.setenv("_TYPER_COMPLETE_ARGS", typed)
     assert run(monkeypatch) == 0
@@ -263,5 +303,10 @@ def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
 def test_help_imports_nothing_heavy() -> None:
     heavy = "numba|polars|lightgbm|matplotlib|pydantic|optuna|scipy|numpy"
-    check = f"import sys, re; from caps_fast.cli import _app; _app(); print([m for m in sys.modules if re.fullmatch('{heavy}', m)])"
-    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    check = (
+        "import sys, re; from caps_fast.cli import _app; _app(); print([m for m in sys.modules if "
+        f"re.fullmatch('{heavy}', m)])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

@@ -30,7 +30,10 @@ OFFICE_S = [day * DAY_S + hour * 3600.0 + 7.5 + turn * 90.0 for day in range(7) 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A week of requests from 8 to 20 h UTC, and three weeks of a grid at 500 g/kWh in these hours and 100 else."""
     path = tmp_path_factory.mktemp("clock")
-    lines = [f"{SUNDAY + timedelta(seconds=at):%Y-%m-%d %H:%M:%S.%f},{100 + n % 50},{20 + n % 9}" for n, at in enumerate(OFFICE_S)]
+    lines = [
+        f"{SUNDAY + timedelta(seconds=at):%Y-%m-%d %H:%M:%S.%f},{100 + n % 50},{20 + n % 9}"
+        for n, at in enumerate(OFFICE_S)
+    ]
     (path / "week.csv").write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(lines) + "\n")
     hours = [SUNDAY - timedelta(days=7) + n * HOUR for n in range(21 * 24)]
     grid = [f"{at:%Y-%m-%dT%H:%MZ},{500 if at.hour in BUSY else 100}" for at in hours]
@@ -41,7 +44,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dated(folder: Path, **changes: Any) -> Scenario:
-    files = {"workload.trace": str(folder / "week.csv"), "carbon.file": str(folder / "grid.csv"), "drain_h": 2, "policy.name": "round-robin"}
+    files = {
+        "workload.trace": str(folder / "week.csv"),
+        "carbon.file": str(folder / "grid.csv"),
+        "drain_h": 2,
+        "policy.name": "round-robin",
+    }
     return preset("measured").replace(files | {name.replace("__", "."): value for name, value in changes.items()})
 
 
@@ -78,7 +86,9 @@ def test_whatever_the_options_work_meets_the_grid_at_its_own_time_of_day(folder:
     result = simulate(dated(folder, **changes))
     assert result.metrics["requests"] > 100
     assert result.metrics["carbon_kg"] * 1000 / result.metrics["energy_kwh"] == pytest.approx(500, abs=0.5)
-    assert sum("t = 0 is" in note for note in result.notes) == 2, "what was aligned is said of the trace and of the grid"
+    assert sum("t = 0 is" in note for note in result.notes) == 2, (
+        "what was aligned is said of the trace and of the grid"
+    )
 
 
 def test_the_traffics_zone_moves_the_clock(folder: Path) -> None:
@@ -94,7 +104,10 @@ def test_a_start_gives_a_trace_without_dates_a_calendar(folder: Path) -> None:
 
 
 def test_synthetic_traffic_meets_the_built_in_grid_at_the_time_of_day_of_start() -> None:
-    plain, later = (monitors_of(preset("measured").replace({"days": 1, "start": start}))[0].trace for start in (None, "2024-05-12T08:00Z"))
+    plain, later = (
+        monitors_of(preset("measured").replace({"days": 1, "start": start}))[0].trace
+        for start in (None, "2024-05-12T08:00Z")
+    )
     assert later.at(0.0) == plain.at(8 * 3600.0)
     assert "t = 0 is 08:00:00 UTC" in later.warnings[0]
     assert plain.warnings == ()
@@ -108,7 +121,9 @@ def test_a_rate_changes_how_many_come_and_not_when(folder: Path) -> None:
         assert len(rows) == pytest.approx(factor * len(own), abs=1)
         hours = (rows["arrival_s"] + 8 * 3600 + 7.5) % DAY_S // 3600
         assert set(hours) <= {*BUSY, 20}  # a copy of the last request may come a little later
-        np.testing.assert_array_equal(rows, arrivals(dated(folder, predictor__source="declared", workload__rate_rps=rate * factor), 31))
+        np.testing.assert_array_equal(
+            rows, arrivals(dated(folder, predictor__source="declared", workload__rate_rps=rate * factor), 31)
+        )
 
 
 def test_what_trains_the_predictor_is_whole_days_and_is_not_replayed(folder: Path) -> None:
@@ -129,7 +144,9 @@ def test_the_rate_that_was_played_is_a_metric_and_is_said_where_it_differs(folde
     result = simulate(config)
     assert result.metrics["requests_per_s"] == result.metrics["requests"] / config.horizon_s
     assert any(note.startswith("0.05 requests per second were asked for, 0.1") for note in result.notes)
-    assert not any("asked for" in note for note in simulate(preset("paper").replace({"days": 0.01, "policy.name": "edf"})).notes)
+    assert not any(
+        "asked for" in note for note in simulate(preset("paper").replace({"days": 0.01, "policy.name": "edf"})).notes
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +173,10 @@ def test_where_a_grid_is_met() -> None:
     assert how.endswith("156 weeks later")
     there, how = meeting(SUNDAY, first, first + timedelta(days=20), week)
     assert (there.weekday(), there.hour, how) == (6, 0, "the same weekday and time of day")
-    assert meeting(SUNDAY.replace(hour=5), first, first + timedelta(days=2), week) == (first.replace(hour=5), "the same time of day")
+    assert meeting(SUNDAY.replace(hour=5), first, first + timedelta(days=2), week) == (
+        first.replace(hour=5),
+        "the same time of day",
+    )
 
 
 def test_a_start_that_the_grid_does_not_have_is_refused(folder: Path) -> None:
@@ -181,7 +201,9 @@ def test_a_grid_that_ends_before_dated_traffic_repeats_its_last_week() -> None:
     phase=st.floats(0, 86399),
     size=st.integers(1, 40),
 )
-def test_days_do_not_depend_on_the_block_and_never_fall(times: list[float], density: float, phase: float, size: int) -> None:
+def test_days_do_not_depend_on_the_block_and_never_fall(
+    times: list[float], density: float, phase: float, size: int
+) -> None:
     days = Days(np.sort(times), DAY_S, phase, density, once=False)
     rows, arrivals_s = days.played(days.first, 200)
     assert (np.diff(arrivals_s) >= -1e-6).all()

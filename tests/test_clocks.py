@@ -29,12 +29,27 @@ from naive_policies import Edf
 from test_kernel_vs_naive import assert_same
 
 CLOCKS = {"gpu.clocks": [0.5, 0.7, 1.0], "gpu.clock_change_s": 0.4}
-SLEEPERS = {"gpu.sleep_w": 20.0, "gpu.wake_s": 2.5, "gpu.off_w": 5.0, "gpu.start_s": 60.0, "gpu.stop_s": 4.0, "gpu.replicas_per_node": 3}
+SLEEPERS = {
+    "gpu.sleep_w": 20.0,
+    "gpu.wake_s": 2.5,
+    "gpu.off_w": 5.0,
+    "gpu.start_s": 60.0,
+    "gpu.stop_s": 4.0,
+    "gpu.replicas_per_node": 3,
+}
 
 
 def small(**changes: object) -> Scenario:
-    base = {"days": 0.02, "predictor.source": "declared", "policy.name": "edf", "policy.queueing": None, "workload.rate_rps": 5.0}
-    return preset("paper").replace(SLEEPERS | CLOCKS | base | {"policy.scaling": JUMPY, "policy.scale_every_s": 7.0} | changes)
+    base = {
+        "days": 0.02,
+        "predictor.source": "declared",
+        "policy.name": "edf",
+        "policy.queueing": None,
+        "workload.rate_rps": 5.0,
+    }
+    return preset("paper").replace(
+        SLEEPERS | CLOCKS | base | {"policy.scaling": JUMPY, "policy.scale_every_s": 7.0} | changes
+    )
 
 
 @settings(max_examples=12)
@@ -60,7 +75,9 @@ def test_no_run_is_below_the_bound(data: st.DataObject) -> None:
     promise = Promise((gold, silver, bronze), result.books.finished / max(result.books.requests, 1))
     busy_g = float(result.spent["carbon_g"][:, BUSY].sum())
     for slot_s in (None, 3.0):
-        found = bound_of(one.config, [one.requests], [monitor.trace for monitor in one.monitors], promise, False, slot_s)
+        found = bound_of(
+            one.config, [one.requests], [monitor.trace for monitor in one.monitors], promise, False, slot_s
+        )
         assert found.kg * 1000.0 <= busy_g * (1.0 + 1e-6) + 1e-9
 
 
@@ -102,9 +119,18 @@ def test_states_of_ours_are_sound() -> None:
 
 
 def test_throttle_saves_energy_and_keeps_what_was_promised() -> None:
-    loose = {"slo.gold.tpot_s": 0.06, "slo.gold.ttft_s": 3.0, "slo.silver.ttft_after_release_s": 3.0, "slo.bronze.ttft_after_release_s": 3.0}
+    loose = {
+        "slo.gold.tpot_s": 0.06,
+        "slo.gold.ttft_s": 3.0,
+        "slo.silver.ttft_after_release_s": 3.0,
+        "slo.bronze.ttft_after_release_s": 3.0,
+    }
     config = small(**{"policy.scaling": "throttle", "policy.scale_every_s": 1.0, "gpu.clock_change_s": 0.05}, **loose)
-    fast = simulate(config.replace({"policy.options": {"slo_share": 1e-6}, "pools.lp.clock": 1.0, "pools.cp.clock": 1.0, "pools.bp.clock": 1.0}))
+    fast = simulate(
+        config.replace(
+            {"policy.options": {"slo_share": 1e-6}, "pools.lp.clock": 1.0, "pools.cp.clock": 1.0, "pools.bp.clock": 1.0}
+        )
+    )
     slow = simulate(config)
     assert fast.metrics["mean_clock"] == 1.0
     assert slow.metrics["mean_clock"] < 0.9
@@ -115,12 +141,20 @@ def test_throttle_saves_energy_and_keeps_what_was_promised() -> None:
 
 # ---------------------------------------------------------------- by hand, on the hardware of `naive_cases.py`
 
-SLOW = replace(HW, clocks=(0.5, 1.0), clock_decode_time=0.5, clock_prefill_time=1.0, clock_decode_power=0.8, clock_prefill_power=0.4)
+SLOW = replace(
+    HW,
+    clocks=(0.5, 1.0),
+    clock_decode_time=0.5,
+    clock_prefill_time=1.0,
+    clock_decode_power=0.8,
+    clock_prefill_power=0.4,
+)
 
 
 def test_an_iteration_at_half_the_clock() -> None:
-    # Prompt of 4: base 1 * 1.5 + 4 * 0.25 * 2 = 3.5 s, of which the prompt is 2 / 3.5. One of 4 members draws 200 W a device at the full clock:
-    # 0.3 of it decoding, but not less than 100 W idle; 0.65 of it in prompts. Then two tokens of (1 + 0.5) * 1.5 s.
+    # Prompt of 4: base 1 * 1.5 + 4 * 0.25 * 2 = 3.5 s, of which the prompt is 2 / 3.5. One of 4 members draws 200 W a
+    # device at the full clock: 0.3 of it decoding, but not less than 100 W idle; 0.65 of it in prompts. Then two tokens
+    # of (1 + 0.5) * 1.5 s.
     one = setup(SLOW)
     one.pools[0].clock = 0.5
     record = play(one, [request(0.0, 4, 3)], Edf()).records[0]
@@ -130,7 +164,14 @@ def test_an_iteration_at_half_the_clock() -> None:
 
 
 def test_the_kind_at_a_clock() -> None:
-    kind = Kind(prefill_s_per_token=1e-3, decode_base_s=0.03, overhead_s=0.01, decode_s_per_seq=1e-3, clocks=(0.5, 1.0), clock_decode_time=0.5)
+    kind = Kind(
+        prefill_s_per_token=1e-3,
+        decode_base_s=0.03,
+        overhead_s=0.01,
+        decode_s_per_seq=1e-3,
+        clocks=(0.5, 1.0),
+        clock_decode_time=0.5,
+    )
     slow = at_clock(kind, 0.5)
     assert (slow.prefill_s_per_token, slow.decode_base_s, slow.decode_s_per_seq) == pytest.approx((2e-3, 0.04, 1.5e-3))
     assert at_clock(kind, 1.0) == kind.model_copy(update={"clocks": (1.0,)})
@@ -158,7 +199,10 @@ def test_hashes_know_of_clocks_only_where_they_are_said() -> None:
         ({"gpu.clocks": []}, r"gpu\.clocks .*: expected a list of 1 or more"),
         ({"gpu.clock_decode_power": 1.5}, r"clock_decode_power 1\.5"),
         ({"pools.lp.clock": 0.6}, r"pools\.lp\.clock 0\.6: expected one of the clocks of gpu: 0\.5, 0\.7, 1"),
-        ({"gpu.clocks": [1.0], "policy.scaling": "throttle"}, r"policy\.scaling throttle: no kind of replica has clocks: expected some, like"),
+        (
+            {"gpu.clocks": [1.0], "policy.scaling": "throttle"},
+            r"policy\.scaling throttle: no kind of replica has clocks: expected some, like",
+        ),
         ({"policy.scaling": "autoscale+lcp"}, r"policy\.scaling autoscale\+lcp: lcp decides what another part does"),
         ({"policy.scaling": "none+throttle"}, r"scaling 'none\+throttle'.*: expected one of none"),
     ],

@@ -1,4 +1,6 @@
-"""The containers against what they replace: tournaments against NumPy's minimum, heaps and queues against sorted lists."""
+"""The containers against what they replace: tournaments against NumPy's minimum, heaps and queues against sorted
+lists.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,9 @@ class Decoding(NamedTuple):
 
 @kernel
 def push_and_remove(s, requests, iterations, found):
-    """Push request `requests[i]` with so many iterations left on GPU 1; where it is NONE, let the first end, whose iterations pass; note who it is
-    and how long it had."""
+    """Push request `requests[i]` with so many iterations left on GPU 1; where it is NONE, let the first end, whose
+    iterations pass; note who it is and how long it had.
+    """
     for i in range(requests.shape[0]):
         if requests[i] != NONE:
             decoders.push(s, 1, iterations[i], requests[i])
@@ -164,7 +167,9 @@ def test_decoders_end_in_order_however_many_iterations_were_before(data: st.Data
 
 @given(data=st.data())
 def test_queue_gives_in_order_of_key_then_input(data: st.DataObject) -> None:
-    """Entries are used again once popped, as live requests are; sorted arrival, random keys and a front of minus infinity all occur."""
+    """Entries are used again once popped, as live requests are; sorted arrival, random keys and a front of minus
+    infinity all occur.
+    """
     capacity = 40
     actions = data.draw(st.lists(st.one_of(KEYS, st.none()), max_size=150))
     rising = data.draw(st.booleans())

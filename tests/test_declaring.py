@@ -19,7 +19,9 @@ from caps_fast.scenario import Scenario, load, preset
 from caps_fast.simulation import simulate
 from caps_fast.sweep import load as load_sweep
 
-TRACE = "ts,prompt,answer,class\n" + "".join(f"{1000 * n},{10 + n},{5},{'chat' if n % 3 else 'batch'}\n" for n in range(40))
+TRACE = "ts,prompt,answer,class\n" + "".join(
+    f"{1000 * n},{10 + n},{5},{'chat' if n % 3 else 'batch'}\n" for n in range(40)
+)
 GRID = "a,b,c\n" + "".join(f"{hour / 10},08/05/2024 {hour:02}h,{0.1 + hour / 100}\n" for hour in range(1, 24))
 
 
@@ -32,7 +34,9 @@ def toml(folder: Path, text: str) -> Scenario:
 def files(tmp_path: Path) -> Path:
     (tmp_path / "trace.csv").write_text(TRACE)
     (tmp_path / "grid.csv").write_text(GRID)
-    (tmp_path / "own.csv").write_text("arrival_s,input_tokens,output_tokens\n" + "".join(f"{n},10,5\n" for n in range(50)))
+    (tmp_path / "own.csv").write_text(
+        "arrival_s,input_tokens,output_tokens\n" + "".join(f"{n},10,5\n" for n in range(50))
+    )
     return tmp_path
 
 
@@ -75,7 +79,9 @@ def test_a_trace_keeps_its_own_rate_unless_one_is_given(files: Path) -> None:
     assert preset("paper").replace({"workload.trace": own}).workload.rate_rps is None
     assert preset("paper").replace({"workload.rate_rps": 10}).replace({"workload.trace": own}).workload.rate_rps == 10
     assert preset("paper").replace({"workload.trace": own}).replace({"workload.trace": None}).workload.rate_rps == 10
-    config = toml(files, f"[workload]\ntrace = '{own}'\n[predictor]\nsource = 'declared'\n").replace({"days": 0.01, "policy.name": "edf"})
+    config = toml(files, f"[workload]\ntrace = '{own}'\n[predictor]\nsource = 'declared'\n").replace(
+        {"days": 0.01, "policy.name": "edf"}
+    )
     assert simulate(config).metrics["requests_per_s"] == pytest.approx(1.0, abs=0.01)
 
 
@@ -114,7 +120,12 @@ def run(monkeypatch: Patch, capsys: Captured, *arguments: str) -> str:
 
 def test_facts_are_the_same_in_python_in_toml_and_as_options(files: Path, monkeypatch: Patch, capsys: Captured) -> None:
     monkeypatch.setattr("caps_fast.cli.leave", sys.exit, raising=False)
-    inputs = {"workload.trace": str(files / "trace.csv"), "carbon.file": str(files / "grid.csv"), "predictor.source": "declared", "days": 0.01}
+    inputs = {
+        "workload.trace": str(files / "trace.csv"),
+        "carbon.file": str(files / "grid.csv"),
+        "predictor.source": "declared",
+        "days": 0.01,
+    }
     python = simulate(preset("measured").replace(inputs | FACTS | {"policy.name": "edf"}))
     lines: dict[str, list[str]] = {"": []}
     for field, value in (inputs | FACTS).items():
@@ -123,7 +134,16 @@ def test_facts_are_the_same_in_python_in_toml_and_as_options(files: Path, monkey
     text = "\n".join(line for section, own in lines.items() for line in ([f"[{section}]"] if section else []) + own)
     from_toml = simulate(toml(files, text + "\n").replace({"policy.name": "edf"}))
     assert repr(from_toml.metrics) == repr(python.metrics)
-    options = ["--trace", inputs["workload.trace"], "--carbon", inputs["carbon.file"], "--set", "predictor.source=declared", "--days", "0.01"]
+    options = [
+        "--trace",
+        inputs["workload.trace"],
+        "--carbon",
+        inputs["carbon.file"],
+        "--set",
+        "predictor.source=declared",
+        "--days",
+        "0.01",
+    ]
     for field, value in FACTS.items():
         name = field.replace("workload.", "").replace("carbon.", "carbon-").replace("_", "-")
         options += [f"--{name}", value]
@@ -132,7 +152,20 @@ def test_facts_are_the_same_in_python_in_toml_and_as_options(files: Path, monkey
         name: python.metrics[name] for name in ("requests", "carbon_kg", "slo_attainment_gold")
     }
     assert any("t = 0 is" in note for note in told["notes"])
-    run(monkeypatch, capsys, "grid", "--preset", "measured", "--policies", "edf", "--seeds", "1", "--out", str(files / "out"), *options)
+    run(
+        monkeypatch,
+        capsys,
+        "grid",
+        "--preset",
+        "measured",
+        "--policies",
+        "edf",
+        "--seeds",
+        "1",
+        "--out",
+        str(files / "out"),
+        *options,
+    )
     runs = pl.read_parquet(files / "out" / "runs.parquet")
     assert runs["carbon_kg"][0] == python.metrics["carbon_kg"]
     assert json.loads(runs["notes"][0]) == list(python.notes)
@@ -141,7 +174,14 @@ def test_facts_are_the_same_in_python_in_toml_and_as_options(files: Path, monkey
 def test_inspect_knows_the_same_options(files: Path, monkeypatch: Patch, capsys: Captured) -> None:
     monkeypatch.setattr("caps_fast.cli.leave", sys.exit, raising=False)
     for prefix in ("--trace-", "--"):
-        options = [f"{prefix}columns", FACTS["workload.trace_columns"], f"{prefix}time-unit", "ms", f"{prefix}tiers", "chat=gold,batch=bronze"]
+        options = [
+            f"{prefix}columns",
+            FACTS["workload.trace_columns"],
+            f"{prefix}time-unit",
+            "ms",
+            f"{prefix}tiers",
+            "chat=gold,batch=bronze",
+        ]
         found = json.loads(run(monkeypatch, capsys, "inspect", str(files / "trace.csv"), "--json", *options))
         assert found["tiers"] == {"gold": 0.65, "bronze": 0.35}
     for prefix in ("--carbon-", "--"):

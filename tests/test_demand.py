@@ -1,4 +1,5 @@
-"""Drawn arrivals have the rate, the gaps, the batches and the levels that are declared; the same requests whatever the block size.
+"""Drawn arrivals have the rate, the gaps, the batches and the levels that are declared; the same requests whatever
+the block size.
 
 Statistical tests use fixed seeds and a level of 1e-3.
 """
@@ -39,7 +40,9 @@ WORKLOAD = scenario.preset("paper").workload
 def base(**changes: Any) -> scenario.Scenario:
     """A day at 2 requests a second, with dotted fields (`__` for the dot) changed."""
     fields = {"seed": 5, "days": 1.0, "predictor.source": "declared", "workload.rate_rps": 2.0}
-    return scenario.preset("paper").replace(fields | {name.replace("__", "."): value for name, value in changes.items()})
+    return scenario.preset("paper").replace(
+        fields | {name.replace("__", "."): value for name, value in changes.items()}
+    )
 
 
 def drawn(config: scenario.Scenario, block: int = 20_000) -> Array:
@@ -179,7 +182,9 @@ def test_levels_of_three_share_their_time() -> None:
 
 
 def test_growth_and_surges() -> None:
-    rate = Rate(2.0, FLAT, growth_per_month=0.2, surges=(Surge(at_h=30, hours=2, factor=3), Surge(at_h=31, hours=4, factor=0)))
+    rate = Rate(
+        2.0, FLAT, growth_per_month=0.2, surges=(Surge(at_h=30, hours=2, factor=3), Surge(at_h=31, hours=4, factor=0))
+    )
     assert rate.expected(0.0, DAY_S) == pytest.approx(2 * DAY_S)
     day = 1.2 ** (1 / MONTH_DAYS)
     assert rate.expected(DAY_S, 2 * DAY_S) == pytest.approx(2 * day * (DAY_S + 3600 * (2 - 4)), rel=1e-12)
@@ -189,7 +194,9 @@ def test_growth_and_surges() -> None:
     assert Rate(1.0, FLAT, 0.2).expected(ten_months, ten_months + 1) == pytest.approx(1.2**10, rel=0.01)
     times_s = arrivals(Demand(), 2.0, 2 * DAY_S, rate=rate)
     assert not ((times_s > 31 * 3600) & (times_s < 35 * 3600)).any()
-    assert stats.poisson(2 * day * 3 * 3600).cdf(((times_s >= 30 * 3600) & (times_s < 31 * 3600)).sum()) == pytest.approx(0.5, abs=0.5 - LEVEL)
+    assert stats.poisson(2 * day * 3 * 3600).cdf(
+        ((times_s >= 30 * 3600) & (times_s < 31 * 3600)).sum()
+    ) == pytest.approx(0.5, abs=0.5 - LEVEL)
 
 
 LEVELS = {"levels": [0.2, 4.0, 0.0], "sojourn_s": [900.0, 60.0, 30.0]}
@@ -265,7 +272,9 @@ def test_operational_time_is_the_integral_of_the_rate(factors: list[float], step
     [{"rate_profile": "flat"}, {"gap_cv": 1.0}, {"batch_size": 1.0, "profile_zone": "Europe/Berlin"}, {"surges": []}],
 )
 def test_flat_is_bit_identical(said: dict[str, Any]) -> None:
-    config = base(days=0.1).replace({f"workload.{name}": value for name, value in said.items()} | {"workload.by_tier": {"gold": said}})
+    config = base(days=0.1).replace(
+        {f"workload.{name}": value for name, value in said.items()} | {"workload.by_tier": {"gold": said}}
+    )
     np.testing.assert_array_equal(drawn(config), drawn(base(days=0.1)))
 
 
@@ -296,7 +305,10 @@ def test_each_tier_and_category_has_its_own_demand() -> None:
 
 
 def test_the_demand_of_one_tier_leaves_the_others_alone() -> None:
-    one, other = (drawn(base().replace({"workload.by_tier": {"bronze": said}})) for said in ({"gap_cv": 2.0}, {"rate_profile": "evening"}))
+    one, other = (
+        drawn(base().replace({"workload.by_tier": {"bronze": said}}))
+        for said in ({"gap_cv": 2.0}, {"rate_profile": "evening"})
+    )
     np.testing.assert_array_equal(one[one["tier"] < 2], other[other["tier"] < 2])
     assert len(one[one["tier"] == 2]) != len(other[other["tier"] == 2])
 
@@ -320,7 +332,10 @@ REFUSED = [
         "batch_size 2.5 with batch_size_law fixed: expected a whole number",
     ),
     ({"profile_zone": "Mars/Base", "rate_profile": "office"}, "profile_zone 'Mars/Base': expected a time zone"),
-    ({"rate_profile": "offise"}, "offise: cannot be read (No such file or directory): expected one of flat, office, evening, global, or"),
+    (
+        {"rate_profile": "offise"},
+        "offise: cannot be read (No such file or directory): expected one of flat, office, evening, global, or",
+    ),
     ({"rate_table": {"factors": [1e308] * 2, "begins": "start"}}, "rate_table.factors.0 1e+308"),
     ({"rate_table": {"factors": []}}, "rate_table.factors []: expected a list of 1 or more"),
     ({"rate_table": 5}, "rate_table 5: expected a table of fields"),

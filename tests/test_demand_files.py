@@ -35,7 +35,9 @@ WORKLOAD = scenario.preset("paper").workload
 
 def base(**changes: Any) -> scenario.Scenario:
     fields = {"seed": 3, "days": 1.0, "predictor.source": "declared", "workload.rate_rps": 2.0}
-    return scenario.preset("paper").replace(fields | {name.replace("__", "."): value for name, value in changes.items()})
+    return scenario.preset("paper").replace(
+        fields | {name.replace("__", "."): value for name, value in changes.items()}
+    )
 
 
 def drawn(config: scenario.Scenario, block: int = 20_000) -> Array:
@@ -149,7 +151,9 @@ def test_the_shape_of_a_trace_at_another_level(tmp_path: Path, days: float) -> N
     assert np.mean(busy) / np.mean(quiet) == pytest.approx(3.0, rel=0.15)
     if days > 7:
         assert np.mean(table.factors[120:]) / np.mean(table.factors[:120]) == pytest.approx(0.5, rel=0.1)
-        assert drawn_workload(base(days=7.0, workload__profile_from=path)).expected_requests == pytest.approx(2.0 * 7 * DAY_S, rel=1e-9)
+        assert drawn_workload(base(days=7.0, workload__profile_from=path)).expected_requests == pytest.approx(
+            2.0 * 7 * DAY_S, rel=1e-9
+        )
 
 
 @pytest.mark.parametrize(
@@ -205,7 +209,7 @@ predictability = 0.6
 [[clients]]
 name = "nightly"
 share = 0.25
-rate_table = { begins = "midnight", factors = [12, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] }
+rate_table = { begins = "midnight", factors = [12,12,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0] }
 batch_size = 20
 input_tokens = 4096
 output_tokens = { quantiles = [[0, 100], [0.5, 200], [1, 1600]] }
@@ -213,7 +217,9 @@ output_tokens = { quantiles = [[0, 100], [0.5, 200], [1, 1600]] }
 
 
 def test_client_groups(tmp_path: Path) -> None:
-    config = scenario.preset("paper").replace({"workload.file": written(tmp_path / "mix.toml", MIX), "predictor.source": "declared", "seed": 8})
+    config = scenario.preset("paper").replace(
+        {"workload.file": written(tmp_path / "mix.toml", MIX), "predictor.source": "declared", "seed": 8}
+    )
     assert config.workload.rate_rps == 4.0
     source, config = workload_of(config), config.replace({"days": 1.0})
     block = drawn(config)
@@ -223,13 +229,19 @@ def test_client_groups(tmp_path: Path) -> None:
     assert abs(len(nightly) - DAY_S) < 4 * math.sqrt(39 * DAY_S)
     gaps_s = np.diff(chat["arrival_s"])
     assert gaps_s.std() / gaps_s.mean() == pytest.approx(2.0, rel=0.03)
-    assert stats.kstest(np.log(chat["input_tokens"][chat["input_tokens"] > 100] + 0.0), "norm", (6.0, 0.8)).statistic < 0.1
-    scores = [stats.norm.ppf(stats.rankdata(chat[name]) / (len(chat) + 1)) for name in ("input_tokens", "output_tokens")]
+    assert (
+        stats.kstest(np.log(chat["input_tokens"][chat["input_tokens"] > 100] + 0.0), "norm", (6.0, 0.8)).statistic < 0.1
+    )
+    scores = [
+        stats.norm.ppf(stats.rankdata(chat[name]) / (len(chat) + 1)) for name in ("input_tokens", "output_tokens")
+    ]
     assert np.corrcoef(*scores)[0, 1] == pytest.approx(0.5, abs=0.03)
     for name, mean, sd in (("input_tokens", 6.0, 0.8), ("output_tokens", 5.0, 1.0)):
         assert np.log(chat[name]).mean() == pytest.approx(mean, abs=0.02)
         assert np.log(chat[name]).std() == pytest.approx(sd, abs=0.02)
-    assert np.corrcoef(np.log(chat["predicted_tokens"]), np.log(chat["output_tokens"]))[0, 1] == pytest.approx(math.sqrt(0.6), abs=0.02)
+    assert np.corrcoef(np.log(chat["predicted_tokens"]), np.log(chat["output_tokens"]))[0, 1] == pytest.approx(
+        math.sqrt(0.6), abs=0.02
+    )
     assert (nightly["arrival_s"] % DAY_S < 7200).all()
     np.testing.assert_allclose(
         np.quantile(nightly["output_tokens"], (0.25, 0.5, 0.75)),
@@ -244,7 +256,9 @@ def test_client_groups(tmp_path: Path) -> None:
 
 def test_a_rate_beside_a_workload_file_goes_first_and_files_are_inputs(tmp_path: Path) -> None:
     path, lengths = written(tmp_path / "mix.toml", MIX), trace_file(tmp_path / "trace.csv", 1.0)
-    other = written(tmp_path / "other.toml", MIX.replace("input_tokens = 4096", f'input_tokens = {{ trace = "{lengths}" }}'))
+    other = written(
+        tmp_path / "other.toml", MIX.replace("input_tokens = 4096", f'input_tokens = {{ trace = "{lengths}" }}')
+    )
     config = scenario.preset("paper").replace({"workload.file": path})
     assert config.replace({"workload.rate_rps": 9.0}).workload.rate_rps == 9.0
     assert config.replace({"workload.file": other}).input_files == (other, lengths)

@@ -31,7 +31,8 @@ def arrivals(demand: Demand, rate: Rate, end_s: float, seed: int = 1) -> Array:
 
 
 def periodic_states(rates: Array, step_s: float, servers: int, phases: int) -> Array:
-    """Probabilities of 0..MOST in the system of M(t)/M/c with mean service 1 s at so many phases of the period, in its periodic regime.
+    """Probabilities of 0..MOST in the system of M(t)/M/c with mean service 1 s at so many phases of the period, in
+    its periodic regime.
 
     The forward equations, integrated over each piece of constant rate until the period repeats: float64 (phases, MOST +
     1).
@@ -86,7 +87,9 @@ def test_m_t_m_c(gpus: int, slots: int) -> None:
         ):
             parts = np.array([part.mean() for part in np.array_split(values, 40)])
             half = confident * parts.std(ddof=1) / math.sqrt(40)
-            assert abs(parts.mean() - wanted) < half, f"phase {phase}: {parts.mean():g} +- {half:g}, expected {wanted:g}"
+            assert abs(parts.mean() - wanted) < half, (
+                f"phase {phase}: {parts.mean():g} +- {half:g}, expected {wanted:g}"
+            )
     assert half < 0.2 * means.max()
 
 

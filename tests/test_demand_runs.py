@@ -42,7 +42,12 @@ def test_training_days_have_the_same_demand() -> None:
 
 
 def test_the_predictor_learns_from_the_same_demand() -> None:
-    changes = {"start": "2024-08-05", "predictor.train_days": 2.0, "predictor.train_requests": 20_000, "predictor.source": "learned"}
+    changes = {
+        "start": "2024-08-05",
+        "predictor.train_days": 2.0,
+        "predictor.train_requests": 20_000,
+        "predictor.source": "learned",
+    }
     config = base(workload__rate_profile="office", workload__batch_size=4.0).replace(changes)
     world = np.concatenate(list(next(worlds(config))))
     assert stats.mode(np.unique(world["arrival_s"], return_counts=True)[1]).mode < 4
@@ -53,23 +58,37 @@ def test_the_predictor_learns_from_the_same_demand() -> None:
     assert abs(sunday - share * len(world)) < CONFIDENT * math.sqrt(7 * len(world) / 4)
     past = np.concatenate(list(warmup_requests(config)))
     assert len(np.unique(past["arrival_s"])) < 0.3 * len(past)
-    keys = {key_of(config.replace(other)) for other in ({}, {"start": "2024-08-06"}, {"workload.gap_cv": 2.0}, {"workload.rate_rps": 5.0})}
+    keys = {
+        key_of(config.replace(other))
+        for other in ({}, {"start": "2024-08-06"}, {"workload.gap_cv": 2.0}, {"workload.rate_rps": 5.0})
+    }
     assert len(keys) == 3
 
 
-@pytest.mark.parametrize("field", ["workload.gap_cv", "workload.by_tier.bronze.gap_cv", "start", "regions.here.carbon.start"])
+@pytest.mark.parametrize(
+    "field", ["workload.gap_cv", "workload.by_tier.bronze.gap_cv", "start", "regions.here.carbon.start"]
+)
 def test_runs_of_a_sweep_with_other_demand_do_not_share_requests(field: str) -> None:
     axes = (Axis("demand", (field,), ((1,), (2,))), Axis("policy", ("policy.name",), (("caps",), ("edf",))))
     assert [sorted(group) for group in Grid("", {}, axes).groups(8, lambda index: 0.0)] == [[0, 1], [2, 3]]
 
 
 def test_fields_of_demand_can_be_set_one_by_one() -> None:
-    changes = {"workload.by_tier.bronze.gap_cv": 3.0, "workload.rate_levels.levels": [1, 4], "workload.rate_levels.sojourn_s": [60, 5]}
+    changes = {
+        "workload.by_tier.bronze.gap_cv": 3.0,
+        "workload.rate_levels.levels": [1, 4],
+        "workload.rate_levels.sojourn_s": [60, 5],
+    }
     workload = base().replace(changes).workload
     assert workload.by_tier["bronze"].gap_cv == 3.0
     assert workload.rate_levels == Levels(levels=(1, 4), sojourn_s=(60, 5))
     assert workload.demand_of("bronze", "long").rate_levels == workload.rate_levels
-    for field in ("workload.by_tier.copper.gap_cv", "workload.by_tier.gold.gap_dv", "workload.tenants.x", "workload.trace.x"):
+    for field in (
+        "workload.by_tier.copper.gap_cv",
+        "workload.by_tier.gold.gap_dv",
+        "workload.tenants.x",
+        "workload.trace.x",
+    ):
         with pytest.raises(InputError, match="workload"):
             base().replace({field: 2.0})
 
@@ -87,7 +106,9 @@ def test_start_decides_what_is_drawn() -> None:
 
 def test_notes_tell_the_clock_and_the_mean() -> None:
     notes = workload_of(base(workload__rate_profile="office", workload__profile_zone="America/Los_Angeles")).notes
-    assert notes[0] == "workload: no start is given: t = 0 is Monday 00:00 UTC for its profiles, Sunday 17:00 in America/Los_Angeles"
+    assert notes[0] == (
+        "workload: no start is given: t = 0 is Monday 00:00 UTC for its profiles, Sunday 17:00 in America/Los_Angeles"
+    )
     assert "requests per second are expected over this run; rate_rps 2 is the mean of its profiles" in notes[1]
     assert workload_of(base(workload__rate_profile="global", days=7.0, start="2024-08-05")).notes == ()
     surges = [{"at_h": at_h, "hours": 1, "factor": 3} for at_h in (-1, 0, 23.5, 24)]
@@ -98,7 +119,9 @@ def test_notes_tell_the_clock_and_the_mean() -> None:
 
 def test_policies_see_the_same_requests() -> None:
     config = base(days=0.05, workload__rate_profile="office", workload__gap_cv=2.0, start="2024-08-05T16:00Z")
-    results = simulate_group([config.replace({"policy.name": name}) for name in ("round-robin", "caps")], Recording(requests=True))
+    results = simulate_group(
+        [config.replace({"policy.name": name}) for name in ("round-robin", "caps")], Recording(requests=True)
+    )
     first, second = (result.outcome.requests for result in results)
     assert first is not None
     assert second is not None

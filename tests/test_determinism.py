@@ -1,4 +1,7 @@
-"""INV-5: same seed, same bits, whatever the block size, the group, the thread or the order. INV-6: the control step changes nothing but control."""
+"""INV-5: same seed, same bits, whatever the block size, the group, the thread or the order.
+
+INV-6: the control step changes nothing but control.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,20 @@ def assert_same_bits(one: Outcome, other: Outcome) -> None:
         left, right = getattr(one, name), getattr(other, name)
         assert left.dtype == right.dtype
         for field in left.dtype.names or (None,):
-            np.testing.assert_array_equal(left[field] if field else left, right[field] if field else right, err_msg=f"{name} {field}")
+            np.testing.assert_array_equal(
+                left[field] if field else left, right[field] if field else right, err_msg=f"{name} {field}"
+            )
 
 
 def day(policy: str, **changes: Any) -> scenario.Scenario:
     """An hour of the paper's cluster at a rate that fills it now and then."""
     base = FIXED | {"policy.name": policy, "predictor.source": "declared", "days": 1 / 24, "seed": 3}
-    base |= {"cluster.max_batch": 8, "slo.bronze.e2e_s": 1800.0, "monitor.forecast": "noisy", "policy.plan_every_s": 60.0}
+    base |= {
+        "cluster.max_batch": 8,
+        "slo.bronze.e2e_s": 1800.0,
+        "monitor.forecast": "noisy",
+        "policy.plan_every_s": 60.0,
+    }
     return scenario.preset("paper").replace(base | {name.replace("__", "."): value for name, value in changes.items()})
 
 
@@ -69,7 +79,9 @@ def test_group_and_order_change_nothing() -> None:
 
 def test_threads_change_nothing() -> None:
     with ThreadPoolExecutor(4) as pool:
-        for policy, result in zip(POLICIES, pool.map(lambda policy: simulate(day(policy), REQUESTS), POLICIES), strict=True):
+        for policy, result in zip(
+            POLICIES, pool.map(lambda policy: simulate(day(policy), REQUESTS), POLICIES), strict=True
+        ):
             assert_same_bits(result.outcome, alone(policy))
 
 
@@ -121,7 +133,9 @@ def test_control_step_changes_nothing_in_a_whole_run(policy: str) -> None:
 @settings(max_examples=15)
 @given(data=st.data())
 def test_control_step_is_only_when_gates_are_asked(policy: str, data: st.DataObject) -> None:
-    """With a grid that changes every 12 s only, control steps of 1, 3 and 12 s find the same for a gate on intensity."""
+    """With a grid that changes every 12 s only, control steps of 1, 3 and 12 s find the same for a gate on
+    intensity.
+    """
     case = data.draw(cases(policy))
     grid, slot_s = case.monitor, 12.0
     count = len(grid.trace.times_s)
@@ -129,14 +143,18 @@ def test_control_step_is_only_when_gates_are_asked(policy: str, data: st.DataObj
     forecast = replace(grid.forecast, issued_s=np.array([0.0]), step_s=slot_s, g_per_kwh=grid.forecast.g_per_kwh[:1])
     monitor = replace(grid, trace=replace(grid.trace, times_s=times_s), threshold_s=times_s, forecast=forecast)
     low_carbon_only = "/".join(["CP"] * len(case.config.fleet.pools))
-    case = replace(case, monitor=monitor, config=case.config.replace({"policy.beta": 0.5, "cluster.roles": low_carbon_only}))
+    case = replace(
+        case, monitor=monitor, config=case.config.replace({"policy.beta": 0.5, "cluster.roles": low_carbon_only})
+    )
     results = [play_fast(with_control_step(case, step_s)) for step_s in (12.0, 1.0, 3.0)]
     for other in results[1:]:
         assert_same_bits(results[0], other)
 
 
 @pytest.mark.parametrize(("kind", "length"), [("nbi", 0), ("nbi", 20), ("nbc", 0), ("nbc", 1000)])
-def test_damaged_code_in_the_cache_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, length: int) -> None:
+def test_damaged_code_in_the_cache_is_compiled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, length: int
+) -> None:
     monkeypatch.setattr(_jit, "cache_root", lambda: tmp_path)
 
     def compiled_anew() -> bool:

@@ -1,4 +1,6 @@
-"""Documents of others within bounds: nesting, numbers and keys that would take all time or memory are told in one line."""
+"""Documents of others within bounds: nesting, numbers and keys that would take all time or memory are told in one
+line.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,12 @@ TOML = {
     "65 bits": "a = 9223372036854775808",
     "size": "#" * (1 << 20) + "\n",
 }
-JSON = {"brackets": "[" * MANY, "closed brackets": "[" * 500 + "]" * 500, "tables": '{"a":' * MANY, "digits": "1" + "0" * MANY}
+JSON = {
+    "brackets": "[" * MANY,
+    "closed brackets": "[" * 500 + "]" * 500,
+    "tables": '{"a":' * MANY,
+    "digits": "1" + "0" * MANY,
+}
 
 
 @pytest.mark.parametrize("text", TOML.values(), ids=TOML)
@@ -49,7 +56,9 @@ def test_toml_out_of_bounds_is_refused_at_once(tmp_path: Path, text: str) -> Non
 
 
 def test_toml_within_bounds_is_read() -> None:
-    assert parse_toml("a.b.c = [1.5, 2.5, 3.5]\nd = '1.2.3.4.5.6.7.8.9.10.11.12.13.14.15'\ne = -9223372036854775808\r\n")["e"] == -(2**63)
+    assert parse_toml(
+        "a.b.c = [1.5, 2.5, 3.5]\nd = '1.2.3.4.5.6.7.8.9.10.11.12.13.14.15'\ne = -9223372036854775808\r\n"
+    )["e"] == -(2**63)
     assert len(parse_toml("a = [" + "0.1, " * 1000 + "]")["a"]) == 1000
 
 
@@ -78,7 +87,9 @@ def test_a_sweep_s_folder_of_odd_json(tmp_path: Path, text: str, caplog: pytest.
         sweep(plan_of("4", seeds=1), tmp_path, SERIAL)
 
 
-@pytest.mark.parametrize("text", ["[" * MANY, "[" * 500 + "]" * 500, "[1" + "0" * MANY + "]"], ids=["brackets", "closed", "digits"])
+@pytest.mark.parametrize(
+    "text", ["[" * MANY, "[" * 500 + "]" * 500, "[1" + "0" * MANY + "]"], ids=["brackets", "closed", "digits"]
+)
 def test_lists_on_the_command_line(text: str) -> None:
     with pytest.raises(InputError, match=r"--set .*: expected a list like") as refused:
         settings([f"cluster.pools={text}"])

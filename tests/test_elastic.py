@@ -1,4 +1,6 @@
-"""caps-elastic, caps-adaptive and wait-awhile: no foresight, nothing below the bound, attainment kept, and cases by hand."""
+"""caps-elastic, caps-adaptive and wait-awhile: no foresight, nothing below the bound, attainment kept, and cases by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ from caps_fast.workload import workload_of
 from cases import Case, play_fast
 from plain import rows_of
 
-SMALL: dict[str, Any] = {"days": 0.12, "workload.rate_rps": 4.0, "predictor.source": "declared", "policy.name": "caps-elastic"}
+SMALL: dict[str, Any] = {
+    "days": 0.12,
+    "workload.rate_rps": 4.0,
+    "predictor.source": "declared",
+    "policy.name": "caps-elastic",
+}
 
 
 def case_of(config: Scenario) -> Case:
@@ -35,7 +42,10 @@ def case_of(config: Scenario) -> Case:
 
 @pytest.mark.parametrize("name", ["caps-elastic", "caps-adaptive", "wait-awhile"])
 def test_nothing_of_the_future_enters(name: str) -> None:
-    """What comes after t, requests and intensities, changes nothing before t. The forecasts in force by then are the same."""
+    """What comes after t, requests and intensities, changes nothing before t.
+
+    The forecasts in force by then are the same.
+    """
     case = case_of(preset("measured").replace(SMALL | {"policy.name": name}))
     t_s = 0.6 * case.config.horizon_s
     requests = case.requests.copy()
@@ -72,11 +82,15 @@ def test_the_fleet_is_smaller_and_keeps_what_slo_aware_keeps() -> None:
 
 def test_a_higher_quantile_keeps_more_replicas() -> None:
     config = preset("measured").replace(SMALL)
-    hours = [simulate(config.replace({"policy.options": {"quantile": q}})).metrics["replica_hours"] for q in (0.5, 0.999)]
+    hours = [
+        simulate(config.replace({"policy.options": {"quantile": q}})).metrics["replica_hours"] for q in (0.5, 0.999)
+    ]
     assert hours[0] < hours[1]
 
 
-@pytest.mark.parametrize(("name", "option"), [("caps-elastic", "quantile"), ("wait-awhile", "clean_quantile"), ("caps-adaptive", "target")])
+@pytest.mark.parametrize(
+    ("name", "option"), [("caps-elastic", "quantile"), ("wait-awhile", "clean_quantile"), ("caps-adaptive", "target")]
+)
 def test_a_quantile_out_of_range_is_one_line(name: str, option: str) -> None:
     config = preset("measured").replace({"policy.name": name, "policy.options": {option: 1.5}})
     with pytest.raises(InputError, match=rf"^policy.options.{option} 1.5: expected above 0 and below 1$"):
@@ -91,7 +105,9 @@ def test_the_quantile_is_a_logistic_one() -> None:
 
 
 def test_replicas_by_hand() -> None:
-    """Work of 0.6 s a second, squares of 0.09: sd of what arrives in the first token's 1 s is 0.3; iterations may last 0.1 s, 0.04 s alone."""
+    """Work of 0.6 s a second, squares of 0.09: sd of what arrives in the first token's 1 s is 0.3; iterations may
+    last 0.1 s, 0.04 s alone.
+    """
     memory = SimpleNamespace(seconds=100.0, work_s=60.0, work_s2=9.0, stay_s=1000.0, error2=0.0, by_hour=np.zeros(24))
     run_memory = SimpleNamespace(done=0.0)
     tier = SimpleNamespace(ttft_s=1.0, ttft_after_release_s=math.inf, tpot_s=0.1)
@@ -104,7 +120,9 @@ def test_replicas_by_hand() -> None:
 
 
 def test_growth_by_hour_of_day() -> None:
-    """1 s/s from 11 to 13 h, 2 from 13 to 15: at 12:45 the last 15 min count as 12:30, the middle of an hour; at 13:30 it is twice that."""
+    """1 s/s from 11 to 13 h, 2 from 13 to 15: at 12:45 the last 15 min count as 12:30, the middle of an hour; at
+    13:30 it is twice that.
+    """
     memory = SimpleNamespace(by_hour=np.zeros(24))
     memory.by_hour[11:15] = 1.0, 1.0, 2.0, 2.0
     plain = uncompiled(demand, "growth")
@@ -114,10 +132,14 @@ def test_growth_by_hour_of_day() -> None:
 
 
 def test_wait_awhile_by_hand() -> None:
-    """24 hours of 10, 20, ..., 240 g/kWh: pandas' quantile 0.3 of them is 10 + 10 * 0.3 * 23 = 79, so 70 is clean and 80 is not."""
+    """24 hours of 10, 20, ..., 240 g/kWh: pandas' quantile 0.3 of them is 10 + 10 * 0.3 * 23 = 79, so 70 is clean
+    and 80 is not.
+    """
     values = np.random.default_rng(1).permutation(np.arange(10.0, 241.0, 10.0))
     region = SimpleNamespace(issue_at=0, issue_first=0, forecast_at=0, leads=48, forecast_step_s=3600.0)
-    state = SimpleNamespace(regions=[region], issued_s=np.zeros(1), forecast_g_per_kwh=np.concatenate([values, np.ones(24)]))
+    state = SimpleNamespace(
+        regions=[region], issued_s=np.zeros(1), forecast_g_per_kwh=np.concatenate([values, np.ones(24)])
+    )
     plain = uncompiled(wait_awhile, "quantile_ahead", outlook)
     assert plain(state, 0, 0.0, 0.3) == pytest.approx(79.0)
     assert plain(state, 0, 0.0, 0.0) == 10.0

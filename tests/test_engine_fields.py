@@ -23,7 +23,10 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"kv_block_tokens": 12}, r"kv_block_tokens 12: expected a power of two"),
     ({"kv_block_tokens": 2048}, r"kv_block_tokens 2048"),
     (GROW, r"kv_capacity_tokens is missing: with kv 'grow', expected at least kv_block_tokens = 16"),
-    (GROW | {"kv_capacity_tokens": 15}, r"kv_capacity_tokens 15: with kv 'grow', expected at least kv_block_tokens = 16"),
+    (
+        GROW | {"kv_capacity_tokens": 15},
+        r"kv_capacity_tokens 15: with kv 'grow', expected at least kv_block_tokens = 16",
+    ),
 )
 GOOD: tuple[dict[str, Any], ...] = (
     {"overhead_s": 0.04, "overlap_exponent": 1e6, "prefill_w": 100.0, "lag_iterations": 1},
@@ -36,7 +39,9 @@ LIMITS = ("kv", "kv_block_tokens", "kv_capacity_tokens")
 
 def short(changes: dict[str, Any]) -> Scenario:
     own = {"decode_base_s": 0.04, "idle_w": 100.0, "peak_w": 400.0} | changes
-    return preset("paper").replace({f"{'cluster' if name in LIMITS else 'gpu'}.{name}": value for name, value in own.items()})
+    return preset("paper").replace(
+        {f"{'cluster' if name in LIMITS else 'gpu'}.{name}": value for name, value in own.items()}
+    )
 
 
 def long(changes: dict[str, Any]) -> Scenario:
@@ -62,5 +67,16 @@ def test_what_fits_reaches_the_kind(form: Any, changes: dict[str, Any]) -> None:
 
 def test_nothing_is_on_by_default() -> None:
     kind = preset("paper").fleet.only_kind
-    assert (kind.overhead_s, kind.overlap_exponent, kind.mixed_s_per_context_token, kind.prefill_s_per_token_pair) == (0, 1, 0, 0)
-    assert (kind.first_token_overhead_s, kind.lag_iterations, kind.prefill_w, kind.kv, kind.kv_block_tokens) == (0, 0, None, "reserve", 16)
+    assert (kind.overhead_s, kind.overlap_exponent, kind.mixed_s_per_context_token, kind.prefill_s_per_token_pair) == (
+        0,
+        1,
+        0,
+        0,
+    )
+    assert (kind.first_token_overhead_s, kind.lag_iterations, kind.prefill_w, kind.kv, kind.kv_block_tokens) == (
+        0,
+        0,
+        None,
+        "reserve",
+        16,
+    )

@@ -1,4 +1,6 @@
-"""The terms of an engine (speed, lag, growing memory, power by phase), one group alone and all at once: the kernel against the reference engine."""
+"""The terms of an engine (speed, lag, growing memory, power by phase), one group alone and all at once: the kernel
+against the reference engine.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from test_determinism import assert_same_bits
 from test_kernel_vs_naive import assert_same
 
 
-@pytest.mark.parametrize("policy", ["edf", "caps"])  # one queue over several kinds, and claims; more policies, more kernels to compile
+@pytest.mark.parametrize(
+    "policy", ["edf", "caps"]
+)  # one queue over several kinds, and claims; more policies, more kernels to compile
 @pytest.mark.parametrize("group", ENGINE_TERMS)
 @settings(max_examples=15)
 @given(data=st.data())

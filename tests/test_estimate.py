@@ -88,7 +88,9 @@ def run(*arguments: object) -> str:
         (LLAMA_8B | {"tie_word_embeddings": True}, 7.5, 6.98, 131_072),
     ],
 )
-def test_sizes_of_known_models(tmp_path: Path, data: dict[str, Any], billions: float, active: float, kv_bytes: int) -> None:
+def test_sizes_of_known_models(
+    tmp_path: Path, data: dict[str, Any], billions: float, active: float, kv_bytes: int
+) -> None:
     model = read_model(config(tmp_path, data))
     parameters = model.layer_params + model.table_params * (1 if model.tied else 2)
     assert parameters / 1e9 == pytest.approx(billions, rel=0.01)
@@ -109,7 +111,10 @@ def test_the_roofline_follows_the_data_sheet(tmp_path: Path) -> None:
     one, two = estimate(model, data_sheet("h100")), estimate(model, data_sheet("h100"), 2)
     quick = estimate(model, data_sheet("h200"))
     fields = one.fields
-    weights_s = {name: found.fields["decode_base_s"] - found.fields["overhead_s"] for name, found in (("one", one), ("two", two), ("h200", quick))}
+    weights_s = {
+        name: found.fields["decode_base_s"] - found.fields["overhead_s"]
+        for name, found in (("one", one), ("two", two), ("h200", quick))
+    }
     assert weights_s["one"] == pytest.approx(model.read_bytes / (0.85 * 3.35e12), rel=0.01)
     assert weights_s["two"] == pytest.approx(weights_s["one"] / 2, rel=0.02)
     assert weights_s["h200"] == pytest.approx(weights_s["one"] * 3.35 / 4.8, rel=0.02)
@@ -161,8 +166,16 @@ def test_a_name_that_is_none_is_no_fault(tmp_path: Path, classes: Any) -> None:
         (LLAMA_8B, ("--gpu", "abacus"), "--gpu 'abacus': expected one of a100-40gb"),
         (LLAMA_8B, (), "--bandwidth is missing: expected --gpu NAME, or --bandwidth, --flops and --memory"),
         (LLAMA_8B, ("--gpu", "h100", "--memory", "80GB"), "--memory beside --gpu h100: expected one of them"),
-        (LLAMA_8B, ("--bandwidth", "3350", "--flops", "1e15", "--memory", "80GB"), "--bandwidth '3350': expected a figure with its unit"),
-        (LLAMA_8B, ("--bandwidth", "1e12", "--flops", "80GB", "--memory", "80GB"), "--flops '80GB': expected a figure with its unit"),
+        (
+            LLAMA_8B,
+            ("--bandwidth", "3350", "--flops", "1e15", "--memory", "80GB"),
+            "--bandwidth '3350': expected a figure with its unit",
+        ),
+        (
+            LLAMA_8B,
+            ("--bandwidth", "1e12", "--flops", "80GB", "--memory", "80GB"),
+            "--flops '80GB': expected a figure with its unit",
+        ),
         (LLAMA_8B, ("--bandwidth", "1e12", "--flops", "1e15", "--memory", "much"), "--memory 'much'"),
         (QWEN_14B, ("--gpu", "rtx-4090"), "28 GB of weights on 1 x rtx-4090 (24 GB): expected room"),
         ([], ("--gpu", "h100"), "expected a JSON object"),
@@ -170,7 +183,11 @@ def test_a_name_that_is_none_is_no_fault(tmp_path: Path, classes: Any) -> None:
         (LLAMA_8B | {"hidden_size": "large"}, ("--gpu", "h100"), "hidden_size 'large': expected a whole number up to"),
         (LLAMA_8B | {"num_attention_heads": 0}, ("--gpu", "h100"), "0 heads: expected at least 1 of each"),
         (LLAMA_8B | {"torch_dtype": "sixteen"}, ("--gpu", "h100"), "torch_dtype 'sixteen': expected one of"),
-        (LLAMA_8B | {"quantization_config": {"quant_method": "magic"}}, ("--gpu", "h100"), "quant_method 'magic': expected bits, or one of"),
+        (
+            LLAMA_8B | {"quantization_config": {"quant_method": "magic"}},
+            ("--gpu", "h100"),
+            "quant_method 'magic': expected bits, or one of",
+        ),
     ],
 )
 def test_what_cannot_be_estimated_is_refused(tmp_path: Path, data: Any, options: tuple[str, ...], wanted: str) -> None:

@@ -30,14 +30,32 @@ from naive_world import Outcome
 from plain import rows_of
 from test_kernel_vs_naive import assert_same
 
-SLEEPERS = {"gpu.sleep_w": 20.0, "gpu.wake_s": 2.5, "gpu.off_w": 5.0, "gpu.start_s": 20.0, "gpu.stop_s": 4.0, "gpu.replicas_per_node": 3}
+SLEEPERS = {
+    "gpu.sleep_w": 20.0,
+    "gpu.wake_s": 2.5,
+    "gpu.off_w": 5.0,
+    "gpu.start_s": 20.0,
+    "gpu.stop_s": 4.0,
+    "gpu.replicas_per_node": 3,
+}
 FAILING = {"gpu.mtbf_s": 300.0, "gpu.repair_s": 60.0}
 NEVER = [(math.inf, 0.0)]
 
 
 def small(**changes: object) -> Scenario:
-    base = {"days": 0.02, "predictor.source": "declared", "policy.name": "edf", "policy.queueing": None, "workload.rate_rps": 5.0}
-    scaling = {"policy.scaling": JUMPY, "policy.scale_every_s": 7.0, "policy.off_after_s": 10.0, "policy.placement": "prompts"}
+    base = {
+        "days": 0.02,
+        "predictor.source": "declared",
+        "policy.name": "edf",
+        "policy.queueing": None,
+        "workload.rate_rps": 5.0,
+    }
+    scaling = {
+        "policy.scaling": JUMPY,
+        "policy.scale_every_s": 7.0,
+        "policy.off_after_s": 10.0,
+        "policy.placement": "prompts",
+    }
     return preset("paper").replace(SLEEPERS | FAILING | base | scaling | changes)
 
 
@@ -74,14 +92,18 @@ def test_a_fleet_that_is_never_off_is_bound_by_what_it_draws_failed() -> None:
         {"days": 0.01, "gpu.mtbf_s": 600.0, "gpu.repair_s": 1e6, "policy.name": "edf", "predictor.source": "declared"}
     )
     never = config.replace({"gpu.mtbf_s": None})
-    bound, usual = (bound_of(one, [], [_flat()], Promise((1.0, 1.0, 1.0), 1.0), fixed=True).kg for one in (config, never))
+    bound, usual = (
+        bound_of(one, [], [_flat()], Promise((1.0, 1.0, 1.0), 1.0), fixed=True).kg for one in (config, never)
+    )
     assert bound == 0.0 < usual
 
 
 def _flat() -> object:
     from caps_fast.carbon.trace import CarbonTrace  # noqa: PLC0415
 
-    return CarbonTrace(times_s=np.zeros(1), g_per_kwh=np.full(1, 100.0), kind="average", scope="lifecycle", zone="test", source="test")
+    return CarbonTrace(
+        times_s=np.zeros(1), g_per_kwh=np.full(1, 100.0), kind="average", scope="lifecycle", zone="test", source="test"
+    )
 
 
 @pytest.mark.parametrize("at", [5, 40])
@@ -130,7 +152,9 @@ def test_nothing_is_lost_and_hours_add_up() -> None:
     assert result.metrics["failed_replica_hours"] == pytest.approx(seconds[:, FAILED].sum() / 3600.0)
     resting = seconds[:, [IDLE, ASLEEP, OFF, FAILED]].sum(axis=1)
     assert (resting <= replicas * config.horizon_s).all()
-    np.testing.assert_allclose(result.spent["energy_j"][:, FAILED], (5.0 * config.fleet.only_kind.gpus_per_replica) * seconds[:, FAILED])
+    np.testing.assert_allclose(
+        result.spent["energy_j"][:, FAILED], (5.0 * config.fleet.only_kind.gpus_per_replica) * seconds[:, FAILED]
+    )
     seen = result.series.filter(result.series["t_s"] < config.horizon_s)["failed"].sum() * 10.0
     assert seen == pytest.approx(seconds[:, FAILED].sum(), rel=0.1)
 
@@ -141,7 +165,13 @@ def test_nothing_is_lost_and_hours_add_up() -> None:
 def test_lives_are_those_of_the_seed_whatever_else_is_said() -> None:
     config = small()
     lives = lives_of_pool(config, 1)
-    for changes in ({"policy.name": "caps"}, {"workload.rate_rps": 9.0}, {"pools.lp.replicas": 3}, {"pools.cp.replicas": 9}, {"days": 0.04}):
+    for changes in (
+        {"policy.name": "caps"},
+        {"workload.rate_rps": 9.0},
+        {"pools.lp.replicas": 3},
+        {"pools.cp.replicas": 9},
+        {"days": 0.04},
+    ):
         for own, other in zip(lives, lives_of_pool(config.replace(changes), 1), strict=False):
             np.testing.assert_array_equal(own, other[: len(own)])
     assert not np.array_equal(lives[0][:1], lives[1][:1])
@@ -163,12 +193,14 @@ def test_lives_are_exponential_and_last() -> None:
 
 
 def played(replicas: int, lives: list[list[tuple[float, float]]], **kind: float) -> Outcome:
-    return FailingEngine(setup(replace(HW, **kind), pools=(replicas,)), [request(0.0, 4, 3)], Edf(), Whole(), lives).run()
+    return FailingEngine(
+        setup(replace(HW, **kind), pools=(replicas,)), [request(0.0, 4, 3)], Edf(), Whole(), lives
+    ).run()
 
 
 def test_an_answer_that_breaks_off_is_gone_on_with() -> None:
-    # The prompt takes 2 s, a token 1.5 s. At 3 s one token is out. Repaired at 7 s, started at 8 s, the replica takes a prompt of 4 + 1
-    # tokens in 2.25 s, and makes one more token.
+    # The prompt takes 2 s, a token 1.5 s. At 3 s one token is out. Repaired at 7 s, started at 8 s, the replica takes a
+    # prompt of 4 + 1 tokens in 2.25 s, and makes one more token.
     one = played(1, [[(3.0, 4.0), *NEVER]], start_s=1.0)
     record = one.records[0]
     assert (record.first_token_s, record.finished_s) == (2.0, 11.75)
@@ -201,7 +233,10 @@ def test_hashes_know_of_failures_only_where_they_are_said() -> None:
         ({"gpu.repair_s": None}, r"gpu repair_s is missing: with mtbf_s 300, expected the mean time to repair"),
         ({"gpu.mtbf_s": 0.0}, r"gpu\.mtbf_s 0(\.0)?: expected a number greater than or equal to 1"),
         ({"gpu.repair_s": -1.0}, r"gpu\.repair_s -1(\.0)?: expected a number greater than or equal to 0"),
-        ({"gpu.mtbf_s": 1.0, "days": 3660.0}, r"mtbf_s 1: pool lp would have [\d,]+ failures: expected 20,000,000 at most"),
+        (
+            {"gpu.mtbf_s": 1.0, "days": 3660.0},
+            r"mtbf_s 1: pool lp would have [\d,]+ failures: expected 20,000,000 at most",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(changes: dict[str, object], message: str) -> None:

@@ -1,4 +1,6 @@
-"""Virtual token counters (docs/model.md, section 13): the kernel against the reference engine, and the paper's bound."""
+"""Virtual token counters (docs/model.md, section 13): the kernel against the reference engine, and the paper's
+bound.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,17 @@ def test_same_as_token_by_token(data: st.DataObject) -> None:
     found = data.draw(cases("edf"))
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     found.requests["tenant"] = rng.integers(0, data.draw(st.sampled_from([2, 5, 60])), len(found.requests))
-    weights = {f"policy.fair_{name}_weight": data.draw(st.sampled_from([0.0, 1.0, 2.0])) for name in ("input", "output")}
+    weights = {
+        f"policy.fair_{name}_weight": data.draw(st.sampled_from([0.0, 1.0, 2.0])) for name in ("input", "output")
+    }
     changes = weights | {"policy.fairness": data.draw(st.sampled_from(["tenant", "tier"]))}
     assert_same(replace(found, config=found.config.replace(changes)))
 
 
 def backlogged(count: int = 400) -> Case:
-    """Tenant 1's requests have ten times the prompt and four times the answer of tenant 0's; all come within a second."""
+    """Tenant 1's requests have ten times the prompt and four times the answer of tenant 0's; all come within a
+    second.
+    """
     block = requests(np.linspace(0, 1, 2 * count), np.tile([20, 200], count), np.tile([10, 40], count))
     block["tenant"] = np.tile([0, 1], count)
     steady = {"gpu.decode_base_s": 0.03, "gpu.decode_s_per_seq": 0.0, "gpu.prefill_s_per_token": 1e-9}
@@ -46,7 +52,9 @@ def differences(rows: Array) -> Array:
     both_until_s = min(rows["admitted_s"][rows["tenant"] == tenant].max() for tenant in (0, 1))
     found = []
     for t_s in np.unique(rows["admitted_s"][(rows["admitted_s"] > 1.0) & (rows["admitted_s"] < both_until_s)]):
-        decoded = (t_s - rows["first_token_s"]) / (rows["finished_s"] - rows["first_token_s"]) * (rows["output_tokens"] - 1)
+        decoded = (
+            (t_s - rows["first_token_s"]) / (rows["finished_s"] - rows["first_token_s"]) * (rows["output_tokens"] - 1)
+        )
         tokens = np.where(rows["first_token_s"] > t_s, 0, 1 + np.clip(decoded, 0, rows["output_tokens"] - 1))
         served = rows["input_tokens"] * (rows["admitted_s"] <= t_s) + 2 * tokens
         found.append(served[rows["tenant"] == 0].sum() - served[rows["tenant"] == 1].sum())

@@ -1,4 +1,6 @@
-"""`fetch-carbon` against a local server that answers in the documented shapes: what is asked, what is written, and that keys stay secret."""
+"""`fetch-carbon` against a local server that answers in the documented shapes: what is asked, what is written, and
+that keys stay secret.
+"""
 
 from __future__ import annotations
 
@@ -67,10 +69,18 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.status != 200:
             return self.server.status, {"message": "no"}
         if path == "/v3/carbon-intensity/past-range":
-            return self.past_range(query) if self.headers["auth-token"] == KEY else (401, {"message": "Invalid auth-token"})
+            return (
+                self.past_range(query)
+                if self.headers["auth-token"] == KEY
+                else (401, {"message": "Invalid auth-token"})
+            )
         if path == "/login":
             expected = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-            return (200, {"token": "t0"}) if self.headers["Authorization"] == f"Basic {expected}" else (401, {"error": "no"})
+            return (
+                (200, {"token": "t0"})
+                if self.headers["Authorization"] == f"Basic {expected}"
+                else (401, {"error": "no"})
+            )
         if path == "/v3/historical":
             return self.historical(query) if self.headers["Authorization"] == "Bearer t0" else (401, {"error": "no"})
         return 404, {}
@@ -78,7 +88,11 @@ class Handler(BaseHTTPRequestHandler):
     def times(self, query: dict[str, str], step: timedelta, inclusive: bool) -> list[datetime]:
         first, last = (datetime.fromisoformat(query[name]) for name in ("start", "end"))
         count = int((last - first) / step) + inclusive
-        return [time for time in (first + step * i for i in range(count)) if f"{time:%Y-%m-%dT%H:%M}" not in self.server.holes]
+        return [
+            time
+            for time in (first + step * i for i in range(count))
+            if f"{time:%Y-%m-%dT%H:%M}" not in self.server.holes
+        ]
 
     def past_range(self, query: dict[str, str]) -> tuple[int, Any]:
         items = [
@@ -96,8 +110,16 @@ class Handler(BaseHTTPRequestHandler):
         return 200, {"zone": query["zoneKey"], "data": items, "temporalGranularity": "hourly"}
 
     def historical(self, query: dict[str, str]) -> tuple[int, Any]:
-        meta = {"data_point_period_seconds": 300, "region": query["region"], "signal_type": query["signal_type"], "units": "lbs_co2_per_mwh"}
-        data = [{"point_time": time.isoformat(), "value": 1000.0 + time.hour} for time in self.times(query, timedelta(minutes=5), True)]
+        meta = {
+            "data_point_period_seconds": 300,
+            "region": query["region"],
+            "signal_type": query["signal_type"],
+            "units": "lbs_co2_per_mwh",
+        }
+        data = [
+            {"point_time": time.isoformat(), "value": 1000.0 + time.hour}
+            for time in self.times(query, timedelta(minutes=5), True)
+        ]
         return 200, {"meta": meta | {"model": {"date": "2024-03-01"}, "warnings": []}, "data": data}
 
     def log_message(self, *args: object) -> None:
@@ -118,16 +140,22 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         running.shutdown()
 
 
-def run(folder: Path, *options: str, out: str = "out.csv", start: str = "2024-08-05", end: str = "2024-08-07") -> Result:
+def run(
+    folder: Path, *options: str, out: str = "out.csv", start: str = "2024-08-05", end: str = "2024-08-07"
+) -> Result:
     app = typer.Typer(pretty_exceptions_enable=False)
     register(app)
     app.command("other")(lambda: None)
     where = ["--out", str(folder / out), "--cache", str(folder / "cache")]
-    return CliRunner().invoke(app, ["fetch-carbon", "--zone", "US-CAL-CISO", "--from", start, "--to", end, *where, *options])
+    return CliRunner().invoke(
+        app, ["fetch-carbon", "--zone", "US-CAL-CISO", "--from", start, "--to", end, *where, *options]
+    )
 
 
 def texts(folder: Path, result: Result) -> str:
-    kept = "".join(f"{path.name}\n{path.read_bytes().decode('latin-1')}" for path in sorted(folder.rglob("*")) if path.is_file())
+    kept = "".join(
+        f"{path.name}\n{path.read_bytes().decode('latin-1')}" for path in sorted(folder.rglob("*")) if path.is_file()
+    )
     return f"{kept}\n{result.output}\n{result.exception!r}"
 
 
@@ -136,7 +164,9 @@ def test_electricity_maps_is_written_in_the_common_schema(tmp_path: Path, server
     result = run(tmp_path, out=out)
     assert result.exit_code == 0, result.output
     frame = read_carbon(tmp_path / out)
-    assert frame["valid_at"].to_list() == [datetime(2024, 8, 5, tzinfo=UTC) + timedelta(hours=hour) for hour in range(48)]
+    assert frame["valid_at"].to_list() == [
+        datetime(2024, 8, 5, tzinfo=UTC) + timedelta(hours=hour) for hour in range(48)
+    ]
     assert frame.select("zone", "kind", "scope").unique().rows() == [("US-CAL-CISO", "average", "lifecycle")]
     assert frame["g_per_kwh"].to_list() == [200.0 + hour % 24 for hour in range(48)]
     (path, query), *more = server.asked
@@ -218,7 +248,9 @@ def test_a_bad_answer_is_not_kept(tmp_path: Path, server: Server, provider: str,
 
 @pytest.mark.parametrize("provider", ["electricitymaps", "watttime"])
 @pytest.mark.parametrize("where", ["US-CAL-CISO", "hourly", "2024-03-01"])
-def test_a_key_that_a_server_sends_back_is_written_nowhere(tmp_path: Path, server: Server, provider: str, where: str) -> None:
+def test_a_key_that_a_server_sends_back_is_written_nowhere(
+    tmp_path: Path, server: Server, provider: str, where: str
+) -> None:
     server.replaced = ((f'"{where}"', f'"{KEY} {PASSWORD}"'),)
     seen = texts(tmp_path, run(tmp_path, "--provider", provider))
     assert KEY not in seen
@@ -229,7 +261,11 @@ def test_a_key_that_a_server_sends_back_is_written_nowhere(tmp_path: Path, serve
 @pytest.mark.parametrize(
     "text",
     [*("[" * 100_000, "[" * 600 + "]" * 600, "[1" + "0" * 100_000 + "]", "{}", "5", '[["2024-08-05T00:00:00+00:00"]]')]
-    + [f'[["{time}", {value}]]' for time in ("2024-08-05T00:00:00+00:00", "2024-08-05", "x") for value in ("-1", "NaN", "1e999", "null", "{}")]
+    + [
+        f'[["{time}", {value}]]'
+        for time in ("2024-08-05T00:00:00+00:00", "2024-08-05", "x")
+        for value in ("-1", "NaN", "1e999", "null", "{}")
+    ]
     + [f"[{TWICE}]", '[["2023-08-05T00:00:00+00:00", 5]]', '[["2024-08-05T00:00:00", 5]]', "[[3, 5]]"],
 )
 def test_what_is_kept_is_looked_at(tmp_path: Path, server: Server, provider: str, text: str) -> None:
@@ -247,8 +283,12 @@ def test_gaps_are_told(tmp_path: Path, server: Server) -> None:
 
 
 @pytest.mark.parametrize("provider", ["electricitymaps", "watttime"])
-@pytest.mark.parametrize(("status", "reason"), [(401, "the key was rejected"), (404, "no data for this zone"), (429, "too many requests")])
-def test_refusals_are_one_line_and_leave_nothing(tmp_path: Path, server: Server, provider: str, status: int, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "reason"), [(401, "the key was rejected"), (404, "no data for this zone"), (429, "too many requests")]
+)
+def test_refusals_are_one_line_and_leave_nothing(
+    tmp_path: Path, server: Server, provider: str, status: int, reason: str
+) -> None:
     server.status = status
     result = run(tmp_path, "--provider", provider)
     assert isinstance(result.exception, InputError)
@@ -268,7 +308,9 @@ def test_senseless_answers_are_one_line(tmp_path: Path, server: Server, provider
 
 @pytest.mark.parametrize("provider", ["electricitymaps", "watttime"])
 @pytest.mark.parametrize("status", [200, 401])
-def test_keys_are_written_nowhere(tmp_path: Path, server: Server, caplog: pytest.LogCaptureFixture, provider: str, status: int) -> None:
+def test_keys_are_written_nowhere(
+    tmp_path: Path, server: Server, caplog: pytest.LogCaptureFixture, provider: str, status: int
+) -> None:
     caplog.set_level(logging.DEBUG)
     server.status = status
     seen = texts(tmp_path, run(tmp_path, "--provider", provider)) + caplog.text
@@ -297,7 +339,9 @@ def test_bad_options_are_one_line(tmp_path: Path, server: Server, options: tuple
     assert message in str(result.exception)
 
 
-def test_the_program_says_one_line_and_exits_with_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_program_says_one_line_and_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(cli, "MODULES", ("fetch_carbon",))
     options = ["--zone", "DE", "--from", "2024-08-05", "--to", "2024-08-01", "--out", "x.csv"]
     monkeypatch.setattr(sys, "argv", ["caps-fast", "fetch-carbon", *options])
@@ -305,10 +349,15 @@ def test_the_program_says_one_line_and_exits_with_2(monkeypatch: pytest.MonkeyPa
         cli.main()
     assert ended.value.code == 2
     told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "caps-fast: --from 2024-08-05T00:00Z is not before --to 2024-08-01T00:00Z: expected an earlier time\n")
+    assert (told.out, told.err) == (
+        "",
+        "caps-fast: --from 2024-08-05T00:00Z is not before --to 2024-08-01T00:00Z: expected an earlier time\n",
+    )
 
 
-def test_missing_key_client_and_network_are_one_line(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_key_client_and_network_are_one_line(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.delenv("ELECTRICITYMAPS_API_KEY")
         assert "ELECTRICITYMAPS_API_KEY is not set" in str(run(tmp_path).exception)

@@ -1,4 +1,6 @@
-"""Fitting to steps and logs: known coefficients come back, what the data cannot tell is said, bad input is refused in a line."""
+"""Fitting to steps and logs: known coefficients come back, what the data cannot tell is said, bad input is refused
+in a line.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from caps_fast.sections import Gpu
 from caps_fast.validation import read_log
 from caps_fast.validation.replay import engine_scenario
 
-SPEED = {name: value for name, value in engine_logs.SPEED.items() if name not in ("first_token_overhead_s", "lag_iterations")}
+SPEED = {
+    name: value for name, value in engine_logs.SPEED.items() if name not in ("first_token_overhead_s", "lag_iterations")
+}
 ADDITIVE = {
     "prefill_s_per_token": 2e-4,
     "decode_base_s": 0.04,
@@ -50,17 +54,37 @@ def states(rows: int = 250, seed: int = 0) -> Steps:
     before = np.where(tokens > 0, rng.integers(0, 8000, rows), 0)
     context = decoding * rng.integers(100, 4000, rows)
     none = np.full(rows, np.nan)
-    return Steps("made", decoding, context, tokens, (tokens > 0) * 1.0, tokens * (before + tokens / 2), none, none, 1, False, "", None)
+    return Steps(
+        "made",
+        decoding,
+        context,
+        tokens,
+        (tokens > 0) * 1.0,
+        tokens * (before + tokens / 2),
+        none,
+        none,
+        1,
+        False,
+        "",
+        None,
+    )
 
 
 def table(
-    path: Path, speed: Mapping[str, float], noise: float = 0.0, power: Mapping[str, float] | None = None, rows: int = 250, max_batch: int = 128
+    path: Path,
+    speed: Mapping[str, float],
+    noise: float = 0.0,
+    power: Mapping[str, float] | None = None,
+    rows: int = 250,
+    max_batch: int = 128,
 ) -> Path:
     """A table of steps made from a speed and a power."""
     made = states(rows)
     rng = np.random.default_rng(5)
     seconds = step_s(speed, made) * np.exp(noise * rng.standard_normal(rows))
-    before = np.where(made.prompt_tokens > 0, made.pairs / np.maximum(made.prompt_tokens, 1) - made.prompt_tokens / 2, 0)
+    before = np.where(
+        made.prompt_tokens > 0, made.pairs / np.maximum(made.prompt_tokens, 1) - made.prompt_tokens / 2, 0
+    )
     columns: dict[str, Any] = {
         "decoding": made.decoding,
         "context_tokens": made.context_tokens,
@@ -118,7 +142,9 @@ def test_known_coefficients_come_back(tmp_path: Path, truth: dict[str, float]) -
         }
     )
 )
-def test_steps_are_told_whatever_the_coefficients(tmp_path_factory: pytest.TempPathFactory, truth: dict[str, float]) -> None:
+def test_steps_are_told_whatever_the_coefficients(
+    tmp_path_factory: pytest.TempPathFactory, truth: dict[str, float]
+) -> None:
     path = table(tmp_path_factory.mktemp("steps") / "steps.csv", truth, noise=0.01)
     found = fit_speed([read_steps(path, {})], [], None, {})
     errors = np.abs(step_s(found.fields, states()) / step_s(truth, states()) - 1)
@@ -128,7 +154,11 @@ def test_steps_are_told_whatever_the_coefficients(tmp_path_factory: pytest.TempP
 
 def test_intervals_hold_the_truth(tmp_path: Path) -> None:
     found = fit_speed([read_steps(table(tmp_path / "steps.csv", SPEED, noise=0.02), {})], [], None, {})
-    held = [one.interval[0] <= SPEED[one.field] <= one.interval[1] for one in found.coefficients if one.interval and one.field in SPEED]
+    held = [
+        one.interval[0] <= SPEED[one.field] <= one.interval[1]
+        for one in found.coefficients
+        if one.interval and one.field in SPEED
+    ]
     assert len(held) >= 5
     assert sum(held) >= len(held) - 1
 
@@ -143,10 +173,15 @@ def test_outliers_count_little(tmp_path: Path) -> None:
 
 
 def test_what_a_table_cannot_tell_is_said(tmp_path: Path) -> None:
-    """Equal prompts and equal contexts: how a prompt's cost divides, and how batch and context do, is not in the data."""
+    """Equal prompts and equal contexts: how a prompt's cost divides, and how batch and context do, is not in the
+    data.
+    """
     rows = ["decoding,context_tokens,prompt_tokens,step_s"]
     for batch in range(1, 13):
-        rows += [f"{batch},{1000 * batch},0,{0.011 + 8e-5 * batch!r}", f"{batch},{1000 * batch},1000,{0.04 + 1.5e-4 * batch!r}"]
+        rows += [
+            f"{batch},{1000 * batch},0,{0.011 + 8e-5 * batch!r}",
+            f"{batch},{1000 * batch},1000,{0.04 + 1.5e-4 * batch!r}",
+        ]
     (tmp_path / "steps.csv").write_text("\n".join(rows) + "\n")
     found = {one.field: one for one in fit_speed([read_steps(tmp_path / "steps.csv", {})], [], None, {}).coefficients}
     for name in ("prefill_s_per_token_pair", "overlap_exponent", "first_token_overhead_s", "lag_iterations"):
@@ -164,7 +199,8 @@ def test_what_is_held_stays(tmp_path: Path) -> None:
 
 
 def test_medians_and_batches_of_prompts_are_read(tmp_path: Path) -> None:
-    text = "decoding,prompts_in_step,context_tokens,prompt_tokens,n_steps,step_s_median\n3,2,3000,1980,7,0.08\n1,0,1000,0,9,0.01\n"
+    text = "decoding,prompts_in_step,context_tokens,prompt_tokens,n_steps,step_s_median\n"
+    text += "3,2,3000,1980,7,0.08\n1,0,1000,0,9,0.01\n"
     (tmp_path / "steps.csv").write_text(text)
     found = read_steps(tmp_path / "steps.csv", {})
     assert found.pairs.tolist() == [1980 * 1980 / 4, 0]
@@ -183,7 +219,14 @@ def test_cpu_time_is_added_to_kernels(tmp_path: Path) -> None:
     said = run(tmp_path / "kernels.csv", "--cpu-s", 0.002, "--out", tmp_path / "p.toml")
     assert "have 2 ms per iteration added" in said
     found = profile_fields(str(tmp_path / "p.toml"))
-    assert worst(found, SPEED | {"decode_base_s": SPEED["decode_base_s"] + 0.002, "overhead_s": SPEED["overhead_s"] + 0.002}, states()) < 1e-3
+    assert (
+        worst(
+            found,
+            SPEED | {"decode_base_s": SPEED["decode_base_s"] + 0.002, "overhead_s": SPEED["overhead_s"] + 0.002},
+            states(),
+        )
+        < 1e-3
+    )
 
 
 # --- power ------------------------------------------------------------------------------------------------------------
@@ -213,7 +256,16 @@ def test_power_over_a_run_comes_back(tmp_path: Path) -> None:
     (tmp_path / "power.csv").write_text("\n".join(["time_s,power_w", *rows]) + "\n")
     engine_logs.write_log(tmp_path / "log.csv", log)
     held = [word for name, value in engine_logs.SPEED.items() for word in ("--set", f"gpu.{name}={value}")]
-    run(tmp_path / "log.csv", tmp_path / "power.csv", *held, *engine_logs.settings(), "--idle-w", 80, "--out", tmp_path / "p.toml")
+    run(
+        tmp_path / "log.csv",
+        tmp_path / "power.csv",
+        *held,
+        *engine_logs.settings(),
+        "--idle-w",
+        80,
+        "--out",
+        tmp_path / "p.toml",
+    )
     found = tomllib.loads((tmp_path / "p.toml").read_text())
     assert found["fit"]["power_error"][0] < 0.01
     assert found["prefill_w"] > found["peak_w"] > 300
@@ -312,6 +364,7 @@ def test_other_benchmarks_logs_are_fitted_too(tmp_path: Path) -> None:
 
 STEPS = "decoding,context_tokens,prompt_tokens,prompt_tokens_before,step_s\n"
 GOOD = STEPS + "1,100,0,0,0.01\n2,200,0,0,0.011\n1,100,500,0,0.03\n"
+NO_IDLE = STEPS.replace("step_s", "step_s,power_w") + "1,100,0,0,0.01,90\n2,200,0,0,0.011,95\n1,100,500,0,0.03,\n"
 REFUSED: list[tuple[str, tuple[object, ...], str]] = [
     (STEPS, (), "no measurements: expected at least one row"),
     (STEPS + "1,100,0,0,x\n", (), "row 1: step_s 'x': expected a finite number from 0"),
@@ -327,7 +380,8 @@ REFUSED: list[tuple[str, tuple[object, ...], str]] = [
     (STEPS + "1,100,500,0,0.01\n", (), "no step without prompt tokens: expected some, or a request log"),
     ("decoding,prompt_tokens,step_s\n1,0,1\n", (), "context_tokens is missing among the columns"),
     ("decoding,prompt_tokens,context_tokens\n1,0,1\n", (), "step_s is missing among the columns"),
-    (GOOD.replace("step_s", "step_s,gpu").replace("0.01\n", "0.01,A\n").replace("0.011\n", "0.011,B\n"), (), "several values of hardware"),
+    (GOOD.replace("step_s", "step_s,gpu").replace("0.01\n", "0.01,A\n").replace("0.011\n", "0.011,B\n"), (),
+     "several values of hardware"),
     (GOOD, ("--set", "gpu.colour=1"), "--set gpu.colour: expected a coefficient of the speed to hold"),
     (GOOD, ("--set", "gpu.idle_w=1"), "--set gpu.idle_w: expected a coefficient of the speed to hold"),
     (GOOD, ("--set", "gpu.overhead_s=much"), "--set gpu.overhead_s=much: expected a number"),
@@ -336,9 +390,9 @@ REFUSED: list[tuple[str, tuple[object, ...], str]] = [
     (GOOD, ("--max-prompt", "5"), "--max-prompt 5: for tables of prompt times"),
     (GOOD, ("--prefill-from", "none"), "gpu.profile 'none': expected one of"),
     (GOOD, ("--power-from", "none"), "gpu.profile 'none': expected one of"),
-    (GOOD.replace("step_s\n", "step_s,power_w\n").replace("0.03\n", "0.03,\n").replace("0.01\n", "0.01,90\n").replace("0.011\n", "0.011,95\n"), (),
+    (NO_IDLE, (),
      "idle power is not measured: expected a row with no sequence and power_w, or --idle-w"),
-    (GOOD.replace("step_s\n", "step_s,power_w\n").replace("0.03\n", "0.03,\n").replace("0.01\n", "0.01,90\n").replace("0.011\n", "0.011,95\n"),
+    (NO_IDLE,
      ("--idle-w", "99"), "idle power 99 W: expected less than the least busy power, 90 W per GPU"),
 ]  # fmt: skip
 
@@ -361,7 +415,11 @@ def test_files_that_do_not_go_together(tmp_path: Path) -> None:
         ((good, tmp_path / "old.csv"), (), "old.csv: columns batch, step_s: expected a table of steps"),
         ((tmp_path / "old.csv",), ("--set", "cluster.max_batch=8"), "--set: for tables of steps and request logs"),
         ((tmp_path / "old.csv",), ("--cpu-s", "0.001"), "--cpu-s: for tables of steps"),
-        ((good, tmp_path / "power.csv"), ("--idle-w", 50), "1 logs of power beside 0 request logs: expected one of each run"),
+        (
+            (good, tmp_path / "power.csv"),
+            ("--idle-w", 50),
+            "1 logs of power beside 0 request logs: expected one of each run",
+        ),
         ((good, tmp_path / "gone.csv"), (), "gone.csv: cannot be read"),
         ((good,), ("--out", good), "a file that is read; expected another one"),
     ):

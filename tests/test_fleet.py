@@ -1,4 +1,6 @@
-"""The fleet as data: the short form and the long one, laws over fleets, placements and memories of a user's own, bad input."""
+"""The fleet as data: the short form and the long one, laws over fleets, placements and memories of a user's own,
+bad input.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +128,9 @@ def test_names_and_the_order_of_kinds_change_nothing(data: st.DataObject) -> Non
     fleet["gpus"] = {f"{name}-x": kind for name, kind in reversed(fleet["gpus"].items())}
     for pool in fleet["pools"]:
         pool["name"], pool["gpu"] = f"p-{pool['name']}", f"{pool['gpu']}-x"
-    same_bits(play_fast(case), play_fast(Case(build(fleet, "named"), case.monitor, case.requests, case.means, case.others)))
+    same_bits(
+        play_fast(case), play_fast(Case(build(fleet, "named"), case.monitor, case.requests, case.means, case.others))
+    )
 
 
 @settings(max_examples=20)
@@ -134,7 +138,9 @@ def test_names_and_the_order_of_kinds_change_nothing(data: st.DataObject) -> Non
 def test_slices_add_up_to_accounts(data: st.DataObject) -> None:
     result = play_fast(data.draw(fleets()))
     for name, total in (("seconds", "seconds"), ("energy_j", "energy_j")):
-        np.testing.assert_allclose(result.slices[name].sum(axis=0), result.spent[total].sum(axis=0), rtol=1e-9, atol=1e-6)
+        np.testing.assert_allclose(
+            result.slices[name].sum(axis=0), result.spent[total].sum(axis=0), rtol=1e-9, atol=1e-6
+        )
     horizon_s = result.scenario.horizon_s
     idle_s = result.spent["seconds"][:, 0].sum()
     assert 0 <= idle_s <= result.scenario.fleet.replicas * horizon_s * (1 + 1e-12)
@@ -149,7 +155,9 @@ def test_a_fleet_of_two_kinds_runs_under_every_policy(long: Scenario) -> None:
 
 
 def test_fields_are_reached_by_name(long: Scenario) -> None:
-    other = long.replace({"pools.late.replicas": 5, "gpus.new.max_batch": 32, "regions.here.monitor.gate_quantile": 0.3})
+    other = long.replace(
+        {"pools.late.replicas": 5, "gpus.new.max_batch": 32, "regions.here.monitor.gate_quantile": 0.3}
+    )
     assert other.fleet.sizes == (2, 5)
     assert other.fleet.kinds["new"].max_batch == 32
     assert other.fleet.regions["here"].monitor.gate_quantile == 0.3
@@ -212,14 +220,18 @@ def test_mutable_fields_are_refused(long: Scenario, tmp_path: Path) -> None:
 @pytest.mark.parametrize("policy", ["edf", "caps", "slo-aware"])
 def test_a_placement_of_ones_own_serves_any_policy(long: Scenario, tmp_path: Path, policy: str) -> None:
     (tmp_path / "last.py").write_text(PLACE, encoding="utf-8")
-    config = long.replace({"policy.name": policy, "policy.placement": str(tmp_path / "last.py"), "workload.rate_rps": 2})
+    config = long.replace(
+        {"policy.name": policy, "policy.placement": str(tmp_path / "last.py"), "workload.rate_rps": 2}
+    )
     result = simulate(config, Recording(requests=True)).outcome
     assert result.requests is not None
     used = np.bincount(result.requests["gpu"], minlength=5)
     assert used[1] > used[0], "the last of a pool is the cheapest"
 
 
-def test_a_memory_and_a_fleet_go_through_a_checkpoint(long: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_and_a_fleet_go_through_a_checkpoint(
+    long: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "fair.py").write_text(BUCKET, encoding="utf-8")
     changes = {"pools.fast.replicas": 1, "workload.rate_rps": 14, "policy.placement": "prompts"}
     config = long.replace({"policy.name": str(tmp_path / "fair.py")} | changes)

@@ -40,7 +40,9 @@ def config(**fields: object) -> Monitor:
 
 def trace_of(values: Floats, step_s: float = 3600.0, first_s: float = 0.0) -> CarbonTrace:
     times_s = first_s + step_s * np.arange(len(values))
-    return CarbonTrace(times_s, np.asarray(values, np.float64), "average", "lifecycle", "X", "test", datetime(2024, 1, 1, tzinfo=UTC))
+    return CarbonTrace(
+        times_s, np.asarray(values, np.float64), "average", "lifecycle", "X", "test", datetime(2024, 1, 1, tzinfo=UTC)
+    )
 
 
 def wavy(days: int, step_s: float = 3600.0, first_s: float = 0.0, seed: int = 0) -> CarbonTrace:
@@ -51,7 +53,9 @@ def wavy(days: int, step_s: float = 3600.0, first_s: float = 0.0, seed: int = 0)
 
 @pytest.mark.parametrize("name", HONEST)
 @settings(max_examples=10)
-@given(step_s=st.sampled_from([300.0, 900.0, 1800.0, 3600.0, 5400.0]), issue_h=st.integers(1, 60), seed=st.integers(0, 99))
+@given(
+    step_s=st.sampled_from([300.0, 900.0, 1800.0, 3600.0, 5400.0]), issue_h=st.integers(1, 60), seed=st.integers(0, 99)
+)
 def test_what_comes_after_an_issue_does_not_change_it(name: str, step_s: float, issue_h: int, seed: int) -> None:
     history_s = -15 * DAY_S if name == "learned" else -8 * DAY_S
     trace = wavy(18, step_s, history_s, seed)
@@ -60,7 +64,9 @@ def test_what_comes_after_an_issue_does_not_change_it(name: str, step_s: float, 
     changed = np.where(later, np.random.default_rng(seed + 1).uniform(0, 900, later.size), trace.g_per_kwh)
     assert (changed != trace.g_per_kwh).any()
     method = forecaster(name, (), 0)
-    one, two = (method.rows(given, issued_s, 48) for given in (trace, CarbonTrace(trace.times_s, changed, "", "", "", "")))
+    one, two = (
+        method.rows(given, issued_s, 48) for given in (trace, CarbonTrace(trace.times_s, changed, "", "", "", ""))
+    )
     assert (one[-1] == two[-1]).all()
 
 
@@ -82,7 +88,9 @@ def test_simple_forecasters_are_what_their_names_say() -> None:
     hours = 20 * 24 + np.arange(96)
     assert forecaster("perfect", (), 0).rows(trace, issue, 96)[0] == pytest.approx(values[hours])
     assert forecaster("persistence", (), 0).rows(trace, issue, 96)[0] == pytest.approx(np.full(96, 20 * 24 - 1))
-    assert forecaster("yesterday", (), 0).rows(trace, issue, 96)[0] == pytest.approx(np.tile(19 * 24 + np.arange(24.0), 4))
+    assert forecaster("yesterday", (), 0).rows(trace, issue, 96)[0] == pytest.approx(
+        np.tile(19 * 24 + np.arange(24.0), 4)
+    )
     assert forecaster("last-week", (), 0).rows(trace, issue, 96)[0] == pytest.approx(hours - 168.0)
     assert forecaster("last-week", (), 0).rows(trace, issue, 192)[0, 168:] == pytest.approx(hours[:24] - 168.0)
 
@@ -103,7 +111,9 @@ def test_forecasters_fall_back_where_history_is_short() -> None:
     assert (last_week.rows(trace, three_days, 48) == yesterday.rows(trace, three_days, 48)).all()
     assert (yesterday.rows(trace, none, 48) == persistence.rows(trace, none, 48)).all()
     assert (persistence.rows(trace, none, 48) == trace.at(0.0)).all()
-    with pytest.raises(InputError, match=r"'learned': test has 3\.0 days before the first forecast; expected at least 14"):
+    with pytest.raises(
+        InputError, match=r"'learned': test has 3\.0 days before the first forecast; expected at least 14"
+    ):
         forecaster("learned", (), 0).rows(trace, three_days, 96)
 
 
@@ -143,17 +153,27 @@ def test_bad_choices_are_refused(fields: dict[str, object], message: str) -> Non
 
 def forecast_csv(folder: Path, rows: list[tuple[str, str, float]]) -> str:
     path = folder / "forecasts.csv"
-    path.write_text("issued_at,valid_at,g_per_kwh\n" + "".join(f"{issued},{valid},{value}\n" for issued, valid, value in rows))
+    path.write_text(
+        "issued_at,valid_at,g_per_kwh\n" + "".join(f"{issued},{valid},{value}\n" for issued, valid, value in rows)
+    )
     return str(path)
 
 
 def test_a_forecast_file_is_averaged_to_hours_and_starts_with_the_issue_in_force(tmp_path: Path) -> None:
-    issues = [("2023-12-31T22:00Z", 1.0), ("2023-12-31T23:30Z", 2.0), ("2024-01-01T06:00Z", 3.0), ("2024-01-02T06:00Z", 4.0)]
+    issues = [
+        ("2023-12-31T22:00Z", 1.0),
+        ("2023-12-31T23:30Z", 2.0),
+        ("2024-01-01T06:00Z", 3.0),
+        ("2024-01-02T06:00Z", 4.0),
+    ]
     start = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
     rows = []
     for issued, value in issues:
         first = datetime.fromisoformat(issued).timestamp()
-        rows += [(issued, f"{datetime.fromtimestamp(first + 1800 * i, UTC):%Y-%m-%dT%H:%MZ}", 100 * value + i) for i in range(8)]
+        rows += [
+            (issued, f"{datetime.fromtimestamp(first + 1800 * i, UTC):%Y-%m-%dT%H:%MZ}", 100 * value + i)
+            for i in range(8)
+        ]
     grid = forecast_grid(config(forecast="file", forecast_file=forecast_csv(tmp_path, rows)), wavy(5), DAY_S, 0)
     assert (start + grid.issued_s).tolist() == [datetime.fromisoformat(issued).timestamp() for issued, _ in issues[1:3]]
     assert grid.g_per_kwh.tolist() == [[200.5, 202.5, 204.5, 206.5], [300.5, 302.5, 304.5, 306.5]]
@@ -162,16 +182,27 @@ def test_a_forecast_file_is_averaged_to_hours_and_starts_with_the_issue_in_force
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6, unique=True), st.floats(0, 48), st.integers(0, 99))
-def test_no_forecast_of_a_file_is_seen_before_its_issue(tmp_path_factory: pytest.TempPathFactory, hours: list[int], now_h: float, seed: int) -> None:
+def test_no_forecast_of_a_file_is_seen_before_its_issue(
+    tmp_path_factory: pytest.TempPathFactory, hours: list[int], now_h: float, seed: int
+) -> None:
     values = np.random.default_rng(seed).integers(1, 900, (1 + len(hours), 4))
-    rows = [(hour, lead, float(value)) for hour, row in zip((0, *sorted(hours)), values, strict=True) for lead, value in enumerate(row)]
+    rows = [
+        (hour, lead, float(value))
+        for hour, row in zip((0, *sorted(hours)), values, strict=True)
+        for lead, value in enumerate(row)
+    ]
 
     def outlook(known: list[tuple[int, int, float]]) -> list[float]:
         instant = "{:%Y-%m-%dT%H:%MZ}".format
         start = datetime(2024, 1, 1, tzinfo=UTC)
-        named = [(instant(start + timedelta(hours=hour)), instant(start + timedelta(hours=hour + lead)), value) for hour, lead, value in known]
+        named = [
+            (instant(start + timedelta(hours=hour)), instant(start + timedelta(hours=hour + lead)), value)
+            for hour, lead, value in known
+        ]
         file = forecast_csv(tmp_path_factory.mktemp("issues"), named)
-        seen: list[float] = monitor(config(forecast="file", forecast_file=file), wavy(3), 2 * DAY_S, 0).outlook(now_h * 3600).tolist()
+        seen: list[float] = (
+            monitor(config(forecast="file", forecast_file=file), wavy(3), 2 * DAY_S, 0).outlook(now_h * 3600).tolist()
+        )
         return seen
 
     issued = [row for row in rows if row[0] <= now_h]
@@ -181,7 +212,9 @@ def test_no_forecast_of_a_file_is_seen_before_its_issue(tmp_path_factory: pytest
 def test_forecast_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     file = config(
         forecast="file",
-        forecast_file=forecast_csv(tmp_path, [("2024-01-02T00:00Z", "2024-01-02T00:00Z", 5.0), ("2024-01-02T00:00Z", "2024-01-02T01:00Z", 5.0)]),
+        forecast_file=forecast_csv(
+            tmp_path, [("2024-01-02T00:00Z", "2024-01-02T00:00Z", 5.0), ("2024-01-02T00:00Z", "2024-01-02T01:00Z", 5.0)]
+        ),
     )
     with pytest.raises(InputError, match="the first forecast is issued 24 h after the run's start"):
         forecast_grid(file, wavy(5), DAY_S, 0)
@@ -250,7 +283,12 @@ def test_a_year_of_five_minute_data_packs_in_two_seconds() -> None:
 @needs_data
 def test_carboncast_forecasts_have_their_published_error() -> None:
     scenario = preset("measured").replace(
-        {"carbon.file": str(CARBONCAST_FILE), "carbon.start": "2021-07-01", "monitor.forecast": "file", "monitor.forecast_file": str(CARBONCAST_FILE)}
+        {
+            "carbon.file": str(CARBONCAST_FILE),
+            "carbon.start": "2021-07-01",
+            "monitor.forecast": "file",
+            "monitor.forecast_file": str(CARBONCAST_FILE),
+        }
     )
     trace = carbon_trace(scenario.carbon, 7 * DAY_S)
     grid = forecast_grid(scenario.monitor, trace, 181 * DAY_S, 0)
@@ -262,7 +300,9 @@ def test_carboncast_forecasts_have_their_published_error() -> None:
 @needs_data
 def test_learned_forecasts_beat_the_simple_ones_on_real_data() -> None:
     scenario = preset("measured").replace({"carbon.file": str(CAISO)})
-    table = error_table(scenario.monitor, carbon_trace(scenario.carbon, 0.0), 300.0, 0).rows_by_key("forecaster", unique=True)
+    table = error_table(scenario.monitor, carbon_trace(scenario.carbon, 0.0), 300.0, 0).rows_by_key(
+        "forecaster", unique=True
+    )
     for day in range(4):
         simple = min(table[name][day] for name in ("persistence", "yesterday", "last-week"))
         assert table["perfect"][day] == pytest.approx(0, abs=1e-6)
@@ -276,9 +316,13 @@ def test_forecast_error_command_takes_the_unit_of_a_plain_file(tmp_path: Path) -
     file = tmp_path / "plain.csv"
     hours = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(24 * 30)]
     file.write_text("time,value\n" + "".join(f"{at:%Y-%m-%dT%H:%MZ},{300 + at.hour}\n" for at in hours))
-    told = CliRunner().invoke(app, ["forecast-error", str(file), "--unit", "g/kWh", "--history-days", "20", "--hours", "24", "--json"])
+    told = CliRunner().invoke(
+        app, ["forecast-error", str(file), "--unit", "g/kWh", "--history-days", "20", "--hours", "24", "--json"]
+    )
     assert told.exit_code == 0, told.exception
-    assert {row["forecaster"]: row["day_1"] for row in json.loads(told.stdout)["measured"]}["yesterday"] == pytest.approx(0, abs=1e-9)
+    assert {row["forecaster"]: row["day_1"] for row in json.loads(told.stdout)["measured"]}[
+        "yesterday"
+    ] == pytest.approx(0, abs=1e-9)
     assert isinstance(CliRunner().invoke(app, ["forecast-error", str(file)]).exception, InputError)
 
 
@@ -305,7 +349,9 @@ def test_forecast_error_command_prints_ours_beside_the_published(tmp_path: Path)
     st.sampled_from([420.0, 1800.0, 3600.0, 4711.7]),
     st.lists(st.tuples(st.floats(0, 1e5), st.floats(1.0, 1e4)), min_size=1, max_size=20),
 )
-def test_means_lie_within_their_samples_to_the_last_bit(values: list[float], step_s: float, spans: list[tuple[float, float]]) -> None:
+def test_means_lie_within_their_samples_to_the_last_bit(
+    values: list[float], step_s: float, spans: list[tuple[float, float]]
+) -> None:
     times_s = np.arange(len(values)) * step_s
     trace = CarbonTrace(times_s, np.array(values), "average", "lifecycle", "test", "test")
     start_s, length_s = np.array(spans).T

@@ -1,4 +1,6 @@
-"""`forecast-value`: savings by forecast against a baseline on the same requests, by region, and one line for what is wrong."""
+"""`forecast-value`: savings by forecast against a baseline on the same requests, by region, and one line for what
+is wrong.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,17 @@ from caps_fast.foresight.runs import Outcome, outcomes
 from caps_fast.scenario import Scenario, preset
 from caps_fast.sweep import Workers
 
-QUICK = preset("paper").replace({"predictor.source": "declared", "policy.name": "caps", "days": 1.0, "workload.rate_rps": 1.0})
+QUICK = preset("paper").replace(
+    {"predictor.source": "declared", "policy.name": "caps", "days": 1.0, "workload.rate_rps": 1.0}
+)
 
 
 def fleet() -> Scenario:
     """One pool of each role; the batch pool in a region of its own."""
-    pools = [{"name": role.lower(), "role": role, "replicas": 2, "region": "east" if role == "BP" else "west"} for role in ("LP", "CP", "BP")]
+    pools = [
+        {"name": role.lower(), "role": role, "replicas": 2, "region": "east" if role == "BP" else "west"}
+        for role in ("LP", "CP", "BP")
+    ]
     regions = {"west": {"pue": 1.0}, "east": {"pue": 1.5, "carbon": {"day_to_day_sd": 0.3}}}
     kind = next(iter(QUICK.fleet.kinds))
     return QUICK.replace({"pools": [{**pool, "gpu": kind} for pool in pools], "regions": regions})
@@ -34,7 +41,10 @@ def fleet() -> Scenario:
 
 def test_a_row_by_hand() -> None:
     """Savings of 10 and 20 %: mean 15, Student's t with one degree of freedom; errors are means over seeds."""
-    runs = [Outcome({"a": 9.0, "b": 3.0}, {"a": np.array([0.1, np.nan])}, 0.9, ()), Outcome({"a": 8.0, "b": 1.0}, {"a": np.array([0.3])}, 0.8, ())]
+    runs = [
+        Outcome({"a": 9.0, "b": 3.0}, {"a": np.array([0.1, np.nan])}, 0.9, ()),
+        Outcome({"a": 8.0, "b": 1.0}, {"a": np.array([0.3])}, 0.8, ()),
+    ]
     before = [Outcome({"a": 10.0, "b": 4.0}, {}, 1.0, ()), Outcome({"a": 10.0, "b": 2.0}, {}, 0.9, ())]
     row = _row(runs, before, "a", 0.95)
     assert (row["saving"], row["kg"], row["baseline_kg"]) == pytest.approx((0.15, 8.5, 10.0))
@@ -51,7 +61,12 @@ def test_choices_set_fields_by_region() -> None:
     assert noise.fields(config)["regions.east.monitor.forecast_error"] == pytest.approx((0.13, 0.294, 0.394, 0.436))
     assert file.fields(config)["regions.west.monitor.forecast_file"] == "ciso.csv"
     assert perfect.fields(config.replace(noise.fields(config)))["regions.east.monitor.forecast"] == "perfect"
-    assert [one.is_oracle for one in choices_of(["noise:0.5", "perfect", "learned", "file:a.csv"])] == [True, True, False, False]
+    assert [one.is_oracle for one in choices_of(["noise:0.5", "perfect", "learned", "file:a.csv"])] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -86,9 +101,13 @@ def test_bad_settings(more: dict[str, Any], said: str) -> None:
 
 
 def test_against_itself_by_region() -> None:
-    """A baseline with the perfect forecast: nothing is saved under that, and regions add up; errors are the monitors' own."""
+    """A baseline with the perfect forecast: nothing is saved under that, and regions add up; errors are the
+    monitors' own.
+    """
     config = fleet()
-    found = forecast_value(config, forecasts=["perfect", "noise:4", "persistence"], baseline="caps", seeds=[3, 4], workers=Workers(1))
+    found = forecast_value(
+        config, forecasts=["perfect", "noise:4", "persistence"], baseline="caps", seeds=[3, 4], workers=Workers(1)
+    )
     rows = found.rows
     assert rows.filter(pl.col("forecast") == "perfect")["saving"].to_list() == [0.0] * 3
     assert rows["region"].to_list()[:3] == ["all", "west", "east"]
@@ -100,14 +119,30 @@ def test_against_itself_by_region() -> None:
     noisy = rows.filter(pl.col("forecast") == "noise:4")
     assert noisy["error_day_1"].to_list() == pytest.approx([0.26] * 3, rel=0.2)
     assert noisy["saving"].to_list() != [0.0] * 3  # the forecast is used
-    [persistence] = rows.filter(pl.col("forecast") == "persistence", pl.col("region") == "east")["error_day_1"].to_list()
+    [persistence] = rows.filter(pl.col("forecast") == "persistence", pl.col("region") == "east")[
+        "error_day_1"
+    ].to_list()
     monitor = monitors_of(config.replace({"regions.east.monitor.forecast": "persistence"}))[1]
     assert persistence == float(forecast_error(monitor.forecast, monitor.trace)[0])
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     picture, out = tmp_path / "value.png", tmp_path / "value.parquet"
-    words = ["paper", "--policies", "caps", "--baseline", "caps", "--days", "0.2", "--rate", "1", "--set", "predictor.source=declared", "--jobs", "1"]
+    words = [
+        "paper",
+        "--policies",
+        "caps",
+        "--baseline",
+        "caps",
+        "--days",
+        "0.2",
+        "--rate",
+        "1",
+        "--set",
+        "predictor.source=declared",
+        "--jobs",
+        "1",
+    ]
 
     def run(*more: object) -> int:
         monkeypatch.setattr(sys, "argv", ["caps-fast", "forecast-value", *words, *map(str, more)])

@@ -1,4 +1,6 @@
-"""The step-time formula against published measurements of a real replica: what the fit promises, and what the kernel then plays."""
+"""The step-time formula against published measurements of a real replica: what the fit promises, and what the
+kernel then plays.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,10 @@ def test_fit_is_the_least_squares_of_the_relative_error(name: str) -> None:
 @needs_data
 @pytest.mark.parametrize("name", SHIPPED)
 def test_size_of_the_errors(name: str) -> None:
-    """Decode steps, most of a replica's work, are told within a tenth. Prompt times bend away from a straight line: up to two fifths at the ends."""
+    """Decode steps, most of a replica's work, are told within a tenth.
+
+    Prompt times bend away from a straight line: up to two fifths at the ends.
+    """
     summary = fitted(name).summary()
     assert summary["step_mean_error"] < 0.05
     assert abs(summary["step_worst_error"]) < 0.1
@@ -88,7 +93,9 @@ def test_size_of_the_errors(name: str) -> None:
 
 @needs_data
 def test_kernel_plays_the_measured_prompt_times_and_steps() -> None:
-    """A lone prompt's TTFT, and the time between tokens of b sequences together, are the measured ones within the profile's stated error."""
+    """A lone prompt's TTFT, and the time between tokens of b sequences together, are the measured ones within the
+    profile's stated error.
+    """
     name = "a100-llama2-70b-tp4"
     stated = profiles()[name]["fit"]
     points = fitted(name).points
@@ -117,7 +124,14 @@ def test_recovers_the_parameters_of_exact_measurements(tmp_path: Path) -> None:
     path = tmp_path / "exact.csv"
     path.write_text("\n".join(rows) + "\n")
     found = fit(read_measurements(path, {}), Given(idle_w=100.0))
-    expected = {"decode_base_s": 0.04, "decode_s_per_seq": 5e-4, "prefill_s_per_token": 2e-4, "idle_w": 100.0, "peak_w": 400.0, "power_exponent": 0.7}
+    expected = {
+        "decode_base_s": 0.04,
+        "decode_s_per_seq": 5e-4,
+        "prefill_s_per_token": 2e-4,
+        "idle_w": 100.0,
+        "peak_w": 400.0,
+        "power_exponent": 0.7,
+    }
     for field, value in expected.items():
         assert found.fields[field] == pytest.approx(value, rel=2e-3), field
     assert found.points["error"].abs().max() < 1e-3  # type: ignore[operator]

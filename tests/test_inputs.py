@@ -46,7 +46,10 @@ GAPS = "time,carbon_intensity_gco2eq_per_kwh\n2024-01-01T00:00Z,100\n2024-01-01T
         ("grid --days 0.01 --set predictor.model=junk", "junk: not a model"),
         ("grid --days 0.01 --out ftp://host/path", "out 'ftp://host/path': expected a folder, or a bucket"),
         ("grid --days 0.01 --out s3://", "out 's3://': expected a folder, or a bucket"),
-        ("grid --days 0.01 --jobs 99999999999999999999", "--jobs '99999999999999999999': expected less than or equal to 4096"),
+        (
+            "grid --days 0.01 --jobs 99999999999999999999",
+            "--jobs '99999999999999999999': expected less than or equal to 4096",
+        ),
         ("reproduce --out taken", "taken/claims.parquet: not a regular file"),
         ("reproduce --out new --seeds 100000000000", "1 to 10,000 seeds"),
         ("reproduce --out new --days 0.5 --curve-days 1", "curve days 1: expected no more than the 0.5 days"),
@@ -58,16 +61,27 @@ GAPS = "time,carbon_intensity_gco2eq_per_kwh\n2024-01-01T00:00Z,100\n2024-01-01T
         ("fit-profile gaps.csv --picture x.txt", "x.txt: picture: expected a name ending in .png"),
     ],
 )
-def test_told_before_any_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, said: str) -> None:
+def test_told_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, said: str
+) -> None:
     def too_late(*_: object) -> None:
         pytest.fail("something is trained or run before the bad input is told")
 
-    for module, name in ((predictor, "predictor_of"), (predictor, "train_model"), (fanout, "work"), (outcome, "_search")):
+    for module, name in (
+        (predictor, "predictor_of"),
+        (predictor, "train_model"),
+        (fanout, "work"),
+        (outcome, "_search"),
+    ):
         monkeypatch.setattr(module, name, too_late)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gaps.csv").write_text(GAPS)
     (tmp_path / "junk").write_bytes(b"\x00\x01junk")
-    for name, training, report in (("good", "", ""), ("training", '"predictor.model" = "junk"', ""), ("report", "", '"carbon.file" = "gaps.csv"')):
+    for name, training, report in (
+        ("good", "", ""),
+        ("training", '"predictor.model" = "junk"', ""),
+        ("report", "", '"carbon.file" = "gaps.csv"'),
+    ):
         (tmp_path / f"{name}.toml").write_text(CALIBRATION.format(training=training, report=report))
     for name in ("claims.parquet", "best.toml"):
         (tmp_path / "taken" / name).mkdir(parents=True)

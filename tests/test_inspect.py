@@ -40,21 +40,34 @@ def write_trace(folder: Path, **columns: object) -> Path:
     arrivals = np.cumsum(rng.exponential(2.0, 1000)) - 1.0
     arrivals[500:] += 600.0
     lengths = np.resize([10, 255, 256, 2047, 2048], 1000)
-    frame = pl.DataFrame({"arrival_s": arrivals, "input_tokens": lengths, "output_tokens": np.resize([5, 100, 100, 100], 1000), **columns})
+    frame = pl.DataFrame(
+        {
+            "arrival_s": arrivals,
+            "input_tokens": lengths,
+            "output_tokens": np.resize([5, 100, 100, 100], 1000),
+            **columns,
+        }
+    )
     frame.write_csv(folder / "trace.csv")
     return folder / "trace.csv"
 
 
 def write_carbon(folder: Path, hours: int = 96, dropped: tuple[int, ...] = ()) -> Path:
     start = pl.datetime(2024, 8, 5, time_zone="UTC")
-    frame = pl.select(at=start + pl.duration(hours=pl.int_range(hours))).with_columns(g=200 + 10 * pl.col("at").dt.hour().cast(pl.Int32))
+    frame = pl.select(at=start + pl.duration(hours=pl.int_range(hours))).with_columns(
+        g=200 + 10 * pl.col("at").dt.hour().cast(pl.Int32)
+    )
     frame = frame.with_row_index().filter(~pl.col("index").is_in(dropped)).drop("index")
     frame.select(time=pl.col("at").dt.to_string("iso:strict"), carbon_intensity="g").write_csv(folder / "carbon.csv")
     return folder / "carbon.csv"
 
 
 def test_a_trace_is_described(tmp_path):
-    tiers = {"tier": np.resize(["gold", "silver", "bronze", "bronze"], 1000), "tenant": np.resize(["a", "b"], 1000), "turns": np.resize([1, 3], 1000)}
+    tiers = {
+        "tier": np.resize(["gold", "silver", "bronze", "bronze"], 1000),
+        "tenant": np.resize(["a", "b"], 1000),
+        "turns": np.resize([1, 3], 1000),
+    }
     told = json.loads(run(write_trace(tmp_path, **tiers), "--json"))
     assert told["kind"] == "requests"
     assert told["requests"] == 1000
@@ -85,9 +98,9 @@ def test_odd_little_traces_can_be_described_and_drawn(tmp_path, times):
 
 
 def test_bursts_are_an_oddity(tmp_path):
-    pl.DataFrame({"timestamp": [0, 0, 0, 3000, 3000, 6000, 6000], "input_length": 5, "output_length": 2, "hash_ids": "[]"}).write_csv(
-        tmp_path / "t.csv"
-    )
+    pl.DataFrame(
+        {"timestamp": [0, 0, 0, 3000, 3000, 6000, 6000], "input_length": 5, "output_length": 2, "hash_ids": "[]"}
+    ).write_csv(tmp_path / "t.csv")
     text = run(tmp_path / "t.csv")
     assert "format mooncake" in text
     assert "distinct times are 3 s apart" in text
@@ -96,7 +109,15 @@ def test_bursts_are_an_oddity(tmp_path):
 def test_a_column_map_and_a_picture(tmp_path):
     pl.DataFrame({"t": [0, 1000, 2500], "p": [5, 6, 7], "g": [1, 2, 3]}).write_csv(tmp_path / "t.csv")
     picture = tmp_path / "t.png"
-    text = run(tmp_path / "t.csv", "--columns", "time=t,input_tokens=p,output_tokens=g", "--time-unit", "ms", "--picture", picture)
+    text = run(
+        tmp_path / "t.csv",
+        "--columns",
+        "time=t,input_tokens=p,output_tokens=g",
+        "--time-unit",
+        "ms",
+        "--picture",
+        picture,
+    )
     assert "span           2.5 s" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="--columns: 'time': expected NAME=VALUE"):
@@ -122,8 +143,14 @@ def test_carbon_is_described(tmp_path):
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("requests/AzureLLMInferenceTrace_conv.csv", ["format azure", "19,366", "58 min 22 s", "mean 5.53/s", "p50 1,020", "short 13.4%"]),
-        ("carbon/US-CAL-CISO_2024_hourly.csv", ["zone US-CAL-CISO: observed, average, scope direct", "scope lifecycle", "8,784 every 1 h"]),
+        (
+            "requests/AzureLLMInferenceTrace_conv.csv",
+            ["format azure", "19,366", "58 min 22 s", "mean 5.53/s", "p50 1,020", "short 13.4%"],
+        ),
+        (
+            "carbon/US-CAL-CISO_2024_hourly.csv",
+            ["zone US-CAL-CISO: observed, average, scope direct", "scope lifecycle", "8,784 every 1 h"],
+        ),
         ("carbon/CISO_carboncast_lifecycle_2021H2.csv", ["forecast, average, scope lifecycle", "181 times"]),
     ],
 )
@@ -173,14 +200,23 @@ def test_a_folder_is_no_file_to_write(path):
 
 def test_a_full_disk_is_told_alike_whoever_finds_it(tmp_path):
     for error in (OSError(28, os.strerror(28)), pl.exceptions.ComputeError("No space left on device (os error 28)")):
-        with pytest.raises(InputError, match=r"f\.parquet: cannot be written \(No space left on device\); expected"), whole(tmp_path / "f.parquet"):
+        with (
+            pytest.raises(InputError, match=r"f\.parquet: cannot be written \(No space left on device\); expected"),
+            whole(tmp_path / "f.parquet"),
+        ):
             raise error
 
 
 def test_a_damaged_row_of_a_trace_is_told_as_such(tmp_path):
-    rows = ['{"timestamp": 0.5, "input_length": 1, "output_length": 2}', '{"timestamp": 0.6, "input_le', '{"timestamp": 0.7}']
+    rows = [
+        '{"timestamp": 0.5, "input_length": 1, "output_length": 2}',
+        '{"timestamp": 0.6, "input_le',
+        '{"timestamp": 0.7}',
+    ]
     (tmp_path / "trace.jsonl").write_text("\n".join(rows))
-    with pytest.raises(InputError, match=r"trace\.jsonl: row 2: '\{\"timestamp\": 0\.6, \"input_le' is not JSON or cut off"):
+    with pytest.raises(
+        InputError, match=r"trace\.jsonl: row 2: '\{\"timestamp\": 0\.6, \"input_le' is not JSON or cut off"
+    ):
         run(tmp_path / "trace.jsonl")
 
 

@@ -15,13 +15,26 @@ import pytest
 
 from caps_fast import interrupt
 
-COLD_RUN = (sys.executable, "-c", "from caps_fast.cli import main; print('ready', flush=True); main()", "run", "--days", "0.001", "--policies", "edf")
+COLD_RUN = (
+    sys.executable,
+    "-c",
+    "from caps_fast.cli import main; print('ready', flush=True); main()",
+    "run",
+    "--days",
+    "0.001",
+    "--policies",
+    "edf",
+)
 
 
 @pytest.mark.parametrize("after_s", [0.5, 1.5, 3.0])
 def test_while_compiling(tmp_path: Path, after_s: float) -> None:
     process = subprocess.Popen(
-        COLD_RUN, env={**os.environ, "CAPS_FAST_CACHE": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        COLD_RUN,
+        env={**os.environ, "CAPS_FAST_CACHE": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout
     assert process.stdout.readline() == "ready\n"

@@ -37,7 +37,9 @@ def assert_same(case: Case) -> None:
         np.testing.assert_allclose(rows[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
     rows = rows[np.isfinite(rows["finished_s"])]
     assert rows["seq"].tolist() == finished
-    np.testing.assert_allclose(rows["released_s"], [slow.records[index].released_s for index in finished], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        rows["released_s"], [slow.records[index].released_s for index in finished], rtol=1e-9, atol=1e-9
+    )
     for name in ("gpu", "pool"):
         assert rows[name].tolist() == [getattr(slow.records[index], name) for index in finished], name
     assert rows["met"].astype(bool).tolist() == [slow.records[index].met_slo for index in finished]
@@ -47,7 +49,9 @@ def assert_same(case: Case) -> None:
     for p, row in enumerate(fast.spent):
         for state, account in zip(STATES, row, strict=True):
             expected = slow.accounts.get((p, state), [0.0, 0.0, 0.0])
-            np.testing.assert_allclose(account.tolist()[:3], expected, rtol=1e-9, atol=1e-6, err_msg=f"pool {p}, {state}")
+            np.testing.assert_allclose(
+                account.tolist()[:3], expected, rtol=1e-9, atol=1e-6, err_msg=f"pool {p}, {state}"
+            )
     assert fast.spent["energy_j"].sum() == pytest.approx(slow.energy_j, rel=1e-9)
     assert fast.spent["carbon_g"].sum() == pytest.approx(slow.carbon_g, rel=1e-9)
     assert fast.pools["member_s"].sum() == pytest.approx(slow.member_seconds, rel=1e-9)

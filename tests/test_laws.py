@@ -1,13 +1,11 @@
 """Laws that every run obeys, whatever the policy and the scenario.
 
-INV-1  every request ends exactly once or is counted unfinished
-INV-2  attributed + idle = the integral of power, for energy and for carbon, idle power after the arrivals left out
-INV-3  causality: nothing happens before its cause, and nothing starts while its gate is closed (tests/test_laws_of_time.py)
-INV-4  no idle GPU beside startable work (there too)
-INV-5  same seed, same bits (tests/test_determinism.py)
-INV-6  the control step changes nothing but control (there too)
-INV-7  what comes later changes nothing that happened before (tests/test_laws_of_time.py)
-INV-8  the invariants of scoring (tests/test_scoring.py)
+INV-1  every request ends exactly once or is counted unfinished INV-2  attributed + idle = the integral of power, for
+energy and for carbon, idle power after the arrivals left out INV-3  causality: nothing happens before its cause, and
+nothing starts while its gate is closed (tests/test_laws_of_time.py) INV-4  no idle GPU beside startable work (there
+too) INV-5  same seed, same bits (tests/test_determinism.py) INV-6  the control step changes nothing but control (there
+too) INV-7  what comes later changes nothing that happened before (tests/test_laws_of_time.py) INV-8  the invariants of
+scoring (tests/test_scoring.py)
 """
 
 from __future__ import annotations
@@ -59,9 +57,13 @@ def test_every_request_ends_once_or_is_unfinished(policy: str, data: st.DataObje
 @given(data=st.data())
 def test_open_gates_let_all_work_finish(policy: str, data: st.DataObject) -> None:
     """Without a gate in the way nothing is lost in the system, however long the queues."""
-    case = with_changes(data.draw(cases(policy)), drain_h=48.0, **({} if policy == "carbon-aware" else {"policy__beta": 0.0}))
+    case = with_changes(
+        data.draw(cases(policy)), drain_h=48.0, **({} if policy == "carbon-aware" else {"policy__beta": 0.0})
+    )
     if policy == "carbon-aware":
-        case = replace(case, monitor=replace(case.monitor, threshold_g_per_kwh=np.full_like(case.monitor.threshold_s, 1e9)))
+        case = replace(
+            case, monitor=replace(case.monitor, threshold_g_per_kwh=np.full_like(case.monitor.threshold_s, 1e9))
+        )
     assert play_fast(case).unfinished == 0
 
 
@@ -87,7 +89,9 @@ def test_attributed_energy_is_the_pools_energy(policy: str, data: st.DataObject)
 
 
 def busy_after_arrivals(case: Case, result: Outcome) -> Array:
-    """Stretches after the arrivals with residents on a GPU, (n, 2) in s, as the requests of a run without pre-emption say."""
+    """Stretches after the arrivals with residents on a GPU, (n, 2) in s, as the requests of a run without
+    pre-emption say.
+    """
     assert result.requests is not None
     placed = np.sort(result.requests[result.requests["gpu"] >= 0], order=["gpu", "admitted_s"])
     stretches, gpu, until_s = [], -1, 0.0
@@ -105,7 +109,9 @@ def busy_after_arrivals(case: Case, result: Outcome) -> Array:
 @settings(max_examples=12)
 @given(data=st.data())
 def test_flat_power_makes_the_total_known(policy: str, data: st.DataObject) -> None:
-    """With P_peak = P_idle every GPU draws the same all the time: the bill is power times time, and power times the integral of intensity."""
+    """With P_peak = P_idle every GPU draws the same all the time: the bill is power times time, and power times the
+    integral of intensity.
+    """
     case = with_changes(data.draw(cases(policy)), gpu__idle_w=250.0, gpu__peak_w=250.0)
     result = play_fast(case)
     gpus, horizon_s, trace = case.config.cluster.gpus, case.config.horizon_s, case.monitor.trace

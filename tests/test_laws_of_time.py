@@ -1,4 +1,6 @@
-"""Laws of time, numbered as in tests/test_laws.py: INV-3 causality, INV-4 no idle GPU beside startable work, INV-7 no look into the future."""
+"""Laws of time, numbered as in tests/test_laws.py: INV-3 causality, INV-4 no idle GPU beside startable work, INV-7
+no look into the future.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def test_limits_hold_at_every_instant(policy: str, data: st.DataObject) -> None:
     for t_s in rows["admitted_s"]:
         here = (rows["admitted_s"] <= t_s) & (t_s < rows["finished_s"])
         assert np.bincount(rows["gpu"][here]).max() <= case.config.cluster.max_batch
-        assert np.bincount(rows["gpu"][here], tokens[here]).max() <= (case.config.cluster.kv_capacity_tokens or math.inf)
+        assert np.bincount(rows["gpu"][here], tokens[here]).max() <= (
+            case.config.cluster.kv_capacity_tokens or math.inf
+        )
 
 
 @pytest.mark.parametrize("policy", ["slo-aware", "caps", "caps-no-predictor", "caps-no-carbon"])
@@ -98,7 +102,9 @@ def gate_is_open(case: Case, t_s: float) -> bool:
 @settings(max_examples=40)
 @given(data=st.data())
 def test_nothing_starts_while_the_gate_is_closed(policy: str, data: st.DataObject) -> None:
-    """Every admission by Carbon-Aware, and every one to CAPS's low-carbon pool, is at a time when intensity was at or below the threshold."""
+    """Every admission by Carbon-Aware, and every one to CAPS's low-carbon pool, is at a time when intensity was at
+    or below the threshold.
+    """
     case = data.draw(cases(policy))
     assume(policy == "carbon-aware" or case.config.policy.beta > 0)
     rows = rows_of(play_fast(case))
@@ -109,9 +115,23 @@ def test_nothing_starts_while_the_gate_is_closed(policy: str, data: st.DataObjec
 
 
 def loaded_day(policy: str, **changes: Any) -> scenario.Scenario:
-    """A day of hourly carbon on slow GPUs: some 1,700 requests, gates that open and close, a batch pool that plans ahead."""
-    base: dict[str, Any] = FIXED | {"policy.name": policy, "predictor.source": "declared", "days": 1, "control_step_s": 60.0, "seed": 5}
-    base |= {"gpu.decode_base_s": 1.0, "gpu.decode_s_per_seq": 0.05, "cluster.gpus": 6, "cluster.split": "2/2/2", "cluster.max_batch": 4}
+    """A day of hourly carbon on slow GPUs: some 1,700 requests, gates that open and close, a batch pool that plans
+    ahead.
+    """
+    base: dict[str, Any] = FIXED | {
+        "policy.name": policy,
+        "predictor.source": "declared",
+        "days": 1,
+        "control_step_s": 60.0,
+        "seed": 5,
+    }
+    base |= {
+        "gpu.decode_base_s": 1.0,
+        "gpu.decode_s_per_seq": 0.05,
+        "cluster.gpus": 6,
+        "cluster.split": "2/2/2",
+        "cluster.max_batch": 4,
+    }
     base |= {"workload.rate_rps": 0.02, "workload.max_output_tokens": 400}
     base |= {"slo.gold.ttft_s": 60.0, "slo.silver.ttft_s": 300.0, "slo.bronze.e2e_s": 28800.0}
     return scenario.preset("paper").replace(base | {name.replace("__", "."): value for name, value in changes.items()})
@@ -120,7 +140,9 @@ def loaded_day(policy: str, **changes: Any) -> scenario.Scenario:
 @pytest.mark.parametrize("policy", ["carbon-aware", "caps", "caps-no-tiers", "caps-no-predictor"])
 @pytest.mark.parametrize("forecast", ["perfect", "persistence", "yesterday"])
 def test_recorded_gates_hold_back_all_starts(policy: str, forecast: str) -> None:
-    """The same through the whole program, for the batch pool's planning gate too: its decisions are read off the recorded series."""
+    """The same through the whole program, for the batch pool's planning gate too: its decisions are read off the
+    recorded series.
+    """
     config = loaded_day(policy, monitor__forecast=forecast)
     result = simulate(config, Recording(True, config.control_step_s)).outcome
     rows = rows_of(result)
@@ -171,8 +193,10 @@ def assert_no_idle_gpu_beside_startable_work(case: Case, result: Outcome) -> Non
 @settings(max_examples=25)
 @given(data=st.data())
 def test_no_idle_gpu_beside_startable_work(policy: str, data: st.DataObject) -> None:
-    """At every instant a request waits behind an open gate, each GPU of its queue is full (under KV limits: at least not empty, as every request fits
-    an empty GPU). Runs with pre-emption or unfinished work are left out, as finished requests then do not tell who was where."""
+    """At every instant a request waits behind an open gate, each GPU of its queue is full (under KV limits: at
+    least not empty, as every request fits an empty GPU). Runs with pre-emption or unfinished work are left out, as
+    finished requests then do not tell who was where.
+    """
     case = with_changes(data.draw(cases(policy)), drain_h=48.0)
     if policy == "carbon-aware":  # let the gate open for good in the end, so that all work finishes
         thresholds = case.monitor.threshold_g_per_kwh.copy()
@@ -189,7 +213,9 @@ def test_no_idle_gpu_beside_startable_work(policy: str, data: st.DataObject) -> 
 @settings(max_examples=18)
 @given(data=st.data())
 def test_time_in_service_is_member_time(policy: str, data: st.DataObject) -> None:
-    """Little's law on the sample path: stays, summed, are the integral of members, but for the wait until the iteration in progress ends."""
+    """Little's law on the sample path: stays, summed, are the integral of members, but for the wait until the
+    iteration in progress ends.
+    """
     case = with_changes(data.draw(cases(policy)), drain_h=1.0)
     result = play_fast(case)
     assume(result.unfinished == 0 and result.preemptions == 0)
@@ -216,18 +242,29 @@ def assert_same_until(t_s: float, before: Outcome, after: Outcome) -> None:
 @every_policy
 @settings(max_examples=25)
 @given(data=st.data(), at=st.floats(0.05, 1.0), seed=st.integers(0, 2**32 - 1))
-def test_the_future_of_the_grid_changes_nothing_before_it(policy: str, data: st.DataObject, at: float, seed: int) -> None:
-    """Intensities, thresholds and forecasts from T on are replaced: whatever finished before T is the same to the last bit."""
+def test_the_future_of_the_grid_changes_nothing_before_it(
+    policy: str, data: st.DataObject, at: float, seed: int
+) -> None:
+    """Intensities, thresholds and forecasts from T on are replaced: whatever finished before T is the same to the
+    last bit.
+    """
     case = data.draw(cases(policy))
     t_s = at * case.config.horizon_s
     rng, grid = np.random.default_rng(seed), case.monitor
     trace, forecast = grid.trace, grid.forecast
     other = replace(
         grid,
-        trace=replace(trace, g_per_kwh=np.where(trace.times_s >= t_s, rng.uniform(20, 600, len(trace.times_s)), trace.g_per_kwh)),
-        threshold_g_per_kwh=np.where(grid.threshold_s >= t_s, rng.uniform(0, 600, len(grid.threshold_s)), grid.threshold_g_per_kwh),
+        trace=replace(
+            trace, g_per_kwh=np.where(trace.times_s >= t_s, rng.uniform(20, 600, len(trace.times_s)), trace.g_per_kwh)
+        ),
+        threshold_g_per_kwh=np.where(
+            grid.threshold_s >= t_s, rng.uniform(0, 600, len(grid.threshold_s)), grid.threshold_g_per_kwh
+        ),
         forecast=replace(
-            forecast, g_per_kwh=np.where(forecast.issued_s[:, None] >= t_s, rng.uniform(20, 600, forecast.g_per_kwh.shape), forecast.g_per_kwh)
+            forecast,
+            g_per_kwh=np.where(
+                forecast.issued_s[:, None] >= t_s, rng.uniform(20, 600, forecast.g_per_kwh.shape), forecast.g_per_kwh
+            ),
         ),
     )
     assert_same_until(t_s, play_fast(case), play_fast(replace(case, monitor=other)))
@@ -246,7 +283,9 @@ def test_later_arrivals_change_nothing_before_them(policy: str, data: st.DataObj
 @pytest.mark.parametrize("policy", ["carbon-aware", "caps", "caps-no-predictor", "caps-no-tiers"])
 @pytest.mark.parametrize("forecast", ["persistence", "yesterday"])
 def test_no_forecast_sees_the_future(policy: str, forecast: str, tmp_path: Path) -> None:
-    """Through the whole program, from a file: hours from T on are played backwards, so that their mean, the unit of E, stays the same."""
+    """Through the whole program, from a file: hours from T on are played backwards, so that their mean, the unit of
+    E, stays the same.
+    """
     turn_h = 16
     hours = np.random.default_rng(3).integers(50, 500, 24 * 5).astype(float)
     later = hours.copy()
@@ -257,9 +296,18 @@ def test_no_forecast_sees_the_future(policy: str, forecast: str, tmp_path: Path)
         path = tmp_path / f"{name}.csv"
         lines = [f"2024-08-{1 + h // 24:02d}T{h % 24:02d}:00:00Z,{value:.0f}" for h, value in enumerate(values)]
         path.write_text("time,value\n" + "\n".join(lines) + "\n")
-        file = {"carbon__file": str(path), "carbon__start": "2024-08-03", "carbon__unit": "g/kWh", "carbon__scope": "lifecycle"}
-        played.append(simulate(loaded_day(policy, **file, monitor__forecast=forecast), Recording(requests=True)).outcome)
+        file = {
+            "carbon__file": str(path),
+            "carbon__start": "2024-08-03",
+            "carbon__unit": "g/kWh",
+            "carbon__scope": "lifecycle",
+        }
+        played.append(
+            simulate(loaded_day(policy, **file, monitor__forecast=forecast), Recording(requests=True)).outcome
+        )
     assert_same_until(turn_h * 3600.0, *played)
     finished_s = rows_of(played[0])["finished_s"]
     assert (finished_s < turn_h * 3600).sum() > 100
-    assert not np.array_equal(*(rows_of(result)["admitted_s"] for result in played)), "the change should matter afterwards"
+    assert not np.array_equal(*(rows_of(result)["admitted_s"] for result in played)), (
+        "the change should matter afterwards"
+    )

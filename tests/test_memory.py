@@ -13,7 +13,9 @@ from caps_fast.memory import aligned, on_own_lines
 from caps_fast.pack import SMALL, Means
 from caps_fast.simulation import Run, prepare
 
-KINDS = st.sampled_from([np.dtype(np.uint8), np.dtype(np.uint32), np.dtype(np.float64), arrays.POOL, arrays.CLOCK, arrays.LIVE])
+KINDS = st.sampled_from(
+    [np.dtype(np.uint8), np.dtype(np.uint32), np.dtype(np.float64), arrays.POOL, arrays.CLOCK, arrays.LIVE]
+)
 
 
 def lines(values: Array) -> set[int]:
@@ -30,7 +32,9 @@ def test_no_two_arrays_share_a_line(shapes: list[tuple[int, np.dtype]]) -> None:
         base = values
         while isinstance(base.base, np.ndarray):
             base = base.base
-        assert lines(values) <= lines(base[CACHE_LINE - 1 : -CACHE_LINE + 1]), "reaches into a line that others may lie on"
+        assert lines(values) <= lines(base[CACHE_LINE - 1 : -CACHE_LINE + 1]), (
+            "reaches into a line that others may lie on"
+        )
     assert len(set.union(*map(lines, found))) == sum(len(lines(values)) for values in found)
 
 
@@ -49,5 +53,10 @@ def test_a_copy_is_the_same(rows: int, columns: int) -> None:
 def test_runs_side_by_side_share_no_line_that_they_write_to() -> None:
     config = scenario.preset("paper")
     runs = [Run.start(prepare(config, Means(500.0, 150.0))) for _ in range(8)]
-    written = [getattr(run.state, name) for run in runs for name in (*SMALL, "gpus", "finish_at") if getattr(run.state, name).size]
+    written = [
+        getattr(run.state, name)
+        for run in runs
+        for name in (*SMALL, "gpus", "finish_at")
+        if getattr(run.state, name).size
+    ]
     assert len(set.union(*map(lines, written))) == sum(len(lines(values)) for values in written)

@@ -1,4 +1,6 @@
-"""The table of metrics: formulas against the requests of random runs, directions, what is printed, accounts by pool, docs/schema.md."""
+"""The table of metrics: formulas against the requests of random runs, directions, what is printed, accounts by
+pool, docs/schema.md.
+"""
 
 from __future__ import annotations
 
@@ -185,7 +187,18 @@ LARGER = {
     *("slo_attainment", *(f"slo_attainment_{tier}" for tier in sections.TIERS)),
     *("goodput_tps", "output_tokens", "output_tokens_per_s", "utilization"),
 }
-NEITHER = {"moved", "mean_clock", "requests", "requests_per_s", "held_share", "held_not_bronze_share", "share_lp", "share_cp", "share_bp", "end_s"}
+NEITHER = {
+    "moved",
+    "mean_clock",
+    "requests",
+    "requests_per_s",
+    "held_share",
+    "held_not_bronze_share",
+    "share_lp",
+    "share_cp",
+    "share_bp",
+    "end_s",
+}
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
@@ -256,18 +269,24 @@ def test_answers_take_metrics_of_pools_and_results_of_before(by_pool: Path) -> N
         pareto(runs, ["pool.lp.busy_share", "slo_attainment"])
     with pytest.raises(InputError, match="metric 'held_share': has no better direction"):
         pareto(runs, ["held_share", "slo_attainment"])
-    old = [name for name in runs.columns if "mean" in name or "p9" in name or "per_s" in name or name.startswith("pool.")]
+    old = [
+        name for name in runs.columns if "mean" in name or "p9" in name or "per_s" in name or name.startswith("pool.")
+    ]
     old = [name for name in old if name not in ("ttft_after_release_p95_s", "deferral_mean_s")]
     before = runs.drop(old, "total_carbon_kg", strict=False).with_columns(pl.lit(1.0).alias("my_own"))
     assert pareto(before, ["carbon_g_per_1k_tokens", "slo_attainment"])
     assert compare(before, "round-robin", ["my_own", "held_share"])["mean"].to_list()[0] == 1.0
-    with pytest.raises(InputError, match=r"metric 'my_own': has no better direction; .*: output_tokens, slo_attainment, "):
+    with pytest.raises(
+        InputError, match=r"metric 'my_own': has no better direction; .*: output_tokens, slo_attainment, "
+    ):
         pareto(before, ["my_own", "slo_attainment"])
 
 
 def test_a_study_optimises_only_what_has_a_direction() -> None:
     given = {"dimensions": (dimension("beta=0..4"),), "seeds": (0,), "held_out": (1000,)}
-    with pytest.raises(InputError, match="metric 'share_lp': has no better direction; expected one that has: output_tokens, "):
+    with pytest.raises(
+        InputError, match="metric 'share_lp': has no better direction; expected one that has: output_tokens, "
+    ):
         Search(scenario.preset("paper"), objectives=("share_lp", "slo_attainment"), **given)  # type: ignore[arg-type]
 
 

@@ -37,7 +37,8 @@ def test_one_request_unchunked() -> None:
 
 
 def test_two_requests_share_chunks() -> None:
-    # A 4 + B 4: 3 s, to 3 (A's first). A decodes, B takes 7: 3.25, to 6.25. A decodes, B takes 1: 1.75, to 8 (A done, B's first). B decodes: 9.5.
+    # A 4 + B 4: 3 s, to 3 (A's first). A decodes, B takes 7: 3.25, to 6.25. A decodes, B takes 1: 1.75, to 8 (A done,
+    # B's first). B decodes: 9.5.
     out = play(setup(), [request(0.0, 4, 3), request(0.0, 12, 2)], RoundRobin())
     assert column(out, "first_token_s") == [3.0, 8.0]
     assert column(out, "finished_s") == [8.0, 9.5]
@@ -80,7 +81,9 @@ def test_context_costs() -> None:
 def test_kv_limit_holds_the_head_and_those_behind() -> None:
     # 20 tokens: A (12) runs 3 + 3 x 1.5 to 7.5; B (12) does not fit and holds C (3). Then B's prompt to 10.5;
     # B decodes beside C's prompt: 2, to 12.5 (C done); B decodes to 14 and 15.5.
-    out = play(setup(replace(HW, kv_capacity_tokens=20)), [request(0.0, 8, 4), request(0.0, 8, 4), request(0.0, 2, 1)], Edf())
+    out = play(
+        setup(replace(HW, kv_capacity_tokens=20)), [request(0.0, 8, 4), request(0.0, 8, 4), request(0.0, 2, 1)], Edf()
+    )
     assert column(out, "admitted_s") == [0.0, 7.5, 7.5]
     assert column(out, "finished_s") == [7.5, 15.5, 12.5]
     assert column(out, "released_s") == [0.0, 0.0, 0.0]  # full is not held
@@ -94,7 +97,11 @@ def test_the_gpu_with_fewest_residents_takes_the_head() -> None:
 
 
 def test_round_robin_is_blind() -> None:
-    out = play(setup(ONE_SLOT, pools=[2]), [request(0.0, 8, 1), request(0.0, 8, 9), request(4.0, 8, 1), request(4.0, 8, 1)], RoundRobin())
+    out = play(
+        setup(ONE_SLOT, pools=[2]),
+        [request(0.0, 8, 1), request(0.0, 8, 9), request(4.0, 8, 1), request(4.0, 8, 1)],
+        RoundRobin(),
+    )
     assert column(out, "gpu") == [0, 1, 0, 1]
     assert column(out, "admitted_s") == [0.0, 0.0, 4.0, 15.0]  # 3 + 8 x 1.5 on GPU 1
 
@@ -108,7 +115,9 @@ def test_edf_orders_by_deadline() -> None:
 
 
 def test_slo_aware_routes_by_tier() -> None:
-    out = play(setup(pools=[1, 1, 1], roles=["LP", "CP", "BP"]), [request(0.0, 8, 1, tier) for tier in (2, 0, 1)], SloAware())
+    out = play(
+        setup(pools=[1, 1, 1], roles=["LP", "CP", "BP"]), [request(0.0, 8, 1, tier) for tier in (2, 0, 1)], SloAware()
+    )
     assert column(out, "pool") == [2, 0, 1]
 
 
@@ -124,10 +133,17 @@ def test_slo_limits() -> None:
 
 
 def test_victim_keeps_its_progress() -> None:
-    # Silver: 2 x 3 to 6 (first token), where Gold (there since 4) takes its place: 3 + 1.5 to 10.5. Silver's three tokens left: 4.5 to 15.
+    # Silver: 2 x 3 to 6 (first token), where Gold (there since 4) takes its place: 3 + 1.5 to 10.5. Silver's three
+    # tokens left: 4.5 to 15.
     out = play(setup(ONE_SLOT), [request(0.0, 16, 4, SILVER), request(4.0, 8, 2)], Caps())
     silver, gold = out.records
-    assert (silver.admitted_s, silver.released_s, silver.first_token_s, silver.finished_s, silver.preempted) == (0.0, 0.0, 6.0, 15.0, 1)
+    assert (silver.admitted_s, silver.released_s, silver.first_token_s, silver.finished_s, silver.preempted) == (
+        0.0,
+        0.0,
+        6.0,
+        15.0,
+        1,
+    )
     assert (gold.admitted_s, gold.released_s, gold.first_token_s, gold.finished_s) == (6.0, 4.0, 9.0, 10.5)
     assert column(out, "energy_j") == [pytest.approx(10500.0), pytest.approx(4500.0)]
     assert out.preemptions == 1
@@ -146,8 +162,8 @@ def test_victim_that_finishes_is_no_victim() -> None:
 
 
 def test_last_admitted_gives_way_first() -> None:
-    # GPU 0 from 0, GPU 1 from 0.5. Three Gold at 1: the first takes GPU 1 at 3.5, the second GPU 0 at 3, the third queues
-    # behind the victims, which come back in front of it: GPU 0 is free at 6 (victim 0), GPU 1 at 6.5 (victim 1).
+    # GPU 0 from 0, GPU 1 from 0.5. Three Gold at 1: the first takes GPU 1 at 3.5, the second GPU 0 at 3, the third
+    # queues behind the victims, which come back in front of it: GPU 0 is free at 6 (victim 0), GPU 1 at 6.5 (victim 1).
     requests = [request(0.0, 16, 1, SILVER), request(0.5, 16, 1, BRONZE), *[request(1.0, 8, 1)] * 3]
     out = play(setup(ONE_SLOT, pools=[2]), requests, Caps())
     assert column(out, "admitted_s") == [0.0, 0.5, 3.5, 3.0, 9.0]
@@ -162,17 +178,23 @@ def test_gold_and_tierless_caps_do_not_preempt() -> None:
 
 
 def test_claim_looks_at_the_cache() -> None:
-    # 30 tokens. Residents 10 (first) and 9 (last); Gold of 21 fits only in the place of the 10: 9 + 21. Its claim reserves 11 beside: full.
+    # 30 tokens. Residents 10 (first) and 9 (last); Gold of 21 fits only in the place of the 10: 9 + 21. Its claim
+    # reserves 11 beside: full.
     requests = [request(0.0, 8, 2, SILVER), request(0.0, 8, 1, SILVER), request(1.0, 20, 1), request(2.0, 1, 1)]
     out = play(setup(replace(HW, kv_capacity_tokens=30)), requests, Caps())
-    # The small Gold, at 2, would have room (19 + 2) but for that, so it claims the 9. Both enter when the iteration ends, at 3.
+    # The small Gold, at 2, would have room (19 + 2) but for that, so it claims the 9. Both enter when the iteration
+    # ends, at 3.
     assert column(out, "admitted_s") == [0.0, 0.0, 3.0, 3.0]
     assert column(out, "preempted") == [1, 1, 0, 0]
 
 
 def test_victim_must_make_enough_room() -> None:
     # As above, without the small Gold: the last admitted (9) would not do, 10 + 21 > 30.
-    out = play(setup(replace(HW, kv_capacity_tokens=30)), [request(0.0, 8, 2, SILVER), request(0.0, 8, 1, SILVER), request(1.0, 20, 1)], Caps())
+    out = play(
+        setup(replace(HW, kv_capacity_tokens=30)),
+        [request(0.0, 8, 2, SILVER), request(0.0, 8, 1, SILVER), request(1.0, 20, 1)],
+        Caps(),
+    )
     assert column(out, "preempted") == [1, 0, 0]
 
 
@@ -195,7 +217,9 @@ def test_claim_between_iterations_waits_for_the_next_to_end() -> None:
 def test_held_work_is_released_as_it_is_admitted() -> None:
     # 500 g until 100, 300 after; threshold 400; control every 60: open from 120. One slot, 3 s each.
     # C comes while B, held, waits: held too. D comes later and is not.
-    changed = setup(ONE_SLOT, carbon=Carbon([0.0, 100.0], [500.0, 300.0]), thresholds=[(0.0, 400.0)], control_step_s=60.0)
+    changed = setup(
+        ONE_SLOT, carbon=Carbon([0.0, 100.0], [500.0, 300.0]), thresholds=[(0.0, 400.0)], control_step_s=60.0
+    )
     out = play(changed, [request(t, 8, 1) for t in (10.0, 110.0, 121.0, 200.0)], CarbonAware())
     assert column(out, "admitted_s") == [120.0, 123.0, 126.0, 200.0]
     assert column(out, "released_s") == [120.0, 123.0, 126.0, 200.0]
@@ -203,7 +227,12 @@ def test_held_work_is_released_as_it_is_admitted() -> None:
 
 def test_full_and_open_is_not_held_but_a_gate_that_closes_holds() -> None:
     # A runs 3 + 49 x 1.5 = 76.5. B (at 1) waits for it, C (at 70) too; the gate is closed in [60, 240): both are held.
-    changed = setup(ONE_SLOT, carbon=Carbon([0.0, 50.0, 200.0], [300.0, 500.0, 300.0]), thresholds=[(0.0, 400.0)], control_step_s=60.0)
+    changed = setup(
+        ONE_SLOT,
+        carbon=Carbon([0.0, 50.0, 200.0], [300.0, 500.0, 300.0]),
+        thresholds=[(0.0, 400.0)],
+        control_step_s=60.0,
+    )
     out = play(changed, [request(0.0, 8, 50), request(1.0, 8, 1), request(70.0, 8, 1)], CarbonAware())
     assert column(out, "finished_s") == [76.5, 243.0, 246.0]
     assert column(out, "released_s") == [0.0, 240.0, 243.0]
@@ -217,7 +246,11 @@ def bp_setup(**changes: Any) -> Setup:
 def test_bp_waits_for_the_cleanest_time() -> None:
     # Head due at 210. Before 120 there are 60 s and more ahead below gamma; at 120 nothing is cleaner than 1: open.
     values = [5.0, 5.0, 5.0, 3.0, 1.0, 1.0, 9.0]
-    changed = bp_setup(tiers=[Tier(e2e_s=200.0)] * 3, carbon=Carbon([30.0 * i for i in range(7)], values), forecasts=[(0.0, 30.0, values)])
+    changed = bp_setup(
+        tiers=[Tier(e2e_s=200.0)] * 3,
+        carbon=Carbon([30.0 * i for i in range(7)], values),
+        forecasts=[(0.0, 30.0, values)],
+    )
     caps = Caps(plan_every_s=15.0)
     out = play(changed, [request(10.0, 8, 1, BRONZE), request(20.0, 8, 1, BRONZE)], caps)
     assert column(out, "released_s") == [120.0, 120.0]
@@ -248,31 +281,39 @@ def test_cp_predicts_its_start() -> None:
 
 
 def test_score_of_an_empty_pool() -> None:
-    # step 1.5, ttft 1.5 x 1.5 + 2 = 4.25 = its limit: V = 1/2. tau = 2 + 6; norm = 5 x 200 x (2 + 9); E = 5 x 200 x 8 / 11000; G = 4 x 1/2 / 6.
-    changed = setup(mean_input=8.0, mean_output=6.0, gamma_mean=5.0, carbon=Carbon([0.0], [5.0]), tiers=[Tier(ttft_s=4.25)] * 3)
+    # step 1.5, ttft 1.5 x 1.5 + 2 = 4.25 = its limit: V = 1/2. tau = 2 + 6; norm = 5 x 200 x (2 + 9); E = 5 x 200 x 8 /
+    # 11000; G = 4 x 1/2 / 6.
+    changed = setup(
+        mean_input=8.0, mean_output=6.0, gamma_mean=5.0, carbon=Carbon([0.0], [5.0]), tiers=[Tier(ttft_s=4.25)] * 3
+    )
     engine = Engine(changed, [request(0.0, 8, 4)], Caps())
     engine.control()
     score = Caps(alpha=1.0, beta=2.0, lambda_=3.0).score(engine, engine.queues[0], engine.jobs[0])
     assert score == pytest.approx(1 / 3 - 2 * 8 / 11 - 3 / 2)
     # Without the predictor: m = 6, V = 0: G = 1, tau = 2 + 9, E = 1.
-    assert Caps(1.0, 2.0, 3.0, no_predictor=True).score(engine, engine.queues[0], engine.jobs[0]) == pytest.approx(1 - 2)
+    assert Caps(1.0, 2.0, 3.0, no_predictor=True).score(engine, engine.queues[0], engine.jobs[0]) == pytest.approx(
+        1 - 2
+    )
 
 
 def test_routes_by_score() -> None:
-    # Without limits V = 0 and G is the same everywhere. Request 0: a tie, lower pool. Then pool 0 has batch 2 and step 2:
-    # P(1/2) / 2 x (2 + 2 x 4) = 150 x 10 = 1500, against P(1/4) x (2 + 1.5 x 4) = 200 x 8 = 1600 in the empty pool 1: sharing is cleaner.
-    # Where TTFT may take 4.3 s, pool 1 (4.25) is the less risky: pool 0, with 8 more tokens ahead and rounds 2, takes 2.5 x 2 + 4 = 9.
+    # Without limits V = 0 and G is the same everywhere. Request 0: a tie, lower pool. Then pool 0 has batch 2 and step
+    # 2: P(1/2) / 2 x (2 + 2 x 4) = 150 x 10 = 1500, against P(1/4) x (2 + 1.5 x 4) = 200 x 8 = 1600 in the empty pool
+    # 1: sharing is cleaner. Where TTFT may take 4.3 s, pool 1 (4.25) is the less risky: pool 0, with 8 more tokens
+    # ahead and rounds 2, takes 2.5 x 2 + 4 = 9.
     requests = [request(0.0, 8, 4), request(0.0, 8, 4)]
     pools = setup(pools=[1, 1], roles=["LP", "CP"], mean_input=8.0, mean_output=4.0, gamma_mean=360.0)
     assert column(play(pools, requests, Caps()), "pool") == [0, 0]
     assert column(play(replace(pools, tiers=[Tier(ttft_s=4.3)] * 3), requests, Caps()), "pool") == [0, 1]
     assert column(play(replace(pools, tiers=[Tier(roles=frozenset({"CP"}))] * 3), requests, Caps()), "pool") == [1, 1]
-    assert column(play(replace(pools, tiers=[Tier(4.3, roles=frozenset({"CP"}))] * 3), requests, Caps(no_tiers=True)), "pool") == [0, 1]
+    assert column(
+        play(replace(pools, tiers=[Tier(4.3, roles=frozenset({"CP"}))] * 3), requests, Caps(no_tiers=True)), "pool"
+    ) == [0, 1]
 
 
 def test_ttft_of_a_loaded_pool() -> None:
-    # Two slots, both taken (16 prompt tokens each), one waiting (8). batch 2, step 2; ahead = 8 + 8 + 32 = 48, six rounds;
-    # service = 2 + 2 x 6 = 14, queueing = 2 x 14 / 2 = 14; ttft = 14 + 6.5 x 2 + 12 = 39.
+    # Two slots, both taken (16 prompt tokens each), one waiting (8). batch 2, step 2; ahead = 8 + 8 + 32 = 48, six
+    # rounds; service = 2 + 2 x 6 = 14, queueing = 2 x 14 / 2 = 14; ttft = 14 + 6.5 x 2 + 12 = 39.
     caps = Caps()
     changed = setup(replace(HW, max_batch=2), mean_input=8.0, mean_output=6.0)
     engine = Engine(changed, [request(0.0, 16, 4), request(0.0, 16, 4), request(0.0, 8, 4), request(0.0, 8, 4)], caps)

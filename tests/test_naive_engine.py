@@ -1,4 +1,6 @@
-"""The terms of an engine in the reference engine against numbers worked out by hand, on the hardware of `naive_cases.py`."""
+"""The terms of an engine in the reference engine against numbers worked out by hand, on the hardware of
+`naive_cases.py`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ def test_memory_and_compute_overlap() -> None:
     hw = replace(HW, decode_base_s=4.0, decode_s_per_seq=2.25, chunk_tokens=16, overhead_s=1.0)
     for p, first_s, finished_s in ((2.0, 6.0, 15.5), (1e6, 5.0, 13.0), (1.0, 8.0, 20.5)):
         (record,) = play(setup(replace(hw, overlap_exponent=p)), [request(0.0, 16, 3)], RoundRobin()).records
-        assert (record.first_token_s, record.finished_s) == (pytest.approx(first_s, rel=1e-6), pytest.approx(finished_s, rel=1e-6))
+        assert (record.first_token_s, record.finished_s) == (
+            pytest.approx(first_s, rel=1e-6),
+            pytest.approx(finished_s, rel=1e-6),
+        )
 
 
 def test_nothing_but_overhead() -> None:
@@ -56,7 +61,12 @@ def test_the_client_sees_tokens_later() -> None:
         tier = replace(exact, **{name: getattr(exact, name) - 1e-4}) if name else exact
         out = play(setup(hw, tiers=[tier] * 3), [request(1.0, 20, 3)], RoundRobin())
         (record,) = out.records
-        assert (record.released_s, record.first_token_s, record.finished_s, record.met_slo) == (1.0, 9.5, 12.5, not name)
+        assert (record.released_s, record.first_token_s, record.finished_s, record.met_slo) == (
+            1.0,
+            9.5,
+            12.5,
+            not name,
+        )
         assert (out.end_s, out.member_seconds, record.energy_j) == (12.0, 11.0, pytest.approx(4400.0))
 
 
@@ -121,7 +131,11 @@ def test_memory_that_suffices_changes_nothing() -> None:
     out = play(setup(replace(GROW, kv_capacity_tokens=16)), [request(0.0, 4, 5), request(0.0, 4, 5)], RoundRobin())
     assert column(out, "finished_s") == [11.0, 11.0]
     assert (out.preemptions, out.recomputed_tokens) == (0, 0)
-    reserving = play(setup(replace(GROW, kv_capacity_tokens=16, kv="reserve")), [request(0.0, 4, 5), request(0.0, 4, 5)], RoundRobin())
+    reserving = play(
+        setup(replace(GROW, kv_capacity_tokens=16, kv="reserve")),
+        [request(0.0, 4, 5), request(0.0, 4, 5)],
+        RoundRobin(),
+    )
     assert column(reserving, "admitted_s") == [0.0, 8.0]
 
 
@@ -186,14 +200,18 @@ def test_the_victim_of_a_claim_is_recomputed() -> None:
     # Silver: 2 x 3 to 6 (first token), where Gold takes its place: 3 + 1.5 to 10.5. Silver's prompt is 17 now: 3 + 3 +
     # 1.25 to its second token at 17.75; two more.
     out = play(
-        setup(replace(ONE_SLOT, kv="grow", kv_block_tokens=4, kv_capacity_tokens=20)), [request(0.0, 16, 4, SILVER), request(4.0, 8, 2)], Caps()
+        setup(replace(ONE_SLOT, kv="grow", kv_block_tokens=4, kv_capacity_tokens=20)),
+        [request(0.0, 16, 4, SILVER), request(4.0, 8, 2)],
+        Caps(),
     )
     assert column(out, "first_token_s") == [6.0, 9.0]
     assert column(out, "finished_s") == [20.75, 10.5]
     assert (column(out, "preempted"), out.recomputed_tokens) == ([1, 0], 16)
 
 
-@pytest.mark.parametrize(("small", "admitted_s", "preempted", "recomputed"), [(3, 3.0, [1, 1, 0, 0], 8), (2, 2.0, [0, 1, 0, 0], 0)])
+@pytest.mark.parametrize(
+    ("small", "admitted_s", "preempted", "recomputed"), [(3, 3.0, [1, 1, 0, 0], 8), (2, 2.0, [0, 1, 0, 0], 0)]
+)
 def test_a_claim_reserves_its_chunk(small: int, admitted_s: float, preempted: list[int], recomputed: int) -> None:
     # 18 tokens, blocks of 1. A holds 8, B 4; Gold of 8 claims B's place and 4 tokens beside: 16. A Gold of 3 has no
     # room and claims A's place, which has its first token by then; one of 2 has, and joins. Then A needs 9 at 3: 9 + 2

@@ -1,4 +1,6 @@
-"""Invariants of the reference engine with the terms of an engine, on random cases: no token is lost, no block is held twice."""
+"""Invariants of the reference engine with the terms of an engine, on random cases: no token is lost, no block is
+held twice.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,11 @@ class Watched(Engine):
         memory.keep_only(gpu.residents)
         if gpu.iteration and hw.grows:
             for job in gpu.iteration.members:
-                tokens = job.prompt_done + gpu.iteration.work.takes.get(job, 0) if job.prompt_left else job.request.input_tokens + job.produced
+                tokens = (
+                    job.prompt_done + gpu.iteration.work.takes.get(job, 0)
+                    if job.prompt_left
+                    else job.request.input_tokens + job.produced
+                )
                 memory.hold(job, -(-tokens // hw.kv_block_tokens))
 
     def close(self, gpu: Gpu, iteration: Iteration) -> None:
@@ -72,7 +78,9 @@ def test_conservation_and_causality(policy: str, data: st.DataObject) -> None:
     case = data.draw(engines(policy))
     engine = slow_engine(case, Watched)
     out = engine.run()
-    assert engine.processed == out.recomputed_tokens + sum(job.prompt_done if job.prompt_left else job.context - 1 for job in engine.jobs)
+    assert engine.processed == out.recomputed_tokens + sum(
+        job.prompt_done if job.prompt_left else job.context - 1 for job in engine.jobs
+    )
     assert engine.made == sum(job.produced for job in engine.jobs)
     assert out.preemptions == sum(column(out, "preempted"))
     assert out.unfinished == 0 or out.end_s == case.config.horizon_s + case.config.drain_h * 3600

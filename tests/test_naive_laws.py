@@ -20,7 +20,15 @@ POLICIES: list[Policy] = [
 REQUESTS = st.lists(
     st.builds(
         Request,
-        *(st.floats(0, 100), st.integers(0, 2), st.just(0), st.just(0), st.integers(1, 40), st.integers(1, 12), st.floats(1, 20)),
+        *(
+            st.floats(0, 100),
+            st.integers(0, 2),
+            st.just(0),
+            st.just(0),
+            st.integers(1, 40),
+            st.integers(1, 12),
+            st.floats(1, 20),
+        ),
     ),
     max_size=25,
 )
@@ -28,15 +36,32 @@ SETUPS = st.builds(
     setup,
     hardware=st.builds(
         Hardware,
-        *(st.floats(0.001, 0.3), st.floats(0.1, 1), st.floats(0, 0.5), st.floats(0, 0.01), st.just(100.0), st.just(500.0)),
-        *(st.floats(0.5, 2), st.integers(1, 8), st.integers(1, 4), st.sampled_from([0, 1, 8]), st.sampled_from([60, 90, math.inf])),
+        *(
+            st.floats(0.001, 0.3),
+            st.floats(0.1, 1),
+            st.floats(0, 0.5),
+            st.floats(0, 0.01),
+            st.just(100.0),
+            st.just(500.0),
+        ),
+        *(
+            st.floats(0.5, 2),
+            st.integers(1, 8),
+            st.integers(1, 4),
+            st.sampled_from([0, 1, 8]),
+            st.sampled_from([60, 90, math.inf]),
+        ),
     ),
     pools=st.lists(st.integers(1, 2), min_size=3, max_size=3),
     roles=st.just(["LP", "CP", "BP"]),
-    tiers=st.just([Tier(5.0, 2.0, roles=frozenset({"LP"})), Tier(e2e_s=50.0, ttft_after_release_s=20.0), Tier(e2e_s=120.0)]),
+    tiers=st.just(
+        [Tier(5.0, 2.0, roles=frozenset({"LP"})), Tier(e2e_s=50.0, ttft_after_release_s=20.0), Tier(e2e_s=120.0)]
+    ),
     carbon=st.builds(Carbon, st.just([0.0, 30.0, 60.0, 90.0]), st.lists(st.floats(1, 900), min_size=4, max_size=4)),
     thresholds=st.just([(0.0, 400.0), (50.0, 300.0)]),
-    forecasts=st.builds(lambda values: [(0.0, 30.0, values), (45.0, 30.0, values)], st.lists(st.floats(1, 900), min_size=3, max_size=3)),
+    forecasts=st.builds(
+        lambda values: [(0.0, 30.0, values), (45.0, 30.0, values)], st.lists(st.floats(1, 900), min_size=3, max_size=3)
+    ),
     horizon_s=st.just(100.0),
     drain_s=st.floats(0, 200),
     control_step_s=st.floats(1, 30),
@@ -62,7 +87,14 @@ def test_conservation_and_causality(setup: Setup, requests: list[Request], polic
     assert out.preemptions == sum(column(out, "preempted"))
     assert out.unfinished == sum(math.isnan(t) for t in column(out, "finished_s"))
     for job, record in zip(requests, out.records, strict=True):
-        times = [job.arrival_s, record.released_s, record.admitted_s, record.first_token_s, record.finished_s, out.end_s]
+        times = [
+            job.arrival_s,
+            record.released_s,
+            record.admitted_s,
+            record.first_token_s,
+            record.finished_s,
+            out.end_s,
+        ]
         known = [t for t in times if not math.isnan(t)]
         assert known == sorted(known)
         assert record.released_s in (job.arrival_s, record.admitted_s) or math.isnan(record.released_s)
@@ -71,5 +103,8 @@ def test_conservation_and_causality(setup: Setup, requests: list[Request], polic
         if not math.isnan(record.finished_s):
             fastest = (job.output_tokens - 1) * (hw.decode_base_s + hw.decode_s_per_seq)
             assert record.finished_s - record.first_token_s >= fastest - 1e-9
-            assert record.first_token_s - record.admitted_s >= hw.decode_base_s + hw.prefill_s_per_token * job.input_tokens - 1e-9
+            assert (
+                record.first_token_s - record.admitted_s
+                >= hw.decode_base_s + hw.prefill_s_per_token * job.input_tokens - 1e-9
+            )
             assert record.energy_j > 0 < record.carbon_g

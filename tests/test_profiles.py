@@ -1,4 +1,6 @@
-"""GPU profiles: known figures come back from made-up measurements, the built-ins from the real ones, and bad input is refused in a line."""
+"""GPU profiles: known figures come back from made-up measurements, the built-ins from the real ones, and bad input
+is refused in a line.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,13 @@ def test_a_peak_moves_with_the_batch_that_counts_as_full():
 
 
 def test_what_a_profile_says_is_written_as_toml():
-    said = {"about": 'a\x7f"\n\x01\u00e9', "x": math.inf, "list": [1.5, 2], "a b": {"c": 1}, "fit": {"d e": True, "f": {"g": [{"h": 1}]}}}
+    said = {
+        "about": 'a\x7f"\n\x01\u00e9',
+        "x": math.inf,
+        "list": [1.5, 2],
+        "a b": {"c": 1},
+        "fit": {"d e": True, "f": {"g": [{"h": 1}]}},
+    }
     assert tomllib.loads(toml_text(said)) == said
     toml_text({"about": "\udce9"}).encode()  # an argument that is not UTF-8
 
@@ -122,10 +130,16 @@ def test_what_a_profile_says_is_written_as_toml():
         ("batch,step_s\n1,0.1\n", "decode steps at 1 batch sizes"),
         ("batch,step_s\n1,0.1\n8,5\n", "fixed part above 0"),
         ("batch,step_s\n1,0.1\n8,0.11\n", "no prompt times at batch 1"),
-        ("prompt_tokens,batch,prompt_s,step_s\n,1,,0.1\n,8,,0.11\n512,1,0.01,\n", "prompts take less than a decode step"),
+        (
+            "prompt_tokens,batch,prompt_s,step_s\n,1,,0.1\n,8,,0.11\n512,1,0.01,\n",
+            "prompts take less than a decode step",
+        ),
         (plain_csv(1e-4, 0.03, 3e-4, None), "power at 0 batch sizes"),
         (plain_csv(1e-4, 0.03, 3e-4, (60, 400, 0.5)).replace(",0,,,60\n", ""), "no idle power measured"),
-        ("batch,step_s,hardware\n1,0.1,A\n8,0.11,B\n", "several values of hardware: expected --hardware with one of A, B"),
+        (
+            "batch,step_s,hardware\n1,0.1,A\n8,0.11,B\n",
+            "several values of hardware: expected --hardware with one of A, B",
+        ),
     ],
 )
 def test_measurements_that_do_not_do_are_refused(tmp_path, text, wanted):
@@ -137,7 +151,9 @@ def test_measurements_that_do_not_do_are_refused(tmp_path, text, wanted):
 
 @real
 def test_filters_name_what_there_is():
-    with pytest.raises(InputError, match="several values of model: expected --model with one of bloom-176b, llama2-70b"):
+    with pytest.raises(
+        InputError, match="several values of model: expected --model with one of bloom-176b, llama2-70b"
+    ):
         read_measurements(SPLITWISE, {})
     with pytest.raises(InputError, match="hardware mi300: expected one of a100-80gb"):
         read_measurements(SPLITWISE, {"hardware": "mi300"})
@@ -153,7 +169,11 @@ CASES = {
     "h100-llama2-70b-tp8": (SPLITWISE, {"model": "llama2-70b", "hardware": "h100-80gb", "tensor_parallel": 8}, "power"),
     "h100-bloom-176b-tp8": (SPLITWISE, {"model": "bloom-176b", "hardware": "h100-80gb", "tensor_parallel": 8}, "power"),
     "h100-llama3.1-8b": (ML_ENERGY, {"model": "Llama-3.1-8B", "hardware": "H100", "tensor_parallel": 1}, "prefill"),
-    "h100-llama3.1-70b-tp4": (ML_ENERGY, {"model": "Llama-3.1-70B", "hardware": "H100", "tensor_parallel": 4}, "prefill"),
+    "h100-llama3.1-70b-tp4": (
+        ML_ENERGY,
+        {"model": "Llama-3.1-70B", "hardware": "H100", "tensor_parallel": 4},
+        "prefill",
+    ),
 }
 
 
@@ -190,7 +210,7 @@ def test_every_built_in_is_a_gpu_with_a_source_and_a_fit():
         assert found["fit"]["max_batch"] >= 64
 
 
-# --- commands -------------------------------------------------------------------------------------------------------------------------------------
+# --- commands ---------------------------------------------------------------------------------------------------------
 
 
 def run(*arguments: object) -> str:
@@ -214,7 +234,18 @@ def test_profiles_lists_and_shows():
 def test_fit_profile_writes_a_profile_and_a_picture(tmp_path):
     (tmp_path / "m.csv").write_text(plain_csv(1e-4, 0.03, 3e-4, (60, 400, 0.5), gpus=2))
     out, drawn = tmp_path / "p.toml", tmp_path / "p.png"
-    said = run("fit-profile", tmp_path / "m.csv", "--tensor-parallel", 2, "--about", 'my "GPU"', "--out", out, "--picture", drawn)
+    said = run(
+        "fit-profile",
+        tmp_path / "m.csv",
+        "--tensor-parallel",
+        2,
+        "--about",
+        'my "GPU"',
+        "--out",
+        out,
+        "--picture",
+        drawn,
+    )
     assert "worst" in said
     assert drawn.read_bytes().startswith(b"\x89PNG")
     saved = tomllib.loads(out.read_text())
@@ -248,8 +279,14 @@ def test_fit_profile_borrows_from_profiles(tmp_path):
     assert fields["peak_w"] == profile_fields("h100-llama3.1-70b-tp4", 64)["peak_w"]
     for options, wanted in (
         (("--prefill-from", "h100-llama2-70b-tp4", "--prefill-s-per-token", 1), "expected one of them"),
-        (("--prefill-s-per-token", 1e-4, "--power-from", "h100-llama2-70b-tp4", "--picture", tmp_path / "p.gif"), "expected a name ending in .png"),
-        (("--prefill-s-per-token", 1e-4, "--power-from", "h100-llama2-70b-tp4", "--out", tmp_path / "no" / "p.toml"), "does not exist"),
+        (
+            ("--prefill-s-per-token", 1e-4, "--power-from", "h100-llama2-70b-tp4", "--picture", tmp_path / "p.gif"),
+            "expected a name ending in .png",
+        ),
+        (
+            ("--prefill-s-per-token", 1e-4, "--power-from", "h100-llama2-70b-tp4", "--out", tmp_path / "no" / "p.toml"),
+            "does not exist",
+        ),
     ):
         with pytest.raises(InputError, match=wanted):
             run("fit-profile", tmp_path / "m.csv", *options)
@@ -259,9 +296,17 @@ def test_the_table_in_the_docs_is_that_of_the_profiles():
     text = (Path(__file__).parents[1] / "docs" / "profiles.md").read_text(encoding="utf-8")
     for name in CASES:
         found = profiles()[name]
-        cells = [cell.strip() for cell in next(line for line in text.splitlines() if line.startswith(f"| `{name}`")).split("|")[2:-1]]
+        cells = [
+            cell.strip()
+            for cell in next(line for line in text.splitlines() if line.startswith(f"| `{name}`")).split("|")[2:-1]
+        ]
         step = f"{1e3 * found['decode_base_s']:.4g} + {1e3 * found['decode_s_per_seq']:.3g} b"
-        power = [f"{found['idle_w']:.0f}", f"{found['peak_w']:.0f}", f"{found['power_exponent']:.3f}", str(found["fit"]["max_batch"])]
+        power = [
+            f"{found['idle_w']:.0f}",
+            f"{found['peak_w']:.0f}",
+            f"{found['power_exponent']:.3f}",
+            str(found["fit"]["max_batch"]),
+        ]
         assert cells[:6] == [f"{1e6 * found['prefill_s_per_token']:.4g}", step, *power]
         for what, cell in zip(("prefill", "step", "power"), cells[6:], strict=True):
             mean, worst = (found["fit"].get(f"{what}_{kind}_error") for kind in ("mean", "worst"))

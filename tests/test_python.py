@@ -1,4 +1,6 @@
-"""The Python interface as its user sees it: what there is, what it prints, frames, pictures, and the examples in docstrings."""
+"""The Python interface as its user sees it: what there is, what it prints, frames, pictures, and the examples in
+docstrings.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from caps_fast.errors import did_you_mean
 
 QUICK = {"days": 0.01, "policy.name": "round-robin"}
 RECORDED = Recording(requests=True, sample_every_s=30.0)
-DOCUMENTED = ("caps_fast", *(f"caps_fast.{name}" for name in ("scenario", "simulation", "results", "study", "sizing", "bounds")))
+DOCUMENTED = (
+    "caps_fast",
+    *(f"caps_fast.{name}" for name in ("scenario", "simulation", "results", "study", "sizing", "bounds")),
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +90,9 @@ def test_a_result_has_frames_and_no_arrays(result: Result) -> None:
     bare = simulate(result.scenario)
     assert "series (not recorded), requests (not recorded)" in repr(bare)
     for name, option in (("requests", "requests=True"), ("series", "sample_every_s=60")):
-        with pytest.raises(InputError, match=rf"{name} not recorded: expected simulate\(scenario, Recording\({option}\)\)"):
+        with pytest.raises(
+            InputError, match=rf"{name} not recorded: expected simulate\(scenario, Recording\({option}\)\)"
+        ):
             getattr(bare, name)
     with pytest.raises(InputError, match="series not recorded"):
         bare.plot.timeline()
@@ -113,7 +120,9 @@ def test_policies_compared() -> None:
 
 def test_fields_are_replaced_by_keyword_too() -> None:
     base = preset("paper")
-    assert base.replace(days=1, workload__rate_rps=12, policy__lambda=1) == base.replace({"days": 1, "workload.rate_rps": 12, "policy.lambda": 1})
+    assert base.replace(days=1, workload__rate_rps=12, policy__lambda=1) == base.replace(
+        {"days": 1, "workload.rate_rps": 12, "policy.lambda": 1}
+    )
     assert base.replace() == base
     with pytest.raises(InputError, match=r"days: given twice"):
         base.replace({"days": 1}, days=2)
@@ -123,7 +132,14 @@ def test_fields_are_replaced_by_keyword_too() -> None:
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("round_robin", "round-robin"), ("CAPS", "caps"), ("carbon", "carbon-aware"), ("edff", "edf"), ("x", ""), ("nonsense", "")],
+    [
+        ("round_robin", "round-robin"),
+        ("CAPS", "caps"),
+        ("carbon", "carbon-aware"),
+        ("edff", "edf"),
+        ("x", ""),
+        ("nonsense", ""),
+    ],
 )
 def test_what_was_meant(word: str, meant: str) -> None:
     known = ["round-robin", "edf", "carbon-aware", "caps", "caps-no-carbon"]

@@ -21,7 +21,9 @@ def test_a_recipe_does_what_it_says(tmp_path: Path, page: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for block in steps:
-        assert block.file or block.language in ("console", "diff", "python"), f"{page.name}: a block of {block.language} that nothing follows"
+        assert block.file or block.language in ("console", "diff", "python"), (
+            f"{page.name}: a block of {block.language} that nothing follows"
+        )
 
 
 def test_all_recipes_are_followed() -> None:

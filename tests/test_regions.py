@@ -43,7 +43,9 @@ def assert_same_regions(case: Case) -> Outcome:
         expected = np.array([getattr(record, name) for record in slow.records])
         np.testing.assert_allclose(rows[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
     done = np.flatnonzero(np.isfinite(rows["finished_s"]))
-    np.testing.assert_allclose(rows["released_s"][done], [slow.records[index].released_s for index in done], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        rows["released_s"][done], [slow.records[index].released_s for index in done], rtol=1e-9, atol=1e-9
+    )
     for name in ("gpu", "pool"):
         assert rows[name][done].tolist() == [getattr(slow.records[index], name) for index in done], name
     assert rows["met"][done].astype(bool).tolist() == [slow.records[index].met_slo for index in done]
@@ -52,7 +54,9 @@ def assert_same_regions(case: Case) -> Outcome:
     for p, row in enumerate(fast.spent):
         for state, account in zip(STATES, row, strict=True):
             expected = slow.accounts.get((p, state), [0.0, 0.0, 0.0])
-            np.testing.assert_allclose(account.tolist()[:3], expected, rtol=1e-9, atol=1e-6, err_msg=f"pool {p}, {state}")
+            np.testing.assert_allclose(
+                account.tolist()[:3], expected, rtol=1e-9, atol=1e-6, err_msg=f"pool {p}, {state}"
+            )
     moved_j, moved_g = (math.fsum(one[i] for one in slow.moved) for i in range(2))
     assert fast.moved.requests == len(slow.moved)
     assert (fast.moved.energy_j, fast.moved.carbon_g) == pytest.approx((moved_j, moved_g), rel=1e-9)
@@ -70,7 +74,10 @@ def test_the_kernel_is_the_same_as_token_by_token(data: st.DataObject) -> None:
 def test_other_policies_are_the_same_uncompiled() -> None:
     """As Python, for each compiled kernel would take ten seconds."""
     script = Path(__file__).with_name("uncompiled_regions.py")
-    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    environment = os.environ | {
+        "NUMBA_DISABLE_JIT": "1",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }
     played = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
     assert played.returncode == 0, played.stderr[-3000:]
 
@@ -114,7 +121,9 @@ def two(tmp_path: Path) -> Scenario:
 
 
 def test_round_trips_are_in_first_tokens_and_ends_alone(two: Scenario) -> None:
-    with_them, without = (rows(one) for one in (two, two.replace({"origins": {"here": {"share_by_tier": {"gold": 3}}, "there": {}}})))
+    with_them, without = (
+        rows(one) for one in (two, two.replace({"origins": {"here": {"share_by_tier": {"gold": 3}}, "there": {}}}))
+    )
     source = origins_of(two)
     rtt_s = np.array([[0.01, 0.25], [0.25, 0.0]])[source, with_them["pool"]]
     for name in ("first_token_s", "finished_s"):
@@ -137,11 +146,18 @@ def test_the_report_tells_who_was_served_where(two: Scenario) -> None:
         assert row["carbon_g"] == pytest.approx(rows["carbon_g"][own].mean())
     assert found["rtt_ms"].to_list() == [250.0, 10.0, 0.0, 250.0]
     assert found["nearest"].to_list() == ["near", "near", "far", "far"]
-    away = sum(row["requests"] for row in found.iter_rows(named=True) if row["nearest"] != row["region"]) / found["requests"].sum()
-    assert moves_sentence(found).startswith(f"{100 * away:.1f} % of the requests are served away from the region nearest to their origin; most from ")
+    away = (
+        sum(row["requests"] for row in found.iter_rows(named=True) if row["nearest"] != row["region"])
+        / found["requests"].sum()
+    )
+    assert moves_sentence(found).startswith(
+        f"{100 * away:.1f} % of the requests are served away from the region nearest to their origin; most from "
+    )
     assert moves_of(simulate(two)) is None
     page = results_of([result])
-    assert page.tables["moves"].select("origin", "region", "requests").equals(found.select("origin", "region", "requests"))
+    assert (
+        page.tables["moves"].select("origin", "region", "requests").equals(found.select("origin", "region", "requests"))
+    )
 
 
 def test_shares_are_by_tier_and_blocks_do_not_matter(two: Scenario) -> None:
@@ -154,7 +170,9 @@ def test_shares_are_by_tier_and_blocks_do_not_matter(two: Scenario) -> None:
 
 
 def test_bound_requests_stay(two: Scenario) -> None:
-    bound = two.replace({"slo.gold.regions": ["near"], "origins.there.regions": ["far", "near"], "slo.bronze.regions": ["far"]})
+    bound = two.replace(
+        {"slo.gold.regions": ["near"], "origins.there.regions": ["far", "near"], "slo.bronze.regions": ["far"]}
+    )
     for policy in ({}, {"policy.queueing": "central"}):
         found = rows(bound.replace(policy))
         assert set(found["pool"][found["tier"] == 0]) == {0}
@@ -163,8 +181,15 @@ def test_bound_requests_stay(two: Scenario) -> None:
 
 
 def test_a_context_moves_before_its_request_is_served(two: Scenario) -> None:
-    """2000 bytes a token at 1 Mbit/s are 16 ms a token; an hour of nobody else, so that a request is admitted as it gets there."""
-    links = {"links.gbit_per_s": 1e-3, "links.bytes_per_token": 2000, "links.kwh_per_gb": 0.06, "origins.here.home": "near"}
+    """2000 bytes a token at 1 Mbit/s are 16 ms a token; an hour of nobody else, so that a request is admitted as it
+    gets there.
+    """
+    links = {
+        "links.gbit_per_s": 1e-3,
+        "links.bytes_per_token": 2000,
+        "links.kwh_per_gb": 0.06,
+        "origins.here.home": "near",
+    }
     lonely = two.replace(links | {"workload.rate_rps": 0.01, "days": 0.1})
     result = simulate(lonely, Recording(requests=True)).outcome
     found, source = result.requests, origins_of(lonely)
@@ -183,7 +208,9 @@ def test_a_context_moves_before_its_request_is_served(two: Scenario) -> None:
     assert result.metrics["moved_kg"] == pytest.approx(moved_g / 1000)
 
 
-def test_a_checkpoint_holds_requests_on_their_way(two: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_holds_requests_on_their_way(
+    two: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow = two.replace({"links.gbit_per_s": 1e-4, "links.bytes_per_token": 4000, "origins.here.home": "near"})
     whole = simulate(slow)
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
@@ -205,13 +232,20 @@ def test_a_checkpoint_holds_requests_on_their_way(two: Scenario, tmp_path: Path,
 
 def test_traces_and_client_groups_say_where_requests_come_from(two: Scenario, tmp_path: Path) -> None:
     lines = [f"{t},100,20,{origin}" for t, origin in enumerate(["there", "here", "", "there"])]
-    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens,origin\n" + "\n".join(lines), encoding="utf-8")
-    played = two.replace({"workload.trace": str(tmp_path / "t.csv"), "workload.trace_fit": "once", "workload.rate_rps": None})
+    (tmp_path / "t.csv").write_text(
+        "arrival_s,input_tokens,output_tokens,origin\n" + "\n".join(lines), encoding="utf-8"
+    )
+    played = two.replace(
+        {"workload.trace": str(tmp_path / "t.csv"), "workload.trace_fit": "once", "workload.rate_rps": None}
+    )
     assert origins_of(played)[[0, 1, 3]].tolist() == [1, 0, 1]
     with pytest.raises(InputError, match=r"t\.csv: row 1: origin 'there': expected one of here"):
         origins_of(played.replace({"origins": {"here": {}}}))
     group = "share = 0.5\ninput_tokens = 100\noutput_tokens = 20\nlength_correlation = 0\n"
-    text = f'[[clients]]\nname = "x"\norigin = "there"\nregions = ["far"]\n{group}[[clients]]\nname = "y"\norigin = "here"\n{group}'
+    text = (
+        f'[[clients]]\nname = "x"\norigin = "there"\nregions = ["far"]\n{group}[[clients]]\nname = "y"\norigin = '
+        f'"here"\n{group}'
+    )
     (tmp_path / "w.toml").write_text(text, encoding="utf-8")
     mixed = two.replace({"workload.file": str(tmp_path / "w.toml"), "workload.rate_rps": 4})
     found, source = rows(mixed), origins_of(mixed)
@@ -225,8 +259,13 @@ def signals(two: Scenario, tmp_path: Path) -> Scenario:
     """Average hour by hour from 00:00, marginal every 40 minutes from the day before on; the same in both regions."""
     for name, kind, step_min, values in (("a", "average", 60, [100, 300]), ("m", "marginal", 40, [500, 700, 200])):
         first = datetime(2024, 1, 1, tzinfo=UTC) - timedelta(days=kind == "marginal")
-        lines = [f"x,,{first + timedelta(minutes=step_min * i):%Y-%m-%dT%H:%MZ},{values[i % len(values)]},{kind},lifecycle" for i in range(400)]
-        (tmp_path / f"{name}.csv").write_text("zone,issued_at,valid_at,g_per_kwh,kind,scope\n" + "\n".join(lines), encoding="utf-8")
+        lines = [
+            f"x,,{first + timedelta(minutes=step_min * i):%Y-%m-%dT%H:%MZ},{values[i % len(values)]},{kind},lifecycle"
+            for i in range(400)
+        ]
+        (tmp_path / f"{name}.csv").write_text(
+            "zone,issued_at,valid_at,g_per_kwh,kind,scope\n" + "\n".join(lines), encoding="utf-8"
+        )
     files = {"regions": {name: {"carbon": {"file": str(tmp_path / "a.csv")}, "pue": 1.5} for name in ("near", "far")}}
     for region in files["regions"].values():
         region["marginal"] = {"file": str(tmp_path / "m.csv")}
@@ -236,8 +275,15 @@ def signals(two: Scenario, tmp_path: Path) -> Scenario:
 
 def test_accounts_are_in_both_signals_and_decisions_in_one(signals: Scenario) -> None:
     """The bill by marginal intensity is that of a run whose accounts are marginal and whose decisions are the same."""
-    average, marginal = (simulate(signals.replace({f"regions.{name}.decide_on": on for name in ("near", "far")})) for on in ("average", "marginal"))
-    only = {f"regions.{name}.{field}": value for name in ("near", "far") for field, value in (("carbon", None), ("marginal", None))}
+    average, marginal = (
+        simulate(signals.replace({f"regions.{name}.decide_on": on for name in ("near", "far")}))
+        for on in ("average", "marginal")
+    )
+    only = {
+        f"regions.{name}.{field}": value
+        for name in ("near", "far")
+        for field, value in (("carbon", None), ("marginal", None))
+    }
     alone = {}
     for name, kind in (("a", "average"), ("m", "marginal")):
         path = str(Path(signals.fleet.regions["near"].carbon.file or "").with_name(f"{name}.csv"))
@@ -257,7 +303,9 @@ def test_accounts_are_in_both_signals_and_decisions_in_one(signals: Scenario) ->
 def test_kinds_of_intensity_are_not_mixed_unsaid(signals: Scenario) -> None:
     path = str(Path(signals.fleet.regions["near"].carbon.file or "").with_name("m.csv"))
     mixed = signals.replace({"regions.far.marginal": None, "regions.far.carbon": {"file": path, "kind": "marginal"}})
-    assert "carbon of different kinds in one sum: near average, far marginal" in " ".join(signal_notes(mixed, monitors_of(mixed)))
+    assert "carbon of different kinds in one sum: near average, far marginal" in " ".join(
+        signal_notes(mixed, monitors_of(mixed))
+    )
 
 
 def test_grids_on_two_clocks_are_told(signals: Scenario) -> None:
@@ -274,11 +322,17 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"origins.here.rtt_ms.near": -1}, r"origins\.here\.rtt_ms\.near -1: .*greater than or equal to 0"),
     ({"origins.here.home": "moon"}, r"origins\.here\.home 'moon': expected one of near, far"),
     ({"slo.gold.regions": ["moon"]}, r"slo\.gold\.regions 'moon': expected one of near, far"),
-    ({"slo.gold.regions": ["near"], "origins.here.regions": ["far"]}, r"origins\.here\.regions and slo\.gold\.regions have none in common"),
+    (
+        {"slo.gold.regions": ["near"], "origins.here.regions": ["far"]},
+        r"origins\.here\.regions and slo\.gold\.regions have none in common",
+    ),
     ({"origins.here.share_by_tier": {"gold": 0}, "origins.there.share": 0}, r"origins: all shares of gold are 0"),
     ({"links": {"between": {"near-far": {}}}}, r"links\.between 'near-far': expected two regions as FROM/TO"),
     ({"regions.near.decide_on": "marginal"}, r"regions\.near decide_on marginal: expected a marginal beside carbon"),
-    ({"regions.near.marginal": {"kind": "average"}}, r"regions\.near carbon\.kind average, marginal\.kind average: expected average and marginal"),
+    (
+        {"regions.near.marginal": {"kind": "average"}},
+        r"regions\.near carbon\.kind average, marginal\.kind average: expected average and marginal",
+    ),
 )
 
 
@@ -294,7 +348,9 @@ def test_what_cannot_be_played_is_refused(two: Scenario, tmp_path: Path) -> None
         simulate(two.replace({"links": {}, "policy.queueing": "central"}))
     kinds = {"small": {**_kind(two), "kv_capacity_tokens": 900}, "large": _kind(two)}
     tight = two.replace({"gpus": kinds, "pools.a.gpu": "small", "pools.b.gpu": "large", "slo.gold.regions": ["near"]})
-    with pytest.raises(InputError, match=r"gpus\.small\.kv_capacity_tokens 900: request .* expected a capacity of at least"):
+    with pytest.raises(
+        InputError, match=r"gpus\.small\.kv_capacity_tokens 900: request .* expected a capacity of at least"
+    ):
         simulate(tight)
     group = '[[clients]]\nname = "x"\nshare = 1.0\ninput_tokens = 9\noutput_tokens = 9\n'
     for line, told in (
@@ -308,11 +364,15 @@ def test_what_cannot_be_played_is_refused(two: Scenario, tmp_path: Path) -> None
 
 def test_the_page_s_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parent.parent / "docs" / "regions.md").read_text(encoding="utf-8")
-    ((script,), (scenario,)) = (re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("python", "toml"))
+    ((script,), (scenario,)) = (
+        re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("python", "toml")
+    )
     monkeypatch.chdir(tmp_path)
     exec(compile(script, "make_files.py", "exec"), {})
     Path("three.toml").write_text(scenario, encoding="utf-8")
-    result = simulate(load("three.toml").replace({"policy.name": "carbon-aware", "policy.queueing": "cyclic", "days": 0.01}))
+    result = simulate(
+        load("three.toml").replace({"policy.name": "carbon-aware", "policy.queueing": "cyclic", "days": 0.01})
+    )
     assert result.metrics["moved"] > 0
     assert result.metrics["marginal_kg"] > result.metrics["bill_kg"] > 0
 

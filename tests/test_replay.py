@@ -22,7 +22,10 @@ AZURE = Path(__file__).parent.parent.parent / "shared" / "data" / "requests" / "
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trace") / "trace.csv"
-    rows = [f"{second},{tokens},{tokens % 97 + 1}" for second, tokens in zip(range(0, 500, 5), range(100, 10_000, 99), strict=True)]
+    rows = [
+        f"{second},{tokens},{tokens % 97 + 1}"
+        for second, tokens in zip(range(0, 500, 5), range(100, 10_000, 99), strict=True)
+    ]
     path.write_text("arrival_s,input_tokens,output_tokens\n" + "\n".join(rows) + "\n")
     return path
 
@@ -57,7 +60,10 @@ def test_a_trace_of_which_all_is_trained_on(tmp_path: Path) -> None:
     learned = {"predictor__source": "learned"}
     with pytest.raises(InputError, match=r"predictor\.train_share 1: leaves nothing of .*t\.csv to replay"):
         workload_of(replay(path, predictor__train_share=1.0, **learned))
-    with pytest.raises(InputError, match=r"t\.csv: its requests from 10 on, which predictor\.train_share leaves, all arrive at one time"):
+    with pytest.raises(
+        InputError,
+        match=r"t\.csv: its requests from 10 on, which predictor\.train_share leaves, all arrive at one time",
+    ):
         workload_of(replay(path, predictor__train_share=0.95, **learned))
 
 
@@ -122,7 +128,9 @@ def test_what_trained_the_predictor_is_not_replayed(trace: Path) -> None:
 
 def test_tiers_and_tenants_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
-    path.write_text("arrival_s,input_tokens,output_tokens,tenant,tier,turns\n0,10,5,ann,gold,1\n1,10,5,bob,bronze,4\n2,10,5,ann,gold,2\n")
+    path.write_text(
+        "arrival_s,input_tokens,output_tokens,tenant,tier,turns\n0,10,5,ann,gold,1\n1,10,5,bob,bronze,4\n2,10,5,ann,gold,2\n"
+    )
     rows = requests(replay(path, workload__trace_fit="once"))
     assert rows["tier"].tolist() == [0, 2, 0]
     assert rows["tenant"].tolist() == [0, 1, 0]
@@ -137,7 +145,9 @@ def test_sessions_count_turns(tmp_path: Path) -> None:
 
 def test_a_tenant_without_tier_keeps_the_one_it_draws(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
-    path.write_text("arrival_s,input_tokens,output_tokens,tenant\n" + "\n".join(f"{i},10,5,t{i % 7}" for i in range(70)))
+    path.write_text(
+        "arrival_s,input_tokens,output_tokens,tenant\n" + "\n".join(f"{i},10,5,t{i % 7}" for i in range(70))
+    )
     rows = requests(replay(path, workload__trace_fit="once"))
     assert all(len(set(rows["tier"][rows["tenant"] == tenant])) == 1 for tenant in range(7))
 

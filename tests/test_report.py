@@ -1,4 +1,6 @@
-"""Reports: figures show what the tables hold, the page works by itself in a real browser, and no text from the results can become code."""
+"""Reports: figures show what the tables hold, the page works by itself in a real browser, and no text from the
+results can become code.
+"""
 
 from __future__ import annotations
 
@@ -29,23 +31,42 @@ from caps_fast.report.tables import quantity
 from caps_fast.report.write import all_figures, write_report
 from caps_fast.sweep.alike import alike, alike_at_one_rate, choices
 
-HOSTILE = "</script><script id=injected>document.title='injected'</script>\"><img src=x onerror=\"document.title='injected'\">$\\frac{1}{"
+HOSTILE = (
+    "</script><script id=injected>document.title='injected'</script>\"><img src=x "
+    "onerror=\"document.title='injected'\">$\\frac{1}{"
+)
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 
 
-def runs_of(policies: tuple[str, ...] = MAIN, preset: str = "paper", rates: tuple[float, ...] = (2.0, 10.0, 16.0)) -> pl.DataFrame:
+def runs_of(
+    policies: tuple[str, ...] = MAIN, preset: str = "paper", rates: tuple[float, ...] = (2.0, 10.0, 16.0)
+) -> pl.DataFrame:
     """Runs as a sweep leaves them, with figures that can be told apart."""
     rows = []
     for place, policy in enumerate(policies):
         for rate in rates:
             for seed in (0, 1):
-                row = {"policy": policy, "rate_rps": rate, "seed": seed, "split": "8/8/8", "days": 2.0, "preset": preset, "requests": 1000}
+                row = {
+                    "policy": policy,
+                    "rate_rps": rate,
+                    "seed": seed,
+                    "split": "8/8/8",
+                    "days": 2.0,
+                    "preset": preset,
+                    "requests": 1000,
+                }
                 figures_of = {
                     "slo_attainment": 0.9 - 0.02 * rate - 0.01 * place + 0.002 * seed,
                     "carbon_g_per_1k_tokens": 0.4 + 0.01 * place + 0.001 * rate,
                 }
                 rows.append(
-                    row | figures_of | {"ttft_after_release_p95_s": 0.5 + 0.1 * place + seed, "workload.trace": None, "policy.queueing": "cyclic"}
+                    row
+                    | figures_of
+                    | {
+                        "ttft_after_release_p95_s": 0.5 + 0.1 * place + seed,
+                        "workload.trace": None,
+                        "policy.queueing": "cyclic",
+                    }
                 )
     return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -55,9 +76,21 @@ def tables_of(preset: str = "paper", policy: str = "caps") -> dict[str, pl.DataF
     claim = {"claim": "a", "text": "CAPS saves", "unit": "%", "paper": 0.268, "test": "within 3 %", "preset": preset}
     claims = [claim | {"ours": 0.25, "low": 0.24, "high": 0.26, "seeds": 5, "verdict": "holds", "why": "Because."}]
     claims.append(
-        claim | {"claim": "b", "text": "It is cold", "ours": -0.1, "low": -0.2, "high": float("nan"), "seeds": 5, "verdict": "fails", "why": preset}
+        claim
+        | {
+            "claim": "b",
+            "text": "It is cold",
+            "ours": -0.1,
+            "low": -0.2,
+            "high": float("nan"),
+            "seeds": 5,
+            "verdict": "fails",
+            "why": preset,
+        }
     )
-    cells = [(level, category, tier) for level in figures.LEVELS for category in figures.CATEGORIES for tier in figures.TIERS]
+    cells = [
+        (level, category, tier) for level in figures.LEVELS for category in figures.CATEGORIES for tier in figures.TIERS
+    ]
     savings = [
         {"preset": preset, "level": level, "category": category, "tier": tier, "saving": 0.01 * at}
         for at, (level, category, tier) in enumerate(cells)
@@ -70,13 +103,20 @@ def tables_of(preset: str = "paper", policy: str = "caps") -> dict[str, pl.DataF
     keys = {"preset": preset, "policy": policy, "seed": 0}
     series = [
         keys
-        | {"t_s": 1800.0 * at, "gamma_g_per_kwh": 200.0 + at, "pool": pool, "role": ("LP", "CP", "BP")[pool], "power_w": 800.0 + pool}
+        | {
+            "t_s": 1800.0 * at,
+            "gamma_g_per_kwh": 200.0 + at,
+            "pool": pool,
+            "role": ("LP", "CP", "BP")[pool],
+            "power_w": 800.0 + pool,
+        }
         | {"residents": at, "waiting": 10 * at, "open": at % 2 == 0}
         for pool in range(3)
         for at in range(48)
     ]
     counts = [
-        keys | {"latency": kind, "tier": tier, "from_s": 0.1 * 2**at, "to_s": 0.1 * 2 ** (at + 1), "requests": 100 - 10 * at}
+        keys
+        | {"latency": kind, "tier": tier, "from_s": 0.1 * 2**at, "to_s": 0.1 * 2 ** (at + 1), "requests": 100 - 10 * at}
         for kind in ("ttft", "ttft_after_release", "tpot", "e2e")
         for tier in figures.TIERS
         for at in range(8)
@@ -99,14 +139,18 @@ def folder_of(path: Path, preset: str = "paper", policy: str = "caps", whole: bo
 
 
 def lines_of(figure: Figure, panel: int) -> dict[str, tuple[list[float], list[float]]]:
-    return {str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata())) for line in figure.axes[panel].lines}
+    return {
+        str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata())) for line in figure.axes[panel].lines
+    }
 
 
 def test_rate_curves_show_means_and_the_spread_over_seeds() -> None:
     runs = runs_of()
     figure = rate_figure(runs)
     assert len(figure.axes) == 3
-    for panel, (metric, scale) in enumerate([("slo_attainment", 1.0), ("carbon_g_per_1k_tokens", 1.0), ("ttft_after_release_p95_s", 1000.0)]):
+    for panel, (metric, scale) in enumerate(
+        [("slo_attainment", 1.0), ("carbon_g_per_1k_tokens", 1.0), ("ttft_after_release_p95_s", 1000.0)]
+    ):
         lines = lines_of(figure, panel)
         assert list(lines) == ["Round Robin", "EDF", "SLO-Aware", "Carbon-Aware", "CAPS"]
         caps = runs.filter(pl.col("policy") == "caps").group_by("rate_rps").agg(pl.col(metric).mean()).sort("rate_rps")
@@ -141,16 +185,24 @@ def test_pictures_that_cannot_be_are_refused(tmp_path: Path) -> None:
 def test_like_is_compared_with_like() -> None:
     main = runs_of()
     other = runs_of(rates=(10.0,)).with_columns(pl.lit("6/10/8").alias("split"), pl.col("slo_attainment") * 0)
-    assert alike(pl.concat([other, main])).runs.sort("policy", "rate_rps", "seed").equals(main.sort("policy", "rate_rps", "seed"))
+    assert (
+        alike(pl.concat([other, main]))
+        .runs.sort("policy", "rate_rps", "seed")
+        .equals(main.sort("policy", "rate_rps", "seed"))
+    )
     longer = runs_of((*MAIN, "caps-no-carbon"), rates=(10.0,)).with_columns(pl.lit(7.0).alias("days"))
     assert alike_at_one_rate(pl.concat([main, longer])).runs["days"].unique().to_list() == [7.0]
 
 
 def test_a_report_shows_one_setting_and_says_which(tmp_path: Path) -> None:
-    """In the table, the charts and the figures alike: the preset's among values with as many runs, else the first in order."""
+    """In the table, the charts and the figures alike: the preset's among values with as many runs, else the first
+    in order.
+    """
     shade = pl.col("slo_attainment")
     several = [
-        runs_of().with_columns(pl.lit(beta).alias("beta"), pl.lit(batch).alias("cluster.max_batch"), shade - beta / 10 - batch / 100)
+        runs_of().with_columns(
+            pl.lit(beta).alias("beta"), pl.lit(batch).alias("cluster.max_batch"), shade - beta / 10 - batch / 100
+        )
         for beta in (0.0, 0.5, 1.0)
         for batch in (7, 6)
     ]
@@ -170,7 +222,9 @@ def test_a_report_shows_one_setting_and_says_which(tmp_path: Path) -> None:
         assert f'<td class="n">{caps:.1%}</td>' in page
         assert f'"slo_attainment":{caps:.7g}' in page
         assert lines_of(rate_figure(runs), 0)["CAPS"][1][1] == pytest.approx(caps)
-    both = pl.concat([runs, runs_of(preset="measured").with_columns(beta=0.5, **{"cluster.max_batch": pl.lit(64, pl.Int32)})])
+    both = pl.concat(
+        [runs, runs_of(preset="measured").with_columns(beta=0.5, **{"cluster.max_batch": pl.lit(64, pl.Int32)})]
+    )
     assert choices(both) == f"{found.choice}, preset paper"
 
 
@@ -232,7 +286,13 @@ def test_quantities(value: float | None, unit: str, shown: str) -> None:
 
 def test_a_plain_sweep_gets_curves_and_a_page(tmp_path: Path) -> None:
     written = write_report(folder_of(tmp_path / "sweep", whole=False))
-    assert sorted(path.name for path in written) == ["plane-paper.png", "plane-paper.svg", "rates-paper.png", "rates-paper.svg", "report.html"]
+    assert sorted(path.name for path in written) == [
+        "plane-paper.png",
+        "plane-paper.svg",
+        "rates-paper.png",
+        "rates-paper.svg",
+        "report.html",
+    ]
     page = written[-1].read_text(encoding="utf-8")
     assert "What the paper says" not in page
     assert "workload.trace" in page
@@ -330,7 +390,9 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     tags = tags_of(page)
     assert not tags.handlers
     assert all(script.get("id") != "injected" for script in tags.scripts)
-    assert html.escape(HOSTILE)[:40] in page.read_text(encoding="utf-8").replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
+    assert html.escape(HOSTILE)[:40] in page.read_text(encoding="utf-8").replace("&#34;", "&quot;").replace(
+        "&#39;", "&#x27;"
+    )
     assert all(source.startswith(("data:", "#")) for source in tags.sources)
 
 
@@ -349,7 +411,14 @@ def test_any_name_stays_text(name: str) -> None:
 
 def in_browser(page: Path, profile: Path) -> str:
     """The page's document after its scripts have run, without a network."""
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}"]
+    command = [
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={profile}",
+    ]
     command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000", "--dump-dom", page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
@@ -373,7 +442,9 @@ def test_the_command(tmp_path: Path) -> None:
     app.callback()(lambda: None)
     commands.register(app)
     folder = folder_of(tmp_path / "results")
-    result = CliRunner().invoke(app, ["report", str(folder), "--out", str(tmp_path / "elsewhere")], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, ["report", str(folder), "--out", str(tmp_path / "elsewhere")], catch_exceptions=False
+    )
     assert result.exit_code == 0
     names = {path.name for path in (tmp_path / "elsewhere").iterdir()}
     kinds = ("rates", "plane", "cells", "sources", "timeline", "latencies")

@@ -1,4 +1,6 @@
-"""The page of a report: what it says is what the data say, and everybody can read it: by keyboard, aloud, on a phone, in the dark."""
+"""The page of a report: what it says is what the data say, and everybody can read it: by keyboard, aloud, on a
+phone, in the dark.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ SPY = """<script>
 const told = []; addEventListener("error", event => told.push(event.message));
 for (const name of ["error", "warn"]) { console[name] = (...text) => told.push(text.join(" ")); }
 new MutationObserver((_, spy) => { if (document.body && document.body.dataset.ready) { spy.disconnect();
-  const asked = performance.getEntriesByType("resource").map(one => one.name).filter(name => !/^(data|blob):/.test(name));
+  const loaded = performance.getEntriesByType("resource").map(one => one.name);
+  const asked = loaded.filter(name => !/^(data|blob):/.test(name));
   document.body.dataset.spied = JSON.stringify({told, asked,
     width: document.documentElement.clientWidth, needs: document.documentElement.scrollWidth});
 } }).observe(document, {attributes: true, subtree: true, childList: true});
@@ -68,12 +71,18 @@ off_after_s = 120.0
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
-    """A fixed fleet, and one that scales, on the same requests of two seeds; states, hosts, PUE, prices, embodied carbon."""
+    """A fixed fleet, and one that scales, on the same requests of two seeds; states, hosts, PUE, prices, embodied
+    carbon.
+    """
     file = tmp_path_factory.mktemp("page") / "small.toml"
     file.write_text(SMALL, encoding="utf-8")
     fixed = load(file)
     rule = fixed.replace({"policy.scaling": "autoscale", "policy.options": {"window_s": 60.0}})
-    return [simulate(one.replace({"seed": seed}), Recording(sample_every_s=60.0)) for seed in (0, 1) for one in (fixed, rule)]
+    return [
+        simulate(one.replace({"seed": seed}), Recording(sample_every_s=60.0))
+        for seed in (0, 1)
+        for one in (fixed, rule)
+    ]
 
 
 def series_of(region: str = "here", name: str = "lp", **columns: Any) -> pl.DataFrame:
@@ -84,16 +93,45 @@ def series_of(region: str = "here", name: str = "lp", **columns: Any) -> pl.Data
         "draining": [0, 1, 0, 0],
         "off": [0, 0, 2, 2],
     }
-    own |= {"gamma_g_per_kwh": [100.0, 200.0, 300.0, 300.0], "power_w": [NAN, 1000.0, 2000.0, 3000.0], "residents": [0, 5, 5, 5]}
-    keys = {"preset": "paper", "policy": "edf", "seed": 0, "t_s": [0.0, 3600.0, 7200.0, 10800.0], "pool": 0, "role": "LP"}
-    return pl.DataFrame(keys | own | {"waiting": [0, 1, 7, 0], "open": [True, False, True, True], "name": name, "region": region} | columns)
+    own |= {
+        "gamma_g_per_kwh": [100.0, 200.0, 300.0, 300.0],
+        "power_w": [NAN, 1000.0, 2000.0, 3000.0],
+        "residents": [0, 5, 5, 5],
+    }
+    keys = {
+        "preset": "paper",
+        "policy": "edf",
+        "seed": 0,
+        "t_s": [0.0, 3600.0, 7200.0, 10800.0],
+        "pool": 0,
+        "role": "LP",
+    }
+    return pl.DataFrame(
+        keys
+        | own
+        | {"waiting": [0, 1, 7, 0], "open": [True, False, True, True], "name": name, "region": region}
+        | columns
+    )
 
 
 def runs_of(costs: dict[str, tuple[float, ...]], slos: dict[str, tuple[float, ...]]) -> pl.DataFrame:
     """Runs by policy and seed."""
     rows = [
-        {"policy": policy, "rate_rps": 4.0, "seed": seed, "split": "8/8", "days": 2.0, "preset": "paper", "requests": 10}
-        | {"slo_attainment": slos[policy][seed], "bill_kg": cost, "carbon_g_per_1k_tokens": cost / 100, "ttft_after_release_p95_s": 1.0 + seed}
+        {
+            "policy": policy,
+            "rate_rps": 4.0,
+            "seed": seed,
+            "split": "8/8",
+            "days": 2.0,
+            "preset": "paper",
+            "requests": 10,
+        }
+        | {
+            "slo_attainment": slos[policy][seed],
+            "bill_kg": cost,
+            "carbon_g_per_1k_tokens": cost / 100,
+            "ttft_after_release_p95_s": 1.0 + seed,
+        }
         for policy, values in costs.items()
         for seed, cost in enumerate(values)
     ]
@@ -101,8 +139,18 @@ def runs_of(costs: dict[str, tuple[float, ...]], slos: dict[str, tuple[float, ..
 
 
 def test_who_wins_by_how_much_and_whether_it_is_significant() -> None:
-    costs = {"round-robin": (100.0, 110.0, 120.0), "caps": (50.0, 56.0, 59.0), "edf": (101.0, 109.0, 122.0), "carbon-aware": (20.0, 22.0, 24.0)}
-    slos = {"round-robin": (0.9, 0.91, 0.92), "caps": (0.899, 0.911, 0.92), "edf": (0.9, 0.91, 0.92), "carbon-aware": (0.5, 0.5, 0.5)}
+    costs = {
+        "round-robin": (100.0, 110.0, 120.0),
+        "caps": (50.0, 56.0, 59.0),
+        "edf": (101.0, 109.0, 122.0),
+        "carbon-aware": (20.0, 22.0, 24.0),
+    }
+    slos = {
+        "round-robin": (0.9, 0.91, 0.92),
+        "caps": (0.899, 0.911, 0.92),
+        "edf": (0.9, 0.91, 0.92),
+        "carbon-aware": (0.5, 0.5, 0.5),
+    }
     found = summary.compared(runs_of(costs, slos))
     assert found is not None
     assert found.baseline == "round-robin"
@@ -110,16 +158,24 @@ def test_who_wins_by_how_much_and_whether_it_is_significant() -> None:
     own = found.differences["caps"]["bill_kg"]
     gaps = np.array([-50.0, -54.0, -61.0])
     half = 4.302653 * gaps.std(ddof=1) / np.sqrt(3)  # Student's t of two degrees
-    assert (own.mean, own.low, own.high) == pytest.approx((gaps.mean(), gaps.mean() - half, gaps.mean() + half), rel=1e-6)
+    assert (own.mean, own.low, own.high) == pytest.approx(
+        (gaps.mean(), gaps.mean() - half, gaps.mean() + half), rel=1e-6
+    )
     assert own.verdict == "better"
     assert found.differences["edf"]["bill_kg"].verdict == "not significant"
     assert found.differences["edf"]["slo_attainment"].verdict == "equal"
     assert found.differences["carbon-aware"]["slo_attainment"].verdict == "worse"
     first, second, third, fourth = summary.verdicts(found)
-    assert first.startswith("CAPS has the lowest carbon bill of the policies that keep SLO attainment within 0.5 points of Round Robin's: 55 kg, ")
+    assert first.startswith(
+        "CAPS has the lowest carbon bill of the policies that keep SLO attainment within 0.5 points of Round "
+        "Robin's: 55 kg, "
+    )
     assert "50.0 % less than Round Robin's (95 % interval " in first
     assert first.endswith("3 paired seeds: significant).")
-    assert second == f"Its SLO attainment is 91.0 %, {found.differences['caps']['slo_attainment'].sentence('Round Robin')}."
+    assert (
+        second
+        == f"Its SLO attainment is 91.0 %, {found.differences['caps']['slo_attainment'].sentence('Round Robin')}."
+    )
     assert third.startswith("Next comes Round Robin: its carbon bill is 100.0 % more than CAPS's (95 % interval +")
     assert "Carbon-Aware (carbon bill -80.0 %" in fourth
     table = summary.comparison_table(found, "Preset paper")
@@ -127,11 +183,15 @@ def test_who_wins_by_how_much_and_whether_it_is_significant() -> None:
     figure = summary.difference_figure(found)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["Carbon-Aware", "CAPS", "EDF"]
     assert figure.axes[1].containers[1].lines[0].get_xdata()[0] == pytest.approx(-50.0)
-    assert summary.difference_sentence(found).startswith("The carbon bill is significantly lower for CAPS and Carbon-Aware than for Round Robin.")
+    assert summary.difference_sentence(found).startswith(
+        "The carbon bill is significantly lower for CAPS and Carbon-Aware than for Round Robin."
+    )
 
 
 def test_one_seed_is_no_evidence() -> None:
-    found = summary.compared(runs_of({"round-robin": (100.0,), "caps": (50.0,)}, {"round-robin": (0.9,), "caps": (0.9,)}))
+    found = summary.compared(
+        runs_of({"round-robin": (100.0,), "caps": (50.0,)}, {"round-robin": (0.9,), "caps": (0.9,)})
+    )
     assert found is not None
     assert found.differences["caps"]["bill_kg"].verdict == "one seed"
     assert "one seed: no interval, so it may be chance" in summary.verdicts(found)[0]
@@ -140,7 +200,9 @@ def test_one_seed_is_no_evidence() -> None:
 
 
 def test_the_baseline_may_win_and_one_policy_has_no_rival() -> None:
-    found = summary.compared(runs_of({"round-robin": (100.0, 99.0), "caps": (50.0, 51.0)}, {"round-robin": (0.9, 0.9), "caps": (0.8, 0.8)}))
+    found = summary.compared(
+        runs_of({"round-robin": (100.0, 99.0), "caps": (50.0, 51.0)}, {"round-robin": (0.9, 0.9), "caps": (0.8, 0.8)})
+    )
     assert found is not None
     said = summary.verdicts(found)
     assert said[0].startswith("Round Robin has the lowest carbon bill of the policies that keep")
@@ -184,7 +246,9 @@ def test_the_bill_adds_up(ran: list[Result]) -> None:
     by_hand = np.mean([result.metrics["bill_kg"] for result in ran[1::2]])
     assert found["bill kg"][0] == pytest.approx(by_hand, rel=1e-12)
     assert {"host kg", "SCI g/1k", "bill kWh", "energy cost", "cost", "water l", "replica h"} <= set(found.columns)
-    widths = {str(bars.get_label()): [bar.get_width() for bar in bars] for bars in bill.bill_figure(found).axes[0].containers}
+    widths = {
+        str(bars.get_label()): [bar.get_width() for bar in bars] for bars in bill.bill_figure(found).axes[0].containers
+    }
     assert widths["busy"] == found["busy kg"].to_list()
     together = bill.bill_by_policy(runs.drop([name for name in runs.columns if name.startswith("pool.")]))
     assert together is not None
@@ -204,7 +268,9 @@ def test_the_whole_bill_can_be_compared(ran: list[Result]) -> None:
 
 
 def runs_states(found: pl.DataFrame) -> list[float]:
-    columns = [f"{state} kg" for state in ("waking", "starting", "asleep", "off", "stopping") if f"{state} kg" in found.columns]
+    columns = [
+        f"{state} kg" for state in ("waking", "starting", "asleep", "off", "stopping") if f"{state} kg" in found.columns
+    ]
     return found.select(pl.sum_horizontal(columns)).to_series().to_list()
 
 
@@ -230,12 +296,20 @@ def test_states_over_time() -> None:
     assert "1 are off" in states.states_sentence(series)
     fixed = series.with_columns(idle=4 - pl.col("busy"), draining=pl.lit(0), off=pl.lit(0))
     assert not states.changes(fixed)
-    assert states.states_sentence(fixed) == "All 4 replicas are on for the whole run; on average 0.75 of them (18.8 %) are busy."
+    assert (
+        states.states_sentence(fixed)
+        == "All 4 replicas are on for the whole run; on average 0.75 of them (18.8 %) are busy."
+    )
     assert states.states_table(series, "x")["rows"] == [["lp", "here", "0.75", "2.00", "0.25", "1.00"]]
 
 
 def test_regions_side_by_side() -> None:
-    series = pl.concat([series_of(), series_of("there", "cp", pool=1, gamma_g_per_kwh=[150.0, 150.0, 150.0, 400.0], residents=[0, 15, 5, 0])])
+    series = pl.concat(
+        [
+            series_of(),
+            series_of("there", "cp", pool=1, gamma_g_per_kwh=[150.0, 150.0, 150.0, 400.0], residents=[0, 15, 5, 0]),
+        ]
+    )
     assert regions.has_regions(series)
     assert not regions.has_regions(series_of())
     assert regions.limits(series) == (400.0, 3.0)
@@ -255,7 +329,9 @@ def test_regions_side_by_side() -> None:
     )
     table = regions.moves_table(moves, "EDF")
     assert table["rows"][1] == ["here", "there", "20", "25.0 %", "1"]
-    assert "20.0 % of the requests are served away from their origin; most from here to there 20.0 %." in table["caption"]
+    assert (
+        "20.0 % of the requests are served away from their origin; most from here to there 20.0 %." in table["caption"]
+    )
     page = results_of({"runs": runs_of({"edf": (1.0,)}, {"edf": (1.0,)}), "series": series, "moves": moves})
     assert set(page.tables) == {"series", "moves"}
 
@@ -276,7 +352,9 @@ def test_sentences_on_sweeps() -> None:
     assert "no other policy beats CAPS in both" in reading.of_plane(runs.filter(pl.col("rate_rps") == 2))
     told = reading.of_timeline(series_of())
     assert told == "Mean power is 2 kW. At most 7 requests wait; gates are closed for LP 25.0 % of the time."
-    counts = pl.DataFrame({"latency": "ttft", "tier": "gold", "from_s": [0.0, 1.0, 2.0], "to_s": [1.0, 2.0, 4.0], "requests": [90, 6, 4]})
+    counts = pl.DataFrame(
+        {"latency": "ttft", "tier": "gold", "from_s": [0.0, 1.0, 2.0], "to_s": [1.0, 2.0, 4.0], "requests": [90, 6, 4]}
+    )
     assert reading.of_latencies(counts) == "One request in twenty waits longer for its first token than: Gold 2 s."
 
 
@@ -284,10 +362,19 @@ def in_browser(page: Path, profile: Path, width: int, dark: bool = False) -> str
     """The page's document after its scripts have run, without a network, with what SPY tells."""
     spied = page.with_name(f"spied-{width}.html")
     spied.write_text(page.read_text(encoding="utf-8").replace("<style>", f"{SPY}<style>", 1), encoding="utf-8")
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}"]
+    command = [
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={profile}",
+    ]
     command += [f"--window-size={width},900", "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000"]
     command += ["--force-dark-mode"] if dark else []
-    return subprocess.run([*command, "--dump-dom", spied.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(
+        [*command, "--dump-dom", spied.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
 
 
 def test_a_page_of_runs_at_hand(ran: list[Result], tmp_path: Path) -> None:
@@ -295,7 +382,13 @@ def test_a_page_of_runs_at_hand(ran: list[Result], tmp_path: Path) -> None:
     assert page == tmp_path / "week.html"
     assert [path.name for path in tmp_path.iterdir()] == ["week.html"]
     text = expect_readable(page)
-    for heading in ("Summary", "The whole bill", "Replicas by state, over the grid", "Latencies by tier", "All parameters"):
+    for heading in (
+        "Summary",
+        "The whole bill",
+        "Replicas by state, over the grid",
+        "Latencies by tier",
+        "All parameters",
+    ):
         assert f">{heading}</h2>" in text
     found = summary.compared(results_of(ran).runs, "edf")
     assert found is not None

@@ -1,4 +1,6 @@
-"""The paper beside ours: published figures feed comparisons only, verdicts say what was measured, decompositions are exact, bounds hold."""
+"""The paper beside ours: published figures feed comparisons only, verdicts say what was measured, decompositions
+are exact, bounds hold.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, pl.D
 
     def fixed(preset: str) -> pl.DataFrame:
         return pl.DataFrame(
-            {"preset": [preset], "figure": ["mean absolute error"], "unit": ["tokens"], "paper": [PREDICTOR.mae_tokens], "ours": [40.0]}
+            {
+                "preset": [preset],
+                "figure": ["mean absolute error"],
+                "unit": ["tokens"],
+                "paper": [PREDICTOR.mae_tokens],
+                "ours": [40.0],
+            }
         )
 
     folder = tmp_path_factory.mktemp("reproduce")
@@ -74,7 +82,11 @@ def imports(path: Path) -> set[str]:
 
 def test_no_published_figure_is_an_input() -> None:
     """Published figures are read by comparisons only, and nothing that a run depends on imports those."""
-    users = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if any("reproduce.published" in name for name in imports(path))}
+    users = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any("reproduce.published" in name for name in imports(path))
+    }
     above = {"reproduce", "report", "cli"}
     assert {"reproduce/claims.py", "reproduce/predictor.py", "reproduce/table.py"} <= users
     assert {user.split("/")[0] for user in users} <= above
@@ -93,7 +105,9 @@ def test_runs_are_the_same_whatever_the_paper_says(monkeypatch: pytest.MonkeyPat
 
 def test_the_published_table_agrees_with_itself() -> None:
     for row in TABLE1.values():
-        assert row.carbon_g_per_1k_good_tokens == pytest.approx(row.carbon_g_per_1k_tokens / row.slo_attainment, abs=0.08)
+        assert row.carbon_g_per_1k_good_tokens == pytest.approx(
+            row.carbon_g_per_1k_tokens / row.slo_attainment, abs=0.08
+        )
 
 
 def test_the_plan_holds_every_experiment() -> None:
@@ -101,7 +115,16 @@ def test_the_plan_holds_every_experiment() -> None:
     runs = [grid.changes(index) for grid in whole.grids for index in range(len(grid))]
     assert {run["policy.name"] for run in runs} == set(BUILT_IN)
     assert {run.get("cluster.split") for run in runs} == {None, *SPLITS}
-    assert {run["workload.rate_rps"] for run in runs if "cluster.split" not in run} == {2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0}
+    assert {run["workload.rate_rps"] for run in runs if "cluster.split" not in run} == {
+        2.0,
+        4.0,
+        6.0,
+        8.0,
+        10.0,
+        12.0,
+        14.0,
+        16.0,
+    }
     assert {run.get("monitor.forecast") for run in runs} == {None, "noisy", "yesterday", "persistence"}
     assert all({run["preset"] for run in runs if run["seed"] == seed} == {"paper", "measured"} for seed in range(5))
     assert [len(group) for group in detailed("paper", Size())] == [5, 2, 2, 2, 2]
@@ -123,7 +146,9 @@ def test_intervals_are_those_of_student(values: list[float]) -> None:
 
 def a_claim(kind: Any, **changes: Any) -> Claim:
     given_fields: dict[str, Any] = {"tolerance": 0.0} | changes
-    return Claim("key", "text", "%", given_fields.pop("paper", None), kind, lambda e: np.zeros(1), lambda e: "", **given_fields)
+    return Claim(
+        "key", "text", "%", given_fields.pop("paper", None), kind, lambda e: np.zeros(1), lambda e: "", **given_fields
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,9 +207,12 @@ def test_savings_are_taken_apart_exactly(tiny: tuple[Path, dict[str, pl.DataFram
 def test_cells_add_up_to_the_whole(tiny: tuple[Path, dict[str, pl.DataFrame]]) -> None:
     cells, runs = tiny[1]["cells"], tiny[1]["runs"]
     for (preset, policy, seed), block in cells.group_by("preset", "policy", "seed"):
-        row = runs.filter(pl.col("preset") == preset, pl.col("policy") == policy, pl.col("seed") == seed, pl.col("group") == "headline").row(
-            0, named=True
-        )
+        row = runs.filter(
+            pl.col("preset") == preset,
+            pl.col("policy") == policy,
+            pl.col("seed") == seed,
+            pl.col("group") == "headline",
+        ).row(0, named=True)
         assert block["output_tokens"].sum() == row["output_tokens"]
         assert block["carbon_g"].sum() / 1000 == pytest.approx(row["carbon_kg"])
     assert cells.select("preset", "policy", "seed").unique().height == 2 * (len(MAIN) + 2)
@@ -195,12 +223,16 @@ def test_cells_add_up_to_the_whole(tiny: tuple[Path, dict[str, pl.DataFrame]]) -
 @pytest.mark.parametrize("policy", MAIN)
 @pytest.mark.parametrize("preset", ["paper", "measured"])
 def test_no_run_beats_physics(preset: str, policy: str) -> None:
-    config = scenario.preset(preset).replace({"days": 0.03, "drain_h": 30, "predictor.source": "declared", "policy.name": policy})
+    config = scenario.preset(preset).replace(
+        {"days": 0.03, "drain_h": 30, "predictor.source": "declared", "policy.name": policy}
+    )
     limits, found = bound(config), simulate(config).metrics
     trace = carbon_trace(config.carbon, config.horizon_s)
     window_s = config.horizon_s + config.drain_h * 3600
     floor = limits.floor_g_per_1k_tokens(cleanest(trace, 0.0, window_s))
-    drawn = config.workload.rate_rps * config.horizon_s / found["requests"]  # the bound is for the declared mean request
+    drawn = (
+        config.workload.rate_rps * config.horizon_s / found["requests"]
+    )  # the bound is for the declared mean request
     mean_tokens = found["output_tokens"] / found["requests"]
     assert found["carbon_g_per_1k_tokens"] > 0.8 * floor, (drawn, mean_tokens)
     assert limits.all_wait_g_per_kwh <= limits.tiers_wait_g_per_kwh <= limits.now_g_per_kwh
@@ -209,7 +241,9 @@ def test_no_run_beats_physics(preset: str, policy: str) -> None:
 
 
 def test_the_absolute_bound_is_the_one_of_the_arithmetic() -> None:
-    """24 GPUs at 400 W over 10 req/s of 222 tokens: 4.3 kJ per 1,000 tokens, 0.62 g at 520 g/kWh; the paper prints 14.5."""
+    """24 GPUs at 400 W over 10 req/s of 222 tokens: 4.3 kJ per 1,000 tokens, 0.62 g at 520 g/kWh; the paper prints
+    14.5.
+    """
     ceiling = bound(scenario.preset("paper")).ceiling_g_per_1k_tokens
     assert ceiling == pytest.approx(24 * 400 / (10 * math.exp(4.8 + 0.605)) * 1000 * 520 / 3.6e6, rel=1e-6)
     assert ceiling == pytest.approx(0.62, abs=0.01)
@@ -245,10 +279,16 @@ def test_the_headline_has_forecasts_and_both_rules_of_holding(tiny: tuple[Path, 
     assert evidence_of(tiny).chosen("caps", roles=ONLY_BRONZE)["cluster.roles"].unique().to_list() == ["LP/LP/BP"]
 
 
-@pytest.mark.parametrize("name", ["claims", "table1", "savings", "decomposition", "headline", "predictor", "cells", "histograms", "series", "runs"])
+@pytest.mark.parametrize(
+    "name",
+    ["claims", "table1", "savings", "decomposition", "headline", "predictor", "cells", "histograms", "series", "runs"],
+)
 def test_everything_is_left_as_parquet(tiny: tuple[Path, dict[str, pl.DataFrame]], name: str) -> None:
     assert pl.read_parquet(tiny[0] / f"{name}.parquet").equals(tiny[1][name])
-    assert json.loads((tiny[0] / "manifest.json").read_text())["plan"]["scenarios"]["measured"]["gpu"]["profile"] == "a100-llama2-70b-tp4"
+    assert (
+        json.loads((tiny[0] / "manifest.json").read_text())["plan"]["scenarios"]["measured"]["gpu"]["profile"]
+        == "a100-llama2-70b-tp4"
+    )
 
 
 def test_table_1_stands_beside_the_papers(tiny: tuple[Path, dict[str, pl.DataFrame]]) -> None:
@@ -261,7 +301,9 @@ def test_table_1_stands_beside_the_papers(tiny: tuple[Path, dict[str, pl.DataFra
         table1(tiny[1]["runs"].filter(pl.col("rate_rps") < 5))
 
 
-def test_table_1_of_a_sweep_that_varies_other_things_compares_like_with_like(tiny: tuple[Path, dict[str, pl.DataFrame]]) -> None:
+def test_table_1_of_a_sweep_that_varies_other_things_compares_like_with_like(
+    tiny: tuple[Path, dict[str, pl.DataFrame]],
+) -> None:
     runs = tiny[1]["runs"].filter(pl.col("preset") == "paper")
     alone = runs.filter(pl.col("group") == "headline")
     assert table1(pl.concat([runs.filter(pl.col("group") == "splits"), alone])) == table1(alone)

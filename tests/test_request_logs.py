@@ -1,4 +1,6 @@
-"""Logs of requests and of power: the layouts that are read, alike from every benchmark, and what is refused in one line."""
+"""Logs of requests and of power: the layouts that are read, alike from every benchmark, and what is refused in one
+line.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def test_every_layout_gives_the_same_requests(tmp_path: Path, layout: str) -> No
     assert found.ttft_s == pytest.approx(ttft_s, rel=1e-9)
     assert found.e2e_s == pytest.approx(e2e_s, abs=1e-6)
     failed = 0 if layout.startswith("ours") else 1
-    assert [note for note in found.notes if "not served" in note] == [f"{tmp_path / 'log'}: 1 requests {NOT_SERVED}"] * failed
+    assert [note for note in found.notes if "not served" in note] == [
+        f"{tmp_path / 'log'}: 1 requests {NOT_SERVED}"
+    ] * failed
     assert found.dated == (layout.startswith(("guidellm", "aiperf")))
 
 
@@ -81,13 +85,25 @@ REFUSED = {
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,1,1,,\n": "no request was served",
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,1,2\n0,8,8,x,2\n": "row 2: ttft_s 'x': expected a number",
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,1,2\n,8,8,1,2\n": "row 2: arrival_s is empty",
-    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,-1,2\n": "row 1: ttft_s -1: expected seconds from 0 to 3.16e+08",
-    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8.5,8,1,2\n": "row 1: input_tokens 8.5: expected a whole number from 1",
-    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,0,8,1,2\n": "row 1: input_tokens 0: expected a whole number from 1",
-    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\ninf,8,8,1,2\n": "row 1: arrival_s inf: expected a finite number",
+    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,-1,2\n": (
+        "row 1: ttft_s -1: expected seconds from 0 to 3.16e+08"
+    ),
+    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8.5,8,1,2\n": (
+        "row 1: input_tokens 8.5: expected a whole number from 1"
+    ),
+    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,0,8,1,2\n": (
+        "row 1: input_tokens 0: expected a whole number from 1"
+    ),
+    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\ninf,8,8,1,2\n": (
+        "row 1: arrival_s inf: expected a finite number"
+    ),
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,3,2\n": "row 1: e2e_s 2: expected at least ttft_s",
-    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,1,1e300\n": "row 1: e2e_s 1e+300: expected seconds from 0 to 3.16e+08",
-    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n1e10,8,8,1,2\n0,8,8,1,2\n": "row 1: arrival_s 1e+10: expected seconds, at most",
+    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n0,8,8,1,1e300\n": (
+        "row 1: e2e_s 1e+300: expected seconds from 0 to 3.16e+08"
+    ),
+    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n1e10,8,8,1,2\n0,8,8,1,2\n": (
+        "row 1: arrival_s 1e+10: expected seconds, at most"
+    ),
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s,ttft_s\n0,8,8,1,2,1\n": "two columns ttft_s: expected one",
     '{"a": ': "line 1: not JSON",
     '{"a": 1}\n{"b": ': "line 2: not JSON",
@@ -95,25 +111,37 @@ REFUSED = {
     "[]": "no layout of requests is known with no keys",
     '{"mean_ttft_ms": 5}': "a summary without requests: expected a result that vLLM saved with --save-detailed",
     '{"experiments": []}': "genai-perf's raw export has no token counts: expected AIPerf's profile_export.jsonl",
-    vllm_without("start_times"): "start_times is missing: expected a list with one entry per request, which newer versions of vLLM write",
+    vllm_without(
+        "start_times"
+    ): "start_times is missing: expected a list with one entry per request, which newer versions of vLLM write",
     vllm_without("itls"): "itls is missing",
     json.dumps(engine_logs.vllm() | {"ttfts": [1.0]}): "lists of different lengths",
     json.dumps(engine_logs.vllm() | {"itls": ["x"] * 6}): "itls 'x': expected a list of seconds",
     json.dumps(engine_logs.vllm() | {"input_lens": ["a"] * 6}): "request 1: input_tokens 'a': expected a number",
     json.dumps(engine_logs.vllm() | {"errors": True}): "errors 'True': expected a list with one entry per request",
     json.dumps(engine_logs.vllm() | {"errors": [""] * 5}): "lists of different lengths",
-    json.dumps(engine_logs.vllm() | {"input_lens": [10**400] * 6}): "row 1: input_tokens inf: expected a whole number from 1",
+    json.dumps(
+        engine_logs.vllm() | {"input_lens": [10**400] * 6}
+    ): "row 1: input_tokens inf: expected a whole number from 1",
     '{"benchmarks": []}': "no benchmarks: expected one or more",
     '{"benchmarks": [{"requests": {"successful": [], "errored": 3}}]}': "requests.errored '3': expected a list",
     guidellm_with(time_to_first_token_ms="50"): "request 1: time_to_first_token_ms '50': expected a number",
     guidellm_with(end_time="noon"): "request 1: end_time 'noon': expected a number",
     changed_aiperf(lambda one: one.update(metrics=3)): "line 1: metrics '3': expected an object",
-    changed_aiperf(lambda one: one["metrics"]["request_latency"].update(unit=["ms"])): "unit \"['ms']\": expected one of s, sec, ms",
+    changed_aiperf(
+        lambda one: one["metrics"]["request_latency"].update(unit=["ms"])
+    ): "unit \"['ms']\": expected one of s, sec, ms",
     '{"benchmarks": [{"a": 1}]}': "requests.successful is missing",
     '{"benchmarks": [{"requests": {"successful": [{"start_time": 1}]}}]}': "request 1: input_tokens is missing",
-    changed_aiperf(lambda one: one["metadata"].pop("request_start_ns")): "metadata.request_start_ns 'None': expected nanoseconds",
-    changed_aiperf(lambda one: one["metrics"].pop("request_latency")): "metrics.request_latency 'None': expected a value",
-    changed_aiperf(lambda one: one["metrics"]["request_latency"].update(unit="fortnights")): "unit 'fortnights': expected one of s, sec, ms",
+    changed_aiperf(
+        lambda one: one["metadata"].pop("request_start_ns")
+    ): "metadata.request_start_ns 'None': expected nanoseconds",
+    changed_aiperf(
+        lambda one: one["metrics"].pop("request_latency")
+    ): "metrics.request_latency 'None': expected a value",
+    changed_aiperf(
+        lambda one: one["metrics"]["request_latency"].update(unit="fortnights")
+    ): "unit 'fortnights': expected one of s, sec, ms",
 }
 
 
@@ -165,7 +193,10 @@ def test_power_in_both_layouts(tmp_path: Path) -> None:
         ("time_s,power_w\n1,2\n", "1 readings: expected two or more"),
         ("time_s,power_w\n1,2\n2,x\n", "row 2: power_w 'x': expected a number from 0"),
         ("time_s,power_w\n1,2\n2,-1\n", "row 2: power_w '-1'"),
-        ("timestamp, power.draw [W]\n2023/11/14 22:13:20.000, 5 W\nyesterday, 5 W\n", "row 2: timestamp ' yesterday'|'yesterday'"),
+        (
+            "timestamp, power.draw [W]\n2023/11/14 22:13:20.000, 5 W\nyesterday, 5 W\n",
+            "row 2: timestamp ' yesterday'|'yesterday'",
+        ),
         ("time_s,power_w\n1,2\n2,1e300\n", "row 2: power_w '1e300': expected a number from 0 to 1e+10"),
         ("time_s,index,power_w\n0,,1\n1,0,1\n", "spans 0 to 1 s"),
         ("time_s,power_w\n0,1\n1,1\n", "spans 0 to 1 s after the first request"),

@@ -1,4 +1,6 @@
-"""What a run reports: histograms against exact quantiles, accounts that add up, metrics recomputed from the requests, columns by name."""
+"""What a run reports: histograms against exact quantiles, accounts that add up, metrics recomputed from the
+requests, columns by name.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,36 @@ REQUEST_COLUMNS = [
     *("request", "arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "gpu"),
     *("released_s", "admitted_s", "first_token_s", "finished_s", "outcome", "met_slo", "energy_j", "carbon_g"),
 ]
-PARAMETERS = ["policy", "rate_rps", "seed", "split", "alpha", "beta", "lambda", "days", "preset", "scenario_hash", "version"]
+PARAMETERS = [
+    "policy",
+    "rate_rps",
+    "seed",
+    "split",
+    "alpha",
+    "beta",
+    "lambda",
+    "days",
+    "preset",
+    "scenario_hash",
+    "version",
+]
 METRICS = [
-    *("requests", "output_tokens", "slo_attainment", "slo_attainment_gold", "slo_attainment_silver", "slo_attainment_bronze", "goodput_tps"),
-    *("carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "carbon_g_per_1k_good_tokens", "energy_kwh", "idle_energy_kwh"),
+    *(
+        "requests",
+        "output_tokens",
+        "slo_attainment",
+        "slo_attainment_gold",
+        "slo_attainment_silver",
+        "slo_attainment_bronze",
+        "goodput_tps",
+    ),
+    *(
+        "carbon_g_per_1k_tokens",
+        "total_carbon_g_per_1k_tokens",
+        "carbon_g_per_1k_good_tokens",
+        "energy_kwh",
+        "idle_energy_kwh",
+    ),
     *("ttft_p50_s", "ttft_p95_s", "ttft_after_release_p95_s", "tpot_p95_s", "e2e_p95_s", "deferral_mean_s"),
     *("share_lp", "share_cp", "share_bp", "preemptions", "unfinished", "utilization"),
 ]
@@ -126,8 +154,12 @@ def test_accounts_add_up(run: tuple[str, float]) -> None:
         np.add.at(by_kind, rows["category"] * 3 + rows["tier"], rows[name])
         np.testing.assert_allclose(cells[name].reshape(3, 9).sum(0), by_kind, rtol=1e-9)
         assert rows[name].sum() <= result.spent[name][:, BUSY].sum() * (1 + 1e-12)
-    assert cells["deferral_s"].sum() == pytest.approx((rows["released_s"] - rows["arrival_s"]).sum(), rel=1e-9, abs=1e-6)
-    assert (result.histograms[:, (arrays.TTFT, arrays.TTFT_AFTER_RELEASE, arrays.E2E)].sum(axis=(0, 2)) == len(rows)).all()
+    assert cells["deferral_s"].sum() == pytest.approx(
+        (rows["released_s"] - rows["arrival_s"]).sum(), rel=1e-9, abs=1e-6
+    )
+    assert (
+        result.histograms[:, (arrays.TTFT, arrays.TTFT_AFTER_RELEASE, arrays.E2E)].sum(axis=(0, 2)) == len(rows)
+    ).all()
     assert result.histograms[:, arrays.TPOT].sum() == (rows["output_tokens"] > 1).sum()
 
 
@@ -190,7 +222,9 @@ def test_metrics_follow_from_the_requests(run: tuple[str, float]) -> None:
     }
     for name, values in latencies.items():
         for q in (0.5, 0.95):
-            assert row[f"{name}_p{q * 100:.0f}_s"] == pytest.approx(exact_quantile(values.to_numpy(), q), rel=STATED_ERROR), (name, q)
+            assert row[f"{name}_p{q * 100:.0f}_s"] == pytest.approx(
+                exact_quantile(values.to_numpy(), q), rel=STATED_ERROR
+            ), (name, q)
 
 
 @pytest.mark.parametrize("policy", ["round-robin", "caps"])
@@ -215,10 +249,24 @@ def test_slo_is_met_as_defined_and_attainments_follow(policy: str) -> None:
 
 def test_a_limit_that_the_physics_meets_exactly_is_kept() -> None:
     """Every iteration takes 25 ms, and TPOT may be that; the difference of two rounded times is now more, now less."""
-    step = {"gpu.decode_base_s": 0.02, "gpu.decode_s_per_seq": 0.005, "cluster.max_batch": 1, "cluster.prefill": "unchunked"}
-    tiers = {f"slo.{tier}.{limit}": None for tier in sections.TIERS for limit in ("ttft_s", "e2e_s", "ttft_after_release_s")}
-    changes = step | tiers | {f"slo.{tier}.tpot_s": 0.025 for tier in sections.TIERS} | {"workload.rate_rps": 0.5, "days": 0.02}
-    result = simulate(scenario.preset("paper").replace(changes | {"policy.name": "round-robin"}), Recording(requests=True))
+    step = {
+        "gpu.decode_base_s": 0.02,
+        "gpu.decode_s_per_seq": 0.005,
+        "cluster.max_batch": 1,
+        "cluster.prefill": "unchunked",
+    }
+    tiers = {
+        f"slo.{tier}.{limit}": None for tier in sections.TIERS for limit in ("ttft_s", "e2e_s", "ttft_after_release_s")
+    }
+    changes = (
+        step
+        | tiers
+        | {f"slo.{tier}.tpot_s": 0.025 for tier in sections.TIERS}
+        | {"workload.rate_rps": 0.5, "days": 0.02}
+    )
+    result = simulate(
+        scenario.preset("paper").replace(changes | {"policy.name": "round-robin"}), Recording(requests=True)
+    )
     tpot_s = result.requests.filter(pl.col("output_tokens") > 1).select(TPOT_S).to_series()
     assert (tpot_s > 0.025).any(), "the scenario should have ties that rounding decides"
     assert result.metrics["slo_attainment"] == 1.0
@@ -228,7 +276,14 @@ def test_the_table_where_the_first_request_found_no_place() -> None:
     changes = {"policy.name": "carbon-aware", "drain_h": 0, "days": 0.001, "monitor.gate_g_per_kwh": 0.0}
     table = simulate(scenario.preset("paper").replace(changes), Recording(requests=True)).requests
     assert table["pool"].to_list() == table["gpu"].to_list() == [None] * len(table)
-    held = {"policy.name": "caps", "predictor.source": "declared", "drain_h": 0, "days": 0.02, "workload.rate_rps": 0.5, "seed": 3}
+    held = {
+        "policy.name": "caps",
+        "predictor.source": "declared",
+        "drain_h": 0,
+        "days": 0.02,
+        "workload.rate_rps": 0.5,
+        "seed": 3,
+    }
     table = simulate(scenario.preset("paper").replace(held), Recording(requests=True)).requests
     assert table["pool"][0] is None, "the scenario should leave the first request waiting"
     assert set(table["pool"]) > {None, "LP"}
@@ -271,7 +326,9 @@ def test_cells_frame() -> None:
     table = result.request_table
     for tier in sections.TIERS:
         for category in sections.CATEGORIES:
-            here, there = (frame.filter((pl.col("tier") == tier) & (pl.col("category") == category)) for frame in (cells, table))
+            here, there = (
+                frame.filter((pl.col("tier") == tier) & (pl.col("category") == category)) for frame in (cells, table)
+            )
             assert here["finished"].sum() == len(there)
             assert here["met"].sum() == there["met_slo"].sum()
 
@@ -297,7 +354,9 @@ def test_series_tells_mean_power_and_counts() -> None:
 def test_series_counts_the_waiting_and_tells_the_gates_whatever_the_queues(queueing: str) -> None:
     config = run_of("carbon-aware").scenario.replace({"policy.queueing": queueing, "days": 0.5})
     result = simulate(config, Recording(requests=True, sample_every_s=600.0)).outcome
-    arrived_s, admitted_s = (result.request_table[name].fill_null(math.inf).to_numpy() for name in ("arrival_s", "admitted_s"))
+    arrived_s, admitted_s = (
+        result.request_table[name].fill_null(math.inf).to_numpy() for name in ("arrival_s", "admitted_s")
+    )
     (watched,) = monitors_of(config)
     closed = 0
     for (t_s,), pools in result.series.group_by("t_s", maintain_order=True):
@@ -330,7 +389,9 @@ def test_no_table_unless_recorded() -> None:
 
 
 def test_a_run_without_requests() -> None:
-    result = simulate(run_of("caps").scenario.replace({"days": 1e-9, "workload.rate_rps": 1e-6}), Recording(requests=True))
+    result = simulate(
+        run_of("caps").scenario.replace({"days": 1e-9, "workload.rate_rps": 1e-6}), Recording(requests=True)
+    )
     assert result.requests.columns == REQUEST_COLUMNS
     row = result.row()
     assert row["requests"] == row["unfinished"] == 0

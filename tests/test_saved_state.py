@@ -1,4 +1,6 @@
-"""Checkpoints of others: whatever indices, links and counts they hold, a run goes on soundly or says one line; those of ours always go on."""
+"""Checkpoints of others: whatever indices, links and counts they hold, a run goes on soundly or says one line;
+those of ours always go on.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,23 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "one GPU a pool": {"cluster.gpus": 3, "cluster.split": "1/1/1", "cluster.kv_capacity_tokens": 60_000},
     "context": {"gpu.decode_s_per_context_token": 1e-7, "cluster.gpus": 9, "cluster.split": "2/3/4"},
     "terms of an engine": {
-        **{"cluster.kv": "grow", "cluster.kv_capacity_tokens": 4000, "cluster.max_batch": 16, "workload.rate_rps": 40.0},
-        **{"workload.max_output_tokens": 300, "workload.input_token_edges": (8, 64, 256, 1024), "cluster.chunk_tokens": 100},
-        **{"gpu.lag_iterations": 1, "gpu.overlap_exponent": 4.0, "gpu.prefill_w": 500.0, "gpu.first_token_overhead_s": 0.01},
+        **{
+            "cluster.kv": "grow",
+            "cluster.kv_capacity_tokens": 4000,
+            "cluster.max_batch": 16,
+            "workload.rate_rps": 40.0,
+        },
+        **{
+            "workload.max_output_tokens": 300,
+            "workload.input_token_edges": (8, 64, 256, 1024),
+            "cluster.chunk_tokens": 100,
+        },
+        **{
+            "gpu.lag_iterations": 1,
+            "gpu.overlap_exponent": 4.0,
+            "gpu.prefill_w": 500.0,
+            "gpu.first_token_overhead_s": 0.01,
+        },
     },
     "a late gate": {"monitor.gate_quantile": 0.05, "workload.rate_rps": 25.0},
 }
@@ -91,12 +107,23 @@ FIELDS = [
 ]
 LINKS = {
     "run0.queues": ("head", "tail", "root", "flexible_tail", "first_gpu", "end_gpu", "role"),
-    "run0.gpus": ("prompt_head", "prompt_tail", "joiner_head", "claim_head", "queue", "pool", "context_tokens", "decoding"),
+    "run0.gpus": (
+        "prompt_head",
+        "prompt_tail",
+        "joiner_head",
+        "claim_head",
+        "queue",
+        "pool",
+        "context_tokens",
+        "decoding",
+    ),
 }
 
 
 @pytest.mark.parametrize(("name", "field", "value"), FIELDS)
-def test_values_out_of_range_are_one_line(tmp_path: Path, saved: dict[str, Any], name: str, field: str, value: int) -> None:
+def test_values_out_of_range_are_one_line(
+    tmp_path: Path, saved: dict[str, Any], name: str, field: str, value: int
+) -> None:
 
     def change(rows: Any) -> None:
         bits = np.iinfo(rows.dtype[field]) if rows.dtype[field].kind == "i" else np.finfo(rows.dtype[field])
@@ -110,7 +137,9 @@ def test_values_out_of_range_are_one_line(tmp_path: Path, saved: dict[str, Any],
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in LINKS.items() for field in fields])
 @pytest.mark.parametrize("value", [-7, -1, 0, 1, 10**6])
-def test_links_that_lead_astray_are_one_line(tmp_path: Path, saved: dict[str, Any], name: str, field: str, value: int) -> None:
+def test_links_that_lead_astray_are_one_line(
+    tmp_path: Path, saved: dict[str, Any], name: str, field: str, value: int
+) -> None:
     def change(rows: Any) -> None:
         before = rows[field].copy()
         rows[field] = np.array(value, np.int64).astype(rows.dtype[field])
@@ -134,7 +163,9 @@ def replaced(field: str, value: int, head: str) -> Callable[[Any], None]:
 
 @pytest.mark.parametrize("array", ["finish_at", "leap_end_s", "first_to_end", "tree"])
 @pytest.mark.parametrize("value", [0, 1, 2**31])
-def test_trees_and_heaps_that_are_none_are_one_line(tmp_path: Path, saved: dict[str, Any], array: str, value: int) -> None:
+def test_trees_and_heaps_that_are_none_are_one_line(
+    tmp_path: Path, saved: dict[str, Any], array: str, value: int
+) -> None:
     def change(values: Any) -> None:
         values[...] = value
 

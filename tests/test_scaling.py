@@ -1,4 +1,6 @@
-"""Fleets that grow and shrink: the kernel beside the reference engine, and the laws of scaling (docs/model.md, section 9)."""
+"""Fleets that grow and shrink: the kernel beside the reference engine, and the laws of scaling (docs/model.md,
+section 9).
+"""
 
 from __future__ import annotations
 

@@ -84,7 +84,9 @@ def test_time_and_energy_by_state(policy: str, data: st.DataObject) -> None:
         watts[OFF] = kind.gpus_per_replica * (kind.off_w or 0.0)
         watts[STARTING] = idle_w if kind.start_w is None else kind.gpus_per_replica * kind.start_w + host_w
         for state, power_w in watts.items():
-            assert row["energy_j"][state] == pytest.approx(power_w * row["seconds"][state], rel=1e-9, abs=1e-9), STATES[state]
+            assert row["energy_j"][state] == pytest.approx(power_w * row["seconds"][state], rel=1e-9, abs=1e-9), STATES[
+                state
+            ]
         assert row["energy_j"][BUSY] >= idle_w * row["seconds"][BUSY] * (1 - 1e-9)
 
 
@@ -118,8 +120,18 @@ def test_no_more_replicas_admit_than_are_wanted(policy: str, data: st.DataObject
 def test_a_delay_is_never_shorter_than_stated(off_after_s: float, delay_s: float) -> None:
     config = preset("paper").replace(
         SLEEPERS
-        | {"policy.name": "edf", "policy.queueing": None, "days": 0.01, "predictor.source": "declared", "policy.scaling": PLANNED}
-        | {"policy.options": {"first": 0, "until_s": 300.0}, "policy.scale_every_s": 1.0, "policy.off_after_s": off_after_s}
+        | {
+            "policy.name": "edf",
+            "policy.queueing": None,
+            "days": 0.01,
+            "predictor.source": "declared",
+            "policy.scaling": PLANNED,
+        }
+        | {
+            "policy.options": {"first": 0, "until_s": 300.0},
+            "policy.scale_every_s": 1.0,
+            "policy.off_after_s": off_after_s,
+        }
     )
     result = simulate(config, Recording(requests=True)).outcome
     assert result.unfinished == 0
@@ -150,13 +162,21 @@ def test_nothing_is_lost(data: st.DataObject) -> None:
 
 
 def small(policy: str, **changes: object) -> Scenario:
-    base = {"days": 0.05, "predictor.source": "declared", "policy.name": policy, "policy.queueing": None, "workload.rate_rps": 5.0}
+    base = {
+        "days": 0.05,
+        "predictor.source": "declared",
+        "policy.name": policy,
+        "policy.queueing": None,
+        "workload.rate_rps": 5.0,
+    }
     return preset("paper").replace(SLEEPERS | base | {"gpu.replicas_per_node": 3} | changes)
 
 
 @pytest.mark.parametrize("policy", ["edf", "caps"])
 @pytest.mark.parametrize("scaling", [JUMPY, "autoscale"])
-def test_same_bits_when_killed_and_resumed_while_scaling(policy: str, scaling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_bits_when_killed_and_resumed_while_scaling(
+    policy: str, scaling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = small(policy, **{"policy.scaling": scaling, "policy.scale_every_s": 20.0, "policy.off_after_s": 30.0})
     record = Recording(requests=True, sample_every_s=60.0)
     (whole,) = simulate_group([config], record, block=300)
@@ -198,7 +218,9 @@ def test_states_of_ours_are_sound(policy: str) -> None:
 
 
 def test_the_series_knows_what_states_draw() -> None:
-    config = small("edf", **{"policy.scaling": JUMPY, "policy.scale_every_s": 20.0, "policy.off_after_s": 30.0, "drain_h": 0.0})
+    config = small(
+        "edf", **{"policy.scaling": JUMPY, "policy.scale_every_s": 20.0, "policy.off_after_s": 30.0, "drain_h": 0.0}
+    )
     result = simulate(config, Recording(sample_every_s=60.0)).outcome
     last = result.samples[-1]
     assert (last["t_s"] == config.horizon_s).all()
@@ -207,11 +229,19 @@ def test_the_series_knows_what_states_draw() -> None:
 
 @pytest.mark.parametrize(
     ("first", "then", "seen"),
-    [(4, 8, ((300.0, "asleep"), (1000.0, "off"), (1830.0, "starting"))), (8, 4, ((1800.0, "draining"), (2300.0, "asleep"), (3000.0, "off")))],
+    [
+        (4, 8, ((300.0, "asleep"), (1000.0, "off"), (1830.0, "starting"))),
+        (8, 4, ((1800.0, "draining"), (2300.0, "asleep"), (3000.0, "off"))),
+    ],
 )
 def test_the_series_counts_replicas_by_state(first: int, then: int, seen: tuple[tuple[float, str], ...]) -> None:
     """Of a plan under which half of each pool is not wanted, at first or from half an hour on."""
-    plan = {"policy.scaling": PLANNED, "policy.scale_every_s": 1.0, "policy.off_after_s": 600.0, "gpu.replicas_per_node": 1}
+    plan = {
+        "policy.scaling": PLANNED,
+        "policy.scale_every_s": 1.0,
+        "policy.off_after_s": 600.0,
+        "gpu.replicas_per_node": 1,
+    }
     options = {"first": first, "then": then, "until_s": 1800.0}
     result = simulate(small("edf", **plan, **{"policy.options": options}), Recording(sample_every_s=1.0))
     for pool in range(3):
@@ -241,7 +271,10 @@ def test_hosts_are_a_part_of_the_bill() -> None:
     ("changes", "message"),
     [
         ({"policy.scaling": "more"}, r"scaling 'more': expected one of none, autoscale, power-down, lcp"),
-        ({"policy.scaling": "autoscale", "policy.queueing": "cyclic"}, r"policy\.scaling autoscale: policy edf has one queue per replica \(cyclic\)"),
+        (
+            {"policy.scaling": "autoscale", "policy.queueing": "cyclic"},
+            r"policy\.scaling autoscale: policy edf has one queue per replica \(cyclic\)",
+        ),
         ({"policy.scale_every_s": 0}, "scale_every_s"),
         ({"gpu.sleep_w": -1}, "sleep_w -1"),
         ({"gpu.replicas_per_node": 0}, "replicas_per_node"),

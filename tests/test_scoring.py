@@ -1,4 +1,6 @@
-"""INV-8: the invariants of scoring (Eq. 4), on the compiled decision itself over random states of the cluster, and through whole runs."""
+"""INV-8: the invariants of scoring (Eq. 4), on the compiled decision itself over random states of the cluster, and
+through whole runs.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ class Moment:
     def is_clear(self, weights: tuple[float, float, float], slack: float = CLEAR) -> bool:
         """Does the best pool win by more than rounding could move it?"""
         scores = self.weigh(*weights)[1][self.allowed]
-        size = sum(abs(weight) * np.abs(term[self.allowed]).max() for weight, term in zip(weights, self.terms, strict=True))
+        size = sum(
+            abs(weight) * np.abs(term[self.allowed]).max() for weight, term in zip(weights, self.terms, strict=True)
+        )
         best, *rest = np.sort(scores)[::-1]
         return not rest or best - rest[0] > slack * size
 
@@ -93,7 +97,9 @@ intensity = st.one_of(st.just(0.0), st.floats(0, 2000))
 
 @st.composite
 def moments(draw: Any, roles: str | None = None) -> Moment:
-    """Any finite state: empty to hopelessly full pools, tiny to absurd GPUs, limits, intensities and request lengths."""
+    """Any finite state: empty to hopelessly full pools, tiny to absurd GPUs, limits, intensities and request
+    lengths.
+    """
     names = roles or draw(st.sampled_from(["LP/CP/BP", "BP/CP/LP", "LP/LP", "CP/BP/BP/LP/CP", "BP"]))
     idle_w, rise_w = draw(st.floats(0, 1000)), draw(st.floats(1e-3, 1000))
     changes = {
@@ -133,7 +139,9 @@ def moments(draw: Any, roles: str | None = None) -> Moment:
     request["input_tokens"] = draw(st.integers(1, 2**31 - 1))
     request["predicted_tokens"] = draw(st.one_of(st.floats(1, 1000), st.floats(1, 1e9)))
     sharpness = draw(st.one_of(st.floats(0.5, 8), st.floats(1e-3, 1000)))
-    return Moment(state, t_s, Caps(risk_sharpness=sharpness, predicts=draw(st.integers(0, 1)), tiered=draw(st.integers(0, 1))))
+    return Moment(
+        state, t_s, Caps(risk_sharpness=sharpness, predicts=draw(st.integers(0, 1)), tiered=draw(st.integers(0, 1)))
+    )
 
 
 weight = st.one_of(st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.floats(0, 100))
@@ -161,7 +169,9 @@ def test_no_nan_and_v_is_a_probability(moment: Moment, weights: tuple[float, flo
 
 @settings(max_examples=60)
 @given(moment=moments(), weights=weights_of_three, power=st.integers(-30, 30), k=st.floats(1e-6, 1e6))
-def test_scaling_all_weights_changes_no_decision(moment: Moment, weights: tuple[float, float, float], power: int, k: float) -> None:
+def test_scaling_all_weights_changes_no_decision(
+    moment: Moment, weights: tuple[float, float, float], power: int, k: float
+) -> None:
     """Exactly, for k a power of two, which no rounding touches; for any k where the best pool is clear."""
     chosen, scores = moment.weigh(*weights)
     assume(all(value == 0 or abs(value) > 1e-280 for value in scores))
@@ -175,8 +185,12 @@ def test_scaling_all_weights_changes_no_decision(moment: Moment, weights: tuple[
 
 @settings(max_examples=60)
 @given(moment=moments(), weights=weights_of_three, constant=st.floats(-1e3, 1e3))
-def test_a_constant_for_every_pool_changes_no_decision(moment: Moment, weights: tuple[float, float, float], constant: float) -> None:
-    """The decision is the argmax of the scores, and stays so when all of them move alike (by less than rounding would swallow)."""
+def test_a_constant_for_every_pool_changes_no_decision(
+    moment: Moment, weights: tuple[float, float, float], constant: float
+) -> None:
+    """The decision is the argmax of the scores, and stays so when all of them move alike (by less than rounding
+    would swallow).
+    """
     chosen, scores = moment.weigh(*weights)
     among = scores[moment.allowed]
     gaps = among.max() - np.delete(among, among.argmax())
@@ -208,7 +222,9 @@ def test_lambda_to_infinity_picks_the_least_v(moment: Moment, alpha: float, beta
 
 @settings(max_examples=60)
 @given(moment=moments("LP/CP/BP/BP"), weights=weights_of_three, dirtier=st.floats(0, 1e4))
-def test_a_dirtier_pool_is_no_more_attractive(moment: Moment, weights: tuple[float, float, float], dirtier: float) -> None:
+def test_a_dirtier_pool_is_no_more_attractive(
+    moment: Moment, weights: tuple[float, float, float], dirtier: float
+) -> None:
     before = moment.weigh(*weights)
     for pool in (2, 3):  # each batch pool has its own forecast
         own = moment.state.memory[pool]["start_g_per_kwh"]
@@ -257,7 +273,9 @@ def test_more_waiting_is_no_less_risky(moment: Moment, more: int) -> None:
 
 
 def one_request(**limits: float) -> State:
-    """Three idle pools, a request of 500 prompt and 222 output tokens, an average one; all limits infinite but those given. 200 g/kWh on average."""
+    """Three idle pools, a request of 500 prompt and 222 output tokens, an average one; all limits infinite but
+    those given. 200 g/kWh on average.
+    """
     state = cluster_at_rest(pools("LP/CP/BP", [2, 2, 2]), 200.0, Means(500.0, 222.0))
     state.tiers["roles"] = 7
     for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s"):
@@ -309,7 +327,11 @@ def assert_same_decisions(one: Outcome, other: Outcome) -> None:
 def test_scaling_weights_changes_no_run(policy: str, data: st.DataObject, power: int) -> None:
     case = data.draw(cases(policy))
     factor, chosen = 2.0**power, case.config.policy
-    scaled = {"policy.alpha": factor * chosen.alpha, "policy.beta": factor * chosen.beta, "policy.lambda": factor * chosen.lambda_}
+    scaled = {
+        "policy.alpha": factor * chosen.alpha,
+        "policy.beta": factor * chosen.beta,
+        "policy.lambda": factor * chosen.lambda_,
+    }
     assert_same_decisions(play_fast(case), play_fast(replace(case, config=case.config.replace(scaled))))
 
 
@@ -333,6 +355,8 @@ def test_beta_zero_makes_a_run_blind_to_the_grid(policy: str, data: st.DataObjec
 @given(data=st.data())
 def test_without_weights_the_lowest_pool_gets_all(data: st.DataObject) -> None:
     case = data.draw(cases("caps"))
-    zero = {"policy.alpha": 0.0, "policy.beta": 0.0, "policy.lambda": 0.0} | {f"slo.{tier}.roles": "LP/CP/BP" for tier in sections.TIERS}
+    zero = {"policy.alpha": 0.0, "policy.beta": 0.0, "policy.lambda": 0.0} | {
+        f"slo.{tier}.roles": "LP/CP/BP" for tier in sections.TIERS
+    }
     rows = rows_of(play_fast(replace(case, config=case.config.replace(zero))))
     assert (rows["pool"] == 0).all()

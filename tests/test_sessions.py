@@ -1,4 +1,6 @@
-"""Conversations (docs/model.md, section 14): the kernel against the reference engine, against the machine repairman, and what is drawn."""
+"""Conversations (docs/model.md, section 14): the kernel against the reference engine, against the machine
+repairman, and what is drawn.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,17 @@ from test_queueing import ONE_AT_A_TIME, assert_within_interval
 SHORT = {"input_tokens": {"log_mean": 2.5, "log_sd": 0.8}, "output_tokens": {"log_mean": 2.0, "log_sd": 0.9}}
 BASE = preset("measured").replace({"days": 0.02, "policy.name": "edf", "predictor.source": "declared"})
 OPEN = BASE.replace({"workload.sessions": {"turns_mean": 4.0, "think_s": 10.0, "max_context_tokens": 6000}})
-CLOSED = BASE.replace({"workload.sessions": {"users": 150, "turns_mean": 4.0, "think_s": 10.0, "pause_s": 60.0, "max_context_tokens": 6000}})
+CLOSED = BASE.replace(
+    {
+        "workload.sessions": {
+            "users": 150,
+            "turns_mean": 4.0,
+            "think_s": 10.0,
+            "pause_s": 60.0,
+            "max_context_tokens": 6000,
+        }
+    }
+)
 
 
 @settings(max_examples=15)
@@ -62,7 +74,9 @@ def test_same_as_token_by_token(data: st.DataObject) -> None:
 
 
 def repairman(servers: int, users: int, think_s: float) -> tuple[float, float]:
-    """Closed M/M/c of mean service 1 s: mean time from a turn to its answer, and the probability to wait (arrival theorem)."""
+    """Closed M/M/c of mean service 1 s: mean time from a turn to its answer, and the probability to wait (arrival
+    theorem).
+    """
 
     def weights(population: int) -> Array:
         found = [1.0]
@@ -82,8 +96,14 @@ def test_closed_m_m_c_is_the_machine_repairman(servers: int, users: int, think_s
     exponential = np.maximum(-np.log1p(-np.minimum(u, 1 - 1e-12)) * mean_tokens, 1.0)
     own = {"users": users, "turns_mean": 1.0, "pause_s": think_s, "input_tokens": 1, "max_context_tokens": 1}
     own["output_tokens"] = {"quantiles": tuple(zip(u.tolist(), exponential.tolist(), strict=True))}
-    fast = {"gpu.decode_base_s": 1.0 / mean_tokens, "workload.max_output_tokens": 10_000_000, "days": 150_000 * (think_s + 1) / users / 86400}
-    config = preset("paper").replace(FIRST_COME | ONE_AT_A_TIME | cluster(servers, 1) | fast | {"workload.sessions": own})
+    fast = {
+        "gpu.decode_base_s": 1.0 / mean_tokens,
+        "workload.max_output_tokens": 10_000_000,
+        "days": 150_000 * (think_s + 1) / users / 86400,
+    }
+    config = preset("paper").replace(
+        FIRST_COME | ONE_AT_A_TIME | cluster(servers, 1) | fast | {"workload.sessions": own}
+    )
     rows = simulate(config, Recording(requests=True)).outcome.requests
     assert rows is not None
     mean_s, waits = repairman(servers, users, think_s)
@@ -110,7 +130,10 @@ def turns_of(config: Scenario) -> pl.DataFrame:
     """The requests of a run, turn after turn of each session, with the time since the answer before."""
     table = simulate(config, Recording(requests=True)).outcome.request_table.sort("session", "arrival_s")
     before = {name: pl.col(name).shift(1).over("session") for name in ("finished_s", "input_tokens", "output_tokens")}
-    return table.with_columns(gap_s=pl.col("arrival_s") - before["finished_s"], context_before=before["input_tokens"] + before["output_tokens"])
+    return table.with_columns(
+        gap_s=pl.col("arrival_s") - before["finished_s"],
+        context_before=before["input_tokens"] + before["output_tokens"],
+    )
 
 
 @pytest.mark.parametrize("config", [OPEN, CLOSED], ids=["open", "closed"])
@@ -120,7 +143,9 @@ def test_turns_times_to_think_and_contexts(config: Scenario) -> None:
     assert own is not None
     ended = (pl.col("turn").shift(-1).over("session") == 1) | (pl.col("turn").shift(-1).over("session").is_null())
     begun_s = pl.when(pl.col("turn") == 1).then(pl.col("arrival_s")).forward_fill().over("session")
-    turns = table.with_columns(ended=ended, begun_s=begun_s).filter(pl.col("ended") & (pl.col("begun_s") < 0.5 * config.horizon_s))["turn"]
+    turns = table.with_columns(ended=ended, begun_s=begun_s).filter(
+        pl.col("ended") & (pl.col("begun_s") < 0.5 * config.horizon_s)
+    )["turn"]
     half = 4 * math.sqrt(own.turns_mean * (own.turns_mean - 1) / len(turns))
     assert len(turns) > 100
     assert abs(turns.mean() - own.turns_mean) < half
@@ -137,7 +162,9 @@ def test_the_same_users_under_every_policy(config: Scenario) -> None:
     """Whatever the cluster, a session says the same in its first turns; only when it says it differs."""
     columns = ["tenant", "tier", "input_tokens", "output_tokens", "turn"]
     one, other = (
-        turns_of(run).with_columns(number=pl.int_range(pl.len()).over("session")).select("session", "number", "arrival_s", *columns)
+        turns_of(run)
+        .with_columns(number=pl.int_range(pl.len()).over("session"))
+        .select("session", "number", "arrival_s", *columns)
         for run in (config, config.replace({"cluster.gpus": 3, "cluster.split": "1/1/1"}))
     )
     both = one.join(other, on=["session", "number"], suffix="_other")
@@ -148,7 +175,9 @@ def test_the_same_users_under_every_policy(config: Scenario) -> None:
 
 
 @pytest.mark.parametrize("config", [OPEN, CLOSED], ids=["open", "closed"])
-def test_same_bits_for_any_block_and_after_a_restart(config: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_bits_for_any_block_and_after_a_restart(
+    config: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = simulate(config, RECORD)
     monkeypatch.setattr(simulation, "BLOCK", 50)  # recorded requests fill up all the time
     parts = simulate(config, RECORD, block=37)

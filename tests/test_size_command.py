@@ -81,7 +81,11 @@ def test_targets_out_of_reach_are_one_line(monkeypatch: Patch, capsys: Capture) 
 
 def test_runs_without_requests_have_no_answer(monkeypatch: Patch, capsys: Capture) -> None:
     assert run(monkeypatch, *QUICK, "--days", "1e-9", "--policies", "edf") == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("caps-fast: days 1e-09: no request arrives that slo_attainment")
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .startswith("caps-fast: days 1e-09: no request arrives that slo_attainment")
+    )
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,10 @@ def test_what_is_missed_adds_up() -> None:
             {"over": {"rate": "1..3"}},
             "--over rate: fleets are compared under one policy and load; expected --rates, --seeds, --days or --set",
         ),
-        ({"over": {"policy.placment": "prompts"}}, "policy.placment (did you mean policy.placement?): no such field of a scenario"),
+        (
+            {"over": {"policy.placment": "prompts"}},
+            "policy.placment (did you mean policy.placement?): no such field of a scenario",
+        ),
         (
             {"over": {"replicas": "3..9000"}},
             f"--over: 8,998 fleets; expected {MOST_FLEETS:,} at the most: wider steps, or narrower ranges",

@@ -39,7 +39,9 @@ def test_slices_sum_up_to_the_accounts(case: Case) -> None:
 
 
 def test_slices_by_hand() -> None:
-    """Busy from 5 to 25 at 300 W, idle else at 50 W until the arrivals end at 40; a sample every 10 s, most before 0."""
+    """Busy from 5 to 25 at 300 W, idle else at 50 W until the arrivals end at 40; a sample every 10 s, most before
+    0.
+    """
     changes = cluster(1, 1) | {"gpu.decode_base_s": 1.0, "gpu.decode_s_per_seq": 0.0, "gpu.prefill_s_per_token": 1e-12}
     changes |= {"gpu.idle_w": 50.0, "gpu.peak_w": 300.0, "days": 40 / 86400, "drain_h": 1.0}
     times_s = [*np.arange(-5000.0, 60.0, 10.0)]

@@ -1,4 +1,6 @@
-"""Studies and calibrations: nothing in their files is executed, and a search that was killed anywhere ends as an undisturbed one."""
+"""Studies and calibrations: nothing in their files is executed, and a search that was killed anywhere ends as an
+undisturbed one.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def test_values_outside_the_search_are_refused(tmp_path: Path, value: str, cut: 
             entry["param_value_internal"] = float(value)
     entries = [entry for entry in entries if not (cut and entry.get("state") == 1)]
     log.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
-    with pytest.raises(InputError, match=r"study\.log: a trial with policy\.beta .*: expected a value within the search"):
+    with pytest.raises(
+        InputError, match=r"study\.log: a trial with policy\.beta .*: expected a value within the search"
+    ):
         tune(search, log, 1, Workers(1))
 
 
@@ -101,7 +105,10 @@ def simulator(killed_at: int | None = None) -> Any:
         calls += 1
         if calls == killed_at:
             raise Killed
-        return [SimpleNamespace(metrics={"slo_attainment": one.monitor.gate_quantile + one.gpu.decode_base_s}) for one in configs]
+        return [
+            SimpleNamespace(metrics={"slo_attainment": one.monitor.gate_quantile + one.gpu.decode_base_s})
+            for one in configs
+        ]
 
     return run
 
@@ -132,5 +139,7 @@ def test_values_outside_a_calibration_s_bounds_are_refused(tmp_path: Path, evil:
     task = build_task(TASK, "task")
     calibrate(task, 3, tmp_path, None, simulator())
     rewrite(tmp_path / "study.log", r"\"caps\", \"edf\"", rf"\"{evil}\", \"edf\"")
-    with pytest.raises(InputError, match=r"study\.log: a trial with policy\.name .*: expected a value within its bounds"):
+    with pytest.raises(
+        InputError, match=r"study\.log: a trial with policy\.name .*: expected a value within its bounds"
+    ):
         calibrate(task, 3, tmp_path, None, simulator())

@@ -1,4 +1,6 @@
-"""Supply: balances at every sample, a week by hand, the best dispatch against every rule, work that waits, the design space."""
+"""Supply: balances at every sample, a week by hand, the best dispatch against every rule, work that waits, the
+design space.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def under(site: Site, weather: Weather, design: Design, rule: str, given: Assump
 def test_a_week_by_hand() -> None:
     """Sun 30 kWh by day: 10 to the load, 12 (1 kW) to the battery, of which 6 arrive; 4.8 of these serve the night."""
     site, weather = week()
-    given = Assumptions(charge_efficiency=0.5, discharge_efficiency=0.8, depth_of_discharge=0.8, fade=0.0, battery_cost_per_kwh=30.0)
+    given = Assumptions(
+        charge_efficiency=0.5, discharge_efficiency=0.8, depth_of_discharge=0.8, fade=0.0, battery_cost_per_kwh=30.0
+    )
     design = Design(solar_kw=10.0, battery_kwh=10.0, battery_kw=1.0)
     found = under(site, weather, design, "greedy", given)
     np.testing.assert_allclose(found.flows[:, FROM_SITE], [12.0, 0.0] * 7)
@@ -75,7 +79,9 @@ def test_a_week_by_hand() -> None:
 
 
 def test_charging_from_the_grid_by_hand() -> None:
-    """Without sun the carbon rule fills the battery by day, 12 in, 6 stored, 4.8 out by night, and none of it is clean."""
+    """Without sun the carbon rule fills the battery by day, 12 in, 6 stored, 4.8 out by night, and none of it is
+    clean.
+    """
     site, weather = week()
     given = Assumptions(charge_efficiency=0.5, discharge_efficiency=0.9, fade=0.0, low_quantile=0.4, high_quantile=1.0)
     design = Design(battery_kwh=10.0, battery_kw=1.0)
@@ -88,7 +94,9 @@ def test_charging_from_the_grid_by_hand() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_balances_limits_and_the_best(seed: int) -> None:
-    """At every sample energy is conserved and the battery within its limits; no rule is below the best, with and without waiting."""
+    """At every sample energy is conserved and the battery within its limits; no rule is below the best, with and
+    without waiting.
+    """
     site, weather = random_site(seed, negative=seed == 5)
     rng = np.random.default_rng(seed)
     given = Assumptions(
@@ -99,7 +107,9 @@ def test_balances_limits_and_the_best(seed: int) -> None:
         battery_years=0.2,
         battery_cost_per_kwh=1.0,
     )
-    design = Design(rng.uniform(0, 40), rng.uniform(0, 10), rng.uniform(5, 60), rng.uniform(2, 20), (0.0, 0.5)[seed % 2])
+    design = Design(
+        rng.uniform(0, 40), rng.uniform(0, 10), rng.uniform(5, 60), rng.uniform(2, 20), (0.0, 0.5)[seed % 2]
+    )
     if seed in (2, 3):
         weather = replace(weather, limit_kwh=np.where(np.arange(len(site.hours)) % 24 >= 20, 4.0, np.inf))
     rows = {}
@@ -124,7 +134,10 @@ def expect_balanced(site: Site, weather: Weather, found: Dispatch, given: Assump
     made = design.solar_kw * weather.solar_kwh + design.wind_kw * weather.wind_kwh
     charged = flows[:, FROM_SITE] + flows[:, FROM_GRID]
     np.testing.assert_allclose(
-        flows[:, IMPORTED] + made + flows[:, DISCHARGED] + flows[:, UNSERVED], found.run_kwh + charged + flows[:, CURTAILED], rtol=0, atol=near
+        flows[:, IMPORTED] + made + flows[:, DISCHARGED] + flows[:, UNSERVED],
+        found.run_kwh + charged + flows[:, CURTAILED],
+        rtol=0,
+        atol=near,
     )
     assert flows.min() >= -near
     assert (flows[:, IMPORTED] <= weather.limit_kwh + near).all()
@@ -153,14 +166,23 @@ def test_waiting_is_the_best_without_a_battery(seed: int) -> None:
     rule, lowest = under(site, weather, design, "greedy"), under(site, weather, design, "best")
     kg = [figures(site, weather, one, GIVEN)["operational_kg"] for one in (rule, lowest)]
     assert kg[0] == pytest.approx(kg[1], rel=1e-9)
-    assert kg[0] < figures(site, weather, under(site, weather, replace(design, wait_share=0.0), "greedy"), GIVEN)["operational_kg"]
+    assert (
+        kg[0]
+        < figures(site, weather, under(site, weather, replace(design, wait_share=0.0), "greedy"), GIVEN)[
+            "operational_kg"
+        ]
+    )
 
 
 def test_a_reduction_by_hand() -> None:
-    """Nights from the grid; in the second, at most 4 kWh: the battery, which may not serve before, gives 6 of its 8; a full one 8 of 10."""
+    """Nights from the grid; in the second, at most 4 kWh: the battery, which may not serve before, gives 6 of its
+    8; a full one 8 of 10.
+    """
     site, weather = week()
     given = Assumptions(charge_efficiency=1.0, discharge_efficiency=1.0, fade=0.0, high_quantile=1.0, low_quantile=0.0)
-    costly = replace(site, g_per_kwh=np.linspace(900.0, 100.0, 14))  # always at its lowest, so that `carbon` never serves
+    costly = replace(
+        site, g_per_kwh=np.linspace(900.0, 100.0, 14)
+    )  # always at its lowest, so that `carbon` never serves
     limit = limits_kwh(costly, None, ["0.3333333333333333kW@36..48", "0kW@62..63"])
     np.testing.assert_allclose(limit[[3, 5]], [4.0, 0.0])
     assert np.isinf(np.delete(limit, [3, 5])).all()
@@ -178,13 +200,17 @@ def test_waiting_by_hand() -> None:
     days = np.array([0, 4])
     np.testing.assert_allclose(moved(work, work, np.zeros(4), price, np.full(4, 2.0), days), [0.0, 1.0, 2.0, 1.0])
     np.testing.assert_allclose(moved(work, 0.5 * work, np.zeros(4), price, np.full(4, 1.0), days), [1.0, 1.0, 1.0, 1.0])
-    np.testing.assert_allclose(moved(work, work, np.array([0.0, 0.0, 0.0, 9.0]), price, np.full(4, 3.0), days), [0.0, 0.0, 1.0, 3.0])
+    np.testing.assert_allclose(
+        moved(work, work, np.array([0.0, 0.0, 0.0, 9.0]), price, np.full(4, 3.0), days), [0.0, 0.0, 1.0, 3.0]
+    )
 
 
 def test_a_battery_fades_with_its_cycles() -> None:
     site, weather = week()
     given = Assumptions(fade=0.5, cycles=7.0)
-    stored = under(site, weather, Design(solar_kw=10.0, battery_kwh=5.0, battery_kw=10.0), "greedy", given).flows[::2, STORED]
+    stored = under(site, weather, Design(solar_kw=10.0, battery_kwh=5.0, battery_kw=10.0), "greedy", given).flows[
+        ::2, STORED
+    ]
     np.testing.assert_allclose(stored[:2], [5.0, 5.0 - 5.0 * 0.5 / 7.0])
     assert (np.diff(stored) < 0.0).all()
 
@@ -202,7 +228,13 @@ def test_a_design_space_is_its_designs() -> None:
     points = table.select(FRONT).to_numpy()
     below = [((points <= own).all(1) & (points < own).any(1)).any() for own in points]
     assert table["front"].to_list() == [not one for one in below]
-    assert on_front(np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [2.0, 2.0], [0.0, 3.0]])) == [True, True, True, False, True]
+    assert on_front(np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [2.0, 2.0], [0.0, 3.0]])) == [
+        True,
+        True,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_the_public_function(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -1,4 +1,6 @@
-"""What `supply` reads: sites of runs, plants from files, weather; the command, and one clear line for everything that is wrong."""
+"""What `supply` reads: sites of runs, plants from files, weather; the command, and one clear line for everything
+that is wrong.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ SIZES = ("--solar", "20kW", "--battery", "20kWh,5kW")
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    return simulate(preset("measured").replace(QUICK | {"regions.grid.pue": 1.25, "regions.grid.price_by_hour": list(range(24))}))
+    return simulate(
+        preset("measured").replace(QUICK | {"regions.grid.pue": 1.25, "regions.grid.price_by_hour": list(range(24))})
+    )
 
 
 def test_the_site_of_a_run(result: Result) -> None:
@@ -77,7 +81,9 @@ def test_the_built_in_weather() -> None:
     edges_s = np.array([0.0, 450.0, 5400.0, 86400.0 * 730])
     np.testing.assert_allclose(day.means(edges_s)[2], 0.2, rtol=1e-3)
     np.testing.assert_allclose(blow.means(edges_s)[:2], [hours[0], (hours[0] * 3150 + hours[1] * 1800) / 4950])
-    assert sun(Assumptions(weather_seed=1)).factors[40:].tolist() != sun(Assumptions(weather_seed=2)).factors[40:].tolist()
+    assert (
+        sun(Assumptions(weather_seed=1)).factors[40:].tolist() != sun(Assumptions(weather_seed=2)).factors[40:].tolist()
+    )
 
 
 def plants_file(path: Path, column: str, values: list[float | str], step: timedelta = timedelta(hours=1)) -> str:
@@ -127,10 +133,16 @@ def test_gaps_are_named(tmp_path: Path) -> None:
 
 
 def test_sizes() -> None:
-    assert [size_kw(text, "--solar") for text in ("20", "20MW", "500kW", "0", "1e-3gw")] == pytest.approx([20000, 20000, 500, 0, 1000])
+    assert [size_kw(text, "--solar") for text in ("20", "20MW", "500kW", "0", "1e-3gw")] == pytest.approx(
+        [20000, 20000, 500, 0, 1000]
+    )
     assert battery_of("80kWh,20kW") == (80.0, 20.0)
     assert battery_of("0.08") == (80.0, 20.0)
-    assert axes_of(["solar=0..0.02:0.01", "battery=0,5kWh", "wait=0,0.5"]) == {"solar": [0, 10, 20], "battery": [0, 5], "wait": [0, 0.5]}
+    assert axes_of(["solar=0..0.02:0.01", "battery=0,5kWh", "wait=0,0.5"]) == {
+        "solar": [0, 10, 20],
+        "battery": [0, 5],
+        "wait": [0, 0.5],
+    }
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
@@ -161,7 +173,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
         (("--solar", "none.csv"), "none.csv: cannot be read"),
     ],
 )
-def test_bad_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
+def test_bad_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
     assert run(monkeypatch, "measured", *SMALL, *words) == 2
     lines = capsys.readouterr().err.splitlines()
     assert [said in line for line in lines if line.startswith("caps-fast:")] == [True], lines

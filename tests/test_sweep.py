@@ -55,7 +55,9 @@ def test_the_same_bits_whatever_the_workers(undisturbed: Path, tmp_path: Path, w
 
 
 @pytest.mark.parametrize("batch_s", [0.0, 1e9])
-def test_the_same_bits_whatever_the_batches_and_the_order(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_s: float) -> None:
+def test_the_same_bits_whatever_the_batches_and_the_order(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_s: float
+) -> None:
     straight = Plan.groups
 
     def shuffled(self: Plan, size: int = 8) -> Any:
@@ -68,7 +70,9 @@ def test_the_same_bits_whatever_the_batches_and_the_order(undisturbed: Path, tmp
     assert content(tmp_path) == content(undisturbed)
 
 
-def test_runs_that_are_there_are_not_run_again(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_are_there_are_not_run_again(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep(plan_of(rates="4,8"), tmp_path, SERIAL)
     run: list[Scenario] = []
     count_runs(monkeypatch, run)
@@ -127,7 +131,18 @@ def test_failed_runs_are_listed_left_out_and_retried_on_request(
 
 def test_combinations_that_cannot_be_are_failures(tmp_path: Path) -> None:
     plan = assemble(
-        "grid", [Grid("", TINY, (axis("cluster.gpus", "24", ""), axis("cluster.roles", ["LP/CP/BP", "LP/BP"], ""), axis("policy", "edf", "")))]
+        "grid",
+        [
+            Grid(
+                "",
+                TINY,
+                (
+                    axis("cluster.gpus", "24", ""),
+                    axis("cluster.roles", ["LP/CP/BP", "LP/BP"], ""),
+                    axis("policy", "edf", ""),
+                ),
+            )
+        ],
     )
     with pytest.raises(InputError, match=r"cluster\.roles: .*expected one of LP, CP, BP"):
         sweep(plan, tmp_path / "never", SERIAL)
@@ -163,7 +178,9 @@ def test_groups_and_named_settings_become_columns_and_common_runs_stand_once(tmp
     ]
 
 
-def test_a_folder_of_something_else_is_recognised(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_something_else_is_recognised(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep(plan_of(rates="4"), tmp_path, SERIAL)
     before = content(tmp_path)
     with pytest.raises(InputError, match="holds the sweep grid, and this is other"):
@@ -195,7 +212,9 @@ def test_a_worker_with_other_code_is_refused() -> None:
     assert caps_fast.sweep.work.work([], caps_fast.sweep.work.code_hash()) == Outcome([], [])
 
 
-def test_a_torn_file_is_put_aside_and_its_runs_computed_anew(undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_torn_file_is_put_aside_and_its_runs_computed_anew(
+    undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     sweep(plan_of(), tmp_path, SERIAL)
     (tmp_path / "runs.parquet").write_bytes(content(undisturbed)[:-100])
     (tmp_path / "runs.parquet.tmp").write_bytes(b"half")
@@ -205,7 +224,9 @@ def test_a_torn_file_is_put_aside_and_its_runs_computed_anew(undisturbed: Path, 
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_files_that_are_none_of_ours_are_put_aside(undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_that_are_none_of_ours_are_put_aside(
+    undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     sweep(plan_of(), tmp_path, SERIAL)
     foreign = pl.DataFrame({"scenario_hash": [1], "a": [2]})
     foreign.drop("scenario_hash").write_parquet(tmp_path / "runs.parquet")
@@ -214,12 +235,20 @@ def test_files_that_are_none_of_ours_are_put_aside(undisturbed: Path, tmp_path: 
     assert content(tmp_path) == content(undisturbed)
     said = caplog.text
     for file in ("runs.parquet", "parts/mine.parquet"):
-        assert f"{tmp_path}/{file}: cannot be read (it has no digest); expected Parquet written by caps-fast; put aside" in said
+        assert (
+            f"{tmp_path}/{file}: cannot be read (it has no digest); expected Parquet written by caps-fast; put aside"
+            in said
+        )
     assert (tmp_path / "parts" / "mine.unreadable").exists()
 
 
-@pytest.mark.parametrize("damaged", [b"[{", b"\xff\xfe", b"3", b"[null]", b'[{"run": "0"}]', b'[{"scenario_hash": [], "run": "", "error": ""}]'])
-def test_a_damaged_list_of_failures_is_put_aside(undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bytes) -> None:
+@pytest.mark.parametrize(
+    "damaged",
+    [b"[{", b"\xff\xfe", b"3", b"[null]", b'[{"run": "0"}]', b'[{"scenario_hash": [], "run": "", "error": ""}]'],
+)
+def test_a_damaged_list_of_failures_is_put_aside(
+    undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bytes
+) -> None:
     sweep(plan_of(rates="4"), tmp_path, SERIAL)
     (tmp_path / "failures.json").write_bytes(damaged)
     sweep(plan_of(), tmp_path, SERIAL)
@@ -230,11 +259,29 @@ def test_a_damaged_list_of_failures_is_put_aside(undisturbed: Path, tmp_path: Pa
 
 def test_open_results(undisturbed: Path) -> None:
     path = undisturbed / "runs.parquet"
-    by_polars = pl.scan_parquet(path).group_by("policy").agg(pl.col("carbon_g_per_1k_tokens").mean()).sort("policy").collect().rows()
-    by_duckdb = duckdb.sql(f"SELECT policy, avg(carbon_g_per_1k_tokens) FROM '{path}' GROUP BY policy ORDER BY policy").fetchall()
+    by_polars = (
+        pl.scan_parquet(path)
+        .group_by("policy")
+        .agg(pl.col("carbon_g_per_1k_tokens").mean())
+        .sort("policy")
+        .collect()
+        .rows()
+    )
+    by_duckdb = duckdb.sql(
+        f"SELECT policy, avg(carbon_g_per_1k_tokens) FROM '{path}' GROUP BY policy ORDER BY policy"
+    ).fetchall()
     by_pandas = list(pd.read_parquet(path).groupby("policy")["carbon_g_per_1k_tokens"].mean().items())
-    assert [name for name, _ in by_polars] == [name for name, _ in by_duckdb] == [name for name, _ in by_pandas] == ["edf", "round-robin"]
-    assert [value for _, value in by_polars] == pytest.approx([value for _, value in by_duckdb]) == [pytest.approx(value) for _, value in by_pandas]
+    assert (
+        [name for name, _ in by_polars]
+        == [name for name, _ in by_duckdb]
+        == [name for name, _ in by_pandas]
+        == ["edf", "round-robin"]
+    )
+    assert (
+        [value for _, value in by_polars]
+        == pytest.approx([value for _, value in by_duckdb])
+        == [pytest.approx(value) for _, value in by_pandas]
+    )
     manifest = json.loads((undisturbed / "manifest.json").read_text())
     assert manifest["plan"]["scenarios"]["paper"]["cluster"]["gpus"] == 24
     assert manifest["plan"]["runs"] == 12
@@ -242,7 +289,11 @@ def test_open_results(undisturbed: Path) -> None:
 
 def test_the_schema_page_names_every_column(undisturbed: Path) -> None:
     page = (Path(__file__).parent.parent / "docs/schema.md").read_text(encoding="utf-8")
-    assert [name for name in pl.read_parquet_schema(undisturbed / "runs.parquet") if f"`{name}`" not in page and name not in field_types()] == []
+    assert [
+        name
+        for name in pl.read_parquet_schema(undisturbed / "runs.parquet")
+        if f"`{name}`" not in page and name not in field_types()
+    ] == []
 
 
 def test_a_fleet_in_the_long_form_has_columns_by_name() -> None:
@@ -275,7 +326,9 @@ def test_progress_tells_runs_requests_and_the_time_left() -> None:
     progress = Progress(10, 1000.0)
     progress.skip(200.0)
     progress.add(3, 400.0, failed=1)
-    assert progress.line(10.0) == " 50%  3 of 9 runs; 400 of 800 requests, 40/s; 1 already complete; 1 failed; 10 s left"
+    assert (
+        progress.line(10.0) == " 50%  3 of 9 runs; 400 of 800 requests, 40/s; 1 already complete; 1 failed; 10 s left"
+    )
     compiling = Progress(5, 1000.0)
     compiling.add(0, 10.0)
     assert compiling.line(30.0) == "  1%  0 of 5 runs; 10 of 1k requests, 0/s; 30 s", "too early to tell"

@@ -1,4 +1,6 @@
-"""Answers from sweeps: fronts against brute force, paired differences against SciPy, tuning that is the same however it was interrupted."""
+"""Answers from sweeps: fronts against brute force, paired differences against SciPy, tuning that is the same
+however it was interrupted.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,18 @@ CARBON, SLO = "carbon_g_per_1k_tokens", "slo_attainment"
 
 def results(rows: list[dict[str, Any]]) -> pl.DataFrame:
     """Results with the columns that matter here; what a row does not say is common."""
-    common = {"policy": "caps", "rate_rps": 10.0, "seed": 0, "split": "8/8/8", "beta": 0.5, "version": "1", "monitor.window_h": 168.0}
-    return pl.DataFrame([common | row | {"scenario_hash": str(index)} for index, row in enumerate(rows)], infer_schema_length=None)
+    common = {
+        "policy": "caps",
+        "rate_rps": 10.0,
+        "seed": 0,
+        "split": "8/8/8",
+        "beta": 0.5,
+        "version": "1",
+        "monitor.window_h": 168.0,
+    }
+    return pl.DataFrame(
+        [common | row | {"scenario_hash": str(index)} for index, row in enumerate(rows)], infer_schema_length=None
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
@@ -52,7 +64,9 @@ def test_a_front_is_what_brute_force_finds(points: list[tuple[int, int]]) -> Non
     if len(points) > 1:
         assert sorted(front.settings["beta"].to_list()) == kept
     worst_x, worst_y = max(x for x, _ in points), min(y for _, y in points)
-    covered = {(x, y) for x in range(10) for y in range(10) for px, py in points if px <= x < worst_x and worst_y <= y < py}
+    covered = {
+        (x, y) for x in range(10) for y in range(10) for px, py in points if px <= x < worst_x and worst_y <= y < py
+    }
     assert front.hypervolume == pytest.approx(len(covered) / 100, abs=1e-12)
 
 
@@ -68,7 +82,14 @@ def test_fronts_are_means_over_seeds_and_never_mix_rates() -> None:
     found = pareto(runs, [CARBON, SLO])
     assert [front.group for front in found] == [{"rate_rps": 4.0}, {"rate_rps": 8.0}]
     first = found[0].settings.row(0, named=True)
-    assert first == {"rate_rps": 4.0, "policy": "caps", "beta": 0.1, "seeds": 2, CARBON: pytest.approx(0.6), SLO: pytest.approx(0.1)}
+    assert first == {
+        "rate_rps": 4.0,
+        "policy": "caps",
+        "beta": 0.1,
+        "seeds": 2,
+        CARBON: pytest.approx(0.6),
+        SLO: pytest.approx(0.1),
+    }
     (mixed,) = pareto(runs, [CARBON, SLO], group=[])
     assert mixed.of == 4
     assert pareto(runs, [CARBON, SLO], reference=[1.6, 0.0])[0].hypervolume == pytest.approx(0.1 * 0.1 + 0.9 * 0.2)
@@ -81,7 +102,11 @@ def test_fronts_are_means_over_seeds_and_never_mix_rates() -> None:
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=12))
 def test_differences_are_those_of_a_paired_t_test(values: list[tuple[float, float]]) -> None:
     runs = results(
-        [{"policy": name, "seed": seed, SLO: pair[index]} for seed, pair in enumerate(values) for index, name in enumerate(("edf", "caps"))]
+        [
+            {"policy": name, "seed": seed, SLO: pair[index]}
+            for seed, pair in enumerate(values)
+            for index, name in enumerate(("edf", "caps"))
+        ]
     )
     (row,) = compare(runs, "edf", [SLO]).rows(named=True)
     before, after = np.array(values).T
@@ -93,7 +118,9 @@ def test_differences_are_those_of_a_paired_t_test(values: list[tuple[float, floa
 
 
 def test_runs_are_paired_with_the_same_requests_and_settings() -> None:
-    """A baseline that has one beta only is the partner of every beta; one that has several, of the same; never of another rate or seed."""
+    """A baseline that has one beta only is the partner of every beta; one that has several, of the same; never of
+    another rate or seed.
+    """
     rows = [{"policy": "edf", "rate_rps": 4.0, "seed": seed, SLO: 0.1 * seed} for seed in (0, 1, 2)]
     rows += [
         {"policy": "caps", "rate_rps": rate, "seed": seed, "beta": beta, SLO: beta}
@@ -102,8 +129,13 @@ def test_runs_are_paired_with_the_same_requests_and_settings() -> None:
         for seed in (1, 2, 3)
     ]
     found = compare(results(rows), "edf", [SLO])
-    assert found.select("rate_rps", "beta", "pairs", "baseline").rows() == [(4.0, 0.1, 2, pytest.approx(0.15)), (4.0, 0.2, 2, pytest.approx(0.15))]
-    both = results([{"policy": name, "beta": beta, "seed": 0, SLO: beta} for name in ("edf", "caps") for beta in (0.1, 0.2)])
+    assert found.select("rate_rps", "beta", "pairs", "baseline").rows() == [
+        (4.0, 0.1, 2, pytest.approx(0.15)),
+        (4.0, 0.2, 2, pytest.approx(0.15)),
+    ]
+    both = results(
+        [{"policy": name, "beta": beta, "seed": 0, SLO: beta} for name in ("edf", "caps") for beta in (0.1, 0.2)]
+    )
     alone = compare(both, "edf", [SLO])
     assert alone.select("beta", "difference").rows() == [(0.1, 0.0), (0.2, 0.0)]
     assert alone["low"].is_nan().all() or alone["low"].is_null().all(), "one pair tells nothing about its spread"
@@ -114,18 +146,34 @@ def test_runs_are_paired_with_the_same_requests_and_settings() -> None:
 def test_what_changes_with_the_factor_is_no_part_of_the_match() -> None:
     tiers = [("tight", 0.3, 0.05), ("loose", 1.0, 0.1)]
     rows = [
-        {"policy": name, "seed": seed, "slo": label, "slo.gold.ttft_s": ttft_s, "slo.gold.tpot_s": tpot_s, SLO: ttft_s / 2 + seed}
+        {
+            "policy": name,
+            "seed": seed,
+            "slo": label,
+            "slo.gold.ttft_s": ttft_s,
+            "slo.gold.tpot_s": tpot_s,
+            SLO: ttft_s / 2 + seed,
+        }
         for label, ttft_s, tpot_s in tiers
         for name in ("edf", "caps")
         for seed in (0, 1)
     ]
     for factor, baseline in (("slo", "tight"), ("slo.gold.ttft_s", "0.3")):
         found = compare(results(rows), baseline, [SLO], factor)
-        assert found.select("policy", "pairs", "difference").rows() == [("edf", 2, pytest.approx(0.35)), ("caps", 2, pytest.approx(0.35))]
-    presets = results([{"preset": name, "gpu.idle_w": watts, SLO: watts} for name, watts in (("paper", 100.0), ("measured", 63.0))])
+        assert found.select("policy", "pairs", "difference").rows() == [
+            ("edf", 2, pytest.approx(0.35)),
+            ("caps", 2, pytest.approx(0.35)),
+        ]
+    presets = results(
+        [{"preset": name, "gpu.idle_w": watts, SLO: watts} for name, watts in (("paper", 100.0), ("measured", 63.0))]
+    )
     assert compare(presets, "paper", [SLO], "preset")["difference"].to_list() == [-37.0]
     with pytest.raises(InputError, match="the same seed, rate_rps"):
-        compare(results([{"policy": "edf", "rate_rps": 4.0, SLO: 1.0}, {"policy": "caps", "rate_rps": 8.0, SLO: 1.0}]), "edf", [SLO])
+        compare(
+            results([{"policy": "edf", "rate_rps": 4.0, SLO: 1.0}, {"policy": "caps", "rate_rps": 8.0, SLO: 1.0}]),
+            "edf",
+            [SLO],
+        )
 
 
 def test_numbers_are_compared_as_numbers() -> None:
@@ -138,7 +186,8 @@ def test_numbers_are_compared_as_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("baseline", "factor", "told"), [("nope", "policy", "there are"), ("edf", "nope", "column"), ("caps", "split", "two values")]
+    ("baseline", "factor", "told"),
+    [("nope", "policy", "there are"), ("edf", "nope", "column"), ("caps", "split", "two values")],
 )
 def test_comparisons_that_cannot_be(baseline: str, factor: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
@@ -147,7 +196,9 @@ def test_comparisons_that_cannot_be(baseline: str, factor: str, told: str) -> No
 
 def test_without_common_seeds_there_is_nothing_to_compare() -> None:
     with pytest.raises(InputError, match="common seeds"):
-        compare(results([{"policy": "edf", "seed": 0, SLO: 1.0}, {"policy": "caps", "seed": 1, SLO: 1.0}]), "edf", [SLO])
+        compare(
+            results([{"policy": "edf", "seed": 0, SLO: 1.0}, {"policy": "caps", "seed": 1, SLO: 1.0}]), "edf", [SLO]
+        )
 
 
 def test_conditions() -> None:
@@ -164,9 +215,13 @@ def test_conditions() -> None:
 
 
 def test_a_summary_is_at_ten_requests_a_second_or_in_the_middle() -> None:
-    assert at_one_rate(results([{"rate_rps": rate} for rate in (4.0, 10.0, 16.0, 17.0)]))["rate_rps"].to_list() == [10.0]
+    assert at_one_rate(results([{"rate_rps": rate} for rate in (4.0, 10.0, 16.0, 17.0)]))["rate_rps"].to_list() == [
+        10.0
+    ]
     assert at_one_rate(results([{"rate_rps": rate} for rate in (4.0, 5.0, 6.0)]))["rate_rps"].to_list() == [5.0]
-    text = text_table(summary(results([{"policy": "edf", "seed": seed, SLO: 0.5, CARBON: float("nan")} for seed in (0, 1)])))
+    text = text_table(
+        summary(results([{"policy": "edf", "seed": seed, SLO: 0.5, CARBON: float("nan")} for seed in (0, 1)]))
+    )
     assert text.splitlines()[-1].split() == ["edf", "2", "50.0%", "-"]
 
 
@@ -174,7 +229,13 @@ def test_a_million_rows_are_summed_up_within_a_second() -> None:
     count = 1_000_000
     at = np.arange(count)
     runs = pl.DataFrame(
-        {"policy": np.array(["edf", "caps"])[at % 2], "rate_rps": 2.0 + at % 15, "seed": at % 100, "beta": (at % 7) / 4, "split": "8/8/8"}
+        {
+            "policy": np.array(["edf", "caps"])[at % 2],
+            "rate_rps": 2.0 + at % 15,
+            "seed": at % 100,
+            "beta": (at % 7) / 4,
+            "split": "8/8/8",
+        }
         | {"scenario_hash": at.astype(str), "version": "1", SLO: at / count, CARBON: at / count}
     )
     start_s = time.process_time()
@@ -190,7 +251,12 @@ TINY = {"days": 0.002, "predictor.source": "declared"}
 
 
 def search(**changes: Any) -> Search:
-    given = {"dimensions": tuple(dimension(text) for text in DEFAULT), "objectives": (CARBON, SLO), "seeds": (0, 1), "held_out": (1000,)}
+    given = {
+        "dimensions": tuple(dimension(text) for text in DEFAULT),
+        "objectives": (CARBON, SLO),
+        "seeds": (0, 1),
+        "held_out": (1000,),
+    }
     return Search(**{"base": preset("paper").replace(TINY), **given, **changes})
 
 
@@ -208,7 +274,9 @@ def test_tuning_finds_a_front_and_shows_it_on_other_seeds(tuned: Any) -> None:
     assert tuned.as_given[CARBON][0] >= tuned.front[CARBON][0], "the scenario as given is the first trial"
 
 
-def test_tuning_is_the_same_whatever_the_workers_and_wherever_it_was_killed(tuned: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tuning_is_the_same_whatever_the_workers_and_wherever_it_was_killed(
+    tuned: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     simulate_group = caps_fast.sweep.work.simulate_group
     calls = 0
 
@@ -244,7 +312,9 @@ def test_studies_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InputError, match=r"policy\.options\.typo: no such field"):
         search(dimensions=(dimension("policy.options.typo=0..1"),))
     tune(search(), study, 1, Workers(1))
-    monkeypatch.setattr("caps_fast.sweep.tune._evaluate", lambda *_: pytest.fail("runs before another study is refused"))
+    monkeypatch.setattr(
+        "caps_fast.sweep.tune._evaluate", lambda *_: pytest.fail("runs before another study is refused")
+    )
     with pytest.raises(InputError, match="another objectives"):
         tune(search(objectives=("ttft_p95_s", SLO)), study, 1, Workers(1))
     for text in ("no study\n", "no study", "{}\n", "1\n", 'preset = "paper"\n'):
@@ -279,7 +349,10 @@ def test_why_no_trial_has_a_result(tmp_path: Path) -> None:
 
 def test_a_genetic_search(tmp_path: Path) -> None:
     found = tune(
-        search(sampler="nsga2", dimensions=(dimension("beta=0.1..4:log"), dimension("policy=caps,edf"))), tmp_path / "study.log", 9, Workers(1)
+        search(sampler="nsga2", dimensions=(dimension("beta=0.1..4:log"), dimension("policy=caps,edf"))),
+        tmp_path / "study.log",
+        9,
+        Workers(1),
     )
     assert found.trials == 9
     assert set(found.front["policy.name"]) <= {"caps", "edf"}
@@ -301,7 +374,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_commands(tmp_path: Path, run: Any) -> None:
     folder = tmp_path / "runs.parquet"
-    rows = [{"policy": name, "seed": seed, CARBON: 1.0 + at + seed, SLO: 0.5 + at / 10} for at, name in enumerate(("edf", "caps")) for seed in (0, 1)]
+    rows = [
+        {"policy": name, "seed": seed, CARBON: 1.0 + at + seed, SLO: 0.5 + at / 10}
+        for at, name in enumerate(("edf", "caps"))
+        for seed in (0, 1)
+    ]
     results(rows).write_parquet(folder)
     assert read(folder).height == 4
     code, out, _ = run("pareto", str(folder))
@@ -353,5 +430,8 @@ def test_results_of_something_else_are_refused(tmp_path: Path) -> None:
 
 
 def test_help_loads_nothing_slow() -> None:
-    code = "import sys, caps_fast.cli.sweep, caps_fast.cli.tune; sys.exit(bool({'numba', 'polars', 'optuna', 'joblib', 'numpy'} & set(sys.modules)))"
+    code = (
+        "import sys, caps_fast.cli.sweep, caps_fast.cli.tune; sys.exit(bool({'numba', 'polars', 'optuna', "
+        "'joblib', 'numpy'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

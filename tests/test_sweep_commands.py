@@ -69,7 +69,13 @@ def test_the_papers_figures_stand_beside_runs_of_its_set_up_only(capsys: pytest.
     from caps_fast.cli.sweeping import _tell_results  # noqa: PLC0415
 
     base = preset("paper").replace({"days": 0.5, "policy.beta": 1})
-    rows = [parameters(base.replace({"policy.name": name})) | fields(base) | dict.fromkeys(METRICS, 1.0) | {"input_hashes": "{}"} for name in MAIN]
+    rows = [
+        parameters(base.replace({"policy.name": name}))
+        | fields(base)
+        | dict.fromkeys(METRICS, 1.0)
+        | {"input_hashes": "{}"}
+        for name in MAIN
+    ]
     runs = table(rows)
     _tell_results(runs, as_json=False)
     assert "0.5 days at 10 req/s; ours, then the paper's" in capsys.readouterr().out
@@ -104,7 +110,9 @@ def test_the_papers_figures_stand_beside_runs_of_its_set_up_only(capsys: pytest.
     ],
     ids=" ".join,
 )
-def test_bad_options_are_told_in_one_line_before_anything_is_written(tmp_path: Path, run: Any, options: tuple[str, ...]) -> None:
+def test_bad_options_are_told_in_one_line_before_anything_is_written(
+    tmp_path: Path, run: Any, options: tuple[str, ...]
+) -> None:
     code, out, err = run("grid", *options, "--out", str(tmp_path / "out"))
     assert (code, out) == (2, "")
     assert err.startswith("caps-fast: ")

@@ -1,4 +1,6 @@
-"""Axes and plans: ranges hold what they say, grids hold every combination once, groups share their requests, sweep files mean what they show."""
+"""Axes and plans: ranges hold what they say, grids hold every combination once, groups share their requests, sweep
+files mean what they show.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ SWEEPS = Path(__file__).parent.parent / "sweeps"
 
 
 @given(st.integers(-500, 500), st.integers(0, 60), st.integers(1, 40), st.sampled_from([1, 10, 1000]))
-def test_a_range_holds_every_step_from_the_first_to_the_last_inclusive(first: int, steps: int, by: int, scale: int) -> None:
+def test_a_range_holds_every_step_from_the_first_to_the_last_inclusive(
+    first: int, steps: int, by: int, scale: int
+) -> None:
     text = f"{first / scale}..{(first + steps * by) / scale}:{by / scale}"
     found = list(span(text, "x"))
     assert found == [(first + index * by) / scale for index in range(steps + 1)]
@@ -103,11 +107,26 @@ def test_any_text_is_values_or_one_clear_line(text: str) -> None:
 
 
 AXES = st.lists(
-    st.sampled_from(["workload.rate_rps", "policy.beta", "days", "cluster.max_batch", "seed", "slo.gold.ttft_s", "workload.predictability"]),
+    st.sampled_from(
+        [
+            "workload.rate_rps",
+            "policy.beta",
+            "days",
+            "cluster.max_batch",
+            "seed",
+            "slo.gold.ttft_s",
+            "workload.predictability",
+        ]
+    ),
     unique=True,
     max_size=5,
 ).flatmap(
-    lambda fields: st.tuples(*(st.integers(1, 4).map(lambda count, field=field: Axis(field, (field,), _points(field, count))) for field in fields))
+    lambda fields: st.tuples(
+        *(
+            st.integers(1, 4).map(lambda count, field=field: Axis(field, (field,), _points(field, count)))
+            for field in fields
+        )
+    )
 )
 
 
@@ -120,7 +139,8 @@ def test_a_grid_is_the_product_of_its_axes_and_its_groups_share_requests(axes: t
     plan = assemble("grid", [Grid("", {}, axes)])
     (grid,) = plan.grids
     expected = [
-        dict(zip((one.fields[0] for one in axes), (point[0] for point in row), strict=True)) for row in itertools.product(*(a.points for a in axes))
+        dict(zip((one.fields[0] for one in axes), (point[0] for point in row), strict=True))
+        for row in itertools.product(*(a.points for a in axes))
     ]
     assert [grid.changes(index) for index in range(len(grid))] == expected
     groups = [indices for _, _, indices in plan.groups(size)]
@@ -140,7 +160,11 @@ def test_seeds_are_common_along_all_axes_but_the_fresh_ones() -> None:
     assert {common.changes(index)["seed"] for index in range(len(common))} == {0, 1, 2}
     fresh = Grid("", {}, axes, fresh=("rate",))
     seeds = {
-        rate: {fresh.changes(index)["seed"] for index in range(len(fresh)) if fresh.changes(index)["workload.rate_rps"] == rate}
+        rate: {
+            fresh.changes(index)["seed"]
+            for index in range(len(fresh))
+            if fresh.changes(index)["workload.rate_rps"] == rate
+        }
         for rate in (4, 8, 12)
     }
     assert seeds == {4: {0, 1, 2}, 8: {3, 4, 5}, 12: {6, 7, 8}}
@@ -150,7 +174,9 @@ def test_seeds_are_common_along_all_axes_but_the_fresh_ones() -> None:
         Grid("", {}, axes[:1], fresh=("rate",))
 
 
-@pytest.mark.parametrize(("raw", "seeds"), [(3, [0, 1, 2]), ("3", [0, 1, 2]), ("3..5", [3, 4, 5]), ("7,9", [7, 9]), ([4], [4])])
+@pytest.mark.parametrize(
+    ("raw", "seeds"), [(3, [0, 1, 2]), ("3", [0, 1, 2]), ("3..5", [3, 4, 5]), ("7,9", [7, 9]), ([4], [4])]
+)
 def test_seeds(raw: object, seeds: list[int]) -> None:
     assert [point[0] for point in seed_axis(raw, "x").points] == seeds
 
@@ -163,7 +189,9 @@ def test_bad_seeds(raw: object) -> None:
 
 def test_zips_and_named_settings() -> None:
     pair = zipped({"alpha": [1, 2, 3], "beta": "0..1:0.5"}, "x")
-    assert [pair.at(index) for index in range(3)] == [{"policy.alpha": a, "policy.beta": b} for a, b in ((1, 0), (2, 0.5), (3, 1))]
+    assert [pair.at(index) for index in range(3)] == [
+        {"policy.alpha": a, "policy.beta": b} for a, b in ((1, 0), (2, 0.5), (3, 1))
+    ]
     with pytest.raises(InputError, match="alpha has 2, beta has 1"):
         zipped({"alpha": [1, 2], "beta": [1]}, "x")
     tiers = named("slo", {"tight": {"slo": {"gold": {"ttft_s": 0.3}}}, "loose": {"slo.gold.ttft_s": 1.0}}, "x")
@@ -217,7 +245,13 @@ def test_a_file_with_every_form(tmp_path: Path) -> None:
     assert two.fixed == {"days": 0.01, "predictor.source": "declared", "policy.name": "edf"}
     assert one.labels(0) == {"slo": "tight"}
     config = plan.scenario(two, len(two) - 1)
-    assert (config.policy.name, config.cluster.split, config.policy.beta, config.slo.gold.ttft_s, config.days) == ("edf", "6/10/8", 1, 1, 0.01)
+    assert (config.policy.name, config.cluster.split, config.policy.beta, config.slo.gold.ttft_s, config.days) == (
+        "edf",
+        "6/10/8",
+        1,
+        1,
+        0.01,
+    )
     assert config.seed == 5
     check(plan)
 
@@ -265,7 +299,13 @@ def test_presets_are_an_axis(tmp_path: Path) -> None:
 
 
 def test_a_million_runs_are_planned_in_no_time() -> None:
-    axes = (axis("rate", "1..100", ""), axis("alpha", "1..10", ""), axis("beta", "1..10", ""), axis("lambda", "1..10", ""), seed_axis(10, ""))
+    axes = (
+        axis("rate", "1..100", ""),
+        axis("alpha", "1..10", ""),
+        axis("beta", "1..10", ""),
+        axis("lambda", "1..10", ""),
+        seed_axis(10, ""),
+    )
     start_s = time.process_time()
     plan = assemble("grid", [Grid("", {}, axes)])
     check(plan)
@@ -278,7 +318,9 @@ def test_a_million_runs_are_planned_in_no_time() -> None:
 
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=4))
 def test_every_split_can_be_searched(sizes: list[int]) -> None:
-    cluster = Cluster(gpus=sum(sizes), split="/".join(map(str, sizes)), roles="/".join(["LP", "CP", "BP", "BP"][: len(sizes)]))
+    cluster = Cluster(
+        gpus=sum(sizes), split="/".join(map(str, sizes)), roles="/".join(["LP", "CP", "BP", "BP"][: len(sizes)])
+    )
     assert split_at(cuts(cluster.pools), cluster.gpus) == cluster.split
 
 

@@ -1,4 +1,6 @@
-"""Killed, interrupted, out of space, two at once, on a cluster that loses a worker: nothing is lost and nothing stands twice."""
+"""Killed, interrupted, out of space, two at once, on a cluster that loses a worker: nothing is lost and nothing
+stands twice.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def kill_while_running(folder: Path, kills: int, seed: int) -> None:
     """Kill -9 at random moments after the start of the work, so many times; then let it finish."""
     chance = random.Random(seed)
     for _ in range(kills):
-        process = subprocess.Popen([sys.executable, "-c", ROUND, str(folder)], cwd=Path(__file__).parent, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-c", ROUND, str(folder)], cwd=Path(__file__).parent, stderr=subprocess.DEVNULL
+        )
         before = set(folder.glob("parts/*"))
         while set(folder.glob("parts/*")) == before and process.poll() is None:
             time.sleep(0.01)
@@ -59,7 +63,11 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_stands_twice(tmp_p
         kill_while_running(folder, min(3, kills - done), attempt)
         done += min(3, kills - done)
         assert content(folder) == content(tmp_path / "calm")
-        assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == [".lock", "manifest.json", "runs.parquet"]
+        assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == [
+            ".lock",
+            "manifest.json",
+            "runs.parquet",
+        ]
         if done == kills:
             break
     assert calm["scenario_hash"].is_unique().all()
@@ -67,7 +75,20 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_stands_twice(tmp_p
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_ends_at_once_and_goes_on_later(tmp_path: Path, number: int, code: int) -> None:
-    long = ["--set", "predictor.source=declared", "--policies", "round-robin", "--rates", "16", "--days", "30", "--jobs", "2", "--out", str(tmp_path)]
+    long = [
+        "--set",
+        "predictor.source=declared",
+        "--policies",
+        "round-robin",
+        "--rates",
+        "16",
+        "--days",
+        "30",
+        "--jobs",
+        "2",
+        "--out",
+        str(tmp_path),
+    ]
     process = subprocess.Popen(command("grid", *long, "--seeds", "4"), stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "manifest.json").exists():
         assert process.poll() is None
@@ -106,7 +127,9 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_and_finished_work_is_kept(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(disk)], capture_output=True, check=False
+    ).returncode:
         pytest.skip("this machine does not let root mount a tmpfs")
     try:
         with pytest.raises(InputError, match=r"No space left on device.*kept"):
@@ -126,7 +149,17 @@ def test_on_a_cluster_a_worker_may_die(tmp_path: Path) -> None:
     about = tmp_path / "scheduler.json"
     running = [
         subprocess.Popen(
-            [*python, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(about)],
+            [
+                *python,
+                "distributed.cli.dask_scheduler",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                "0",
+                "--no-dashboard",
+                "--scheduler-file",
+                str(about),
+            ],
             **quiet,
         )
     ]
@@ -146,9 +179,22 @@ def test_on_a_cluster_a_worker_may_die(tmp_path: Path) -> None:
             str(tmp_path),
         ]
         running += [subprocess.Popen(worker, **quiet) for _ in range(2)]
-        wide = ["--rates", "2..16", "--policies", "round-robin", "--seeds", "30", "--days", "0.02", "--set", "predictor.source=declared"]
+        wide = [
+            "--rates",
+            "2..16",
+            "--policies",
+            "round-robin",
+            "--seeds",
+            "30",
+            "--days",
+            "0.02",
+            "--set",
+            "predictor.source=declared",
+        ]
         cluster = subprocess.Popen(
-            command("grid", *wide, "--out", str(tmp_path / "out"), "--backend", "dask", "--address", address), stderr=subprocess.PIPE, text=True
+            command("grid", *wide, "--out", str(tmp_path / "out"), "--backend", "dask", "--address", address),
+            stderr=subprocess.PIPE,
+            text=True,
         )
         while not (tmp_path / "out/manifest.json").exists() and cluster.poll() is None:
             time.sleep(0.02)

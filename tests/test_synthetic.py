@@ -1,6 +1,7 @@
 """The synthetic workload draws what its scenario declares, the same for every policy and block size.
 
-Statistical tests use one fixed seed and a level of 1e-3: a sample of this size betrays an error of a fraction of a per cent.
+Statistical tests use one fixed seed and a level of 1e-3: a sample of this size betrays an error of a fraction of a per
+cent.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def sample() -> Array:
 
 
 def ks_pvalue_of_whole_numbers(values: Array, cdf: Any) -> float:
-    """Kolmogorov-Smirnov for whole numbers, whose `cdf` is known at each (conservative, as jumps only make the statistic smaller)."""
+    """Kolmogorov-Smirnov for whole numbers, whose `cdf` is known at each (conservative, as jumps only make the
+    statistic smaller).
+    """
     at, counts = np.unique(values, return_counts=True)
     distance = np.abs(np.cumsum(counts) / len(values) - cdf(at)).max()
     return float(stats.kstwo.sf(distance, len(values)))
@@ -76,7 +79,12 @@ def test_shares(field: str, shares: tuple[float, ...]) -> None:
 
 
 def test_other_shares() -> None:
-    changes = {"slo.gold.share": 0.0, "slo.silver.share": 0.9, "slo.bronze.share": 0.1, "workload.category_shares": (0.0, 0.2, 0.8)}
+    changes = {
+        "slo.gold.share": 0.0,
+        "slo.silver.share": 0.9,
+        "slo.bronze.share": 0.1,
+        "workload.category_shares": (0.0, 0.2, 0.8),
+    }
     block = drawn(declared().replace(changes))
     for field, shares in (("tier", (0.9, 0.1)), ("category", (0.2, 0.8))):
         counts = np.bincount(block[field], minlength=3)
@@ -120,26 +128,36 @@ def test_inputs_are_log_uniform_within_their_category(category: int) -> None:
     tokens = sample()["input_tokens"][sample()["category"] == category]
     assert tokens.min() >= edges[0]
     assert tokens.max() < edges[1]
-    assert ks_pvalue_of_whole_numbers(tokens, lambda n: np.log((n + 1) / edges[0]) / np.log(edges[1] / edges[0])) > LEVEL
+    assert (
+        ks_pvalue_of_whole_numbers(tokens, lambda n: np.log((n + 1) / edges[0]) / np.log(edges[1] / edges[0])) > LEVEL
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 11, 12])
 @pytest.mark.parametrize(("log_mean", "log_sd"), [(4.8, 1.1), (6.0, 0.4)])
 def test_outputs_are_log_normal_whatever_the_tenants(seed: int, log_mean: float, log_sd: float) -> None:
-    tokens = drawn(declared(seed=seed, workload__output_log_mean=log_mean, workload__output_log_sd=log_sd))["output_tokens"]
+    tokens = drawn(declared(seed=seed, workload__output_log_mean=log_mean, workload__output_log_sd=log_sd))[
+        "output_tokens"
+    ]
     assert ks_pvalue_of_whole_numbers(tokens, lambda n: stats.norm(log_mean, log_sd).cdf(np.log(n + 0.5))) > LEVEL
 
 
 def test_declared_means() -> None:
     source = SyntheticWorkload(declared())
-    for mean, tokens in ((source.mean_output_tokens, sample()["output_tokens"]), (source.mean_input_tokens, sample()["input_tokens"])):
+    for mean, tokens in (
+        (source.mean_output_tokens, sample()["output_tokens"]),
+        (source.mean_input_tokens, sample()["input_tokens"]),
+    ):
         error = tokens.std() / math.sqrt(len(tokens))
         assert abs(tokens.mean() - mean) < stats.norm.isf(LEVEL / 2) * error + 0.5  # whole tokens
 
 
 @pytest.mark.parametrize("predictability", [0.3, 0.6, 0.96])
 def test_predictability_is_the_explained_share_of_variance(predictability: float) -> None:
-    long = {"workload__output_log_mean": 8.0, "workload__max_output_tokens": 2**30}  # so that whole tokens and the limit do not show
+    long = {
+        "workload__output_log_mean": 8.0,
+        "workload__max_output_tokens": 2**30,
+    }  # so that whole tokens and the limit do not show
     block = drawn(declared(workload__predictability=predictability, **long))
     logs, explained = np.log(block["output_tokens"]), np.log(block["predicted_tokens"])
     reach = stats.norm.isf(LEVEL / 2) / math.sqrt(len(block))
@@ -156,7 +174,9 @@ def test_predictability_at_its_ends() -> None:
 
 
 def test_prediction_follows_from_the_features() -> None:
-    """Of two requests of one tenant, task and category, the longer input never has the shorter prediction (the position of the input explains it)."""
+    """Of two requests of one tenant, task and category, the longer input never has the shorter prediction (the
+    position of the input explains it).
+    """
     block = sample()
     who = block["tenant"].astype(np.int64) * 9 + block["task"] * 3 + block["category"]
     order = np.lexsort((block["predicted_tokens"], block["input_tokens"], who))
@@ -212,14 +232,22 @@ ONE_STREAM_A_PURPOSE = [
     ({"workload.output_log_sd": 0.5}, ("arrival_s", *DRAWN_BEFORE_TEXT)),
     ({"workload.predictability": 0.5}, ("arrival_s", *DRAWN_BEFORE_TEXT)),
     ({"workload.max_output_tokens": 100}, ("arrival_s", "predicted_tokens", *DRAWN_BEFORE_TEXT)),
-    ({"workload.input_token_edges": (1, 2, 3, 4)}, ("arrival_s", "category", "tenant", "tier", "task", "turns", "output_tokens", "predicted_tokens")),
-    ({"workload.category_shares": (0.1, 0.1, 0.8)}, ("arrival_s", "tenant", "tier", "task", "turns", "output_tokens", "predicted_tokens")),
+    (
+        {"workload.input_token_edges": (1, 2, 3, 4)},
+        ("arrival_s", "category", "tenant", "tier", "task", "turns", "output_tokens", "predicted_tokens"),
+    ),
+    (
+        {"workload.category_shares": (0.1, 0.1, 0.8)},
+        ("arrival_s", "tenant", "tier", "task", "turns", "output_tokens", "predicted_tokens"),
+    ),
     ({"workload.tenants": 9}, ("arrival_s", "category", "turns", "input_tokens")),
     ({"slo.gold.share": 0.2, "slo.silver.share": 0.5}, ("arrival_s", "category", "turns", "input_tokens")),
 ]
 
 
-@pytest.mark.parametrize(("changes", "kept"), ONE_STREAM_A_PURPOSE, ids=lambda value: "+".join(value) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    ("changes", "kept"), ONE_STREAM_A_PURPOSE, ids=lambda value: "+".join(value) if isinstance(value, dict) else ""
+)
 def test_a_parameter_changes_only_its_own_draws(changes: dict[str, Any], kept: tuple[str, ...]) -> None:
     other = drawn(declared().replace(changes))
     assert len(other) == len(sample())

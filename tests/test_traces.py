@@ -34,7 +34,7 @@ from trace_samples import (
     rows,
 )
 
-# --- every format ---------------------------------------------------------------------------------------------------------------------------------
+# --- every format -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -118,7 +118,12 @@ def test_dates_tell_when_the_trace_starts(tmp_path):
 
 
 def test_offsets_may_change_along_the_trace(tmp_path):
-    lines = ["2024-03-31 00:59:59+00:00,1,1", "2024-03-31 02:00:00.5+01:00,1,1", "2024-03-31 02:00:01.25+0100,1,1", "2024-03-31 02:00:02+01,1,1"]
+    lines = [
+        "2024-03-31 00:59:59+00:00,1,1",
+        "2024-03-31 02:00:00.5+01:00,1,1",
+        "2024-03-31 02:00:01.25+0100,1,1",
+        "2024-03-31 02:00:02+01,1,1",
+    ]
     trace = read_text(tmp_path, "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(lines))
     assert trace.frame["arrival_s"].to_list() == [0.0, 1.5, 2.25, 3.0]
 
@@ -136,20 +141,25 @@ def test_quick_dates_are_exact(tmp_path, times, zone):
 
 
 def test_vidur_lengths_have_no_times(tmp_path):
-    trace = read_text(tmp_path, "num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio\n10,5,15,2.0\n20,4,24,5.0\n")
+    trace = read_text(
+        tmp_path, "num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio\n10,5,15,2.0\n20,4,24,5.0\n"
+    )
     assert trace.format == "vidur"
     assert not trace.timed
     assert trace.frame.columns == ["input_tokens", "output_tokens"]
 
 
-# --- column maps ----------------------------------------------------------------------------------------------------------------------------------
+# --- column maps ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("unit", "per_second"), [("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)])
 def test_a_column_map_with_a_unit_reads_any_table(tmp_path, unit, per_second):
     text = csv_text(
         "id, when ,p,g,who",
-        [(i, int(s * per_second) if per_second > 1 else s, n, m, "x") for i, (s, n, m) in enumerate(rows(ARRIVAL_S, INPUTS, OUTPUTS))],
+        [
+            (i, int(s * per_second) if per_second > 1 else s, n, m, "x")
+            for i, (s, n, m) in enumerate(rows(ARRIVAL_S, INPUTS, OUTPUTS))
+        ],
     )
     columns = {"time": "when", "input_tokens": "p", "output_tokens": "G", "tenant": "who"}
     trace = read_text(tmp_path, text, columns=columns, time_unit=unit)
@@ -176,10 +186,14 @@ def test_a_column_map_overrides_a_named_format(tmp_path):
 def test_a_column_is_left_out_with_a_dash(tmp_path):
     text = csv_text("arrival_s,input_tokens,output_tokens,tier", [(0, 1, 1, "premium")])
     assert "tier 'premium': expected gold, silver or bronze" in refusal(tmp_path, text)
-    assert read_text(tmp_path, text, columns={"tier": "-"}, format="caps-fast").frame.columns == ["arrival_s", "input_tokens", "output_tokens"]
+    assert read_text(tmp_path, text, columns={"tier": "-"}, format="caps-fast").frame.columns == [
+        "arrival_s",
+        "input_tokens",
+        "output_tokens",
+    ]
 
 
-# --- ShareGPT -------------------------------------------------------------------------------------------------------------------------------------
+# --- ShareGPT ---------------------------------------------------------------------------------------------------------
 
 CONVERSATIONS = [
     {
@@ -204,7 +218,10 @@ def test_sharegpt_gives_lengths_of_answered_prompts(tmp_path, indent):
     assert recognise(tmp_path / "trace.dat") == "sharegpt"
     assert not trace.timed
     assert trace.frame.rows() == [(10, 11, 1, "a_0", "x" * 46), (1, 2, 2, "a_0", "x" * 46), (1, 1, 1, "d_0", "hi")]
-    assert trace.notes == ("tokens estimated as characters / 4.6", "4 conversations, 2 of them without an answered prompt")
+    assert trace.notes == (
+        "tokens estimated as characters / 4.6",
+        "4 conversations, 2 of them without an answered prompt",
+    )
 
 
 def test_sharegpt_larger_than_a_piece(tmp_path, monkeypatch):
@@ -248,7 +265,7 @@ def test_sharegpt_in_the_package():
     assert any("cut off" in note for note in trace.notes)
 
 
-# --- real files -----------------------------------------------------------------------------------------------------------------------------------
+# --- real files -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the shared data is not at hand")
@@ -262,4 +279,15 @@ def test_the_real_azure_trace():
 
 
 def test_formats_lists_every_format_once():
-    assert {"azure", "blis", "qwen", "burstgpt", "mooncake", "sharegpt", "vidur", "splitwise", "guidellm", "caps-fast"} == set(formats())
+    assert {
+        "azure",
+        "blis",
+        "qwen",
+        "burstgpt",
+        "mooncake",
+        "sharegpt",
+        "vidur",
+        "splitwise",
+        "guidellm",
+        "caps-fast",
+    } == set(formats())

@@ -31,7 +31,7 @@ from trace_samples import (
     vidur,
 )
 
-# --- refusals, in one line ------------------------------------------------------------------------------------------------------------------------
+# --- refusals, in one line --------------------------------------------------------------------------------------------
 
 HEADER = "arrival_s,input_tokens,output_tokens\n"
 
@@ -44,10 +44,16 @@ HEADER = "arrival_s,input_tokens,output_tokens\n"
         (HEADER, "no requests"),
         (HEADER + "\n\n", "no requests"),
         ("a,b,c\n1,2,3\n", "columns a, b, c: expected those of caps-fast, azure"),
-        (HEADER + "0,1,1\n2,1,1\n1,1,1\n", "row 3: arrival_s '1' is before 2.0 above: expected times that never fall; sort the file by arrival_s"),
+        (
+            HEADER + "0,1,1\n2,1,1\n1,1,1\n",
+            "row 3: arrival_s '1' is before 2.0 above: expected times that never fall; sort the file by arrival_s",
+        ),
         (HEADER + "0,1,1\n\n2,1,1\n1,1,1\n", "row 4: arrival_s '1'"),
         (HEADER + "0,1,1\nzwei,1,1\n", "row 2: arrival_s 'zwei': expected a time as a finite number (s)"),
-        (HEADER + "0,1,1\n1,1\n", "row 2: output_tokens is missing: expected a whole number of tokens from 1 to 10,000,000"),
+        (
+            HEADER + "0,1,1\n1,1\n",
+            "row 2: output_tokens is missing: expected a whole number of tokens from 1 to 10,000,000",
+        ),
         (HEADER + "0,1,1\n1,1,1,1\n", "row 2: 4 fields: expected 3 as in the header"),
         (HEADER + "0,-5,1\n", "row 1: input_tokens '-5'"),
         (HEADER + "0,1,0\n", "row 1: output_tokens '0'"),
@@ -66,14 +72,29 @@ HEADER = "arrival_s,input_tokens,output_tokens\n"
         ("PAR1 and nothing else", "not readable as parquet"),
         (azure_2023().replace("2024-05-11 00:00:03", "2024-05-32 00:00:03"), "TIMESTAMP '2024-05-32"),
         (azure_2024().replace(".750000+00:00", ".7e-1+00:00"), "TIMESTAMP '2024-05-10 23:59:59.7e-1+00:00'"),
-        (azure_2023().replace("2024-05-10", "10 May 2024"), "row 1: TIMESTAMP '10 May 2024 23:59:59.5000000': expected a date and time like"),
+        (
+            azure_2023().replace("2024-05-10", "10 May 2024"),
+            "row 1: TIMESTAMP '10 May 2024 23:59:59.5000000': expected a date and time like",
+        ),
         ('{"timestamp": 0, "input_length": 1, "output_length": 2}\n{"timestamp": 1, "input_len', "row 2: "),
-        ('{"timestamp": 0, "input_length": 1, "output_length": 2}\n{"timestamp": 1, "input_length": 1}\n', "row 2: output_length is missing"),
+        (
+            '{"timestamp": 0, "input_length": 1, "output_length": 2}\n{"timestamp": 1, "input_length": 1}\n',
+            "row 2: output_length is missing",
+        ),
         ('{"timestamp": 0, "input_length": [1], "output_length": 2}\n', "row 1: input_length '[1]'"),
         ('{"timestamp": NaN, "input_length": 1, "output_length": 2}\n', "row 1: number 'NaN': expected a finite one"),
-        ('{"timestamp": 0, "input_length": 1, "output_length": 2}\n{"timestamp": 1e400}\n', "row 2: number '1e400': expected a finite one"),
-        (HEADER.replace("\n", ",Output_Tokens \n") + "0,1,1,1\n", "columns 'output_tokens' and 'Output_Tokens ' differ in case or blanks only"),
-        (HEADER.replace("\n", ",Tenant,TENANT\n") + "0,1,1,a,b\n", "columns 'Tenant' and 'TENANT' differ in case or blanks only"),
+        (
+            '{"timestamp": 0, "input_length": 1, "output_length": 2}\n{"timestamp": 1e400}\n',
+            "row 2: number '1e400': expected a finite one",
+        ),
+        (
+            HEADER.replace("\n", ",Output_Tokens \n") + "0,1,1,1\n",
+            "columns 'output_tokens' and 'Output_Tokens ' differ in case or blanks only",
+        ),
+        (
+            HEADER.replace("\n", ",Tenant,TENANT\n") + "0,1,1,a,b\n",
+            "columns 'Tenant' and 'TENANT' differ in case or blanks only",
+        ),
     ],
 )
 def test_a_refusal_names_row_column_value_and_expectation(tmp_path, text, wanted):
@@ -82,7 +103,9 @@ def test_a_refusal_names_row_column_value_and_expectation(tmp_path, text, wanted
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
 def test_cut_off_and_broken_compression(tmp_path, pack):
-    whole = pack(csv_text(HEADER.strip(), [(i, 1 + i * 7919 % 997, 1 + i * 104729 % 991) for i in range(2000)]).encode())
+    whole = pack(
+        csv_text(HEADER.strip(), [(i, 1 + i * 7919 % 997, 1 + i * 104729 % 991) for i in range(2000)]).encode()
+    )
     assert "cut off" in refusal(tmp_path, whole[: len(whole) // 2])
     broken = bytearray(whole)
     broken[len(whole) // 2] ^= 0xFF
@@ -107,12 +130,16 @@ def test_files_that_cannot_be_opened(tmp_path):
     ],
 )
 def test_options_that_do_not_fit(tmp_path, options, wanted):
-    text = vidur().replace(",arrived_at", "arrived_at").replace("\n0,", "\n").replace("\n1,", "\n").replace("\n2,", "\n")
+    text = (
+        vidur().replace(",arrived_at", "arrived_at").replace("\n0,", "\n").replace("\n1,", "\n").replace("\n2,", "\n")
+    )
     assert wanted in refusal(tmp_path, text, **options)
 
 
 def test_parquet_of_a_wrong_type_is_refused(tmp_path):
-    pl.DataFrame({"arrival_s": [0.0], "input_tokens": [True], "output_tokens": [1]}).write_parquet(tmp_path / "t.parquet")
+    pl.DataFrame({"arrival_s": [0.0], "input_tokens": [True], "output_tokens": [1]}).write_parquet(
+        tmp_path / "t.parquet"
+    )
     with pytest.raises(InputError, match="column input_tokens is of type Boolean: expected a whole number"):
         read_requests(tmp_path / "t.parquet")
 
@@ -131,7 +158,7 @@ def test_a_pipe_is_no_file(tmp_path):
         read_requests(tmp_path / "pipe")
 
 
-# --- mangled files: a clear line or a right answer --------------------------------------------------------------------------------------------------
+# --- mangled files: a clear line or a right answer --------------------------------------------------------------------
 
 
 @lenient
@@ -144,7 +171,11 @@ def test_cut_anywhere(tmp_path, name, data):
         return
     whole = read_text(tmp_path, text).frame
     before = len(trace.frame) - 1  # the last row may have lost digits, which nobody can tell
-    assert trace.frame.head(before).select("input_tokens", "output_tokens").equals(whole.head(before).select("input_tokens", "output_tokens"))
+    assert (
+        trace.frame.head(before)
+        .select("input_tokens", "output_tokens")
+        .equals(whole.head(before).select("input_tokens", "output_tokens"))
+    )
 
 
 @lenient
@@ -199,7 +230,12 @@ def test_swapped_headers_are_told_unless_only_lengths_swap(tmp_path, name, data)
 )
 def test_huge_and_negative_numbers(tmp_path, column, value):
     cells = {"arrival_s": 0.0, "input_tokens": 1, "output_tokens": 1} | {column: value}
-    text = HEADER + ("0,1,1\n" if column == "arrival_s" else "") + ",".join(str(cells[name]) for name in HEADER.strip().split(",")) + "\n"
+    text = (
+        HEADER
+        + ("0,1,1\n" if column == "arrival_s" else "")
+        + ",".join(str(cells[name]) for name in HEADER.strip().split(","))
+        + "\n"
+    )
     if column == "arrival_s" and 0 <= value <= 3660 * 86400:
         assert_canonical(read_text(tmp_path, text))
         return
@@ -208,12 +244,16 @@ def test_huge_and_negative_numbers(tmp_path, column, value):
 
 @lenient
 @given(
-    st.lists(st.tuples(st.floats(0, 1e7), st.integers(1, 10_000_000), st.integers(1, 10_000_000)), min_size=1, max_size=30),
+    st.lists(
+        st.tuples(st.floats(0, 1e7), st.integers(1, 10_000_000), st.integers(1, 10_000_000)), min_size=1, max_size=30
+    ),
     st.sampled_from(["csv", "ndjson", "parquet"]),
 )
 def test_any_trace_round_trips(tmp_path, requests, kind):
     requests.sort(key=lambda request: request[0])
-    frame = pl.DataFrame(requests, schema={"arrival_s": pl.Float64, "input_tokens": pl.Int32, "output_tokens": pl.Int32}, orient="row")
+    frame = pl.DataFrame(
+        requests, schema={"arrival_s": pl.Float64, "input_tokens": pl.Int32, "output_tokens": pl.Int32}, orient="row"
+    )
     path = tmp_path / f"t.{kind}"
     getattr(frame, f"write_{kind}")(path)
     trace = read_requests(path)

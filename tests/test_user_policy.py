@@ -26,7 +26,13 @@ POOLED = HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: float = 1
 def with_policy(path: Path, text: str, **options: float):
     path.write_text(text)
     return preset("paper").replace(
-        {"policy.name": str(path), "policy.options": options, "days": 0.01, "workload.rate_rps": 20, "cluster.max_batch": 4}
+        {
+            "policy.name": str(path),
+            "policy.options": options,
+            "days": 0.01,
+            "workload.rate_rps": 20,
+            "cluster.max_batch": 4,
+        }
     )
 
 
@@ -56,14 +62,18 @@ def test_the_recipe_s_policy_runs_and_does_what_it_says(tmp_path: Path) -> None:
 
 
 def test_a_policy_without_rules_uses_every_pool(tmp_path: Path) -> None:
-    config = with_policy(tmp_path / "mine.py", HEAD + "@policy(layout='pools')\nclass Plain(NamedTuple):\n    unused: float = 0.0\n")
+    config = with_policy(
+        tmp_path / "mine.py", HEAD + "@policy(layout='pools')\nclass Plain(NamedTuple):\n    unused: float = 0.0\n"
+    )
     metrics = simulate(config).metrics
     assert [metrics[f"share_{pool}"] for pool in ("lp", "cp", "bp")] == pytest.approx([1 / 3] * 3, abs=0.001)
     assert metrics["unfinished"] == 0
 
 
 def test_a_file_with_two_policies_wants_a_type(tmp_path: Path) -> None:
-    two = "".join(f"@policy(layout='pools')\nclass {name}(NamedTuple):\n    a: float = 1.0\n" for name in ("One", "Two"))
+    two = "".join(
+        f"@policy(layout='pools')\nclass {name}(NamedTuple):\n    a: float = 1.0\n" for name in ("One", "Two")
+    )
     config = with_policy(tmp_path / "mine.py", HEAD + two)
     with pytest.raises(InputError, match=r"mine\.py:Type\); the file declares One, Two"):
         simulate(config)
@@ -85,13 +95,17 @@ def test_beside_built_in_policies_in_one_run(tmp_path: Path) -> None:
 def test_an_edited_policy_is_compiled_anew(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     route = (
-        "@policy(layout='pools')\nclass Fixed(NamedTuple):\n    pool: int = 0\n@rules.route(Fixed)\ndef there(policy, t_s, r, s):\n    return {}\n"
+        "@policy(layout='pools')\nclass Fixed(NamedTuple):\n    pool: int = 0\n@rules.route(Fixed)\ndef "
+        "there(policy, t_s, r, s):\n    return {}\n"
     )
     first = simulate(with_policy(path, HEAD + route.format(0)))
     second = simulate(with_policy(path, HEAD + route.format(2)))
     assert first.metrics["share_lp"] == second.metrics["share_bp"] == 1.0
     path.write_text(HEAD + route.format(0))
-    again = f"from caps_fast import *; print(simulate(preset('paper').replace({{'policy.name': {str(path)!r}, 'days': 0.001}})).metrics['share_lp'])"
+    again = (
+        f"from caps_fast import *; print(simulate(preset('paper').replace({{'policy.name': {str(path)!r}, 'days': "
+        f"0.001}})).metrics['share_lp'])"
+    )
     found = subprocess.run([sys.executable, "-c", again], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "1.0", "the cache of a later process knows the two apart"
 
@@ -105,17 +119,30 @@ def test_an_edited_policy_is_compiled_anew(tmp_path: Path) -> None:
         (HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: float\n", "default"),
         (HEAD + "@policy(layout='pools')\nclass P:\n    a: float = 1.0\n", "P is no NamedTuple"),
         ("raise SystemExit(3)\n", "SystemExit while loading the policy"),
-        (POOLED + "def f(policy, t_s, r, s):\n    if r >= 0:\n        raise ValueError('mine')\n    return 0\n", "a rule raised ValueError: mine"),
+        (
+            POOLED + "def f(policy, t_s, r, s):\n    if r >= 0:\n        raise ValueError('mine')\n    return 0\n",
+            "a rule raised ValueError: mine",
+        ),
         (POOLED + "def f(policy, r):\n    return 0\n", "expected the arguments policy, t_s, r, s"),
-        (POOLED + "def f(policy, t_s, r, s):\n    return s.nothing\n", "does not compile: line 8: route: Unknown attribute 'nothing' of type State"),
+        (
+            POOLED + "def f(policy, t_s, r, s):\n    return s.nothing\n",
+            "does not compile: line 8: route: Unknown attribute 'nothing' of type State",
+        ),
         (POOLED + "def f(policy, t_s, r, s):\n    return unknown\n", "name 'unknown' is not defined"),
         (POOLED + "def f(policy, t_s, r, s):\n    return math.pi\n", "name 'math' is not defined"),
-        (POOLED + "def f(policy, t_s, r, s):\n    return print(r)\n", "line 6: route returns none: expected the index of a queue"),
+        (
+            POOLED + "def f(policy, t_s, r, s):\n    return print(r)\n",
+            "line 6: route returns none: expected the index of a queue",
+        ),
         (POOLED + "def f(policy, t_s, r, s):\n    return [1][r]\n", "may not make lists"),
         (POOLED + "def f(policy, t_s, r, s):\n    return P(r)\n", "route returns P"),
-        (POOLED + "def f(policy, t_s, r, s):\n    return s.queues.shape[0]\n", "route sent request 0 to queue 3: expected 0 to 2"),
         (
-            POOLED.replace("route", "order") + "def f(policy, t_s, r, q, s):\n    return policy.a * 1e300 * 1e300 * 0.0\n",
+            POOLED + "def f(policy, t_s, r, s):\n    return s.queues.shape[0]\n",
+            "route sent request 0 to queue 3: expected 0 to 2",
+        ),
+        (
+            POOLED.replace("route", "order")
+            + "def f(policy, t_s, r, q, s):\n    return policy.a * 1e300 * 1e300 * 0.0\n",
             "order gave request 0 the key nan",
         ),
         (
@@ -131,7 +158,9 @@ def test_broken_policies(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("value", "message"), [(2.5, "expected a whole number"), (float("nan"), "finite"), (1e400, "finite")])
+@pytest.mark.parametrize(
+    ("value", "message"), [(2.5, "expected a whole number"), (float("nan"), "finite"), (1e400, "finite")]
+)
 def test_options_that_do_not_fit(tmp_path: Path, value: float, message: str) -> None:
     whole = HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: int = 1\n"
     with pytest.raises(InputError, match=message):
@@ -143,7 +172,9 @@ def test_constants_and_imports_are_part_of_what_is_compiled(tmp_path: Path, monk
     monkeypatch.syspath_prepend(tmp_path)
     helper = tmp_path / "some_helper.py"
     text = (
-        "import os\nimport some_helper\nK = int(os.environ['K_OF_MINE'])\n" + HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: int = 1\n"
+        "import os\nimport some_helper\nK = int(os.environ['K_OF_MINE'])\n"
+        + HEAD
+        + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: int = 1\n"
     )
 
     def name(k: str, helps: str) -> str:
@@ -177,7 +208,8 @@ def test_an_edit_within_the_second_and_of_the_same_size_is_seen(tmp_path: Path) 
     """Python's own compiled files are told by time and size."""
     path = tmp_path / "mine.py"
     source = (
-        "from typing import NamedTuple\nfrom caps_fast.policy import policy\n\n@policy(layout='pools')\nclass Mine(NamedTuple):\n    a: float = {}\n"
+        "from typing import NamedTuple\nfrom caps_fast.policy import policy\n\n@policy(layout='pools')\nclass "
+        "Mine(NamedTuple):\n    a: float = {}\n"
     )
     for value in (1.0, 2.0):
         path.write_text(source.format(value))

@@ -1,4 +1,6 @@
-"""`validate`: the replay of a log, its metrics, the command; and the targets on measurements of real engines where they are at hand."""
+"""`validate`: the replay of a log, its metrics, the command; and the targets on measurements of real engines where
+they are at hand.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ def test_metrics_are_exact() -> None:
 
 def test_a_log_of_its_own_is_met_exactly(tmp_path: Path) -> None:
     log = engine_logs.write_log(tmp_path / "log.csv", engine_logs.served(engine_logs.load(), replicas=2))
-    said = json.loads(run("validate", log, "--profile", profile(tmp_path), "--replicas", 2, *engine_logs.settings(), "--json"))
+    said = json.loads(
+        run("validate", log, "--profile", profile(tmp_path), "--replicas", 2, *engine_logs.settings(), "--json")
+    )
     assert [one["metric"] for one in said] == [*LATENCIES, "output_tokens_per_s", "requests_per_s"]
     for one in said:
         assert set(one) == {"metric", "measured", "simulated", "error"}
@@ -85,11 +89,16 @@ def test_a_log_of_its_own_is_met_exactly(tmp_path: Path) -> None:
 
 def test_another_speed_errs_as_it_must(tmp_path: Path) -> None:
     """Everything twice as slow, and arrivals twice as far apart: every time doubles."""
-    base = {name: value for name, value in engine_logs.SPEED.items() if name not in ("overlap_exponent", "lag_iterations")}
+    base = {
+        name: value for name, value in engine_logs.SPEED.items() if name not in ("overlap_exponent", "lag_iterations")
+    }
     kept = {name: engine_logs.SPEED[name] for name in ("overlap_exponent", "lag_iterations")}
     log = engine_logs.load(400)
     slow = RequestLog("slow", 2 * log.arrival_s, log.input_tokens, log.output_tokens, log.ttft_s, log.e2e_s)
-    one, other = engine_logs.served(log), engine_logs.served(slow, {name: 2 * value for name, value in base.items()} | kept)
+    one, other = (
+        engine_logs.served(log),
+        engine_logs.served(slow, {name: 2 * value for name, value in base.items()} | kept),
+    )
     assert other.ttft_s == pytest.approx(2 * one.ttft_s)
     assert other.e2e_s == pytest.approx(2 * one.e2e_s)
 
@@ -101,7 +110,13 @@ def test_the_table_the_picture_and_power(tmp_path: Path) -> None:
     end_s = (log.arrival_s + log.e2e_s).max()
     (tmp_path / "power.csv").write_text(f"time_s,power_w\n0,200\n{end_s / 2},300\n{end_s},0\n")
     drawn = tmp_path / "drawn.png"
-    given = ("--profile", profile(tmp_path, engine_logs.SPEED | power), "--power", tmp_path / "power.csv", *engine_logs.settings())
+    given = (
+        "--profile",
+        profile(tmp_path, engine_logs.SPEED | power),
+        "--power",
+        tmp_path / "power.csv",
+        *engine_logs.settings(),
+    )
     table = run("validate", path, *given, "--picture", drawn)
     assert drawn.read_bytes().startswith(b"\x89PNG")
     assert "400 requests, 1 replica behind one queue, max_batch 128" in table
@@ -145,14 +160,21 @@ def test_unfinished_requests_count_nowhere() -> None:
 
 ENGINES = Path(__file__).parents[2] / "shared" / "data" / "engines"
 real = pytest.mark.skipif(not ENGINES.exists(), reason="the measurements are not at hand (../shared/data/engines)")
-H100 = {"cluster.max_batch": 256, "cluster.chunk_tokens": 8192, "cluster.kv_capacity_tokens": 288608, "cluster.kv": "grow"}
+H100 = {
+    "cluster.max_batch": 256,
+    "cluster.chunk_tokens": 8192,
+    "cluster.kv_capacity_tokens": 288608,
+    "cluster.kv": "grow",
+}
 LIMITS_OF_ERROR = {"tpot_mean_s": 0.04, "tpot_p99_s": 0.08, "ttft_mean_s": 0.08, "ttft_p95_s": 0.12, "ttft_p99_s": 0.12}
 
 
 @pytest.fixture(scope="module")
 def q14(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("q14") / "q14.toml"
-    run("fit-profile", ENGINES / "h100_q14_steps.csv", ENGINES / "q14_2.csv", *engine_logs.settings(H100), "--out", path)
+    run(
+        "fit-profile", ENGINES / "h100_q14_steps.csv", ENGINES / "q14_2.csv", *engine_logs.settings(H100), "--out", path
+    )
     return path
 
 

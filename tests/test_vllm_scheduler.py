@@ -60,7 +60,9 @@ def vllm(log: RequestLog, max_batch: int, budget_tokens: int, capacity_tokens: i
             running.append(waiting.popleft())
             taken[r], budget, free, blocks[r] = k, budget - k, free - need, need
         decoding = [r for r in taken if produced[r] and done[r] == total[r] - 1]
-        now_s += step_s(len(decoding), int(total[decoding].sum()), [(k, done[r]) for r, k in taken.items() if r not in decoding])
+        now_s += step_s(
+            len(decoding), int(total[decoding].sum()), [(k, done[r]) for r, k in taken.items() if r not in decoding]
+        )
         for r, k in taken.items():
             done[r] += k
             if done[r] == total[r]:
@@ -74,7 +76,9 @@ def vllm(log: RequestLog, max_batch: int, budget_tokens: int, capacity_tokens: i
     return latencies | {"preemptions": preemptions, "recomputed_tokens": recomputed}
 
 
-@pytest.mark.parametrize(("rate_rps", "capacity_tokens", "spread"), [(3, 400_000, 1e-3), (3, 60_000, 0.02), (5, 60_000, 0.02)])
+@pytest.mark.parametrize(
+    ("rate_rps", "capacity_tokens", "spread"), [(3, 400_000, 1e-3), (3, 60_000, 0.02), (5, 60_000, 0.02)]
+)
 def test_mixed_prompts_in_short_memory(rate_rps: float, capacity_tokens: int, spread: float) -> None:
     rng = np.random.default_rng(1)
     arrival_s, long = np.cumsum(rng.exponential(1 / rate_rps, 400)), rng.random(400) < 0.2

@@ -20,7 +20,12 @@ SERIAL = Workers(1)
 
 
 def plan_of(rates: str = "4,8,12", policies: str = "round-robin,edf", seeds: int = 2, **more: Any) -> Plan:
-    axes = [axis("rate", rates, ""), axis("policy", policies, ""), *(axis(name, raw, "") for name, raw in more.items()), seed_axis(seeds, "")]
+    axes = [
+        axis("rate", rates, ""),
+        axis("policy", policies, ""),
+        *(axis(name, raw, "") for name, raw in more.items()),
+        seed_axis(seeds, ""),
+    ]
     return assemble("grid", [Grid("", TINY, tuple(axes))])
 
 
@@ -44,5 +49,16 @@ def command(*arguments: str) -> list[str]:
 
 
 def grid(folder: Path, *more: str) -> list[str]:
-    tiny = ["--days", "0.002", "--set", "predictor.source=declared", "--policies", "round-robin,edf", "--rates", "4,8,12", "--seeds", "2"]
+    tiny = [
+        "--days",
+        "0.002",
+        "--set",
+        "predictor.source=declared",
+        "--policies",
+        "round-robin,edf",
+        "--rates",
+        "4,8,12",
+        "--seeds",
+        "2",
+    ]
     return command("grid", *tiny, "--out", str(folder), *more)

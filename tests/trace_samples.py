@@ -37,7 +37,9 @@ def jsonl_text(lines: list[dict[str, object]]) -> str:
 
 def azure_2023() -> str:
     times = [f"{START + timedelta(seconds=s):%Y-%m-%d %H:%M:%S.%f}0" for s in ARRIVAL_S]
-    return csv_text("TIMESTAMP,ContextTokens,GeneratedTokens", rows(times, INPUTS, OUTPUTS), "\r\n").removesuffix("\r\n")
+    return csv_text("TIMESTAMP,ContextTokens,GeneratedTokens", rows(times, INPUTS, OUTPUTS), "\r\n").removesuffix(
+        "\r\n"
+    )
 
 
 def azure_2024() -> str:
@@ -64,12 +66,17 @@ def burstgpt_old() -> str:
 
 def mooncake() -> str:
     return jsonl_text(
-        [{"timestamp": 27000 + 1000 * s, "input_length": n, "output_length": m, "hash_ids": [1, 2]} for s, n, m in rows(ARRIVAL_S, INPUTS, OUTPUTS)]
+        [
+            {"timestamp": 27000 + 1000 * s, "input_length": n, "output_length": m, "hash_ids": [1, 2]}
+            for s, n, m in rows(ARRIVAL_S, INPUTS, OUTPUTS)
+        ]
     )
 
 
 def guidellm_jsonl() -> str:
-    return jsonl_text([{"timestamp": s, "input_length": n, "output_length": m} for s, n, m in rows(ARRIVAL_S, INPUTS, OUTPUTS)])
+    return jsonl_text(
+        [{"timestamp": s, "input_length": n, "output_length": m} for s, n, m in rows(ARRIVAL_S, INPUTS, OUTPUTS)]
+    )
 
 
 def guidellm_csv() -> str:
@@ -77,7 +84,10 @@ def guidellm_csv() -> str:
 
 
 def vidur() -> str:
-    return csv_text(",arrived_at,num_prefill_tokens,num_decode_tokens", [(i, *line) for i, line in enumerate(rows(ARRIVAL_S, INPUTS, OUTPUTS))])
+    return csv_text(
+        ",arrived_at,num_prefill_tokens,num_decode_tokens",
+        [(i, *line) for i, line in enumerate(rows(ARRIVAL_S, INPUTS, OUTPUTS))],
+    )
 
 
 def splitwise() -> str:

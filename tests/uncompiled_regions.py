@@ -1,4 +1,6 @@
-"""Parity of regional cases under several policies, played as Python: run with NUMBA_DISABLE_JIT=1 by test_regions.py."""
+"""Parity of regional cases under several policies, played as Python: run with NUMBA_DISABLE_JIT=1 by
+test_regions.py.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ POLICIES = ("edf", "slo-aware", "round-robin", "caps", "caps-geo", "greencourier
 EXAMPLES = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 
 
-SETTINGS = settings(deadline=None, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+SETTINGS = settings(
+    deadline=None, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 
 
 @settings(max_examples=EXAMPLES, parent=SETTINGS)

@@ -1,4 +1,6 @@
-"""Policies of publications on cases worked out by hand, played as Python: run with NUMBA_DISABLE_JIT=1 by test_related.py."""
+"""Policies of publications on cases worked out by hand, played as Python: run with NUMBA_DISABLE_JIT=1 by
+test_related.py.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def grid(g_per_kwh: Sequence[float]) -> Monitor:
     return Monitor(trace, ForecastGrid(times_s, HOUR_S, np.array(issues)), 86400.0, np.zeros(1), np.full(1, 1e9))
 
 
-def world(policy: str, grids: Mapping[str, Sequence[float]], role: str = "BP", replicas: int = 1, **changes: Any) -> tuple[Scenario, list[Monitor]]:
+def world(
+    policy: str, grids: Mapping[str, Sequence[float]], role: str = "BP", replicas: int = 1, **changes: Any
+) -> tuple[Scenario, list[Monitor]]:
     """A pool of one kind in each of some regions, for a day, under a policy."""
     data = {
         "gpus": {"gpu": KIND},
@@ -42,7 +46,11 @@ def world(policy: str, grids: Mapping[str, Sequence[float]], role: str = "BP", r
         "pools": [{"name": name, "role": role, "replicas": replicas, "gpu": "gpu", "region": name} for name in grids],
     }
     base = {"policy.name": policy, "predictor.source": "declared", "days": 1.0, "control_step_s": 10.0, "drain_h": 48.0}
-    limits = {f"slo.{tier}.{name}": None for tier in ("gold", "silver", "bronze") for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s")}
+    limits = {
+        f"slo.{tier}.{name}": None
+        for tier in ("gold", "silver", "bronze")
+        for name in ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s")
+    }
     return preset("paper").replace(data | base | limits | changes), [grid(values) for values in grids.values()]
 
 
@@ -80,7 +88,11 @@ def greencourier() -> None:
     changing = {"a": [100.0, 300.0], "b": [200.0, 200.0]}
     late = play(*world("greencourier", changing), bronze([1.0, HOUR_S + 100.0, HOUR_S + 302.0]))
     assert pools(late) == [0, 1, 1]
-    assert pools(play(*world("greencourier", changing), bronze([HOUR_S - 5.0, HOUR_S + 5.0, HOUR_S + 296.0]))) == [0, 0, 1], "five minutes"
+    assert pools(play(*world("greencourier", changing), bronze([HOUR_S - 5.0, HOUR_S + 5.0, HOUR_S + 296.0]))) == [
+        0,
+        0,
+        1,
+    ], "five minutes"
 
 
 def follow_the_sun() -> None:
@@ -92,12 +104,16 @@ def follow_the_sun() -> None:
     assert pools(found) == [2, 1, 1, 0, 0]
     june = {name: {"longitude": 0.0, "latitude": degrees} for name, degrees in (("south", -40.0), ("north", 40.0))}
     for start, pool in (("2024-06-21T12:00", 1), ("2024-12-21T12:00", 0)):
-        found = play(*world("follow-the-sun", {name: [100.0] for name in june}, regions=june, start=start), bronze([1.0]))
+        found = play(
+            *world("follow-the-sun", {name: [100.0] for name in june}, regions=june, start=start), bronze([1.0])
+        )
         assert pools(found) == [pool]
 
 
 def gaia() -> None:
-    """Saved per time until the end, from 300: an hour later (300 - 150) / 1 = 150 a unit, two hours later (300 - 100) / 2 = 100."""
+    """Saved per time until the end, from 300: an hour later (300 - 150) / 1 = 150 a unit, two hours later (300 -
+    100) / 2 = 100.
+    """
     near, far = [300.0, 150.0, 100.0, 250.0], [300.0, 290.0, 100.0, 250.0]
     for values, options, hour in (
         (near, {"carbon_time": 1}, 1.0),
@@ -119,7 +135,9 @@ def gaia() -> None:
 
 
 def carbon_scaler() -> None:
-    """Work by the greedy choice of (slot, replica) by marginal capacity / intensity, as the authors' `ComputeSchedule` takes them."""
+    """Work by the greedy choice of (slot, replica) by marginal capacity / intensity, as the authors'
+    `ComputeSchedule` takes them.
+    """
     config, monitors = world("carbon-scaler", {"here": [50.0, 20.0, 30.0, 40.0]}, replicas=2)
     state = _state(config, monitors)
     plan = state.memory[0]
@@ -141,15 +159,26 @@ def carbon_scaler() -> None:
     assert schedule(3.0, 4.0, 0.5) == [0, 1, 1, 1]
     assert schedule(3.2, 4.0, 0.5) == [0, 2, 1, 1]
     assert schedule(3.5, 4.0, 0.5) == [1, 2, 1, 1]
-    sleeping = {"gpus.gpu.sleep_w": 0.0, "gpus.gpu.wake_s": 1.0, "slo.bronze.e2e_s": 3.5 * HOUR_S, "policy.scale_every_s": 60.0}
-    played = play(*world("carbon-scaler", {"here": [50.0, 20.0, 30.0, 40.0]}, replicas=2, **sleeping), bronze([5.0, 6.0]))
+    sleeping = {
+        "gpus.gpu.sleep_w": 0.0,
+        "gpus.gpu.wake_s": 1.0,
+        "slo.bronze.e2e_s": 3.5 * HOUR_S,
+        "policy.scale_every_s": 60.0,
+    }
+    played = play(
+        *world("carbon-scaler", {"here": [50.0, 20.0, 30.0, 40.0]}, replicas=2, **sleeping), bronze([5.0, 6.0])
+    )
     assert all(1.0 <= hour < 1.1 for hour in admitted_h(played)), "in the cleanest hour"
     assert played.metrics["wakes"] == 1, "one replica is enough"
 
 
 def green() -> None:
-    """Up to 64, 128, 256 and more predicted tokens are levels 0 to 3; with a cleaner hour ahead a small backlog waits for it."""
-    config, monitors = world("green", {"here": [300.0, 100.0, 200.0]}, **{"slo.bronze.e2e_s": 20 * HOUR_S, "gpus.gpu.max_batch": 1})
+    """Up to 64, 128, 256 and more predicted tokens are levels 0 to 3; with a cleaner hour ahead a small backlog
+    waits for it.
+    """
+    config, monitors = world(
+        "green", {"here": [300.0, 100.0, 200.0]}, **{"slo.bronze.e2e_s": 20 * HOUR_S, "gpus.gpu.max_batch": 1}
+    )
     tokens = [300, 200, 100, 50]
     played = play(config, monitors, bronze([1.0, 2.0, 3.0, 4.0], tokens))
     hours = admitted_h(played)
@@ -181,7 +210,12 @@ def caps_geo() -> None:
 def _state(config: Scenario, monitors: list[Monitor]) -> Any:
     """The arrays of a run at t = 0, rows with attributes as in the kernel."""
     state = Run.start(prepare(config, MEANS, monitors)).state
-    return state._replace(**{name: getattr(state, name).view(np.recarray) for name in ("memory", "regions", "queues", "strength", "kinds")})
+    return state._replace(
+        **{
+            name: getattr(state, name).view(np.recarray)
+            for name in ("memory", "regions", "queues", "strength", "kinds")
+        }
+    )
 
 
 if __name__ == "__main__":

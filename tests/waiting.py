@@ -20,15 +20,24 @@ def limits_of(config: Scenario) -> list[naive_world.Limits] | None:
         return None
     rows = [chosen.by_tier.get(tier, chosen) for tier in ("gold", "silver", "bronze")]
     names = ("max_waiting", "max_waiting_tokens", "max_ttft_s")
-    given = [[getattr(row, name) if getattr(row, name) is not None else getattr(chosen, name) for name in names] for row in rows]
+    given = [
+        [getattr(row, name) if getattr(row, name) is not None else getattr(chosen, name) for name in names]
+        for row in rows
+    ]
     return [naive_world.Limits(*(math.inf if limit is None else limit for limit in limits)) for limits in given]
 
 
 def fairness_of(chosen: PolicyChoice) -> naive_world.Fairness | None:
-    return None if chosen.fairness == "none" else naive_world.Fairness(chosen.fairness, chosen.fair_input_weight, chosen.fair_output_weight)
+    return (
+        None
+        if chosen.fairness == "none"
+        else naive_world.Fairness(chosen.fairness, chosen.fair_input_weight, chosen.fair_output_weight)
+    )
 
 
-def play_sessions(config: Scenario, arrivals_s: Array, setup: naive_world.Setup, policy: naive.Policy) -> naive_world.Outcome:
+def play_sessions(
+    config: Scenario, arrivals_s: Array, setup: naive_world.Setup, policy: naive.Policy
+) -> naive_world.Outcome:
     """The reference engine's play of conversations, those that begin then or those of the scenario's users."""
     state = pack_sessions.session_rows(config)
     row, own = state["crowd"][0], conversations.sessions_of(config)

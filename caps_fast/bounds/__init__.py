@@ -101,15 +101,32 @@ def bound(
     >>> 0 < least.kg < result.metrics["bill_kg"]
     True
     """
-    expect_requests_ahead(scenario, "when work comes depends on the policy and there is no bound: expected a workload without sessions")
+    expect_requests_ahead(
+        scenario, "when work comes depends on the policy and there is no bound: expected a workload without sessions"
+    )
     blocks = list(workload_of(scenario).blocks(BLOCK))
-    return bound_of(scenario, blocks, [monitor.trace for monitor in monitors_of(scenario)], Promise.of(attainment, finished), fixed, slot_s)
+    return bound_of(
+        scenario,
+        blocks,
+        [monitor.trace for monitor in monitors_of(scenario)],
+        Promise.of(attainment, finished),
+        fixed,
+        slot_s,
+    )
 
 
 def bound_of(
-    scenario: Scenario, blocks: Sequence[Array], traces: Sequence[CarbonTrace], promise: Promise, fixed: bool = False, slot_s: float | None = None
+    scenario: Scenario,
+    blocks: Sequence[Array],
+    traces: Sequence[CarbonTrace],
+    promise: Promise,
+    fixed: bool = False,
+    slot_s: float | None = None,
 ) -> Bound:
-    """The bound for these requests (REQUEST, in blocks) under these grids, one a region of the fleet. Raises InputError as `bound` does."""
+    """The bound for these requests (REQUEST, in blocks) under these grids, one a region of the fleet.
+
+    Raises InputError as `bound` does.
+    """
     edges_s = _edges_s(scenario, traces, slot_s)
     longest_prompt = max((int(block["input_tokens"].max(initial=1)) for block in blocks), default=1)
     sites = _sites(scenario, traces, edges_s, longest_prompt, fixed)
@@ -117,8 +134,12 @@ def bound_of(
     plan = cheapest(work, sites, np.diff(edges_s))
     if plan is None:
         shares = ", ".join(f"{share:.4g} of {tier}" for share, tier in zip(promise.attainment, TIERS, strict=True))
-        raise InputError(f"attainment {shares}: more than any policy can keep on this fleet; expected less, or more replicas")
-    kwh = sum(float(own.sum()) * _pue(scenario, site) for own, site in zip(plan.energy_j, sites, strict=True)) / J_PER_KWH
+        raise InputError(
+            f"attainment {shares}: more than any policy can keep on this fleet; expected less, or more replicas"
+        )
+    kwh = (
+        sum(float(own.sum()) * _pue(scenario, site) for own, site in zip(plan.energy_j, sites, strict=True)) / J_PER_KWH
+    )
     return Bound(scenario, max(plan.certified_g, 0.0) / 1000.0, kwh, promise, fixed, edges_s, sites, work, plan)
 
 
@@ -138,7 +159,9 @@ def bound_of_run(result: Result, fixed: bool = False, slot_s: float | None = Non
 
 
 def _edges_s(scenario: Scenario, traces: Sequence[CarbonTrace], slot_s: float | None) -> Array:
-    """Edges of the slots, from 0 to the end of the drain: samples of all grids, the end of the arrivals, and between them slots of equal length."""
+    """Edges of the slots, from 0 to the end of the drain: samples of all grids, the end of the arrivals, and
+    between them slots of equal length.
+    """
     end_s = scenario.horizon_s + scenario.drain_h * 3600.0
     length_s = max(SLOT_S, end_s / MOST_SLOTS) if slot_s is None else slot_s
     if not (0.0 < length_s < np.inf) or end_s / length_s > 1e6:
@@ -150,7 +173,9 @@ def _edges_s(scenario: Scenario, traces: Sequence[CarbonTrace], slot_s: float | 
     return np.concatenate([*starts, fixed_s[-1:]])
 
 
-def _sites(scenario: Scenario, traces: Sequence[CarbonTrace], edges_s: Array, longest_prompt: int, fixed: bool) -> list[Site]:
+def _sites(
+    scenario: Scenario, traces: Sequence[CarbonTrace], edges_s: Array, longest_prompt: int, fixed: bool
+) -> list[Site]:
     """Kinds by region, their replicas taken together: a bound knows no queues and roles."""
     fleet, names = scenario.fleet, list(scenario.fleet.regions)
     count: dict[tuple[str, str], int] = {}
@@ -162,20 +187,31 @@ def _sites(scenario: Scenario, traces: Sequence[CarbonTrace], edges_s: Array, lo
         g_per_kwh = fleet.regions[region].pue * traces[names.index(region)].at(edges_s[:-1])
         idle_w = _unused_w(own) if fixed else 0.0
         points = operating_points(own, longest_prompt, idle_w)
-        sites.append(Site(kind, region, replicas, points, g_per_kwh, np.where(edges_s[:-1] < scenario.horizon_s, idle_w, 0.0)))
+        sites.append(
+            Site(kind, region, replicas, points, g_per_kwh, np.where(edges_s[:-1] < scenario.horizon_s, idle_w, 0.0))
+        )
     return sites
 
 
 def _unused_w(kind: Kind) -> float:
     """The least that a replica draws which is never off: idle, or where it may fail, failed."""
     idle_w = float(replica_power_w(kind, np.zeros(1))[0])
-    return idle_w if kind.mtbf_s is None else min(idle_w, kind.gpus_per_replica * (kind.off_w or 0.0) + host_share_w(kind))
+    return (
+        idle_w if kind.mtbf_s is None else min(idle_w, kind.gpus_per_replica * (kind.off_w or 0.0) + host_share_w(kind))
+    )
 
 
 def _prices_j(sites: list[Site]) -> Array:
-    """Joules that a unit of each sort of work takes at the least; 0 of a sort that takes no time on one of the sites."""
+    """Joules that a unit of each sort of work takes at the least; 0 of a sort that takes no time on one of the
+    sites.
+    """
     least_j = [
-        np.divide(site.points.power_w[:, None], site.points.per_s, where=site.points.per_s > 0.0, out=np.full(site.points.per_s.shape, np.inf))
+        np.divide(
+            site.points.power_w[:, None],
+            site.points.per_s,
+            where=site.points.per_s > 0.0,
+            out=np.full(site.points.per_s.shape, np.inf),
+        )
         for site in sites
     ]
     free = np.any([np.isinf(site.points.per_s).any(axis=0) for site in sites], axis=0)

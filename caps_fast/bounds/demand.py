@@ -23,7 +23,8 @@ class Demand:
     """Work by sort, tier and slot of time, in tokens (or pairs of tokens).
 
     arrived     float64 (4, 3, n_slots): work of the requests that arrive in the slot
-    due         float64 (4, 3, n_slots): work that must be done by the end of the slot for its requests to meet their SLOs
+    due         float64 (4, 3, n_slots): work that must be done by the end of the slot for its requests to meet their
+                SLOs
     weights     float64 (n, 4): weightings of the sorts of work
     excused     float64 (n, 3): by weighting and tier, the most work that requests can have which may miss their SLOs
     dropped     float64 (n,): the most work that requests can have which may be left unfinished
@@ -51,7 +52,10 @@ class Promise:
 
     @classmethod
     def of(cls, attainment: float | Mapping[str, float], finished: float = 1.0) -> Promise:
-        """One share for every tier, or one a tier by name (1 for those left out). Raises InputError outside 0..1 and for unknown tiers."""
+        """One share for every tier, or one a tier by name (1 for those left out).
+
+        Raises InputError outside 0..1 and for unknown tiers.
+        """
         by_tier = dict.fromkeys(TIERS, attainment) if isinstance(attainment, int | float) else dict(attainment)
         for name, share in {**by_tier, "finished": finished}.items():
             if name not in (*TIERS, "finished"):
@@ -64,13 +68,13 @@ class Promise:
 
 
 def demand(blocks: Sequence[Array], tiers: Sequence[Tier], edges_s: Array, promise: Promise, prices: Array) -> Demand:
-    """The work of requests (REQUEST, in blocks) in the slots between `edges_s`, float64 (n_slots + 1,), from 0 to the end
-    of the drain; 0 of sorts whose price in `prices`, float64 (4,), is 0. The others are weighted by these prices in what
-    requests can have at the most that are excused.
+    """The work of requests (REQUEST, in blocks) in the slots between `edges_s`, float64 (n_slots + 1,), from 0 to
+    the end of the drain; 0 of sorts whose price in `prices`, float64 (4,), is 0. The others are weighted by these
+    prices in what requests can have at the most that are excused.
 
-    All is rounded in favour of who serves: work is there from the start of its slot on, and due at the end of the slot in
-    which its time is up, at the last slot's where it has no limit. Only limits on absolute times count: `ttft_s` for the
-    prompt, and for the answer `e2e_s` and, beside a `ttft_s`, `tpot_s`.
+    All is rounded in favour of who serves: work is there from the start of its slot on, and due at the end of the slot
+    in which its time is up, at the last slot's where it has no limit. Only limits on absolute times count: `ttft_s` for
+    the prompt, and for the answer `e2e_s` and, beside a `ttft_s`, `tpot_s`.
     """
     shape = (N_TIERS, len(edges_s) - 1)
     arrived, due = (np.zeros((len(WORK), *shape)) for _ in range(2))
@@ -88,24 +92,33 @@ def demand(blocks: Sequence[Array], tiers: Sequence[Tier], edges_s: Array, promi
         ends = {part: cell + _slot(at_s, edges_s) for part, at_s in by.items()}
         for sort, amount in work.items():
             arrived[sort] += np.bincount(comes, amount, arrived[sort].size).reshape(shape)
-            due[sort] += np.bincount(ends[PROMPT if sort in (PROMPT, PAIRS) else OUTPUT], amount, due[sort].size).reshape(shape)
+            due[sort] += np.bincount(
+                ends[PROMPT if sort in (PROMPT, PAIRS) else OUTPUT], amount, due[sort].size
+            ).reshape(shape)
         if choosing:
             kept.append((tier, work))
     excused, dropped = np.zeros((len(weights), N_TIERS)), np.zeros(len(weights))
     if kept:
         tier = np.concatenate([part for part, _ in kept])
         own = [tier == t for t in range(N_TIERS)]
-        missed = [math.floor(n * (1.0 - share) + ROUNDING) for n, share in zip(count.tolist(), promise.attainment, strict=True)]
+        missed = [
+            math.floor(n * (1.0 - share) + ROUNDING)
+            for n, share in zip(count.tolist(), promise.attainment, strict=True)
+        ]
         left = math.floor(len(tier) * (1.0 - promise.finished) + ROUNDING)
         for row, weight in enumerate(weights):
-            amount = np.concatenate([sum((weight[sort] * part[sort] for sort in sorts), np.zeros(len(of))) for of, part in kept])
+            amount = np.concatenate(
+                [sum((weight[sort] * part[sort] for sort in sorts), np.zeros(len(of))) for of, part in kept]
+            )
             excused[row] = [_largest(amount[own[t]], missed[t]) for t in range(N_TIERS)]
             dropped[row] = _largest(amount, left)
     return Demand(arrived, due, weights, excused, dropped, count)
 
 
 def weightings(prices: Array) -> Array:
-    """Weights of the sorts of work, float64 (n, 4): each sort alone, and all by their prices with prompts made dearer or cheaper."""
+    """Weights of the sorts of work, float64 (n, 4): each sort alone, and all by their prices with prompts made
+    dearer or cheaper.
+    """
     alone = np.diag(prices)[prices > 0.0]
     together = np.outer(RATIOS, prices)
     together[:, [OUTPUT, CONTEXT]] = prices[[OUTPUT, CONTEXT]]
@@ -113,7 +126,10 @@ def weightings(prices: Array) -> Array:
 
 
 def work_of(requests: Array, sorts: Sequence[int]) -> dict[int, Array]:
-    """WORK of each request, by sort: float64 (n,) each. The first token comes with the prompt; each later one reads the tokens before it."""
+    """WORK of each request, by sort: float64 (n,) each.
+
+    The first token comes with the prompt; each later one reads the tokens before it.
+    """
     prompt, more = requests["input_tokens"].astype(np.float64), requests["output_tokens"] - 1.0
     found = {PROMPT: prompt, OUTPUT: more}
     if CONTEXT in sorts:
@@ -125,7 +141,9 @@ def work_of(requests: Array, sorts: Sequence[int]) -> dict[int, Array]:
 
 def _due_s(requests: Array, tier: Array, tiers: Sequence[Tier]) -> tuple[Array, Array]:
     """When a request's prompt and its answer must be done for its SLO, s; inf without a limit."""
-    first_s, end_s, step_s = (np.array([getattr(one, name) or math.inf for one in tiers])[tier] for name in ("ttft_s", "e2e_s", "tpot_s"))
+    first_s, end_s, step_s = (
+        np.array([getattr(one, name) or math.inf for one in tiers])[tier] for name in ("ttft_s", "e2e_s", "tpot_s")
+    )
     more = requests["output_tokens"] - 1.0
     speaks = more > 0.0
     spoken_s = np.where(speaks, first_s + step_s * np.maximum(more, 1.0), end_s)

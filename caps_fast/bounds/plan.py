@@ -37,7 +37,8 @@ class Plan:
     certified_g no plan has less: the dual's value, in which the solver's tolerances do no harm
     replicas    float64 (n_sites, n_slots): busy, mean of the slot
     energy_j    float64 (n_sites, n_slots): at the replicas, idle ones included
-    backlog     float64 (4, n_tiers + 1, n_slots): work that waits at the end of the slot, by sort and tier; last what is late
+    backlog     float64 (4, n_tiers + 1, n_slots): work that waits at the end of the slot, by sort and tier; last what
+                is late
     """
 
     grams: float
@@ -48,7 +49,8 @@ class Plan:
 
 
 def cheapest(work: Demand, sites: list[Site], slot_s: Array) -> Plan | None:
-    """The plan of least carbon for `work` on `sites` in slots that last `slot_s`, float64 (n_slots,); None where no plan is in time.
+    """The plan of least carbon for `work` on `sites` in slots that last `slot_s`, float64 (n_slots,); None where no
+    plan is in time.
 
     Work is in units of its mean a slot, a replica's time in slots.
     """
@@ -67,7 +69,9 @@ def cheapest(work: Demand, sites: list[Site], slot_s: Array) -> Plan | None:
     always_j = np.array([site.replicas * site.idle_w * slot_s for site in sites])
     always_g = float(sum(site.g_per_kwh @ own for site, own in zip(sites, always_j, strict=True)) / J_PER_KWH)
     if not sorts:
-        return Plan(always_g, always_g, np.zeros((len(sites), slots)), always_j, np.zeros((len(amount), N_TIERS + 1, slots)))
+        return Plan(
+            always_g, always_g, np.zeros((len(sites), slots)), always_j, np.zeros((len(amount), N_TIERS + 1, slots))
+        )
     solved = program.solve()
     if solved is None:
         return None
@@ -77,16 +81,19 @@ def cheapest(work: Demand, sites: list[Site], slot_s: Array) -> Plan | None:
         held[sort, tier] = x[variables] * unit[sort]
     more_j = [_extra_w(site).T * slot_s * x[own] for site, own in zip(sites, busy, strict=True)]
     energy_j = always_j + np.array([one.sum(axis=0) for one in more_j])
-    return Plan(grams + always_g, certified_g + always_g, np.array([x[own].sum(axis=0) for own in busy]), energy_j, held)
+    return Plan(
+        grams + always_g, certified_g + always_g, np.array([x[own].sum(axis=0) for own in busy]), energy_j, held
+    )
 
 
 def _inventories(
     program: Program, work: Demand, sort: int, unit: float, supply: Array
 ) -> tuple[dict[tuple[int, int], Array], dict[tuple[int, int], int]]:
-    """Variables and rows of one sort of work: what waits by tier, of which as much as is excused may turn late; what is late waits until the end.
+    """Variables and rows of one sort of work: what waits by tier, of which as much as is excused may turn late;
+    what is late waits until the end.
 
-    Returns, by sort and tier, the variables of what waits at the end of each slot (the tier after the last: what is late) and of what turns late in
-    all.
+    Returns, by sort and tier, the variables of what waits at the end of each slot (the tier after the last: what is
+    late) and of what turns late in all.
     """
     slots = len(supply)
     waiting, turned = {}, {}
@@ -118,8 +125,12 @@ def _inventories(
     return waiting, turned
 
 
-def _excuse(program: Program, work: Demand, unit: Array, turned: dict[tuple[int, int], int], left: dict[int, int]) -> None:
-    """Rows that bound what turns late, tier by tier, and what is left undone, by all weightings of the sorts of work."""
+def _excuse(
+    program: Program, work: Demand, unit: Array, turned: dict[tuple[int, int], int], left: dict[int, int]
+) -> None:
+    """Rows that bound what turns late, tier by tier, and what is left undone, by all weightings of the sorts of
+    work.
+    """
     for weights, excused, dropped in zip(work.weights, work.excused, work.dropped, strict=True):
         for tier in range(N_TIERS):
             own = {sort: variable for (sort, of), variable in turned.items() if of == tier}
@@ -137,14 +148,18 @@ def _limit(program: Program, variables: dict[int, int], weights: Array, most: fl
 
 
 def _hold(program: Program, balance: Array, waits: Array, done: Array) -> None:
-    """What waits at the end of a slot is what waited before it and what came, less what is done: rows `waits - before + done = came`."""
+    """What waits at the end of a slot is what waited before it and what came, less what is done: rows
+    `waits - before + done = came`.
+    """
     program.set(balance, waits, 1.0)
     program.set(balance[1:], waits[:-1], -1.0)
     program.set(balance, done, 1.0)
 
 
 def _operate(program: Program, site: Site, supply: dict[int, Array], unit: Array, slot_s: Array) -> Array:
-    """Variables of a site: the replicas at each operating point, int64 (n_points, n_slots); rows that bound their sum."""
+    """Variables of a site: the replicas at each operating point, int64 (n_points, n_slots); rows that bound their
+    sum.
+    """
     slots, extra_w = len(slot_s), _extra_w(site)
     numbers = []
     for at, per_s in enumerate(site.points.per_s):

@@ -1,7 +1,7 @@
 """Operating points: what a replica of a kind can do in a second, and what it draws at the least while it does.
 
-An iteration in which `b` sequences decode and `c` prompt tokens are processed (docs/model.md, section 2) is no cheaper and no shorter than a mixture
-of these points with the same work (docs/bound.md).
+An iteration in which `b` sequences decode and `c` prompt tokens are processed (docs/model.md, section 2) is no cheaper
+and no shorter than a mixture of these points with the same work (docs/bound.md).
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from caps_fast.records import Array
 from caps_fast.sections import Kind
 
 WORK = ("prompt_tokens", "output_tokens", "context_tokens", "prompt_pairs")
-"""Sorts of work: prompt tokens, decoded tokens, tokens of context read by decoding, pairs of a prompt token and one before it."""
+"""Sorts of work: prompt tokens, decoded tokens, tokens of context read by decoding, pairs of a prompt token and one
+before it.
+"""
 PROMPT, OUTPUT, CONTEXT, PAIRS = range(4)
 TANGENTS = np.array([0.0, 0.25, 0.5, 0.7, 0.85, 1.0, 1.18, 1.43, 2.0, 4.0, np.inf])
 """Compute time over the time of weights at which tangents touch the curve of a step, where it is curved."""
 TOUCHES = np.array([0.1, 0.3, 1.0])
-"""Times of prompts over the longest at which tangents touch the energy that they save, where they draw less than decoding."""
+"""Times of prompts over the longest at which tangents touch the energy that they save, where they draw less than
+decoding.
+"""
 UPRIGHT = 1e-9  # the part of power in the normal of a facet along which only power changes
 
 
@@ -40,12 +44,16 @@ class Points:
 
 
 def operating_points(kind: Kind, longest_prompt: int, idle_w: float = 0.0) -> Points:
-    """The points of a kind, at all of its clocks, whose prompts have `longest_prompt` tokens at most, without those that others and doing nothing
-    stand for, which draws nothing or, as long as requests arrive, `idle_w`.
+    """The points of a kind, at all of its clocks, whose prompts have `longest_prompt` tokens at most, without those
+    that others and doing nothing stand for, which draws nothing or, as long as requests arrive, `idle_w`.
     """
     at_clocks = levels(kind)
     table = np.array([row for one in at_clocks for row in _rows(one, longest_prompt)], np.float64)
-    keep = np.unique(np.concatenate([_needed(table[:, 0] - doing_nothing_w, table[:, 1:3] / table[:, 3:]) for doing_nothing_w in {0.0, idle_w}]))
+    keep = np.unique(
+        np.concatenate(
+            [_needed(table[:, 0] - doing_nothing_w, table[:, 1:3] / table[:, 3:]) for doing_nothing_w in {0.0, idle_w}]
+        )
+    )
     per_s = np.zeros((len(keep), len(WORK)))
     per_s[:, [PROMPT, OUTPUT]] = table[keep, 1:3] / table[keep, 3:]
     found = Points(table[keep, 0], per_s)
@@ -57,7 +65,9 @@ def operating_points(kind: Kind, longest_prompt: int, idle_w: float = 0.0) -> Po
 
 
 def _rows(kind: Kind, longest_prompt: int) -> Iterator[tuple[float, float, float, float]]:
-    """Iterations of a kind at one clock: what each draws at the least, W, its prompt tokens, its decoding sequences, and its length, s."""
+    """Iterations of a kind at one clock: what each draws at the least, W, its prompt tokens, its decoding
+    sequences, and its length, s.
+    """
     power_w, prompts_w = (power(kind, np.arange(kind.max_batch + 1)) for power in (replica_power_w, replica_prompt_w))
     yield from ((power_w[b], 0.0, b, _step_s(kind, kind.decode_s_per_seq * b)) for b in range(1, kind.max_batch + 1))
     for b in range(kind.max_batch if kind.prefill == "chunked" else 1):
@@ -68,17 +78,25 @@ def _rows(kind: Kind, longest_prompt: int) -> Iterator[tuple[float, float, float
         if more_w < 0.0:
             prompts_s, step_s, more_j = _lower_vertices(kind, prompts_s, step_s, more_w)
         else:
-            more_j = more_w * prompts_s / (kind.decode_base_s + prompts_s) * (step_s if kind.overlap_exponent == 1.0 else step_s[0])
+            more_j = (
+                more_w
+                * prompts_s
+                / (kind.decode_base_s + prompts_s)
+                * (step_s if kind.overlap_exponent == 1.0 else step_s[0])
+            )
         tokens = prompts_s / kind.prefill_s_per_token
-        yield from zip(power_w[b + 1] + (more_j / step_s)[1:], tokens[1:], np.full(len(tokens) - 1, b), step_s[1:], strict=True)
+        yield from zip(
+            power_w[b + 1] + (more_j / step_s)[1:], tokens[1:], np.full(len(tokens) - 1, b), step_s[1:], strict=True
+        )
 
 
 def _lower_vertices(kind: Kind, prompts_s: Array, step_s: Array, more_w: float) -> tuple[Array, Array, Array]:
-    """Times of prompts, lengths of steps and what prompts add to their energy, J, at corners of a polygon that lies nowhere above it, where
-    prompts draw less than decoding (`more_w` < 0); the first is at no prompts.
+    """Times of prompts, lengths of steps and what prompts add to their energy, J, at corners of a polygon that lies
+    nowhere above it, where prompts draw less than decoding (`more_w` < 0); the first is at no prompts.
 
-    The step is no longer than `step_s[0]` and the time of prompts together, so `more_w` is drawn for `prompts_s * (1 + (step_s[0] - base) / (base +
-    prompts_s))` seconds at the most, base being `decode_base_s`: concave in the time of prompts, hence below its tangents.
+    The step is no longer than `step_s[0]` and the time of prompts together, so `more_w` is drawn for `prompts_s * (1 +
+    (step_s[0] - base) / (base + prompts_s))` seconds at the most, base being `decode_base_s`: concave in the time of
+    prompts, hence below its tangents.
     """
     base_s, beside_s = kind.decode_base_s, step_s[0] - kind.decode_base_s
     touch_s = np.unique(np.concatenate([[0.0], TOUCHES * prompts_s[-1]]))
@@ -93,7 +111,9 @@ def _lower_vertices(kind: Kind, prompts_s: Array, step_s: Array, more_w: float) 
 
 
 def _with_ray(points: Points, sort: int, seconds: float, least_w: float) -> Points:
-    """Points with one more at which nothing is done but one sort of work; where it takes no time, all points do it at any rate."""
+    """Points with one more at which nothing is done but one sort of work; where it takes no time, all points do it
+    at any rate.
+    """
     if seconds == 0.0:
         points.per_s[:, sort] = np.inf
         return points
@@ -103,7 +123,9 @@ def _with_ray(points: Points, sort: int, seconds: float, least_w: float) -> Poin
 
 
 def _step_s(kind: Kind, compute_s: float) -> float:
-    """Length of an iteration without its context: overhead, and the power mean of the time of weights and that of computing."""
+    """Length of an iteration without its context: overhead, and the power mean of the time of weights and that of
+    computing.
+    """
     weights_s = max(kind.decode_base_s - kind.overhead_s, 0.0)
     longer_s, shorter_s = max(weights_s, compute_s), min(weights_s, compute_s)
     if longer_s == 0.0:
@@ -113,7 +135,8 @@ def _step_s(kind: Kind, compute_s: float) -> float:
 
 
 def _vertices(kind: Kind, from_s: float, to_s: float) -> tuple[Array, Array]:
-    """Compute times and step lengths at the corners of a polygon that lies nowhere above the curve of a step between two compute times.
+    """Compute times and step lengths at the corners of a polygon that lies nowhere above the curve of a step
+    between two compute times.
 
     The curve is convex, so tangents lie below it; it is a line for an overlap exponent of 1.
     """
@@ -136,8 +159,8 @@ def _vertices(kind: Kind, from_s: float, to_s: float) -> tuple[Array, Array]:
 
 
 def _needed(power_w: Array, per_s: Array) -> Array:
-    """Indices of the points that no other, run for part of the time, stands for, among those on the lower side (in power) of the convex hull of all
-    points and doing nothing.
+    """Indices of the points that no other, run for part of the time, stands for, among those on the lower side (in
+    power) of the convex hull of all points and doing nothing.
     """
     at = np.arange(len(power_w))
     scaled = np.column_stack([power_w / max(power_w.max(), 1e-300), per_s / np.maximum(per_s.max(axis=0), 1e-300)])
@@ -151,7 +174,9 @@ def _needed(power_w: Array, per_s: Array) -> Array:
 
 
 def _is_covered(i: int, points: Array) -> bool:
-    """Whether one other point does at least what point `i` does in part of the time, for no more energy; of equal points the first stays."""
+    """Whether one other point does at least what point `i` does in part of the time, for no more energy; of equal
+    points the first stays.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         need = np.where(points[i, 1:] > 0.0, points[i, 1:] / points[:, 1:], 0.0).max(axis=1)
         covers = (need <= 1.0) & (need * points[:, 0] <= points[i, 0])

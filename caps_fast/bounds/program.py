@@ -15,7 +15,9 @@ INFEASIBLE = 2
 
 @dataclass
 class Program:
-    """A linear program that grows by blocks of variables and rows: minimise cost . x, rows x <= or = limit, 0 <= x <= upper."""
+    """A linear program that grows by blocks of variables and rows: minimise cost . x, rows x <= or = limit, 0 <= x
+    <= upper.
+    """
 
     cost: list[Array] = field(default_factory=list)
     upper: list[Array] = field(default_factory=list)
@@ -44,7 +46,9 @@ class Program:
         self.rows.append((rows, variables, np.broadcast_to(np.asarray(factor, np.float64), rows.shape)))
 
     def solve(self) -> tuple[Array, float, float] | None:
-        """The minimiser, the minimum, and a value that weak duality puts below it whatever the solver's tolerances; None where there is none."""
+        """The minimiser, the minimum, and a value that weak duality puts below it whatever the solver's tolerances;
+        None where there is none.
+        """
         row, column, factor = (np.concatenate(part) for part in zip(*self.rows, strict=True))
         matrix = sparse.csr_array((factor, (row, column)), (self.height, self.variables))
         cost, upper, limit, equal = (np.concatenate(part) for part in (self.cost, self.upper, self.limit, self.equal))

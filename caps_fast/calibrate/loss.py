@@ -18,7 +18,9 @@ WORST = 1e3
 """Cost of a figure that is not a number, in tolerances: nothing finished."""
 
 
-def measure(task: Task, base: Scenario, seeds: Sequence[int], run: Simulate = simulate_group) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def measure(
+    task: Task, base: Scenario, seeds: Sequence[int], run: Simulate = simulate_group
+) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Our figure for every target and seed, float64 (n_targets, n_seeds). `base` has the parameters in question."""
     needed: dict[str, Scenario] = {}
     for seed in seeds:
@@ -37,11 +39,16 @@ def measure(task: Task, base: Scenario, seeds: Sequence[int], run: Simulate = si
 
 def misses(task: Task, figures: Sequence[float]) -> list[float]:
     """Signed misses in tolerances."""
-    return [(ours - target.value) / target.tolerance if math.isfinite(ours) else WORST for target, ours in zip(task.targets, figures, strict=True)]
+    return [
+        (ours - target.value) / target.tolerance if math.isfinite(ours) else WORST
+        for target, ours in zip(task.targets, figures, strict=True)
+    ]
 
 
 def loss(task: Task, figures: Sequence[float]) -> float:
-    """Weighted mean of log(1 + miss^2): quadratic within a tolerance, slow beyond, so that what cannot be reached does not drown the rest."""
+    """Weighted mean of log(1 + miss^2): quadratic within a tolerance, slow beyond, so that what cannot be reached
+    does not drown the rest.
+    """
     weights = [target.weight for target in task.targets]
     costs = [math.log1p(miss**2) for miss in misses(task, figures)]
     return float(np.average(costs, weights=weights))
@@ -52,7 +59,9 @@ def _config(base: Scenario, target: Target, policy: str, seed: int) -> Scenario:
 
 
 def _figure(base: Scenario, target: Target, seed: int, found: Mapping[str, Metrics]) -> float:
-    ours, *others = (float(found[_config(base, target, policy, seed).hash][target.metric]) for policy in target.policies)
+    ours, *others = (
+        float(found[_config(base, target, policy, seed).hash][target.metric]) for policy in target.policies
+    )
     if target.relative_to:
         return ours / others[0] if others[0] else math.nan
     return ours - others[0] if target.minus else ours

@@ -13,7 +13,9 @@ STEP = 0.1
 
 
 def moves(task: Task, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Field and new value of every move that gives a valid scenario: a step down and up, every other choice, and absence where it is allowed."""
+    """Field and new value of every move that gives a valid scenario: a step down and up, every other choice, and
+    absence where it is allowed.
+    """
     for field, bound in task.bounds.items():
         for to in _others(bound, values[field]):
             try:

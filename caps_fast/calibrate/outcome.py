@@ -1,4 +1,6 @@
-"""`calibrate`: search, then judge the best on seeds that the search did not see, and on small moves of every parameter."""
+"""`calibrate`: search, then judge the best on seeds that the search did not see, and on small moves of every
+parameter.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,9 @@ class Fitted:
 
     values          the best values by dotted field; None = no value
     loss            on the training seeds
-    fit             one row per target: target, value, tolerance, training and report (means over those seeds), report_low, report_high
-                    (interval of the report mean), hit (is the report mean within the tolerance?)
+    fit             one row per target: target, value, tolerance, training and report (means over those seeds),
+                    report_low, report_high (interval of the report mean), hit (is the report mean within the
+                    tolerance?)
     sensitivity     one row per move of one field, on the training seeds: field, best, to, loss, most_moved (a target),
                     change (of it, in tolerances)
     """
@@ -54,8 +57,9 @@ class Fitted:
 def calibrate(path: str | Path, trials: int, out: Path, jobs: int = 0) -> Fitted:
     """Fit the parameters of the task in the file `path`; `trials` counts those of earlier calls with the same folder.
 
-    Writes into `out`: study.log (the search, resumable), trials.parquet, fit.parquet, sensitivity.parquet, and best.toml, a scenario with the result.
-    Raises InputError for a bad task, or a folder that cannot be written or belongs to another task.
+    Writes into `out`: study.log (the search, resumable), trials.parquet, fit.parquet, sensitivity.parquet, and
+    best.toml, a scenario with the result. Raises InputError for a bad task, or a folder that cannot be written or
+    belongs to another task.
     """
     task = read_task(path)
     with naming(str(path)):
@@ -100,7 +104,10 @@ def judge(task: Task, values: Mapping[str, Any], run: Simulate) -> pl.DataFrame:
 
 
 def sensitivities(task: Task, values: Mapping[str, Any], run: Simulate) -> pl.DataFrame:
-    """What small moves of single fields do (see `Fitted.sensitivity`). Moves to scenarios that are not valid are left out."""
+    """What small moves of single fields do (see `Fitted.sensitivity`).
+
+    Moves to scenarios that are not valid are left out.
+    """
     here = measure(task, task.base.replace(values), task.seeds.train, run).mean(axis=1)
     steps = list(moves(task, values))
     progress = Progress(len(steps), 0.0)
@@ -129,7 +136,10 @@ def on_threads(jobs: int) -> Simulate:
 
 
 def scenario_toml(task: Task, values: Mapping[str, Any]) -> str:
-    """The fitted fields as a scenario file over the task's preset. Fields that got no value cannot be written in TOML and are named in a comment."""
+    """The fitted fields as a scenario file over the task's preset.
+
+    Fields that got no value cannot be written in TOML and are named in a comment.
+    """
     tables: dict[str, dict[str, Any]] = {}
     for field, value in values.items():
         if value is not None:
@@ -167,7 +177,9 @@ def _trials(task: Task, found: Found) -> pl.DataFrame:
         if trial.value is not None:
             row: dict[str, Any] = {"trial": trial.number, "loss": trial.value}
             row |= {field: _shown(trial.params.get(field)) for field in task.bounds}
-            rows.append(row | dict(zip((target.name for target in task.targets), trial.user_attrs["figures"], strict=True)))
+            rows.append(
+                row | dict(zip((target.name for target in task.targets), trial.user_attrs["figures"], strict=True))
+            )
     return pl.DataFrame(rows, infer_schema_length=None)
 
 

@@ -30,7 +30,9 @@ PRESENT = " is set"
 SCOUTS = 16
 """Trials around the start before the sampler takes over."""
 STRIDE, FLIP = 0.04, 0.05
-"""A scout strays from the start by this share of a field's range (standard deviation), and tries another choice with this probability."""
+"""A scout strays from the start by this share of a field's range (standard deviation), and tries another choice
+with this probability.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,27 @@ class Found:
     values: dict[str, Any]
 
 
-def search(task: Task, trials: int, out: str | Path, on_trial: Callable[[int, float], None] | None = None, run: Simulate = simulate_group) -> Found:
+def search(
+    task: Task,
+    trials: int,
+    out: str | Path,
+    on_trial: Callable[[int, float], None] | None = None,
+    run: Simulate = simulate_group,
+) -> Found:
     """Search until `out`/study.log holds `trials` trials, counting those of earlier calls.
 
-    `on_trial` gets the number of finished trials and the best loss so far. Raises InputError if the folder belongs to another task or process.
+    `on_trial` gets the number of finished trials and the best loss so far. Raises InputError if the folder belongs to
+    another task or process.
     """
     with held(Path(out) / "study.log"), writing(Path(out) / "study.log"):
         return _search(task, trials, Path(out) / "study.log", on_trial, run)
 
 
 def _search(task: Task, trials: int, path: Path, on_trial: Callable[[int, float], None] | None, run: Simulate) -> Found:
-    """Trial after trial, the one that a killed search had begun first. Each has random numbers of its own, so that a search is the same however often
-    it was stopped."""
+    """Trial after trial, the one that a killed search had begun first.
+
+    Each has random numbers of its own, so that a search is the same however often it was stopped.
+    """
     study = _study(task, path)
     for start in _starts(task)[len(study.trials) :]:
         study.enqueue_trial(start)
@@ -93,8 +104,13 @@ def suggest(task: Task, trial: Trial) -> dict[str, Any]:
 
 
 def values_of(task: Task, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted field of a trial's parameters. Raises InputError for one outside its bounds, as a log of others may hold."""
-    values = {field: parameters.get(field) if parameters.get(field + PRESENT, True) is True else None for field in task.bounds}
+    """Values by dotted field of a trial's parameters.
+
+    Raises InputError for one outside its bounds, as a log of others may hold.
+    """
+    values = {
+        field: parameters.get(field) if parameters.get(field + PRESENT, True) is True else None for field in task.bounds
+    }
     for field, bound in task.bounds.items():
         value = values[field]
         if value is None:
@@ -132,7 +148,9 @@ def _starts(task: Task) -> list[dict[str, Any]]:
 
 
 def _start(task: Task) -> dict[str, Any]:
-    """Search parameters of the starting point, moved into their ranges; what is not among a field's choices is left out."""
+    """Search parameters of the starting point, moved into their ranges; what is not among a field's choices is left
+    out.
+    """
     start: dict[str, Any] = {}
     for field, bound in task.bounds.items():
         value = value_of(task.base, field) if bound.start is None else None if bound.start == NO_VALUE else bound.start
@@ -177,13 +195,18 @@ def _study(task: Task, path: Path) -> optuna.Study:
     identity = _identity(task)
     before = study.user_attrs.get("task")
     if before is not None and before != identity:
-        raise InputError(f"{path.parent}: holds the search of another task ({before}): expected an empty folder, or the task that it was begun with")
+        raise InputError(
+            f"{path.parent}: holds the search of another task ({before}): expected an empty folder, or the task "
+            "that it was begun with"
+        )
     study.set_user_attr("task", identity)
     return study
 
 
 def _identity(task: Task) -> str:
-    """Hash of the task and of all that stays fixed; bounded fields are left out, since a preset may hold an earlier search's result."""
+    """Hash of the task and of all that stays fixed; bounded fields are left out, since a preset may hold an earlier
+    search's result.
+    """
     fixed = task.base.model_dump(mode="json")
     for field in task.bounds:
         *parents, leaf = field.split(".")

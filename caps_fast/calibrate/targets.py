@@ -28,7 +28,9 @@ class Part(BaseModel):
 
 
 class Target(Part):
-    """One figure: a metric of `Result.metrics` under a policy, or its ratio to another policy's or difference from it."""
+    """One figure: a metric of `Result.metrics` under a policy, or its ratio to another policy's or difference from
+    it.
+    """
 
     policy: str
     metric: str
@@ -39,7 +41,9 @@ class Target(Part):
     relative_to: str | None = Field(None, description="policy whose figure this one is divided by")
     minus: str | None = Field(None, description="policy whose figure is taken away from this one")
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    where: dict[str, Any] = Field(default_factory=dict, description="dotted fields of the run that the figure belongs to, e.g. another rate")
+    where: dict[str, Any] = Field(
+        default_factory=dict, description="dotted fields of the run that the figure belongs to, e.g. another rate"
+    )
 
     @property
     def name(self) -> str:
@@ -60,21 +64,27 @@ class Target(Part):
 
 
 class Bound(Part):
-    """Where one field may move: a range of floats or whole numbers, or a list of choices; `optional` adds "no value"."""
+    """Where one field may move: a range of floats or whole numbers, or a list of choices; `optional` adds "no
+    value".
+    """
 
     range: tuple[Number, Number] | None = None
     kind: Literal["float", "int"] = "float"
     log: bool = False
     optional: bool = False
     choices: tuple[str | int | float | bool, ...] = ()
-    start: str | int | float | bool | None = Field(None, description='where the search begins; left out = the preset\'s value, "none" = no value')
+    start: str | int | float | bool | None = Field(
+        None, description='where the search begins; left out = the preset\'s value, "none" = no value'
+    )
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         if (self.range is None) == (not self.choices):
             raise ValueError("expected either range = [low, high] or choices = [...]")
         if self.range is not None and (self.range[0] >= self.range[1] or (self.log and self.range[0] <= 0)):
-            raise ValueError(f"range {list(self.range)}: expected low < high{', above 0 where log = true' if self.log else ''}")
+            raise ValueError(
+                f"range {list(self.range)}: expected low < high{', above 0 where log = true' if self.log else ''}"
+            )
         return self
 
 
@@ -107,9 +117,17 @@ class Task(Part):
         return scenario.preset(self.preset).replace(self.training)
 
     def scenarios(self) -> list[scenario.Scenario]:
-        """A run of every target and policy, of the fit and of the report, before any bounded field moves. Raises InputError."""
+        """A run of every target and policy, of the fit and of the report, before any bounded field moves.
+
+        Raises InputError.
+        """
         bases = [self.base, scenario.preset(self.preset).replace(self.report)]
-        return [base.replace(target.where | {"policy.name": name}) for base in bases for target in self.targets for name in target.policies]
+        return [
+            base.replace(target.where | {"policy.name": name})
+            for base in bases
+            for target in self.targets
+            for name in target.policies
+        ]
 
 
 def read_task(path: str | Path) -> Task:
@@ -122,7 +140,10 @@ def read_task(path: str | Path) -> Task:
 
 
 def build_task(data: Mapping[str, Any], origin: str) -> Task:
-    """Validate a task given as nested plain data; every bounded field, policy and metric must exist. Raises InputError."""
+    """Validate a task given as nested plain data; every bounded field, policy and metric must exist.
+
+    Raises InputError.
+    """
     try:
         task = Task.model_validate(data)
     except ValidationError as error:
@@ -135,7 +156,11 @@ def build_task(data: Mapping[str, Any], origin: str) -> Task:
             _expect_possible(base, field, bound)
         for target in task.targets:
             expect_metric(target.metric)
-        options = [base.replace({field: (bound.range or bound.choices)[0]}) for field, bound in task.bounds.items() if field.startswith(OPTIONS)]
+        options = [
+            base.replace({field: (bound.range or bound.choices)[0]})
+            for field, bound in task.bounds.items()
+            if field.startswith(OPTIONS)
+        ]
         check_options([*task.scenarios(), *options])
     except InputError as error:
         raise InputError(f"{origin}: {error}") from None
@@ -144,7 +169,11 @@ def build_task(data: Mapping[str, Any], origin: str) -> Task:
 
 def _expect_possible(base: scenario.Scenario, field: str, bound: Bound) -> None:
     """Raises InputError unless some end of the bound, or some choice, makes a valid scenario by itself."""
-    ends = bound.choices if bound.range is None else tuple(round(end) if bound.kind == "int" else end for end in bound.range)
+    ends = (
+        bound.choices
+        if bound.range is None
+        else tuple(round(end) if bound.kind == "int" else end for end in bound.range)
+    )
     refusals = []
     for value in ends:
         try:

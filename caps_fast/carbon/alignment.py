@@ -24,7 +24,11 @@ def meeting(start: datetime, first: datetime, last: datetime, length: timedelta)
     for years in sorted(range(-60, 61), key=abs):
         there = start + years * YEAR
         if first <= there and there + length <= last:
-            return there, f"the same weekday, time of day and season, {abs(years * 52)} weeks {'later' if years > 0 else 'earlier'}"
+            return (
+                there,
+                f"the same weekday, time of day and season, {abs(years * 52)} weeks "
+                f"{'later' if years > 0 else 'earlier'}",
+            )
     for step, how in ((WEEK, "the same weekday and time of day"), (DAY, "the same time of day")):
         there = first + (start - first) % step
         if there <= last:

@@ -17,13 +17,62 @@ from caps_fast.words import clock_of_name, other_unit, says_any, unit_of, words
 
 VALUE_NAMES = ("value", "carbon", "co2")
 VALUE_PHRASES = ("intensity", "moer", "aoer", "emission factor", "emissions factor", "emission rate", "emissions rate")
-NO_VALUE: tuple[str, ...] = ("index", "level", "type", "method", "source", "category", "estimated", "estimation", "quality", "flag")
+NO_VALUE: tuple[str, ...] = (
+    "index",
+    "level",
+    "type",
+    "method",
+    "source",
+    "category",
+    "estimated",
+    "estimation",
+    "quality",
+    "flag",
+)
 NO_VALUE += ("percentage", "percent", "percentile", "unit", "units", "name")
 FORECAST = ("forecast", "forecasted", "predicted", "prediction")
-ZONE_NAMES = ("zone id", "zone key", "zone code", "zone name", "zone", "region", "balancing authority", "ba code", "ba", "country", "area", "grid")
-TIME_WORDS = {"time", "date", "datetime", "stamp", "ts", "utc", "gmt", "start", "end", "begin", "from", "to", "period", "interval", "hour", "at"}
+ZONE_NAMES = (
+    "zone id",
+    "zone key",
+    "zone code",
+    "zone name",
+    "zone",
+    "region",
+    "balancing authority",
+    "ba code",
+    "ba",
+    "country",
+    "area",
+    "grid",
+)
+TIME_WORDS = {
+    "time",
+    "date",
+    "datetime",
+    "stamp",
+    "ts",
+    "utc",
+    "gmt",
+    "start",
+    "end",
+    "begin",
+    "from",
+    "to",
+    "period",
+    "interval",
+    "hour",
+    "at",
+}
 CLERKS = ("updated", "created", "generated", "published", "retrieved", "modified", "downloaded", "fetched", "ingested")
-ISSUED = ("issued at", "issued", "issue time", "issue date time", "issue date", "forecast issued at", "forecast issue time")
+ISSUED = (
+    "issued at",
+    "issued",
+    "issue time",
+    "issue date time",
+    "issue date",
+    "forecast issued at",
+    "forecast issue time",
+)
 END = {"end", "ending", "ends", "until", "to", "he"}
 START = {"start", "starting", "starts", "begin", "beginning", "from"}
 TRUE = ("true", "1", "yes", "y", "t", "estimated")
@@ -101,7 +150,9 @@ def named(table: Table, declared: Declared, ours: str) -> str:
     for name in table.frame.columns:
         if name.strip().lower() == wanted.strip().lower():
             return name
-    raise InputError(f"{table.path}: no column {wanted!r} for {ours}; expected one of {', '.join(table.frame.columns[:20])}")
+    raise InputError(
+        f"{table.path}: no column {wanted!r} for {ours}; expected one of {', '.join(table.frame.columns[:20])}"
+    )
 
 
 def zone_column(table: Table, declared: Declared) -> str | None:
@@ -122,12 +173,17 @@ def issued_column(table: Table, declared: Declared) -> str | None:
 
 
 def time_column(table: Table, declared: Declared, taken: set[str]) -> TimeColumn:
-    """The column of times among those not `taken`. Raises InputError where there is none, or where several could be it."""
+    """The column of times among those not `taken`.
+
+    Raises InputError where there is none, or where several could be it.
+    """
     if "time" in declared.columns:
         return _described(table, named(table, declared, "time"))
     columns = [name for name in table.frame.columns if name not in taken and name != zone_of_times(table)]
     columns = [name for name in columns if not says_any(name, *CLERKS)]
-    dated = {name for name in columns if looks_like_time(cell(table, name)) or re.fullmatch(r"\d{8}", cell(table, name))}
+    dated = {
+        name for name in columns if looks_like_time(cell(table, name)) or re.fullmatch(r"\d{8}", cell(table, name))
+    }
     clocks = [name for name in columns if dated - {name} and _is_clock(table, name)]
     found = [name for name in columns if name not in clocks and _is_time(table, name)]
     if not found:
@@ -145,13 +201,19 @@ def time_column(table: Table, declared: Declared, taken: set[str]) -> TimeColumn
         told = [first._replace(until=last.name)]
     if len(told) > 1:
         names = ", ".join(one.name for one in told)
-        raise InputError(f"{table.path}: columns {names} could each be the time; expected time=NAME in {option('columns')}")
+        raise InputError(
+            f"{table.path}: columns {names} could each be the time; expected time=NAME in {option('columns')}"
+        )
     if clocks and re.fullmatch(r"[\d/.-]{6,10}", cell(table, told[0].name)):
         if len(clocks) > 1:
             names = ", ".join(clocks)
-            raise InputError(f"{table.path}: columns {names} could each be the hour of {told[0].name}; expected one of them")
+            raise InputError(
+                f"{table.path}: columns {names} could each be the hour of {told[0].name}; expected one of them"
+            )
         own = _described(table, clocks[0])
-        return told[0]._replace(clock=clocks[0], edge=own.edge or told[0].edge, local=told[0].local or own.local, utc=told[0].utc or own.utc)
+        return told[0]._replace(
+            clock=clocks[0], edge=own.edge or told[0].edge, local=told[0].local or own.local, utc=told[0].utc or own.utc
+        )
     return told[0]
 
 
@@ -178,23 +240,38 @@ def _described(table: Table, name: str) -> TimeColumn:
     edge = "end" if own & END else "start" if own & START else None
     clock = clock_of_name(name)
     utc = clock == "UTC" or bool(re.search(r":\d\d.*(Z|[+-]\d\d:?\d\d)$", cell(table, name)))
-    return TimeColumn(name, edge, local=clock == "local", utc=utc, zone=clock if clock not in ("UTC", "local") else None)
+    return TimeColumn(
+        name, edge, local=clock == "local", utc=utc, zone=clock if clock not in ("UTC", "local") else None
+    )
 
 
 def stated_scopes(table: Table) -> pl.Series:
-    """The scope of every row, null where no column says it. Raises InputError for another word than those that we know."""
+    """The scope of every row, null where no column says it.
+
+    Raises InputError for another word than those that we know.
+    """
     known = {"direct": "direct"} | dict.fromkeys(("lifecycle", "life cycle", "life-cycle", "lca"), "lifecycle")
     return _known(table, ("emission factor type", "scope"), known)
 
 
 def stated_kinds(table: Table) -> pl.Series:
-    """The kind of every row, null where no column says it. Raises InputError for another word than those that we know."""
+    """The kind of every row, null where no column says it.
+
+    Raises InputError for another word than those that we know.
+    """
     marginal, average = ("marginal", "moer", "co2_moer"), ("average", "aoer", "co2_aoer")
-    return _known(table, ("kind", "signal type", "signal"), dict.fromkeys(marginal, "marginal") | dict.fromkeys(average, "average"))
+    return _known(
+        table,
+        ("kind", "signal type", "signal"),
+        dict.fromkeys(marginal, "marginal") | dict.fromkeys(average, "average"),
+    )
 
 
 def _known(table: Table, phrases: tuple[str, ...], known: dict[str, str]) -> pl.Series:
-    """What the columns of these names say, row by row. Raises InputError for other words, and where two columns differ."""
+    """What the columns of these names say, row by row.
+
+    Raises InputError for other words, and where two columns differ.
+    """
     said = pl.Series([None] * table.frame.height, dtype=pl.String)
     for name in filter(None, (column_of(table, phrase) for phrase in phrases)):
         lower = table.frame[name].str.to_lowercase()
@@ -203,7 +280,9 @@ def _known(table: Table, phrases: tuple[str, ...], known: dict[str, str]) -> pl.
         if odd.any():
             row = odd.arg_max() or 0
             expected = said[row] or ", ".join(dict.fromkeys(known.values()))
-            raise InputError(f"{table.path}: row {row + FIRST_ROW}, {name}: {table.frame[name][row]!r}; expected {expected}")
+            raise InputError(
+                f"{table.path}: row {row + FIRST_ROW}, {name}: {table.frame[name][row]!r}; expected {expected}"
+            )
         said = read.zip_with(read.is_not_null(), said)
     return said
 
@@ -212,13 +291,19 @@ def refuse_unused(table: Table, format: str) -> None:
     """Raise InputError where a column speaks about data whose format fixes what it would say."""
     odd = column_of(table, *ISSUED, "emission factor type", "scope", "kind", "signal type", "signal")
     if odd is not None:
-        raise InputError(f"{table.path}: column {odd} beside format {format}, which has none such; expected the format's own columns")
+        raise InputError(
+            f"{table.path}: column {odd} beside format {format}, which has none such; expected the format's own columns"
+        )
 
 
 def clerks(table: Table, declared: Declared) -> list[str]:
     """Columns that say when a row was written, unless the caller says which columns have the times."""
     settled = not {"time", "issued_at"}.isdisjoint(declared.columns)
-    return [] if settled else [name for name in table.frame.columns if says_any(name, *CLERKS) and looks_like_time(cell(table, name))]
+    return (
+        []
+        if settled
+        else [name for name in table.frame.columns if says_any(name, *CLERKS) and looks_like_time(cell(table, name))]
+    )
 
 
 def estimated_note(table: Table) -> list[str]:

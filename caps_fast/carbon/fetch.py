@@ -1,7 +1,7 @@
 """Carbon intensity over the internet: Electricity Maps and WattTime, through their official clients (extra `fetch`).
 
-The key comes from the environment and goes nowhere but into the request. Samples are kept on disk, one file a chunk of time, once they have been
-understood and are old enough not to change.
+The key comes from the environment and goes nowhere but into the request. Samples are kept on disk, one file a chunk of
+time, once they have been understood and are old enough not to change.
 """
 
 from __future__ import annotations
@@ -33,15 +33,24 @@ TIMEOUT_S = 60.0
 OK = 200
 SECRETS = ("ELECTRICITYMAPS_API_KEY", "WATTTIME_USER", "WATTTIME_PASSWORD")
 STEPS = ("hourly", "15_minutes", "5_minutes")
-REASONS = {400: "the request was rejected: check zone and dates", 401: "the key was rejected", 403: "the key does not cover this zone"}
+REASONS = {
+    400: "the request was rejected: check zone and dates",
+    401: "the key was rejected",
+    403: "the key does not cover this zone",
+}
 REASONS |= {404: "no data for this zone and time", 429: "too many requests: try again later"}
 
-REASONS |= dict.fromkeys((301, 302, 303, 307, 308), "redirects are not followed, for the key is for this server alone: check the base URL")
+REASONS |= dict.fromkeys(
+    (301, 302, 303, 307, 308), "redirects are not followed, for the key is for this server alone: check the base URL"
+)
 
 
 @dataclass(frozen=True)
 class Query:
-    """What to fetch: [start, end) of one zone. `scope` is Electricity Maps' (direct | lifecycle), `kind` WattTime's (marginal | average)."""
+    """What to fetch: [start, end) of one zone.
+
+    `scope` is Electricity Maps' (direct | lifecycle), `kind` WattTime's (marginal | average).
+    """
 
     provider: str
     zone: str
@@ -58,14 +67,19 @@ class Query:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.zone):
             raise InputError(f"--zone {self.zone!r}: expected letters, digits, - and _")
         if self.start >= self.end:
-            raise InputError(f"--from {self.start:%Y-%m-%dT%H:%MZ} is not before --to {self.end:%Y-%m-%dT%H:%MZ}: expected an earlier time")
+            raise InputError(
+                f"--from {self.start:%Y-%m-%dT%H:%MZ} is not before --to {self.end:%Y-%m-%dT%H:%MZ}: expected an "
+                "earlier time"
+            )
         for option, value, allowed in (
             ("--kind", self.kind, provider.kinds),
             ("--scope", self.scope, provider.scopes),
             ("--step", self.step, provider.steps),
         ):
             if value not in allowed:
-                raise InputError(f"{option} {value!r}: {self.provider} has {' or '.join(allowed)}; expected one of them")
+                raise InputError(
+                    f"{option} {value!r}: {self.provider} has {' or '.join(allowed)}; expected one of them"
+                )
 
     def chunks(self) -> Iterator[Query]:
         """The query cut into what one request may ask for."""
@@ -77,7 +91,8 @@ class Query:
 
     @property
     def name(self) -> str:
-        return f"{self.provider}_{self.zone}_{self.kind}_{self.scope}_{self.step}_{self.start:%Y%m%dT%H%M%S}_{self.end:%Y%m%dT%H%M%S}.json"
+        asked = f"{self.provider}_{self.zone}_{self.kind}_{self.scope}_{self.step}"
+        return f"{asked}_{self.start:%Y%m%dT%H%M%S}_{self.end:%Y%m%dT%H%M%S}.json"
 
 
 @dataclass(frozen=True)
@@ -92,19 +107,29 @@ class Provider:
     steps: tuple[str, ...]
 
 
-def fetch(query: Query, cache: Path | None, now: datetime, chunks: Callable[[list[Query]], Iterator[Query]] = iter) -> pl.DataFrame:
-    """The observed intensities of `query` in the canonical schema. `chunks` may wrap the loop over requests, to show progress.
+def fetch(
+    query: Query, cache: Path | None, now: datetime, chunks: Callable[[list[Query]], Iterator[Query]] = iter
+) -> pl.DataFrame:
+    """The observed intensities of `query` in the canonical schema.
+
+    `chunks` may wrap the loop over requests, to show progress.
 
     Raises InputError for a missing key or client, a refusal, an answer that makes no sense, or no data.
     """
     parts = [_samples(chunk, cache, now) for chunk in chunks(list(query.chunks()))]
     if not sum(part.height for part in parts):
-        raise InputError(f"{query.provider}: no data for {query.zone} from {query.start:%Y-%m-%d} to {query.end:%Y-%m-%d}; expected some")
+        raise InputError(
+            f"{query.provider}: no data for {query.zone} from {query.start:%Y-%m-%d} to {query.end:%Y-%m-%d}; "
+            "expected some"
+        )
     return pl.concat(parts).sort("valid_at")
 
 
 def _samples(chunk: Query, cache: Path | None, now: datetime) -> pl.DataFrame:
-    """The samples of a chunk. What is kept of them on disk are times and numbers, which have been understood, and nothing else of an answer."""
+    """The samples of a chunk.
+
+    What is kept of them on disk are times and numbers, which have been understood, and nothing else of an answer.
+    """
     path = cache / chunk.name if cache else None
     if path and path.exists():
         try:
@@ -139,16 +164,25 @@ def _fetched(chunk: Query) -> pl.DataFrame:
 
 
 def _frame(chunk: Query, samples: Sequence[tuple[datetime | str, float]]) -> pl.DataFrame:
-    """Times and intensities of a chunk in the canonical schema. Raises ValueError or TypeError for any that cannot be."""
+    """Times and intensities of a chunk in the canonical schema.
+
+    Raises ValueError or TypeError for any that cannot be.
+    """
     times = [datetime.fromisoformat(time) if isinstance(time, str) else time for time, _ in samples]
     values = [value for _, value in samples]
-    if not all(chunk.start <= time < chunk.end for time in times) or not all(0 <= value <= MAX_G_PER_KWH for value in values):
+    if not all(chunk.start <= time < chunk.end for time in times) or not all(
+        0 <= value <= MAX_G_PER_KWH for value in values
+    ):
         raise ValueError("samples that are none of this chunk")
     if any(after <= before for before, after in pairwise(times)):
         raise ValueError("samples out of order")
     constant = {"zone": chunk.zone, "issued_at": None, "kind": chunk.kind, "scope": chunk.scope}
-    frame = pl.DataFrame({"valid_at": times, "g_per_kwh": values}, schema={name: SCHEMA[name] for name in ("valid_at", "g_per_kwh")})
-    return frame.with_columns(pl.lit(value, SCHEMA[name]).alias(name) for name, value in constant.items()).select(*SCHEMA)
+    frame = pl.DataFrame(
+        {"valid_at": times, "g_per_kwh": values}, schema={name: SCHEMA[name] for name in ("valid_at", "g_per_kwh")}
+    )
+    return frame.with_columns(pl.lit(value, SCHEMA[name]).alias(name) for name, value in constant.items()).select(
+        *SCHEMA
+    )
 
 
 def _without_secrets(text: str) -> str:
@@ -164,10 +198,14 @@ def _ask_electricitymaps(query: Query) -> list[Any]:
     openapi = _client("openapi", "electricitymaps")
     api = _client("openapi.api.carbon_intensity_api", "electricitymaps")
     models = _client("openapi.models", "electricitymaps")
-    configuration = openapi.Configuration(host=os.environ.get("ELECTRICITYMAPS_API_URL", "https://api.electricitymaps.com/v3"))
+    configuration = openapi.Configuration(
+        host=os.environ.get("ELECTRICITYMAPS_API_URL", "https://api.electricitymaps.com/v3")
+    )
     configuration.api_key["authToken"] = key
     configuration.retries = _client("urllib3", "urllib3").Retry(redirect=False)  # the key goes to this server alone
-    past_range = api.CarbonIntensityAPI(openapi.ApiClient(configuration)).get_carbon_intensity_past_range_without_preload_content
+    past_range = api.CarbonIntensityAPI(
+        openapi.ApiClient(configuration)
+    ).get_carbon_intensity_past_range_without_preload_content
     try:
         answer = past_range(
             start=f"{query.start:%Y-%m-%dT%H:%M:%SZ}",
@@ -231,10 +269,16 @@ def _client(module: str, package: str) -> Any:
 
 
 def _unreachable(name: str, error: Exception) -> InputError:
-    return InputError(f"{name} could not be asked ({type(error).__name__}); expected an answer: check the network and the base URL")
+    return InputError(
+        f"{name} could not be asked ({type(error).__name__}); expected an answer: check the network and the base URL"
+    )
 
 
 PROVIDERS = {
-    "electricitymaps": Provider(_ask_electricitymaps, "electricitymaps-json", timedelta(days=10), ("average",), ("lifecycle", "direct"), STEPS),
-    "watttime": Provider(_ask_watttime, "watttime", timedelta(days=30), ("marginal", "average"), ("direct",), ("5_minutes",)),
+    "electricitymaps": Provider(
+        _ask_electricitymaps, "electricitymaps-json", timedelta(days=10), ("average",), ("lifecycle", "direct"), STEPS
+    ),
+    "watttime": Provider(
+        _ask_watttime, "watttime", timedelta(days=30), ("marginal", "average"), ("direct",), ("5_minutes",)
+    ),
 }

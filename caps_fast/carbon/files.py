@@ -21,7 +21,10 @@ FREE_BYTES, UNPACKED_A_BYTE = 1 << 24, 100
 
 
 def read_bytes(path: str) -> bytes:
-    """A file's content, decompressed where it is gzip or Zstandard (detected from its first bytes). Raises InputError where it cannot be read."""
+    """A file's content, decompressed where it is gzip or Zstandard (detected from its first bytes).
+
+    Raises InputError where it cannot be read.
+    """
     if is_special(path):
         raise InputError(f"{path}: not a regular file; expected a carbon file")
     try:
@@ -53,14 +56,19 @@ FIRST_ROW = 2
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file as strings: column names as written, cells stripped; row i stands in row i + 2 of the file (the header is row 1)."""
+    """A CSV file as strings: column names as written, cells stripped; row i stands in row i + 2 of the file (the
+    header is row 1).
+    """
 
     path: str
     frame: pl.DataFrame
 
 
 def read_table(text: str, path: str) -> Table:
-    """Parse comma-, semicolon- or tab-separated text. Raises InputError for no rows, rows of another length than the header, or a repeated column."""
+    """Parse comma-, semicolon- or tab-separated text.
+
+    Raises InputError for no rows, rows of another length than the header, or a repeated column.
+    """
     first_line = text.lstrip("\r\n").partition("\n")[0]
     separator = max(",;\t", key=first_line.count)
     try:
@@ -79,4 +87,7 @@ def read_table(text: str, path: str) -> Table:
     if not body:
         raise InputError(f"{path}: no rows after the header; expected carbon data")
     columns = zip(*body, strict=True)
-    return Table(path, pl.DataFrame({name: [cell.strip() for cell in cells] for name, cells in zip(header, columns, strict=True)}))
+    return Table(
+        path,
+        pl.DataFrame({name: [cell.strip() for cell in cells] for name, cells in zip(header, columns, strict=True)}),
+    )

@@ -19,15 +19,19 @@ __all__ = ["ForecastGrid", "degrade", "forecast_error", "forecast_grid"]
 
 
 def forecast_grid(config: Monitor, trace: CarbonTrace, end_s: float, seed: int) -> ForecastGrid:
-    """The forecasts that `config` names: hourly issues from t = 0 through `end_s` (a file's own issues: from the one in force at t = 0).
+    """The forecasts that `config` names: hourly issues from t = 0 through `end_s` (a file's own issues: from the
+    one in force at t = 0).
 
-    `seed` is used by the noisy forecast alone. Raises InputError for an unknown forecaster, a history too short for it, or a forecast file that does
-    not fit the trace.
+    `seed` is used by the noisy forecast alone. Raises InputError for an unknown forecaster, a history too short for it,
+    or a forecast file that does not fit the trace.
     """
     if config.forecast == "file":
         return grid_from_file(config, trace, end_s)
     if config.forecast_file is not None:
-        raise InputError(f"monitor.forecast_file {config.forecast_file!r}: expected monitor.forecast = 'file' beside it, not {config.forecast!r}")
+        raise InputError(
+            f"monitor.forecast_file {config.forecast_file!r}: expected monitor.forecast = 'file' beside it, not "
+            f"{config.forecast!r}"
+        )
     method = forecaster(config.forecast, config.forecast_error, seed)
     issued_s = np.arange(int(end_s // HOUR_S) + 1, dtype=np.float64) * HOUR_S
     return ForecastGrid(issued_s, HOUR_S, method.rows(trace, issued_s, config.forecast_hours))

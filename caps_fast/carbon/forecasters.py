@@ -1,7 +1,8 @@
 """Forecasters: each fills the rows of a forecast grid from what the trace held before each issue.
 
-`Perfect` and `Noisy` are oracles by declaration: they read the future. No other forecaster's issue depends on a sample at or after its issue time
-(with one exception: where the trace has no history at all, the present sample is all there is).
+`Perfect` and `Noisy` are oracles by declaration: they read the future. No other forecaster's issue depends on a sample
+at or after its issue time (with one exception: where the trace has no history at all, the present sample is all there
+is).
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Persistence:
 
 
 class Yesterday:
-    """The mean of the same hour on the last day that is over by the issue; persistence where the trace does not reach back so far."""
+    """The mean of the same hour on the last day that is over by the issue; persistence where the trace does not
+    reach back so far.
+    """
 
     def rows(self, trace: CarbonTrace, issued_s: Floats, leads: int) -> Floats:
         start_s = slot_starts(issued_s, leads) - periods_back(leads, DAY_S) * DAY_S
@@ -58,7 +61,9 @@ class Yesterday:
 
 
 class LastWeek:
-    """The mean of the same hour in the last week that is over by the issue; `Yesterday` where the trace does not reach back so far."""
+    """The mean of the same hour in the last week that is over by the issue; `Yesterday` where the trace does not
+    reach back so far.
+    """
 
     def rows(self, trace: CarbonTrace, issued_s: Floats, leads: int) -> Floats:
         start_s = slot_starts(issued_s, leads) - periods_back(leads, WEEK_S) * WEEK_S
@@ -85,9 +90,16 @@ def forecaster(name: str, error_by_day: Sequence[float], seed: int) -> Forecaste
         return Noisy(tuple(error_by_day), seed)
     if name == "learned":
         return Learned()
-    simple: dict[str, type[Forecaster]] = {"perfect": Perfect, "persistence": Persistence, "yesterday": Yesterday, "last-week": LastWeek}
+    simple: dict[str, type[Forecaster]] = {
+        "perfect": Perfect,
+        "persistence": Persistence,
+        "yesterday": Yesterday,
+        "last-week": LastWeek,
+    }
     if name not in simple:
-        raise InputError(f"monitor.forecast {name!r}{did_you_mean(name, NAMES)}: expected one of {', '.join(NAMES)}, file")
+        raise InputError(
+            f"monitor.forecast {name!r}{did_you_mean(name, NAMES)}: expected one of {', '.join(NAMES)}, file"
+        )
     return simple[name]()
 
 

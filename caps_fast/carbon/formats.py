@@ -1,4 +1,7 @@
-"""Other people's carbon files, read into the one schema of `frame`. `formats_csv` and `formats_json` hold one reader a format."""
+"""Other people's carbon files, read into the one schema of `frame`.
+
+`formats_csv` and `formats_json` hold one reader a format.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ def read_carbon(
     """Read a carbon file into the canonical schema (see `frame`), sorted by zone, kind, scope, issue time and time.
 
     format  one of `FORMATS`; None = told from the content
-    zone, kind, scope   select from what the file states; declare what it does not state (then kind defaults to average, scope to unknown)
+    zone, kind, scope   select from what the file states; declare what it does not state (then kind defaults to average,
+                        scope to unknown)
     unit    one of `words.G_PER_KWH`, where the file does not state it
     more    columns, time_zone, time_format, interval: see `Declared`
 
@@ -53,7 +57,11 @@ def read_with_notes(path: str | Path, format: str | None, declared: Declared) ->
         raise InputError(f"format {format!r}{did_you_mean(format, FORMATS)}: expected one of {', '.join(FORMATS)}")
     content = read_bytes(path)
     is_parquet = content.startswith(PARQUET_MAGIC)
-    frame = _read_parquet(content, path, format) if is_parquet else _read_text(decode(content, path), path, format, declared)
+    frame = (
+        _read_parquet(content, path, format)
+        if is_parquet
+        else _read_text(decode(content, path), path, format, declared)
+    )
     frame = _select(frame, path, zone=declared.zone, kind=declared.kind, scope=declared.scope)
     return Selected(frame, (*dict.fromkeys(declared.notes), *doubts(frame, path, datetime.now(UTC))))
 
@@ -65,7 +73,10 @@ def doubts(frame: pl.DataFrame, path: str, now: datetime) -> Iterator[str]:
     if not (isinstance(first, datetime) and isinstance(last, datetime) and isinstance(highest, float)):
         return
     if last - first >= CLEAN_FOR and highest < CLEAN_G_PER_KWH:
-        yield f"{path}: no intensity reaches {CLEAN_G_PER_KWH:g} g/kWh in {(last - first).days:,} days; is the unit right?"
+        yield (
+            f"{path}: no intensity reaches {CLEAN_G_PER_KWH:g} g/kWh in {(last - first).days:,} days; is the unit "
+            "right?"
+        )
     if last > now:
         yield f"{path}: observed values are dated in the future, up to {last:%Y-%m-%d %H:%M} UTC"
 
@@ -82,7 +93,9 @@ def _read_text(text: str, path: str, format: str | None, declared: Declared) -> 
     if name not in readers:
         raise InputError(f"{path}: format {name!r} does not fit the file's content; expected {' or '.join(readers)}")
     if declared.unit is not None and name in STATES_UNIT:
-        raise InputError(f"unit {declared.unit!r}: {path} is in the format {name}, which states its own unit; expected no unit")
+        raise InputError(
+            f"unit {declared.unit!r}: {path} is in the format {name}, which states its own unit; expected no unit"
+        )
     return readers[name](source, path, declared)
 
 

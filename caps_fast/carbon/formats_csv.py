@@ -12,7 +12,17 @@ import polars as pl
 from caps_fast.carbon import columns
 from caps_fast.carbon.files import FIRST_ROW, Table
 from caps_fast.carbon.formats_table import factor, instants, issue_times, read_electricitymaps, read_table
-from caps_fast.carbon.frame import KINDS, SCHEMA, SCOPES, UNKNOWN, finish, number_rows, parse_times, parse_values, refuse_odd_years
+from caps_fast.carbon.frame import (
+    KINDS,
+    SCHEMA,
+    SCOPES,
+    UNKNOWN,
+    finish,
+    number_rows,
+    parse_times,
+    parse_values,
+    refuse_odd_years,
+)
 from caps_fast.errors import InputError
 from caps_fast.instants import INSTANT, looks_like_time
 from caps_fast.words import other_unit, says_any, words
@@ -63,14 +73,21 @@ def _beside(table: Table) -> tuple[str, str] | None:
 
 
 def read_uk_csv(table: Table, path: str, declared: Declared) -> pl.DataFrame:
-    """UK Carbon Intensity as CSV, half-hourly: `actual` is observed; where it is empty, `forecast` counts as in the JSON format."""
+    """UK Carbon Intensity as CSV, half-hourly: `actual` is observed; where it is empty, `forecast` counts as in the
+    JSON format.
+    """
     found = _uk_columns(table)
     if found is None:
-        raise InputError(f"{path}: no columns intensity.forecast and intensity.actual; expected them among {', '.join(table.frame.columns)}")
+        raise InputError(
+            f"{path}: no columns intensity.forecast and intensity.actual; expected them among "
+            f"{', '.join(table.frame.columns)}"
+        )
     columns.refuse_unused(table, "uk-csv")
     time = columns.time_column(table, declared, set(found))
     valid_at, _ = instants(table, time._replace(utc=True), declared)
-    forecast, actual = (parse_values(table.frame[name], path, name, FIRST_ROW, factor(table, name, declared, "g/kWh")) for name in found)
+    forecast, actual = (
+        parse_values(table.frame[name], path, name, FIRST_ROW, factor(table, name, declared, "g/kWh")) for name in found
+    )
     pending = actual.is_null()
     half_hour = timedelta(minutes=30)
     known_by = pl.lit((valid_at.filter(pending).min() or valid_at[0]) + half_hour, INSTANT)  # type: ignore[operator]
@@ -85,23 +102,34 @@ def read_uk_csv(table: Table, path: str, declared: Declared) -> pl.DataFrame:
 
 
 def read_carboncast(table: Table, path: str, declared: Declared) -> pl.DataFrame:
-    """CarbonCast's files: blocks of forecasts one after another, each issued at its first hour, with the actual values beside them in every block."""
+    """CarbonCast's files: blocks of forecasts one after another, each issued at its first hour, with the actual
+    values beside them in every block.
+    """
     found = _beside(table)
     if found is None:
-        raise InputError(f"{path}: no columns of actual and forecasted carbon intensity; expected them among {', '.join(table.frame.columns)}")
+        raise InputError(
+            f"{path}: no columns of actual and forecasted carbon intensity; expected them among "
+            f"{', '.join(table.frame.columns)}"
+        )
     columns.refuse_unused(table, "carboncast")
     actual_name, forecast_name = found
     valid_at, _ = instants(table, columns.time_column(table, declared, set(found)), declared)
     scope = columns.scope_of(forecast_name) or UNKNOWN
     rows = number_rows(pl.DataFrame({"valid_at": valid_at}), FIRST_ROW).with_columns(
-        actual=parse_values(table.frame[actual_name], path, actual_name, FIRST_ROW, factor(table, actual_name, declared, "g/kWh")),
-        forecast=parse_values(table.frame[forecast_name], path, forecast_name, FIRST_ROW, factor(table, forecast_name, declared, "g/kWh")),
+        actual=parse_values(
+            table.frame[actual_name], path, actual_name, FIRST_ROW, factor(table, actual_name, declared, "g/kWh")
+        ),
+        forecast=parse_values(
+            table.frame[forecast_name], path, forecast_name, FIRST_ROW, factor(table, forecast_name, declared, "g/kWh")
+        ),
         block=(pl.col("valid_at") <= pl.col("valid_at").shift()).fill_null(False).cum_sum(),
     )
     _check_blocks(rows, path)
     rows = _mend_repeated_blocks(rows, path)
     zone, kind = pl.lit(declared.zone or UNKNOWN), pl.lit(declared.kind or "average")
-    rows = rows.with_columns(zone=zone, kind=kind, scope=pl.lit(scope), issued_at=pl.col("valid_at").first().over("block"))
+    rows = rows.with_columns(
+        zone=zone, kind=kind, scope=pl.lit(scope), issued_at=pl.col("valid_at").first().over("block")
+    )
     common = ["row", "zone", "kind", "scope", "valid_at"]
     observed = rows.sort("row").unique(["valid_at", "actual"], keep="first", maintain_order=True)
     frames = [
@@ -115,26 +143,41 @@ def _check_blocks(rows: pl.DataFrame, path: str) -> None:
     hour = pl.duration(hours=1)
     inside = rows.with_columns(step=pl.col("valid_at").diff().over("block")).filter(pl.col("step") != hour)
     if inside.height:
-        raise InputError(f"{path}: row {inside['row'][0]}: {inside['step'][0]} after the row before; expected blocks of consecutive hours")
+        raise InputError(
+            f"{path}: row {inside['row'][0]}: {inside['step'][0]} after the row before; expected blocks of "
+            "consecutive hours"
+        )
     sizes = rows.group_by("block", maintain_order=True).agg(pl.len(), pl.col("row").first())
     long = sizes.filter(pl.col("len") > MAX_BLOCK_HOURS)
     if long.height:
-        raise InputError(f"{path}: row {long['row'][0]} begins a block of {long['len'][0]} hours; expected blocks of at most {MAX_BLOCK_HOURS}")
+        raise InputError(
+            f"{path}: row {long['row'][0]} begins a block of {long['len'][0]} hours; expected blocks of at most "
+            f"{MAX_BLOCK_HOURS}"
+        )
 
 
 def _mend_repeated_blocks(rows: pl.DataFrame, path: str) -> pl.DataFrame:
-    """Date a block one day later if it repeats the start of the block before and all actual values then agree (CISO's 2021 file has one such)."""
-    starts = rows.group_by("block", maintain_order=True).agg(start=pl.col("valid_at").first(), row=pl.col("row").first())
+    """Date a block one day later if it repeats the start of the block before and all actual values then agree
+    (CISO's 2021 file has one such).
+    """
+    starts = rows.group_by("block", maintain_order=True).agg(
+        start=pl.col("valid_at").first(), row=pl.col("row").first()
+    )
     repeated = starts.filter(pl.col("start") == pl.col("start").shift())
     if not repeated.height:
         return rows
     late = pl.col("block").is_in(repeated["block"].implode())
-    mended = rows.with_columns(pl.when(late).then(pl.col("valid_at") + pl.duration(days=1)).otherwise("valid_at").alias("valid_at"))
+    mended = rows.with_columns(
+        pl.when(late).then(pl.col("valid_at") + pl.duration(days=1)).otherwise("valid_at").alias("valid_at")
+    )
     if mended.select("valid_at", "actual").n_unique() > mended["valid_at"].n_unique():
         return rows
     for row, start in repeated.select("row", "start").rows():
         logger.warning(
-            "%s: row %d begins a second block of %s; its actual values are those of a day later, and it is dated so", path, row, start.date()
+            "%s: row %d begins a second block of %s; its actual values are those of a day later, and it is dated so",
+            path,
+            row,
+            start.date(),
         )
     return mended
 
@@ -181,7 +224,10 @@ def _cast(column: pl.Series, path: str) -> pl.Series:
     except pl.exceptions.PolarsError:
         typed = None
     if typed is None:
-        raise InputError(f"{path}: column {column.name} is of type {column.dtype}; expected {'datetimes in UTC' if is_time else 'text'}")
+        raise InputError(
+            f"{path}: column {column.name} is of type {column.dtype}; expected "
+            f"{'datetimes in UTC' if is_time else 'text'}"
+        )
     if is_time:
         refuse_odd_years(typed, path, column.name, FIRST_ROW)
     return typed
@@ -191,7 +237,10 @@ def _refuse_unknown_times(table: Table) -> None:
     """Raise InputError where the canonical schema has a column of times beside its own."""
     for name in table.frame.columns:
         if name not in SCHEMA and looks_like_time(columns.cell(table, name)):
-            raise InputError(f"{table.path}: column {name} has times that the common schema does not know; expected {', '.join(SCHEMA)} alone")
+            raise InputError(
+                f"{table.path}: column {name} has times that the common schema does not know; expected "
+                f"{', '.join(SCHEMA)} alone"
+            )
 
 
 CSV_READERS: dict[str, Callable[..., pl.DataFrame]] = {

@@ -30,17 +30,24 @@ def detect_json(documents: list[Any], path: str) -> str:
     if isinstance(first, dict):
         if "meta" in first and "data" in first:
             return "watttime"
-        items = next((first[key] for key in ("history", "forecast", "data") if isinstance(first.get(key), list)), [first])
+        items = next(
+            (first[key] for key in ("history", "forecast", "data") if isinstance(first.get(key), list)), [first]
+        )
         keys = set(items[0]) if items and isinstance(items[0], dict) else set()
         if "carbonIntensity" in keys or {"zone", "history"} <= set(first) or {"zone", "forecast"} <= set(first):
             return "electricitymaps-json"
         if {"from", "intensity"} <= keys:
             return "uk"
-    raise InputError(f"{path}: JSON in no known carbon format; expected an answer of Electricity Maps, WattTime v3 or UK Carbon Intensity")
+    raise InputError(
+        f"{path}: JSON in no known carbon format; expected an answer of Electricity Maps, WattTime v3 or UK Carbon "
+        "Intensity"
+    )
 
 
 def read_electricitymaps(documents: list[Any], path: str, declared: Declared) -> pl.DataFrame:
-    """Electricity Maps' API answers: `history`, `data` (past range), `forecast` (issued at its `updatedAt`), or single latest ones."""
+    """Electricity Maps' API answers: `history`, `data` (past range), `forecast` (issued at its `updatedAt`), or
+    single latest ones.
+    """
     rows: list[tuple[Any, ...]] = []
     estimated = 0
     for document in _objects(documents, path):
@@ -52,15 +59,22 @@ def read_electricitymaps(documents: list[Any], path: str, declared: Declared) ->
                 estimated += item.get("isEstimated") is True
                 scope = item.get("emissionFactorType", document.get("emissionFactorType"))
                 if scope not in list(SCOPE_OF):  # not in the dict: JSON has values without a hash
-                    raise InputError(f"{path}: row {len(rows) + 1}, emissionFactorType: {_shown(scope)}; expected direct or lifecycle")
-                rows.append((zone, issued, item.get("datetime"), item.get("carbonIntensity"), "average", SCOPE_OF[scope]))
+                    raise InputError(
+                        f"{path}: row {len(rows) + 1}, emissionFactorType: {_shown(scope)}; expected direct or "
+                        "lifecycle"
+                    )
+                rows.append(
+                    (zone, issued, item.get("datetime"), item.get("carbonIntensity"), "average", SCOPE_OF[scope])
+                )
     if estimated:
         declared.notes.append(f"{path}: {estimated:,} of {len(rows):,} samples are estimated (isEstimated)")
     return _frame(rows, path, 1.0)
 
 
 def read_watttime(documents: list[Any], path: str, declared: Declared) -> pl.DataFrame:
-    """WattTime v3 answers, historical or forecast, in pounds per MWh: `co2_moer` is marginal, `co2_aoer` average, both direct (at the plant)."""
+    """WattTime v3 answers, historical or forecast, in pounds per MWh: `co2_moer` is marginal, `co2_aoer` average,
+    both direct (at the plant).
+    """
     rows: list[tuple[Any, ...]] = []
     for document in _objects(documents, path):
         meta = document.get("meta")
@@ -77,8 +91,12 @@ def read_watttime(documents: list[Any], path: str, declared: Declared) -> pl.Dat
     return _frame(rows, path, G_PER_KWH["lb/MWh"])
 
 
-def _watttime_items(document: dict[str, Any], meta: dict[str, Any], path: str) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """Items and their issue times: `generated_at` beside a nested `forecast`, or in `meta` where no value is for an earlier time."""
+def _watttime_items(
+    document: dict[str, Any], meta: dict[str, Any], path: str
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Items and their issue times: `generated_at` beside a nested `forecast`, or in `meta` where no value is for an
+    earlier time.
+    """
     items = _items(document, "data", path)
     generated = _text(meta, "generated_at", path) if "generated_at" in meta else None
     if generated is not None and items and "point_time" in items[0]:
@@ -93,9 +111,11 @@ def _watttime_items(document: dict[str, Any], meta: dict[str, Any], path: str) -
 
 
 def read_uk(documents: list[Any], path: str, declared: Declared) -> pl.DataFrame:
-    """UK Carbon Intensity, half-hourly: `actual` is observed; where it is null, `forecast` counts as issued when the first such period ends.
+    """UK Carbon Intensity, half-hourly: `actual` is observed; where it is null, `forecast` counts as issued when
+    the first such period ends.
 
-    The file does not say when a forecast was made; that rule never shows one too early. Forecasts of periods with an actual value are dropped.
+    The file does not say when a forecast was made; that rule never shows one too early. Forecasts of periods with an
+    actual value are dropped.
     """
     items = [item for document in _objects(documents, path) for item in (_items(document, "data", path) or [document])]
     rows: list[tuple[Any, ...]] = []

@@ -50,7 +50,9 @@ def _read(table: Table, path: str, declared: Declared, usual_unit: str | None) -
     values = found if "value" in declared.columns else columns.observed(table, found, issued_name)
     told = [(columns.kind_of(name), columns.scope_of(name)) for name in values]
     if len(values) > 1 and (len(set(told)) < len(values) or (None, None) in told):
-        raise InputError(f"{path}: columns {', '.join(values)} could each be the value; expected value=NAME in {option('columns')}")
+        raise InputError(
+            f"{path}: columns {', '.join(values)} could each be the value; expected value=NAME in {option('columns')}"
+        )
     taken = {*values, *found, *filter(None, [issued_name])}
     time = columns.time_column(table, declared, taken)
     valid_at, naive = instants(table, time, declared)
@@ -69,7 +71,9 @@ def _read(table: Table, path: str, declared: Declared, usual_unit: str | None) -
                 "zone": zones,
                 "issued_at": issued_at,
                 "valid_at": valid_at,
-                "g_per_kwh": parse_values(table.frame[name], path, name, FIRST_ROW, factor(table, name, declared, usual_unit)),
+                "g_per_kwh": parse_values(
+                    table.frame[name], path, name, FIRST_ROW, factor(table, name, declared, usual_unit)
+                ),
                 "kind": _together(kinds, columns.kind_of(name), declared.kind or "average", path, name),
                 "scope": _together(scopes, columns.scope_of(name), UNKNOWN, path, name),
             }
@@ -87,7 +91,10 @@ def _together(stated: pl.Series, by_name: str | None, otherwise: str, path: str,
     """What a column says of every row, or else the value column's name. Raises InputError where they differ."""
     if by_name is not None and (odd := stated != by_name).any():
         row = odd.arg_max() or 0
-        raise InputError(f"{path}: row {FIRST_ROW + row}: {stated[row]} beside column {name}, which says {by_name}; expected one of them")
+        raise InputError(
+            f"{path}: row {FIRST_ROW + row}: {stated[row]} beside column {name}, which says {by_name}; expected "
+            "one of them"
+        )
     return stated.fill_null(by_name or otherwise)
 
 
@@ -99,9 +106,13 @@ def instants(table: Table, time: TimeColumn, declared: Declared) -> tuple[pl.Ser
     path, name = table.path, time.name
     zone = None if time.utc else time.zone or _time_zone(table, declared)
     if time.zone is not None and declared.time_zone not in (None, time.zone):
-        raise InputError(f"time_zone {declared.time_zone!r}: column {name} of {path} is in {time.zone}; expected that, or none given")
+        raise InputError(
+            f"time_zone {declared.time_zone!r}: column {name} of {path} is in {time.zone}; expected that, or none given"
+        )
     if time.local and zone is None:
-        raise InputError(f"{path}: column {name} is in local time; expected {option('time_zone')}, like America/Los_Angeles")
+        raise InputError(
+            f"{path}: column {name} is in local time; expected {option('time_zone')}, like America/Los_Angeles"
+        )
     text, edge, hours = table.frame[name], time.edge, None
     if time.clock is not None:
         text, edge, hours = _with_clock(table, time)
@@ -110,12 +121,18 @@ def instants(table: Table, time: TimeColumn, declared: Declared) -> tuple[pl.Ser
         valid_at = valid_at.to_frame("at").select(pl.col("at") + pl.duration(hours=pl.lit(hours))).to_series()
     if declared.interval is not None:
         if edge is not None and edge != declared.interval:
-            raise InputError(f"interval {declared.interval!r}: column {time.clock or name} of {path} has {edge}s; expected that, or none given")
+            raise InputError(
+                f"interval {declared.interval!r}: column {time.clock or name} of {path} has {edge}s; expected "
+                "that, or none given"
+            )
         edge = declared.interval
     if edge == "end":
         step = usual_step(valid_at.unique().sort()) or (timedelta(hours=1) if "hour" in words(name) else None)
         if step is None:
-            raise InputError(f"{path}: column {name} has the end of one interval alone; expected at least two rows, which show its length")
+            raise InputError(
+                f"{path}: column {name} has the end of one interval alone; expected at least two rows, which show "
+                "its length"
+            )
         valid_at = valid_at - step
     if time.until is not None:
         _check_until(table, time.until, valid_at, declared)
@@ -135,17 +152,23 @@ def factor(table: Table, name: str, declared: Declared, usual_unit: str | None) 
         units = table.frame[cells].unique().sort().to_list()
         told = unit_of(units[0])
         if len(units) > 1 or told is None:
-            raise InputError(f"{table.path}: column {cells}: {units[0]!r}{' and others' * (len(units) > 1)}; expected one of {', '.join(G_PER_KWH)}")
+            raise InputError(
+                f"{table.path}: column {cells}: {units[0]!r}{' and others' * (len(units) > 1)}; expected one of "
+                f"{', '.join(G_PER_KWH)}"
+            )
         if stated is not None and G_PER_KWH[stated] != G_PER_KWH[told]:
             raise InputError(f"{table.path}: column {cells} says {told}, column {name} {stated}; expected one unit")
         stated = told
     unit = declared.unit or stated or usual_unit
     if unit is None:
         raise InputError(
-            f"{table.path}: the unit of column {name!r} is not stated; expected --unit, or --set carbon.unit=, with one of {', '.join(G_PER_KWH)}"
+            f"{table.path}: the unit of column {name!r} is not stated; expected --unit, or --set carbon.unit=, "
+            f"with one of {', '.join(G_PER_KWH)}"
         )
     if stated is not None and G_PER_KWH[stated] != G_PER_KWH[unit]:
-        raise InputError(f"unit {unit!r}: column {name!r} of {table.path} is in {stated}; expected that unit, or none given")
+        raise InputError(
+            f"unit {unit!r}: column {name!r} of {table.path} is in {stated}; expected that unit, or none given"
+        )
     return G_PER_KWH[unit]
 
 
@@ -166,7 +189,9 @@ def _refuse_early(table: Table, valid_at: pl.Series, names: list[str], declared:
         if early.any():
             row = FIRST_ROW + (early.arg_max() or 0)
             told = f"row {row} is of a later time than its {name}, as forecasts are"
-            raise InputError(f"{table.path}: {told}; expected issued_at={name} in {option('columns')}, or time=NAME to settle it")
+            raise InputError(
+                f"{table.path}: {told}; expected issued_at={name} in {option('columns')}, or time=NAME to settle it"
+            )
 
 
 def _time_zone(table: Table, declared: Declared) -> str | None:
@@ -184,7 +209,10 @@ def _time_zone(table: Table, declared: Declared) -> str | None:
             pass
         else:
             return str(zones[0])
-    raise InputError(f"{table.path}: column {name} says {', '.join(map(repr, zones[:3]))}; expected {option('time_zone')} to say which zone that is")
+    raise InputError(
+        f"{table.path}: column {name} says {', '.join(map(repr, zones[:3]))}; expected {option('time_zone')} to "
+        "say which zone that is"
+    )
 
 
 def _with_clock(table: Table, time: TimeColumn) -> tuple[pl.Series, str | None, pl.Series | None]:

@@ -60,7 +60,9 @@ def parse_times(
     try:
         found = read_times(times, zone, declared.time_format if declared else None)
     except Unclear as error:
-        raise InputError(f"{path}: {column}: {error}; expected carbon.time_format (--carbon-time-format), like %d/%m/%Y %H:%M") from None
+        raise InputError(
+            f"{path}: {column}: {error}; expected carbon.time_format (--carbon-time-format), like %d/%m/%Y %H:%M"
+        ) from None
     bad = found.utc.is_null().arg_max()
     if found.utc.null_count() and bad is not None:
         expected = "a time like 2024-08-05 06:00:00, 2024-08-05T06:00Z or Unix seconds"
@@ -79,13 +81,16 @@ def refuse_odd_years(times: pl.Series, path: str, column: str, first_row: int) -
     odd = times.is_not_null() & ~years.is_between(*YEARS).fill_null(False)
     if odd.any():
         row = odd.arg_max() or 0
-        raise InputError(f"{path}: row {first_row + row}, {column}: year {years[row]}; expected one from {YEARS[0]} to {YEARS[1]}")
+        raise InputError(
+            f"{path}: row {first_row + row}, {column}: year {years[row]}; expected one from {YEARS[0]} to {YEARS[1]}"
+        )
 
 
 def parse_values(values: pl.Series, path: str, column: str, first_row: int, factor: float = 1.0) -> pl.Series:
     """Intensities in g/kWh from text or numbers in a unit of `factor` g/kWh; an empty cell is a missing sample (null).
 
-    Raises InputError naming row and value for anything that is not a number, not finite, negative or above `MAX_G_PER_KWH`.
+    Raises InputError naming row and value for anything that is not a number, not finite, negative or above
+    `MAX_G_PER_KWH`.
     """
     if values.dtype == pl.String:
         values = values.replace("", None)
@@ -106,7 +111,10 @@ def parse_values(values: pl.Series, path: str, column: str, first_row: int, fact
 
 
 def finish(frame: pl.DataFrame, path: str, hint: str = "") -> pl.DataFrame:
-    """Drop missing samples, reject duplicates, put columns and rows in order. `frame` has the schema's columns and `row`."""
+    """Drop missing samples, reject duplicates, put columns and rows in order.
+
+    `frame` has the schema's columns and `row`.
+    """
     keys = ["zone", "kind", "scope", "issued_at", "valid_at"]
     frame = frame.with_columns(pl.col("issued_at").cast(INSTANT)).sort(*keys, "row", maintain_order=True)
     repeated = frame.filter(pl.struct(keys).is_first_distinct().not_()).sort("row")
@@ -114,7 +122,10 @@ def finish(frame: pl.DataFrame, path: str, hint: str = "") -> pl.DataFrame:
         row: int = repeated["row"][0]
         time: datetime = repeated["valid_at"][0]
         first = frame.join(repeated.head(1).select(keys), on=keys, nulls_equal=True, how="semi")["row"].to_list()[0]
-        raise InputError(f"{path}: row {row}: time {time:%Y-%m-%d %H:%M:%S} UTC was in row {first} already; expected each time once{hint}")
+        raise InputError(
+            f"{path}: row {row}: time {time:%Y-%m-%d %H:%M:%S} UTC was in row {first} already; expected each time "
+            f"once{hint}"
+        )
     known = frame.filter(pl.col("g_per_kwh").is_not_null())
     if not known.height:
         raise InputError(f"{path}: every value is missing; expected carbon intensities")
@@ -122,17 +133,28 @@ def finish(frame: pl.DataFrame, path: str, hint: str = "") -> pl.DataFrame:
 
 
 def refuse_clock_change(valid_at: pl.Series, path: str) -> None:
-    """Raise InputError if times without an offset skip one hour early on a Sunday in a month in which clocks go forward."""
+    """Raise InputError if times without an offset skip one hour early on a Sunday in a month in which clocks go
+    forward.
+    """
     times = valid_at.unique().sort()
     step = usual_step(times)
     if step is None:
         return
-    skipped = pl.DataFrame({"t": times}).with_columns(gap=pl.col("t").diff()).filter(pl.col("gap") == step + timedelta(hours=1))
-    night = pl.col("t").dt.weekday().eq(7) & pl.col("t").dt.hour().is_between(1, 4) & pl.col("t").dt.month().is_in(CLOCK_CHANGE_MONTHS)
+    skipped = (
+        pl.DataFrame({"t": times})
+        .with_columns(gap=pl.col("t").diff())
+        .filter(pl.col("gap") == step + timedelta(hours=1))
+    )
+    night = (
+        pl.col("t").dt.weekday().eq(7)
+        & pl.col("t").dt.hour().is_between(1, 4)
+        & pl.col("t").dt.month().is_in(CLOCK_CHANGE_MONTHS)
+    )
     suspects = skipped.filter(night)
     if suspects.height:
         raise InputError(
-            f"{path}: an hour is missing before {suspects['t'][0]:%Y-%m-%d %H:%M}, as where clocks go forward; expected UTC, or times with an offset"
+            f"{path}: an hour is missing before {suspects['t'][0]:%Y-%m-%d %H:%M}, as where clocks go forward; "
+            "expected UTC, or times with an offset"
         )
 
 
@@ -144,11 +166,13 @@ def usual_step(times: pl.Series) -> timedelta | None:
     return step
 
 
-def select_series(frame: pl.DataFrame, path: str, *, zone: str | None, kind: str, scope: str, forecasts: bool = False) -> Selected:
+def select_series(
+    frame: pl.DataFrame, path: str, *, zone: str | None, kind: str, scope: str, forecasts: bool = False
+) -> Selected:
     """The observed values (or the forecasts) of one zone, kind and scope.
 
-    Values of an unknown scope stand in, with a warning, where there are none of the scope asked for. Raises InputError naming the option to set
-    where nothing is left or several zones are.
+    Values of an unknown scope stand in, with a warning, where there are none of the scope asked for. Raises InputError
+    naming the option to set where nothing is left or several zones are.
     """
     what = "forecasts with an issue time" if forecasts else "observed values"
     rows = frame.filter(pl.col("issued_at").is_not_null() if forecasts else pl.col("issued_at").is_null())
@@ -164,17 +188,22 @@ def select_series(frame: pl.DataFrame, path: str, *, zone: str | None, kind: str
     rows = rows.filter(pl.col("zone") == (zone if zone is not None else zones[0]))
     of_kind = rows.filter(pl.col("kind") == kind)
     if not of_kind.height:
-        raise InputError(f"{path}: holds {_listed(rows['kind'].unique().to_list())} intensity; expected {kind} (set carbon.kind to change that)")
+        raise InputError(
+            f"{path}: holds {_listed(rows['kind'].unique().to_list())} intensity; expected {kind} (set carbon.kind "
+            "to change that)"
+        )
     of_scope = of_kind.filter(pl.col("scope") == scope)
     if of_scope.height:
         return Selected(of_scope.sort("issued_at", "valid_at"), ())
     unstated = of_kind.filter(pl.col("scope") == UNKNOWN)
     if not unstated.height:
         raise InputError(
-            f"{path}: holds {_listed(of_kind['scope'].unique().to_list())} intensity; expected {scope} (set carbon.scope to change that)"
+            f"{path}: holds {_listed(of_kind['scope'].unique().to_list())} intensity; expected {scope} (set "
+            "carbon.scope to change that)"
         )
     return Selected(
-        unstated.sort("issued_at", "valid_at"), (f"{path}: does not say whether its intensity is direct or life-cycle; taken as {scope}",)
+        unstated.sort("issued_at", "valid_at"),
+        (f"{path}: does not say whether its intensity is direct or life-cycle; taken as {scope}",),
     )
 
 
@@ -184,17 +213,23 @@ def _listed(names: list[str]) -> str:
 
 
 def find_gaps(times: pl.Series) -> pl.DataFrame:
-    """Gaps in sorted times: columns `after`, `before` (the samples at their ends) and `missing` (samples that the usual step would put between)."""
+    """Gaps in sorted times: columns `after`, `before` (the samples at their ends) and `missing` (samples that the
+    usual step would put between).
+    """
     step = usual_step(times)
     frame = pl.DataFrame({"before": times}).with_columns(after=pl.col("before").shift())
     if step is None:
         return frame.clear().with_columns(missing=pl.lit(0, pl.Int64)).select("after", "before", "missing")
-    spans = frame.with_columns(missing=(pl.col("before") - pl.col("after")).dt.total_microseconds() / pl.lit(step).dt.total_microseconds())
+    spans = frame.with_columns(
+        missing=(pl.col("before") - pl.col("after")).dt.total_microseconds() / pl.lit(step).dt.total_microseconds()
+    )
     return spans.filter(pl.col("missing") > 1).select("after", "before", (pl.col("missing").ceil() - 1).cast(pl.Int64))
 
 
 def fill_gaps(frame: pl.DataFrame, path: str, how: str) -> Selected:
-    """A sorted series with its gaps filled (`previous`: the last sample holds, or `linear`) and a warning; with `no` a gap raises InputError."""
+    """A sorted series with its gaps filled (`previous`: the last sample holds, or `linear`) and a warning; with
+    `no` a gap raises InputError.
+    """
     gaps = find_gaps(frame["valid_at"])
     if not gaps.height:
         return Selected(frame, ())
@@ -207,7 +242,9 @@ def fill_gaps(frame: pl.DataFrame, path: str, how: str) -> Selected:
     if gaps["missing"].sum() > MAX_FILLED:
         after, before, missing = gaps.row(gaps["missing"].arg_max() or 0)
         gap = f"{missing:,} of them from {after:%Y-%m-%d %H:%M} to {before:%Y-%m-%d %H:%M} UTC at a step of {step}"
-        raise InputError(f"{path}: {gaps['missing'].sum():,} samples are missing, {gap}; expected at most {MAX_FILLED:,} to fill")
+        raise InputError(
+            f"{path}: {gaps['missing'].sum():,} samples are missing, {gap}; expected at most {MAX_FILLED:,} to fill"
+        )
     new = (
         gaps.with_columns(index=pl.int_ranges(1, pl.col("missing") + 1))
         .explode("index")

@@ -31,7 +31,8 @@ class ForecastGrid:
 
     issued_s    float64, (n_issues,), ascending, relative to the run's t = 0
     step_s      length of a slot
-    g_per_kwh   float64, (n_issues, n_leads); slot i of issue k covers [issued_s[k] + i * step_s, issued_s[k] + (i + 1) * step_s)
+    g_per_kwh   float64, (n_issues, n_leads); slot i of issue k covers [issued_s[k] + i * step_s, issued_s[k] + (i + 1)
+                * step_s)
     warnings    lines that the user should see
     """
 
@@ -41,18 +42,24 @@ class ForecastGrid:
     warnings: tuple[str, ...] = ()
 
     def row(self, t_s: float) -> int:
-        """Index of the issue in force at `t_s`: the last one issued by then. Raises InputError before the first issue."""
+        """Index of the issue in force at `t_s`: the last one issued by then.
+
+        Raises InputError before the first issue.
+        """
         index = int(np.searchsorted(self.issued_s, t_s, side="right")) - 1
         if index < 0:
-            raise InputError(f"forecast asked for at t = {t_s:g} s: expected a time from the first issue at {self.issued_s[0]:g} s")
+            raise InputError(
+                f"forecast asked for at t = {t_s:g} s: expected a time from the first issue at {self.issued_s[0]:g} s"
+            )
         return index
 
 
 def degrade(grid: ForecastGrid, error_by_day: Sequence[float], seed: int) -> ForecastGrid:
-    """`grid` made worse: every slot times a log-normal factor of mean 1 whose mean absolute deviation from 1 is `error_by_day[lead day]`.
+    """`grid` made worse: every slot times a log-normal factor of mean 1 whose mean absolute deviation from 1 is
+    `error_by_day[lead day]`.
 
-    The last figure holds for later days. Errors are AR(1) over the leads of an issue and independent from issue to issue; a longer grid begins with
-    the errors of a shorter one. Raises InputError for a figure outside 0 <= error < 2.
+    The last figure holds for later days. Errors are AR(1) over the leads of an issue and independent from issue to
+    issue; a longer grid begins with the errors of a shorter one. Raises InputError for a figure outside 0 <= error < 2.
     """
     factors = error_factors(grid.g_per_kwh.shape, grid.step_s, error_by_day, seed)
     return ForecastGrid(grid.issued_s, grid.step_s, grid.g_per_kwh * factors, grid.warnings)
@@ -73,7 +80,9 @@ def error_factors(shape: tuple[int, ...], step_s: float, error_by_day: Sequence[
 def _sigma(error: float) -> float:
     """sd of log X for a log-normal X of mean 1 with E|X - 1| = `error` = 2 (2 Phi(sigma / 2) - 1)."""
     if not 0 <= error < 2:
-        raise InputError(f"monitor.forecast_error {error:g}: expected mean absolute percentage errors as fractions, 0 <= error < 2")
+        raise InputError(
+            f"monitor.forecast_error {error:g}: expected mean absolute percentage errors as fractions, 0 <= error < 2"
+        )
     return 2 * NormalDist().inv_cdf(0.5 + error / 4)
 
 

@@ -1,7 +1,8 @@
 """A learned forecaster: gradient-boosted trees (LightGBM) on calendar and lags.
 
-The target is the logarithm of an hour's mean over its baseline, the same hour on the last day that is over by the issue (the forecaster `yesterday`):
-what is learned is how tomorrow differs from yesterday, whatever the level of the grid or the season.
+The target is the logarithm of an hour's mean over its baseline, the same hour on the last day that is over by the issue
+(the forecaster `yesterday`): what is learned is how tomorrow differs from yesterday, whatever the level of the grid or
+the season.
 """
 
 from __future__ import annotations
@@ -45,15 +46,23 @@ PARAMETERS: dict[str, Any] = {
 
 
 class Learned:
-    """Trained on what the trace held before the first issue, and again every 28 days on what it held by then (at most the last 180 days)."""
+    """Trained on what the trace held before the first issue, and again every 28 days on what it held by then (at
+    most the last 180 days).
+    """
 
     def rows(self, trace: CarbonTrace, issued_s: Floats, leads: int) -> Floats:
-        """Forecasts, g/kWh, (len(issued_s), leads). Raises InputError where the history before the first issue is too short."""
+        """Forecasts, g/kWh, (len(issued_s), leads).
+
+        Raises InputError where the history before the first issue is too short.
+        """
         need_days = MIN_HISTORY_DAYS + int(np.ceil(leads * HOUR_S / DAY_S))
         have_days = float(issued_s[0] - trace.times_s[0]) / DAY_S
         if have_days < need_days:
             has = f"{trace.source} has {max(have_days, 0):.1f} days before the first forecast"
-            raise InputError(f"monitor.forecast 'learned': {has}; expected at least {need_days} (move carbon.start, or use another forecast)")
+            raise InputError(
+                f"monitor.forecast 'learned': {has}; expected at least {need_days} (move carbon.start, or use "
+                "another forecast)"
+            )
         parts = [self._block(trace, block, leads) for block in _blocks(issued_s)]
         return np.concatenate(parts)
 
@@ -67,7 +76,9 @@ class Learned:
         features, baseline = _features(trace, practice_s, leads)
         start_s = slot_starts(practice_s, leads)
         over = start_s + HOUR_S <= now_s
-        truth = trace.mean(np.where(over, start_s, practice_s[:, None] - HOUR_S), np.where(over, start_s + HOUR_S, practice_s[:, None]))
+        truth = trace.mean(
+            np.where(over, start_s, practice_s[:, None] - HOUR_S), np.where(over, start_s + HOUR_S, practice_s[:, None])
+        )
         target = np.log((truth + FLOOR_G_PER_KWH) / (baseline + FLOOR_G_PER_KWH))
         model = lightgbm.train(PARAMETERS, lightgbm.Dataset(features[over.ravel()], target[over]), TREES)
         features, baseline = _features(trace, issued_s, leads)
@@ -82,7 +93,10 @@ def _blocks(issued_s: Floats) -> list[Floats]:
 
 
 def _features(trace: CarbonTrace, issued_s: Floats, leads: int) -> tuple[Floats, Floats]:
-    """Features, (n_issues * leads, n_features), and the baseline, g/kWh, (n_issues, leads). Only samples before each issue are read."""
+    """Features, (n_issues * leads, n_features), and the baseline, g/kWh, (n_issues, leads).
+
+    Only samples before each issue are read.
+    """
     start_s = slot_starts(issued_s, leads)
     back = periods_back(leads, DAY_S)
     days = np.stack([mean_or_nan(trace, start_s - (back + extra) * DAY_S) for extra in range(7)])

@@ -1,4 +1,7 @@
-"""The carbon and energy monitor: what the scheduler sees of the grid. Nothing here looks past the present, save a forecast."""
+"""The carbon and energy monitor: what the scheduler sees of the grid.
+
+Nothing here looks past the present, save a forecast.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ KEPT = 16  # monitors, for the next run that has the same
 class Monitor:
     """The component behind the scheduler's view.
 
-    trace                   the grid's intensity, as the accounts have it; where there is a marginal one, at the times of both
+    trace                   the grid's intensity, as the accounts have it; where there is a marginal one, at the times
+                            of both
     forecast                forecasts by issue time
     window_s                length of the rolling window
     threshold_s             float64, (n,), ascending: times from which a gate threshold is in force
@@ -92,12 +96,17 @@ def monitors_of(config: Scenario) -> tuple[Monitor, ...]:
 
 
 def monitor_of(region: Region, config: Scenario) -> Monitor:
-    """The monitor of one of a scenario's regions. Raises InputError for a carbon trace or forecasts that cannot be used."""
+    """The monitor of one of a scenario's regions.
+
+    Raises InputError for a carbon trace or forecasts that cannot be used.
+    """
     marginal = region.marginal.file if region.marginal else None
     contents = tuple(file_hash(path) for path in (region.carbon.file, region.monitor.forecast_file, marginal) if path)
     seed = config.seed if region.monitor.forecast == "noisy" else 0
     signals = Signals(region.carbon, region.marginal, region.decide_on)
-    return _monitor_of(signals, region.monitor, (config.horizon_s, config.drain_h), seed, contents, clock_of(config).start)
+    return _monitor_of(
+        signals, region.monitor, (config.horizon_s, config.drain_h), seed, contents, clock_of(config).start
+    )
 
 
 class Signals(NamedTuple):
@@ -110,7 +119,12 @@ class Signals(NamedTuple):
 
 @lru_cache(KEPT)
 def _monitor_of(
-    signals: Signals, config: MonitorConfig, lengths: tuple[float, float], seed: int, contents: tuple[str, ...], start: datetime | None
+    signals: Signals,
+    config: MonitorConfig,
+    lengths: tuple[float, float],
+    seed: int,
+    contents: tuple[str, ...],
+    start: datetime | None,
 ) -> Monitor:
     horizon_s, drain_h = lengths
     end_s = horizon_s + drain_h * 3600
@@ -132,8 +146,8 @@ def _trace_of(carbon: Carbon, horizon_s: float, content: tuple[str, ...], start:
 def monitor(config: MonitorConfig, trace: CarbonTrace, end_s: float, seed: int) -> Monitor:
     """The monitor of a run that ends by `end_s`.
 
-    The gate threshold is `gate_g_per_kwh`, or else, from each sample on, the `gate_quantile` (linear between samples) of the samples in the rolling
-    window up to and including it. Raises InputError as `forecast_grid` does.
+    The gate threshold is `gate_g_per_kwh`, or else, from each sample on, the `gate_quantile` (linear between samples)
+    of the samples in the rolling window up to and including it. Raises InputError as `forecast_grid` does.
     """
     window_s = config.window_h * 3600.0
     if config.gate_g_per_kwh is not None:

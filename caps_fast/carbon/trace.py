@@ -77,13 +77,19 @@ class CarbonTrace:
         return self.g_per_kwh[self._index(np.asarray(t_s, np.float64))]
 
     def integral(self, t0_s: ArrayLike, t1_s: ArrayLike) -> Floats:
-        """Integral of the intensity from `t0_s` to `t1_s` (any shapes that broadcast), g/kWh * s. Raises InputError before the first sample."""
+        """Integral of the intensity from `t0_s` to `t1_s` (any shapes that broadcast), g/kWh * s.
+
+        Raises InputError before the first sample.
+        """
         return self._integral_to(np.asarray(t1_s, np.float64)) - self._integral_to(np.asarray(t0_s, np.float64))
 
     def mean(self, t0_s: ArrayLike, t1_s: ArrayLike) -> Floats:
-        """Mean intensity from `t0_s` to `t1_s` > `t0_s` (any shapes that broadcast), g/kWh. Raises InputError before the first sample.
+        """Mean intensity from `t0_s` to `t1_s` > `t0_s` (any shapes that broadcast), g/kWh.
 
-        Never outside of the samples in force there: one sample's mean is that sample to the last bit, and no hour is cleaner than an equal one.
+        Raises InputError before the first sample.
+
+        Never outside of the samples in force there: one sample's mean is that sample to the last bit, and no hour is
+        cleaner than an equal one.
         """
         start_s, end_s = np.broadcast_arrays(np.asarray(t0_s, np.float64), np.asarray(t1_s, np.float64))
         rounded: Floats = self.integral(start_s, end_s) / (end_s - start_s)
@@ -92,12 +98,16 @@ class CarbonTrace:
         first, after = self._index(start_s), np.searchsorted(self.times_s, end_s, side="left")
         spans = np.stack([first, after], axis=-1).ravel()
         samples = np.append(self.g_per_kwh, np.inf)
-        lowest, highest = (reduce(samples, spans)[::2].reshape(start_s.shape) for reduce in (np.minimum.reduceat, np.maximum.reduceat))
+        lowest, highest = (
+            reduce(samples, spans)[::2].reshape(start_s.shape) for reduce in (np.minimum.reduceat, np.maximum.reduceat)
+        )
         within: Floats = np.clip(rounded, lowest, highest)
         return within
 
     def refined(self, other: CarbonTrace) -> CarbonTrace:
-        """The same intensity with samples at the other trace's times, too, from the later one of their first samples on."""
+        """The same intensity with samples at the other trace's times, too, from the later one of their first
+        samples on.
+        """
         times_s = np.union1d(self.times_s, other.times_s)
         times_s = times_s[times_s >= max(self.times_s[0], other.times_s[0])]
         return replace(self, times_s=times_s, g_per_kwh=self.at(times_s))
@@ -115,7 +125,8 @@ class CarbonTrace:
     def _index(self, t_s: Floats) -> NDArray[np.int64]:
         if t_s.size and float(t_s.min()) < self.times_s[0]:
             raise InputError(
-                f"{self.source}: carbon intensity asked for at t = {t_s.min():g} s: expected a time from its first sample at {self.times_s[0]:g} s"
+                f"{self.source}: carbon intensity asked for at t = {t_s.min():g} s: expected a time from its first "
+                f"sample at {self.times_s[0]:g} s"
             )
         return np.searchsorted(self.times_s, t_s, side="right") - 1
 
@@ -123,27 +134,36 @@ class CarbonTrace:
 def carbon_trace(config: Carbon, horizon_s: float, start: datetime | None = None) -> CarbonTrace:
     """The trace that `config` names, for a run of `horizon_s` seconds: a file's, or the built-in one.
 
-    `start` is the date and time of t = 0 as the run's traffic has it: a file is met there (see `alignment`), unless `carbon.start` says where, and
-    the built-in trace at that time of day.
+    `start` is the date and time of t = 0 as the run's traffic has it: a file is met there (see `alignment`), unless
+    `carbon.start` says where, and the built-in trace at that time of day.
 
-    Raises InputError for a file that cannot be read, has gaps (unless they are to be filled), holds another kind or scope than asked for,
-    or starts after t = 0.
+    Raises InputError for a file that cannot be read, has gaps (unless they are to be filled), holds another kind or
+    scope than asked for, or starts after t = 0.
     """
-    return built_in(config, horizon_s, start) if config.file is None else _from_file(config, config.file, horizon_s, start)
+    return (
+        built_in(config, horizon_s, start) if config.file is None else _from_file(config, config.file, horizon_s, start)
+    )
 
 
 def built_in(config: Carbon, horizon_s: float, start: datetime | None = None) -> CarbonTrace:
-    """CAISO-shaped hourly trace: hour-of-day means times a log-normal day level, from `HISTORY_DAYS` before t = 0 to `TAIL_DAYS` after the horizon.
+    """CAISO-shaped hourly trace: hour-of-day means times a log-normal day level, from `HISTORY_DAYS` before t = 0
+    to `TAIL_DAYS` after the horizon.
 
-    t = 0 is 00:00 UTC, or the time of day of `start`. Samples do not depend on the horizon, except through `scale_to_g_per_kwh`, which maps the
-    least and greatest sample of [0, horizon) (of the first day, for shorter horizons) to its two figures, and all others by the same line,
-    floored at 0.
+    t = 0 is 00:00 UTC, or the time of day of `start`. Samples do not depend on the horizon, except through
+    `scale_to_g_per_kwh`, which maps the least and greatest sample of [0, horizon) (of the first day, for shorter
+    horizons) to its two figures, and all others by the same line, floored at 0.
     """
     for name in ("format", "zone", "start", "unit", "columns", "time_zone", "time_format", "interval"):
         if getattr(config, name):
-            raise InputError(f"carbon.{name} {getattr(config, name)!r}: expected carbon.file beside it; the built-in trace has no {name} to choose")
+            raise InputError(
+                f"carbon.{name} {getattr(config, name)!r}: expected carbon.file beside it; the built-in trace has "
+                f"no {name} to choose"
+            )
     if config.kind != "average":
-        raise InputError(f"carbon.kind {config.kind!r}: the built-in trace is average intensity; expected 'average', or a carbon.file")
+        raise InputError(
+            f"carbon.kind {config.kind!r}: the built-in trace is average intensity; expected 'average', or a "
+            "carbon.file"
+        )
     days = HISTORY_DAYS + int(np.ceil(horizon_s / 86400)) + TAIL_DAYS
     hours = np.outer(_day_levels(days, config.day_to_day_sd), HOURLY_MEANS[config.scope]).ravel()
     times_s = (np.arange(hours.size, dtype=np.float64) - 24.0 * HISTORY_DAYS) * 3600.0
@@ -156,7 +176,9 @@ def built_in(config: Carbon, horizon_s: float, start: datetime | None = None) ->
         low, high = config.scale_to_g_per_kwh
         share = (hours - run.min()) / (run.max() - run.min())
         hours = np.maximum((1 - share) * low + share * high, 0.0)
-    return CarbonTrace(times_s, hours, "average", config.scope, "US-CAL-CISO", "built-in (CAISO-shaped)", warnings=warnings)
+    return CarbonTrace(
+        times_s, hours, "average", config.scope, "US-CAL-CISO", "built-in (CAISO-shaped)", warnings=warnings
+    )
 
 
 def _day_levels(days: int, sd: float) -> Floats:
@@ -170,7 +192,9 @@ def _day_levels(days: int, sd: float) -> Floats:
 
 
 def _from_file(config: Carbon, path: str, horizon_s: float, traffic: datetime | None) -> CarbonTrace:
-    declared = Declared(None, config.unit, None, None, config.columns, config.time_zone, config.time_format, config.interval)
+    declared = Declared(
+        None, config.unit, None, None, config.columns, config.time_zone, config.time_format, config.interval
+    )
     frame, notes = read_with_notes(path, config.format, declared)
     series = select_series(frame, path, zone=config.zone, kind=config.kind, scope=config.scope)
     filled = fill_gaps(series.frame, path, config.fill_gaps)
@@ -184,11 +208,19 @@ def _from_file(config: Carbon, path: str, horizon_s: float, traffic: datetime | 
     elif traffic is not None:
         start, met = meeting(traffic, first, last, timedelta(seconds=horizon_s))
     if not first <= start <= last:
-        told = f"carbon.start {config.start!r}" if met is None else f"carbon.start is missing and t = 0 at {start:%Y-%m-%d %H:%M} UTC"
-        raise InputError(f"{told}: outside {path}; expected a time from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC")
+        told = (
+            f"carbon.start {config.start!r}"
+            if met is None
+            else f"carbon.start is missing and t = 0 at {start:%Y-%m-%d %H:%M} UTC"
+        )
+        raise InputError(
+            f"{told}: outside {path}; expected a time from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+        )
     warnings = [*notes, *series.warnings, *filled.warnings]
     if traffic is not None:
-        warnings.append(f"{path}: t = 0 is {start:%a %Y-%m-%d %H:%M:%S} UTC" + (f" ({met})" if met else " (carbon.start)"))
+        warnings.append(
+            f"{path}: t = 0 is {start:%a %Y-%m-%d %H:%M:%S} UTC" + (f" ({met})" if met else " (carbon.start)")
+        )
     times_s = (valid_at - start).dt.total_microseconds().to_numpy().astype(np.float64) / 1e6
     step_s = float(np.median(np.diff(times_s))) if times_s.size > 1 else 0.0
     values = filled.frame["g_per_kwh"].to_numpy().astype(np.float64)
@@ -197,5 +229,9 @@ def _from_file(config: Carbon, path: str, horizon_s: float, traffic: datetime | 
         if traffic is not None:
             times_s, values, cycle = repeated(times_s, values, step_s, horizon_s + TAIL_DAYS * 86400)
             goes_on = f"its last {cycle} is repeated" if cycle else goes_on
-        warnings.append(f"{path}: ends at {last:%Y-%m-%d %H:%M} UTC, before the run's end at {end:%Y-%m-%d %H:%M}; {goes_on}")
-    return CarbonTrace(times_s, values, config.kind, filled.frame["scope"][0], filled.frame["zone"][0], path, start, tuple(warnings))
+        warnings.append(
+            f"{path}: ends at {last:%Y-%m-%d %H:%M} UTC, before the run's end at {end:%Y-%m-%d %H:%M}; {goes_on}"
+        )
+    return CarbonTrace(
+        times_s, values, config.kind, filled.frame["scope"][0], filled.frame["zone"][0], path, start, tuple(warnings)
+    )

@@ -62,7 +62,9 @@ def _app(words: Sequence[str] = ()) -> Any:
 
 
 def _top(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")
+    ] = False,
 ) -> None:
     """Options of the program itself."""
 
@@ -70,7 +72,8 @@ def _top(
 def main() -> None:
     """Entry point of `caps-fast`.
 
-    One line and exit code 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 1 for a fault of ours (--verbose or CAPS_FAST_DEBUG=1 shows it).
+    One line and exit code 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 1 for a fault of ours (--verbose or
+    CAPS_FAST_DEBUG=1 shows it).
     """
     _prepare()
     try:
@@ -85,7 +88,9 @@ def main() -> None:
     except Ended as ended:
         leave(int(str(ended.code)))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python itself would still write at the end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # for what Python itself would still write at the end
         sys.exit(0)
     except OSError as error:
         fail(f"{error.filename or 'the system'}: {error.strerror or error}")

@@ -23,11 +23,19 @@ def register(app: typer.Typer) -> None:
 def bound(
     scenario: Scenario = "paper",
     attainment: Annotated[
-        str, typer.Option(help="share of each tier's requests whose SLO is met at the least; or one a tier, as gold=0.97,silver=0.95")
+        str,
+        typer.Option(
+            help="share of each tier's requests whose SLO is met at the least; or one a tier, as gold=0.97,silver=0.95"
+        ),
     ] = "1",
     finished: Annotated[float, typer.Option(help="share of all requests that finish at the least")] = 1.0,
-    fixed: Annotated[bool, typer.Option("--fixed", help="all replicas stay on, and draw idle power until the arrivals end")] = False,
-    slot_s: Annotated[float | None, typer.Option(help="length of a slot of time at most; shorter ones give a higher bound [default: 300]")] = None,
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="all replicas stay on, and draw idle power until the arrivals end")
+    ] = False,
+    slot_s: Annotated[
+        float | None,
+        typer.Option(help="length of a slot of time at most; shorter ones give a higher bound [default: 300]"),
+    ] = None,
     rate: Rate = None,
     days: Days = None,
     seed: Seed = None,
@@ -72,7 +80,9 @@ def _share(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--attainment {text!r}: expected a share from 0 to 1, or one a tier as gold=0.97,silver=0.95") from None
+        raise InputError(
+            f"--attainment {text!r}: expected a share from 0 to 1, or one a tier as gold=0.97,silver=0.95"
+        ) from None
 
 
 def _lines(found: Bound, told: dict[str, Any]) -> list[str]:
@@ -82,7 +92,8 @@ def _lines(found: Bound, told: dict[str, Any]) -> list[str]:
         f"{told['bound_kg']:,.6g} kg: no policy emits less for these {told['requests']:,} requests",
         f"  SLO met     {shares}",
         f"  finished    {100 * told['finished']:.4g} %",
-        f"  replicas    {told['busy_replicas']:.3g} of {told['replicas']:,} busy on average until the arrivals end; {off}",
+        f"  replicas    {told['busy_replicas']:.3g} of {told['replicas']:,} busy on average until the arrivals "
+        f"end; {off}",
         f"  energy      {told['bound_kwh']:,.6g} kWh in the plan that has it",
         f"  slots       {told['slots']:,} of {told['slot_s']:g} s at most",
     ]

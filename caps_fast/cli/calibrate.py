@@ -45,5 +45,8 @@ def _fit_lines(fitted: Fitted) -> list[str]:
     lines += ["", f"{'parameter':36} {'best':>12} {'moved to':>12} {'loss':>8}  most moved target, in tolerances"]
     lines.append(f"{'(the best)':61} {fitted.loss:8.3f}")
     for row in fitted.sensitivity.iter_rows(named=True):
-        lines.append(f"{row['field']:36} {row['best']:>12} {row['to']:>12} {row['loss']:8.3f}  {row['most_moved']} {row['change']:+.1f}")
+        lines.append(
+            f"{row['field']:36} {row['best']:>12} {row['to']:>12} {row['loss']:8.3f}  {row['most_moved']} "
+            f"{row['change']:+.1f}"
+        )
     return lines

@@ -18,11 +18,16 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     folder: Folder,
-    baseline: Annotated[str, typer.Option(help="value of the factor that all others are compared with")] = "round-robin",
+    baseline: Annotated[
+        str, typer.Option(help="value of the factor that all others are compared with")
+    ] = "round-robin",
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            "--metric", "--metrics", autocompletion=complete_metric, help="metric, or `bill` for its parts; repeatable [default: SLO, carbon, TTFT]"
+            "--metric",
+            "--metrics",
+            autocompletion=complete_metric,
+            help="metric, or `bill` for its parts; repeatable [default: SLO, carbon, TTFT]",
         ),
     ] = None,
     factor: Annotated[str, typer.Option(help="column whose values are compared")] = "policy",

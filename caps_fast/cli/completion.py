@@ -10,7 +10,11 @@ def complete_scenario(incomplete: str) -> Iterator[str]:
     """Presets, and scenario files in the folder that is being typed."""
     from importlib.resources import files
 
-    presets = (entry.name.removesuffix(".toml") for entry in files("caps_fast.presets").iterdir() if entry.name.endswith(".toml"))
+    presets = (
+        entry.name.removesuffix(".toml")
+        for entry in files("caps_fast.presets").iterdir()
+        if entry.name.endswith(".toml")
+    )
     yield from (name for name in sorted(presets) if name.startswith(incomplete))
     folder = incomplete.rpartition("/")[0]
     for path in sorted(Path(folder or ".").glob("*")):
@@ -33,7 +37,11 @@ def complete_profile(incomplete: str) -> Iterator[str]:
     """Built-in GPU profiles."""
     from importlib.resources import files
 
-    names = (entry.name.removesuffix(".toml") for entry in files("caps_fast.profiles").iterdir() if entry.name.endswith(".toml"))
+    names = (
+        entry.name.removesuffix(".toml")
+        for entry in files("caps_fast.profiles").iterdir()
+        if entry.name.endswith(".toml")
+    )
     yield from (name for name in sorted(names) if name.startswith(incomplete))
 
 

@@ -15,9 +15,17 @@ Options = Mapping[str, tuple[str, tuple[str, ...], str]]  # by name: the scenari
 
 TRACE: Options = {
     "trace_format": ("workload.trace_format", (), "request trace: name of its format"),
-    "trace_columns": ("workload.trace_columns", (), "request trace: columns as time=NAME,input_tokens=NAME,output_tokens=NAME,tier=NAME,..."),
+    "trace_columns": (
+        "workload.trace_columns",
+        (),
+        "request trace: columns as time=NAME,input_tokens=NAME,output_tokens=NAME,tier=NAME,...",
+    ),
     "trace_time_unit": ("workload.trace_time_unit", (), "request trace: unit of time: s, ms, us, ns or datetime"),
-    "trace_time_zone": ("workload.trace_time_zone", (), "request trace: time zone of dates without an offset, like Europe/Berlin"),
+    "trace_time_zone": (
+        "workload.trace_time_zone",
+        (),
+        "request trace: time zone of dates without an offset, like Europe/Berlin",
+    ),
     "trace_time_format": ("workload.trace_time_format", (), "request trace: format of dates, as strptime has it"),
     "trace_tiers": ("workload.trace_tiers", (), "request trace: classes to tiers, as chat=gold,batch=bronze,*=silver"),
 }
@@ -26,9 +34,17 @@ CARBON: Options = {
     "carbon_columns": ("carbon.columns", (), "carbon file: columns as time=NAME,value=NAME,zone=NAME,issued_at=NAME"),
     "carbon_time_zone": ("carbon.time_zone", (), "carbon file: time zone of dates without an offset"),
     "carbon_time_format": ("carbon.time_format", (), "carbon file: format of dates, as strptime has it"),
-    "carbon_interval": ("carbon.interval", ("--interval",), "carbon file: which end of its interval a time is: start or end"),
+    "carbon_interval": (
+        "carbon.interval",
+        ("--interval",),
+        "carbon file: which end of its interval a time is: start or end",
+    ),
     "carbon_zone": ("carbon.zone", ("--zone",), "carbon file: zone to take"),
-    "carbon_unit": ("carbon.unit", ("--unit",), "carbon file: unit of its values: g, kg, t or lb per kWh or MWh, like kg/MWh"),
+    "carbon_unit": (
+        "carbon.unit",
+        ("--unit",),
+        "carbon file: unit of its values: g, kg, t or lb per kWh or MWh, like kg/MWh",
+    ),
     "carbon_scope": ("carbon.scope", ("--scope",), "carbon file: lifecycle or direct"),
     "carbon_kind": ("carbon.kind", ("--kind",), "carbon file: average or marginal"),
 }

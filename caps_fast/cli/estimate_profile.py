@@ -20,11 +20,14 @@ def estimate_profile(
     config: Annotated[str, typer.Argument(help="the model's config.json, as Hugging Face has it")],
     gpu: Annotated[str | None, typer.Option(help="GPU by name (see docs/profiles.md)")] = None,
     bandwidth: Annotated[str | None, typer.Option(help="another GPU: memory bandwidth, like 3350GB/s")] = None,
-    flops: Annotated[str | None, typer.Option(help="another GPU: dense FLOP/s at the weights' precision, like 989TFLOP/s")] = None,
+    flops: Annotated[
+        str | None, typer.Option(help="another GPU: dense FLOP/s at the weights' precision, like 989TFLOP/s")
+    ] = None,
     memory: Annotated[str | None, typer.Option(help="another GPU: memory, like 80GB")] = None,
     link: Annotated[str, typer.Option(help="another GPU: bandwidth to the next one in one direction")] = "64GB/s",
     board_w: Annotated[
-        float | None, typer.Option(min=1, max=1e6, help="another GPU: power of the board in watts; none = no power in the profile")
+        float | None,
+        typer.Option(min=1, max=1e6, help="another GPU: power of the board in watts; none = no power in the profile"),
     ] = None,
     tensor_parallel: Annotated[int, typer.Option(min=1, max=1024, help="GPUs in the replica")] = 1,
     out: Annotated[str | None, typer.Option(help="profile to write (TOML)")] = None,
@@ -46,7 +49,10 @@ def estimate_profile(
     fit: dict[str, Any] = {"estimate": "not measured", "kv_capacity_tokens": found.kv_capacity_tokens}
     profile = {
         "about": about or f"{model.name} on {count}{sheet.name}: an estimate",
-        "source": f"estimate from {config.rpartition('/')[2]} and the data sheet of {sheet.name}, not measured (docs/profiles.md)",
+        "source": (
+            f"estimate from {config.rpartition('/')[2]} and the data sheet of {sheet.name}, not measured "
+            "(docs/profiles.md)"
+        ),
         **found.fields,
         "fit": fit | ({"max_batch": found.max_batch} if sheet.board_w is not None else {}),
     }
@@ -54,7 +60,8 @@ def estimate_profile(
     if out is not None:
         write_file(out, text.encode())
     print(
-        f"parameters   {(model.layer_params + model.table_params * (1 if model.tied else 2)) / 1e9:.3g} G, {model.active_params / 1e9:.3g} G a token"
+        f"parameters   {(model.layer_params + model.table_params * (1 if model.tied else 2)) / 1e9:.3g} G, "
+        f"{model.active_params / 1e9:.3g} G a token"
     )
     print(f"weights      {model.all_bytes / 2**30:.3g} GiB, of which an iteration reads {model.read_bytes / 2**30:.3g}")
     print(f"KV memory    {model.kv_bytes:,.0f} bytes a token; room for {found.kv_capacity_tokens:,} tokens:")

@@ -26,10 +26,19 @@ def fetch_carbon(
     end: Annotated[str, typer.Option("--to", help="time at which to stop")],
     out: Annotated[Path, typer.Option(help="file to write: .csv or .parquet, in the common schema")],
     provider: Annotated[str, typer.Option(help="electricitymaps or watttime")] = "electricitymaps",
-    scope: Annotated[str | None, typer.Option(help="Electricity Maps: lifecycle (default) or direct; WattTime: direct")] = None,
-    kind: Annotated[str | None, typer.Option(help="WattTime: marginal (default) or average; Electricity Maps: average")] = None,
-    step: Annotated[str | None, typer.Option(help="Electricity Maps: hourly (default), 15_minutes or 5_minutes; WattTime: 5_minutes")] = None,
-    cache: Annotated[Path | None, typer.Option(help="folder for kept answers; none = caps-fast in the user's cache folder")] = None,
+    scope: Annotated[
+        str | None, typer.Option(help="Electricity Maps: lifecycle (default) or direct; WattTime: direct")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="WattTime: marginal (default) or average; Electricity Maps: average")
+    ] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(help="Electricity Maps: hourly (default), 15_minutes or 5_minutes; WattTime: 5_minutes"),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="folder for kept answers; none = caps-fast in the user's cache folder")
+    ] = None,
 ) -> None:
     """Fetch observed carbon intensity from a provider.
 
@@ -48,7 +57,15 @@ def fetch_carbon(
     expect_outputs({"--out": out}, ())
     chosen = PROVIDERS.get(provider)
     defaults = (chosen.kinds[0], chosen.scopes[0], chosen.steps[0]) if chosen else ("", "", "")
-    query = Query(provider, zone, parse_utc(start, "--from"), parse_utc(end, "--to"), kind or defaults[0], scope or defaults[1], step or defaults[2])
+    query = Query(
+        provider,
+        zone,
+        parse_utc(start, "--from"),
+        parse_utc(end, "--to"),
+        kind or defaults[0],
+        scope or defaults[1],
+        step or defaults[2],
+    )
     frame = fetch(query, cache or cache_folder("carbon"), datetime.now(UTC), _progress)
     with whole(out) as beside:
         if out.suffix == ".csv":

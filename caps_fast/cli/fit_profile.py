@@ -22,7 +22,12 @@ POWER = ("idle_w", "peak_w", "power_exponent")
 
 Files = Annotated[
     list[str],
-    typer.Argument(help="tables of steps, request logs, logs of power, fitted together; or one table of prompt times, decode steps and power"),
+    typer.Argument(
+        help=(
+            "tables of steps, request logs, logs of power, fitted together; or one table of prompt times, decode "
+            "steps and power"
+        )
+    ),
 ]
 
 
@@ -63,27 +68,49 @@ def fit_profile(
     files: Files,
     out: Annotated[str | None, typer.Option(help="profile to write (TOML)")] = None,
     picture: Annotated[str | None, typer.Option(help="picture of fit against data to write (PNG, PDF or SVG)")] = None,
-    residuals: Annotated[str | None, typer.Option(help="CSV to write with measured, fitted and error of every point")] = None,
+    residuals: Annotated[
+        str | None, typer.Option(help="CSV to write with measured, fitted and error of every point")
+    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="a limit of the engine (--set cluster.max_batch=256), or a coefficient to hold (--set gpu.overhead_s=0.002)"),
+        typer.Option(
+            "--set",
+            help=(
+                "a limit of the engine (--set cluster.max_batch=256), or a coefficient to hold (--set "
+                "gpu.overhead_s=0.002)"
+            ),
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="only this model (or part of its name)")] = None,
     hardware: Annotated[str | None, typer.Option(help="only this GPU (or part of its name)")] = None,
     tensor_parallel: Annotated[
-        int | None, typer.Option(min=1, help="only replicas of this many GPUs; in a file without the column: their number")
+        int | None,
+        typer.Option(min=1, help="only replicas of this many GPUs; in a file without the column: their number"),
     ] = None,
     precision: Annotated[str | None, typer.Option(help="only this weight precision")] = None,
-    max_batch: Annotated[int | None, typer.Option(min=1, help="batch of a full GPU, and the largest used; none = the largest measured")] = None,
+    max_batch: Annotated[
+        int | None, typer.Option(min=1, help="batch of a full GPU, and the largest used; none = the largest measured")
+    ] = None,
     max_prompt: Annotated[int | None, typer.Option(min=1, help="longest prompt used, in tokens; none = all")] = None,
-    prefill_s_per_token: Annotated[float | None, typer.Option(min=1e-12, help="seconds a prompt token, where not measured")] = None,
+    prefill_s_per_token: Annotated[
+        float | None, typer.Option(min=1e-12, help="seconds a prompt token, where not measured")
+    ] = None,
     prefill_from: Annotated[str | None, typer.Option(help="profile to take the seconds a prompt token from")] = None,
     power_from: Annotated[str | None, typer.Option(help="profile to take power from, where not measured")] = None,
-    idle_w: Annotated[float | None, typer.Option(min=0, help="idle power of one GPU in watts, where not measured")] = None,
-    cpu_s: Annotated[float | None, typer.Option(min=0, max=1, help="CPU time per iteration, where kernel times are summed; none = 0.001")] = None,
+    idle_w: Annotated[
+        float | None, typer.Option(min=0, help="idle power of one GPU in watts, where not measured")
+    ] = None,
+    cpu_s: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="CPU time per iteration, where kernel times are summed; none = 0.001"),
+    ] = None,
     benchmark: Annotated[int | None, typer.Option(min=1, help="which benchmark of the logs that have several")] = None,
     engine_terms: Annotated[
-        bool, typer.Option("--engine-terms", help="all terms of an engine's step (docs/model.md, section 2) for a table of prompt times too")
+        bool,
+        typer.Option(
+            "--engine-terms",
+            help="all terms of an engine's step (docs/model.md, section 2) for a table of prompt times too",
+        ),
     ] = False,
     about: Annotated[str | None, typer.Option(help="what the profile is of, for its file")] = None,
     source: Annotated[str | None, typer.Option(help="where the measurements are from, for the profile's file")] = None,
@@ -107,7 +134,9 @@ def fit_profile(
         settings=settings(set_),
         max_batch=max_batch,
         max_prompt=max_prompt,
-        prefill_s_per_token=_field(prefill_from, "prefill_s_per_token") if prefill_from is not None else prefill_s_per_token,
+        prefill_s_per_token=_field(prefill_from, "prefill_s_per_token")
+        if prefill_from is not None
+        else prefill_s_per_token,
         power_from=power_from,
         idle_w=idle_w,
         cpu_s=cpu_s,
@@ -143,7 +172,9 @@ def _from_measurements(asked: Asked) -> Answer:
     measured = read_measurements(asked.files[0], asked.wanted)
     found = fit(measured, _given(asked, measured))
     title = asked.about or measured.label or asked.files[0]
-    return Answer(profile_of(found, title, asked.source), found.points, measurement_lines(found), lambda: picture(found, title))
+    return Answer(
+        profile_of(found, title, asked.source), found.points, measurement_lines(found), lambda: picture(found, title)
+    )
 
 
 def _terms_of_measurements(asked: Asked) -> Answer:

@@ -16,15 +16,23 @@ SHOWN = 40  # points of one kind that are printed; beyond, the worst
 
 def measurement_lines(found: Fit) -> list[str]:
     """Every point of a fit to a table of prompt times, decode steps and power."""
-    units = {"prefill": ("prompt tokens", "ms", MILLI), "step": ("batch", "ms", MILLI), "power": ("batch", "W a GPU", 1.0)}
+    units = {
+        "prefill": ("prompt tokens", "ms", MILLI),
+        "step": ("batch", "ms", MILLI),
+        "power": ("batch", "W a GPU", 1.0),
+    }
     lines = [f"{'':8} {'at':>22} {'measured':>12} {'fitted':>12} {'error':>8}"]
     for what, at, measured, fitted, error in found.points.iter_rows():
         axis, unit, scale = units[what]
-        lines.append(f"{what:8} {at:8,.5g} {axis:13} {scale * measured:12,.5g} {scale * fitted:12,.5g} {error:+8.1%}  {unit}")
+        lines.append(
+            f"{what:8} {at:8,.5g} {axis:13} {scale * measured:12,.5g} {scale * fitted:12,.5g} {error:+8.1%}  {unit}"
+        )
     summary = found.summary()
     for what in units:
         if f"{what}_mean_error" in summary:
-            lines.append(f"{what:8} mean error {summary[f'{what}_mean_error']:.1%}, worst {summary[f'{what}_worst_error']:+.1%}")
+            lines.append(
+                f"{what:8} mean error {summary[f'{what}_mean_error']:.1%}, worst {summary[f'{what}_worst_error']:+.1%}"
+            )
         else:
             lines.append(f"{what:8} not measured here: taken from elsewhere")
     return lines

@@ -36,7 +36,15 @@ def forecast_error(
     from caps_fast.carbon.trace import carbon_trace
     from caps_fast.scenario import preset
 
-    given = {"file": file, "format": format, "zone": zone, "scope": scope, "kind": kind, "unit": unit, "fill_gaps": fill_gaps}
+    given = {
+        "file": file,
+        "format": format,
+        "zone": zone,
+        "scope": scope,
+        "kind": kind,
+        "unit": unit,
+        "fill_gaps": fill_gaps,
+    }
     fields = {f"carbon.{name}": value for name, value in given.items()} | {"monitor.forecast_hours": hours}
     scenario = preset("measured").replace(fields)
     trace = carbon_trace(scenario.fleet.only_region.carbon, 0.0)
@@ -47,11 +55,19 @@ def forecast_error(
     table = error_table(scenario.fleet.only_region.monitor, trace, history_days, seed=0)
     if as_json:
         published = [
-            {"forecaster": f"CarbonCast {name}", **{f"day_{day}": value for day, value in enumerate(row, 1)}} for name, row in CARBONCAST.items()
+            {"forecaster": f"CarbonCast {name}", **{f"day_{day}": value for day, value in enumerate(row, 1)}}
+            for name, row in CARBONCAST.items()
         ]
         print(
             json_text(
-                {"file": file, "zone": trace.zone, "kind": trace.kind, "scope": trace.scope, "measured": table.to_dicts(), "published": published}
+                {
+                    "file": file,
+                    "zone": trace.zone,
+                    "kind": trace.kind,
+                    "scope": trace.scope,
+                    "measured": table.to_dicts(),
+                    "published": published,
+                }
             )
         )
         return

@@ -28,13 +28,24 @@ def forecast_value(
     scenario: Scenario,
     policies: Policies = None,
     forecasts: Annotated[
-        str, typer.Option(help="perfect, noise:K (K times monitor.forecast_error), persistence, yesterday, last-week, learned, carboncast, file:PATH")
+        str,
+        typer.Option(
+            help=(
+                "perfect, noise:K (K times monitor.forecast_error), persistence, yesterday, last-week, learned, "
+                "carboncast, file:PATH"
+            )
+        ),
     ] = FORECASTS,
-    forecast_file: Annotated[str | None, typer.Option(help="CarbonCast's file, for carboncast [default: --carbon, where it has forecasts]")] = None,
+    forecast_file: Annotated[
+        str | None, typer.Option(help="CarbonCast's file, for carboncast [default: --carbon, where it has forecasts]")
+    ] = None,
     carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
     grid: Annotated[list[str] | None, typer.Option(help="carbon intensity file, a study each; may be repeated")] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="policy that savings are against [default: caps-no-carbon beside CAPS and its variants, else edf]")
+        str | None,
+        typer.Option(
+            help="policy that savings are against [default: caps-no-carbon beside CAPS and its variants, else edf]"
+        ),
     ] = None,
     seeds: Seeds = "5",
     of: Annotated[str, typer.Option(help="carbon of the bill (all states), or of busy replicas alone")] = "bill",
@@ -45,7 +56,9 @@ def forecast_value(
     out: Annotated[Path | None, typer.Option(help="write the rows to this Parquet file")] = None,
     picture: Annotated[Path | None, typer.Option(help="draw saving against error to a .png, .svg or .pdf")] = None,
     jobs: Annotated[int, typer.Option(min=0, max=4096, help="groups of runs at a time; 0 = one per core")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON, a row per grid, region, policy and forecast")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print JSON, a row per grid, region, policy and forecast")
+    ] = False,
     *,
     declared: dict[str, Any],
 ) -> None:
@@ -97,7 +110,18 @@ def _lines(found: Value) -> list[str]:
     from caps_fast.text_table import text_lines
 
     several = [name for name in ("grid", "region") if found.rows[name].n_unique() > 1]
-    heads = [*several, "policy", "forecast", "error day 1 %", "day 2 %", f"{found.of} kg", "saving %", "of perfect %", "SLO met %", "without %"]
+    heads = [
+        *several,
+        "policy",
+        "forecast",
+        "error day 1 %",
+        "day 2 %",
+        f"{found.of} kg",
+        "saving %",
+        "of perfect %",
+        "SLO met %",
+        "without %",
+    ]
     cells = []
     for row in found.rows.to_dicts():
         half = "" if row["high"] is None else f" ± {100 * (row['high'] - row['saving']):.2f}"

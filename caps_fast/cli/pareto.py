@@ -24,11 +24,18 @@ def pareto(
     x: Annotated[str, typer.Option(autocompletion=complete_metric, help="metric")] = CARBON,
     y: Annotated[str, typer.Option(autocompletion=complete_metric, help="metric")] = SLO,
     group: Annotated[
-        str | None, typer.Option(help="a front for each value of these columns, as policy,rate_rps [default: the rate, if it varies]")
+        str | None,
+        typer.Option(
+            help="a front for each value of these columns, as policy,rate_rps [default: the rate, if it varies]"
+        ),
     ] = None,
     where: Where = None,
-    reference: Annotated[str | None, typer.Option(help="the hypervolume's reference point, as 0.2,0.5 [default: the worst means]")] = None,
-    picture: Annotated[Path | None, typer.Option(help="draw all settings and the front to a .png, .svg or .pdf")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="the hypervolume's reference point, as 0.2,0.5 [default: the worst means]")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="draw all settings and the front to a .png, .svg or .pdf")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the settings that no other beats in two metrics.
@@ -54,12 +61,25 @@ def pareto(
         say(f"drew {picture}")
     if as_json:
         print(
-            json_text([{**front.group, "hypervolume": front.hypervolume, "of": front.of, "settings": front.settings.to_dicts()} for front in found])
+            json_text(
+                [
+                    {
+                        **front.group,
+                        "hypervolume": front.hypervolume,
+                        "of": front.of,
+                        "settings": front.settings.to_dicts(),
+                    }
+                    for front in found
+                ]
+            )
         )
         return
     for front in found:
         of = ", ".join(f"{name} {value}" for name, value in front.group.items())
-        print(f"{of + ': ' if of else ''}{front.settings.height} of {front.of} settings; hypervolume {front.hypervolume:.6g}")
+        print(
+            f"{of + ': ' if of else ''}{front.settings.height} of {front.of} settings; hypervolume "
+            f"{front.hypervolume:.6g}"
+        )
         print(text_table(front.settings.drop(front.group)) + "\n")
 
 

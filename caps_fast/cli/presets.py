@@ -16,4 +16,7 @@ def list_presets() -> None:
 
     for name in presets():
         config = preset(name)
-        print(f"{name:12} {config.fleet.replicas} replicas in {config.fleet.split}, {config.workload.rate_rps:g} req/s, policy {config.policy.name}")
+        print(
+            f"{name:12} {config.fleet.replicas} replicas in {config.fleet.split}, {config.workload.rate_rps:g} "
+            f"req/s, policy {config.policy.name}"
+        )

@@ -33,7 +33,10 @@ def reproduce(
     preset: Annotated[Preset, typer.Option(help="which preset to compare")] = Preset.BOTH,
     days: Annotated[float, typer.Option(help="simulated days of the comparisons at 10 req/s")] = 7.0,
     curve_days: Annotated[
-        float | None, typer.Option(help="simulated days of the curves over rates, and of the other splits [default: 1, or --days where less]")
+        float | None,
+        typer.Option(
+            help="simulated days of the curves over rates, and of the other splits [default: 1, or --days where less]"
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", "--seed", help="how many, from 0")] = 5,
     jobs: Jobs = 0,
@@ -61,6 +64,8 @@ def _claim_lines(claims: pl.DataFrame) -> list[str]:
     lines = [f"{'claim':76} {'paper':>14}" + "".join(f" {preset:>14} {'':11}" for preset in presets)]
     for _, block in claims.group_by("claim", maintain_order=True):
         first: dict[str, Any] = block.row(0, named=True)
-        ours = "".join(f" {quantity(row['ours'], row['unit']):>14} {row['verdict']:11}" for row in block.iter_rows(named=True))
+        ours = "".join(
+            f" {quantity(row['ours'], row['unit']):>14} {row['verdict']:11}" for row in block.iter_rows(named=True)
+        )
         lines.append(f"{first['text']:76} {quantity(first['paper'], first['unit']):>14}{ours}".rstrip())
     return lines

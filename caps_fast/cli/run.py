@@ -31,19 +31,35 @@ def run(
     rate: Rate = None,
     days: Days = None,
     seed: Seed = None,
-    split: Annotated[str | None, typer.Option("--split", "--splits", help="GPUs per pool, as 8/8/8; sizes the cluster too")] = None,
-    trace: Annotated[str | None, typer.Option(help="request trace to replay; at its own rate unless --rate is given")] = None,
-    workload: Annotated[str | None, typer.Option(help="workload file of client groups; at its own rate unless --rate is given")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", "--splits", help="GPUs per pool, as 8/8/8; sizes the cluster too")
+    ] = None,
+    trace: Annotated[
+        str | None, typer.Option(help="request trace to replay; at its own rate unless --rate is given")
+    ] = None,
+    workload: Annotated[
+        str | None, typer.Option(help="workload file of client groups; at its own rate unless --rate is given")
+    ] = None,
     carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
     set_: Set = None,
     picture: Annotated[Path | None, typer.Option(help="picture of the run to write (PNG, PDF or SVG)")] = None,
     report: Annotated[Path | None, typer.Option(help="page about the run to write (.html)")] = None,
-    requests_out: Annotated[Path | None, typer.Option(help="one row per request, to this Parquet file (one policy only)")] = None,
-    series_out: Annotated[Path | None, typer.Option(help="a series of every pool, to this Parquet file (one policy only)")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="save the state here every minute, and go on from it if it is there")] = None,
+    requests_out: Annotated[
+        Path | None, typer.Option(help="one row per request, to this Parquet file (one policy only)")
+    ] = None,
+    series_out: Annotated[
+        Path | None, typer.Option(help="a series of every pool, to this Parquet file (one policy only)")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="save the state here every minute, and go on from it if it is there")
+    ] = None,
     by_pool: Annotated[bool, typer.Option("--by-pool", help="print the metrics of every pool too")] = False,
     over_bound: Annotated[
-        bool, typer.Option("--over-bound", help="print too the least carbon of any policy that keeps as many SLOs, and the bill over it")
+        bool,
+        typer.Option(
+            "--over-bound",
+            help="print too the least carbon of any policy that keeps as many SLOs, and the bill over it",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print rows of parameters and metrics as JSON")] = False,
     *,
@@ -68,16 +84,28 @@ def run(
     config = changed(scenario_of(scenario), stated(given) | own_rate, set_)
     names = _names(policies, config)
     if len(names) > 1 and (requests_out or series_out):
-        raise InputError(f"{typed('--policies', '--policy')} {policies}: --requests-out and --series-out take one policy; expected a single name")
+        raise InputError(
+            f"{typed('--policies', '--policy')} {policies}: --requests-out and --series-out take one policy; "
+            "expected a single name"
+        )
     configs = [config.replace({"policy.name": name}) for name in names]
     expect_files(
-        {"--picture": picture, "--report": report, "--requests-out": requests_out, "--series-out": series_out, "--checkpoint": checkpoint},
+        {
+            "--picture": picture,
+            "--report": report,
+            "--requests-out": requests_out,
+            "--series-out": series_out,
+            "--checkpoint": checkpoint,
+        },
         {scenario, *(path for one in configs for path in one.input_files)},
     )
     with as_typed(["policy.name"] if policies else []):
         check_options(configs)
     sampled = series_out or picture or report
-    record = Recording(requests=requests_out is not None, sample_every_s=max(config.horizon_s / 2000, config.control_step_s) if sampled else None)
+    record = Recording(
+        requests=requests_out is not None,
+        sample_every_s=max(config.horizon_s / 2000, config.control_step_s) if sampled else None,
+    )
     results = _simulate(configs, record, checkpoint)
     for note in dict.fromkeys(note for result in results for note in result.notes):
         say(f"note: {note}")
@@ -87,7 +115,9 @@ def run(
         _write(results[0].series, series_out)
     bounds = [bound_of(result) if over_bound else {} for result in results]
     if as_json:
-        print(json_text([_row(result, by_pool) | least for result, least in zip(results, bounds, strict=True)], indent=1))
+        print(
+            json_text([_row(result, by_pool) | least for result, least in zip(results, bounds, strict=True)], indent=1)
+        )
     else:
         print_table(results)
         if over_bound:
@@ -117,7 +147,9 @@ def _simulate(configs: list[Any], record: Recording, checkpoint: Path | None) ->
         progress.skip(requests, runs=0)
         say(f"{checkpoint}: going on after {requests:,} requests")
 
-    results = simulate_group(configs, record, on_progress=lambda requests: progress.add(0, requests), checkpoint=checkpoint, on_restore=go_on)
+    results = simulate_group(
+        configs, record, on_progress=lambda requests: progress.add(0, requests), checkpoint=checkpoint, on_restore=go_on
+    )
     progress.add(len(configs), 0)
     progress.close()
     return results
@@ -126,7 +158,11 @@ def _simulate(configs: list[Any], record: Recording, checkpoint: Path | None) ->
 def _row(result: Result, by_pool: bool) -> dict[str, Any]:
     """A run as JSON has it: parameters, metrics, notes, the whole scenario and its fleet."""
     scenario = result.scenario
-    return result.row(by_pool) | {"notes": result.notes, "scenario": scenario.model_dump(mode="json"), "fleet": scenario.fleet.describe()}
+    return result.row(by_pool) | {
+        "notes": result.notes,
+        "scenario": scenario.model_dump(mode="json"),
+        "fleet": scenario.fleet.describe(),
+    }
 
 
 def _draw(results: list[Result], picture: Path | None, report: Path | None) -> None:

@@ -25,9 +25,19 @@ def print_table(results: list[Result]) -> None:
     config, metrics = results[0].scenario, results[0].metrics
     rate = metrics["requests"] / config.horizon_s
     cluster = f"{counted(config.fleet.replicas, 'replica')} in {config.fleet.split}"
-    print(f"{counted(int(metrics['requests']), 'request')} in {config.days:g} days ({rate:.3g} a second), {cluster}, seed {config.seed}")
-    rows = [[result.scenario.policy.name, *(METRICS[name].shown(result.metrics[name]) for name in TABLE)] for result in results]
-    print("\n".join(text_lines(["policy", *(METRICS[name].heading for name in TABLE)], rows, [False] + [True] * len(TABLE))))
+    print(
+        f"{counted(int(metrics['requests']), 'request')} in {config.days:g} days ({rate:.3g} a second), {cluster}, "
+        f"seed {config.seed}"
+    )
+    rows = [
+        [result.scenario.policy.name, *(METRICS[name].shown(result.metrics[name]) for name in TABLE)]
+        for result in results
+    ]
+    print(
+        "\n".join(
+            text_lines(["policy", *(METRICS[name].heading for name in TABLE)], rows, [False] + [True] * len(TABLE))
+        )
+    )
 
 
 def print_bounds(results: list[Result], bounds: list[dict[str, float]]) -> None:
@@ -35,7 +45,12 @@ def print_bounds(results: list[Result], bounds: list[dict[str, float]]) -> None:
     from caps_fast.text_table import text_lines
 
     rows = [
-        [result.scenario.policy.name, f"{result.metrics['bill_kg']:,.4g}", f"{own['bound_kg']:,.4g}", f"{own['over_bound']:.3f}"]
+        [
+            result.scenario.policy.name,
+            f"{result.metrics['bill_kg']:,.4g}",
+            f"{own['bound_kg']:,.4g}",
+            f"{own['over_bound']:.3f}",
+        ]
         for result, own in zip(results, bounds, strict=True)
     ]
     print("\n" + "\n".join(text_lines(["policy", "bill kg", "bound kg", "bill / bound"], rows, [False] + [True] * 3)))
@@ -47,8 +62,16 @@ def print_pools(results: list[Result]) -> None:
     from caps_fast.metrics import POOL_METRICS
     from caps_fast.text_table import text_lines
 
-    pools = [(result.scenario.policy.name, pool, values) for result in results for pool, values in result.by_pool.items()]
-    names = [name for name in POOL_METRICS if not name.startswith(STATES[BUSY + 1 :]) or any(values[name] for _, _, values in pools)]
-    rows = [[policy, pool, *(POOL_METRICS[name].shown(values[name]) for name in names)] for policy, pool, values in pools]
+    pools = [
+        (result.scenario.policy.name, pool, values) for result in results for pool, values in result.by_pool.items()
+    ]
+    names = [
+        name
+        for name in POOL_METRICS
+        if not name.startswith(STATES[BUSY + 1 :]) or any(values[name] for _, _, values in pools)
+    ]
+    rows = [
+        [policy, pool, *(POOL_METRICS[name].shown(values[name]) for name in names)] for policy, pool, values in pools
+    ]
     heads = ["policy", "pool", *(POOL_METRICS[name].heading for name in names)]
     print("\n" + "\n".join(text_lines(heads, rows, [False] * 2 + [True] * len(names))))

@@ -31,7 +31,10 @@ def expect_scenario(name: str) -> None:
     known = presets()
     if name not in known and not name.endswith(".toml") and not Path(name).exists():
         hint = did_you_mean(name, known)
-        raise InputError(f"scenario {name!r}{hint}: no preset and no file of that name; expected {', '.join(known)} or a file in TOML")
+        raise InputError(
+            f"scenario {name!r}{hint}: no preset and no file of that name; expected {', '.join(known)} or a file "
+            "in TOML"
+        )
 
 
 def stated(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +43,10 @@ def stated(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed(config: Scenario, given: Mapping[str, Any], set_: Sequence[str] | None = None) -> Scenario:
-    """The scenario with the fields of options and of `--set` changed. Raises InputError, which names the option as typed."""
+    """The scenario with the fields of options and of `--set` changed.
+
+    Raises InputError, which names the option as typed.
+    """
     own = settings(set_)
     with as_typed(given, own):
         return config.replace({**given, **own})
@@ -80,7 +86,10 @@ def expect_files(outputs: Mapping[str, Path | None], inputs: Collection[str]) ->
 
 
 def settings(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """Dotted fields and values from `field=value`, where a value may be a list or a table in JSON. Raises InputError."""
+    """Dotted fields and values from `field=value`, where a value may be a list or a table in JSON.
+
+    Raises InputError.
+    """
     from caps_fast.documents import parse_json
     from caps_fast.sweep.axes import field_of
     from caps_fast.sweep.values import scalar
@@ -95,5 +104,7 @@ def settings(pairs: Sequence[str] | None) -> dict[str, Any]:
         except InputError:
             raise
         except ValueError:
-            raise InputError(f'--set {pair[:100]!r}: expected a list like [1, 2] or a table like {{"time": "ts"}}') from None
+            raise InputError(
+                f'--set {pair[:100]!r}: expected a list like [1, 2] or a table like {{"time": "ts"}}'
+            ) from None
     return found

@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 def size(
     scenario: Scenario,
     slo: Annotated[str, typer.Option(help="share of all requests whose SLO is to be met; none = no target")] = "0.95",
-    tier: Annotated[list[str] | None, typer.Option("--tier", "--tiers", help="the same for a tier, as gold=0.9; may be repeated")] = None,
+    tier: Annotated[
+        list[str] | None, typer.Option("--tier", "--tiers", help="the same for a tier, as gold=0.9; may be repeated")
+    ] = None,
     policies: Policies = None,
     over: Annotated[
         list[str] | None,
@@ -34,10 +36,16 @@ def size(
             "policy.placement=residents,prompts; may be repeated [default: replicas, up to twice the scenario's]"
         ),
     ] = None,
-    objective: Annotated[str, typer.Option("--objective", "--objectives", help="to be least: carbon, money (with prices) or replicas")] = "carbon",
-    rates: Annotated[str | None, typer.Option("--rates", "--rate", help="mean arrivals per second, as 4,8,12: fleet size over load")] = None,
+    objective: Annotated[
+        str, typer.Option("--objective", "--objectives", help="to be least: carbon, money (with prices) or replicas")
+    ] = "carbon",
+    rates: Annotated[
+        str | None, typer.Option("--rates", "--rate", help="mean arrivals per second, as 4,8,12: fleet size over load")
+    ] = None,
     days: Days = None,
-    seeds: Annotated[str, typer.Option("--seeds", "--seed", help="at most: how many, from 0; or which, as 3..7 or 1,2,5")] = "5",
+    seeds: Annotated[
+        str, typer.Option("--seeds", "--seed", help="at most: how many, from 0; or which, as 3..7 or 1,2,5")
+    ] = "5",
     confidence: Annotated[float, typer.Option(help="of the intervals, between 0 and 1")] = 0.95,
     baseline: Annotated[str | None, typer.Option(help="policy to compare with [default: the first]")] = None,
     set_: Set = None,
@@ -69,7 +77,9 @@ def size(
             tiers=_tiers(tier or []),
             over=axes_of(over or []),
             objective=objective,
-            rates=[] if rates is None else [point[0] for point in axis("rate", rates, typed("--rates", "--rate")).points],
+            rates=[]
+            if rates is None
+            else [point[0] for point in axis("rate", rates, typed("--rates", "--rate")).points],
             seeds=[point[0] for point in seed_axis(seeds, typed("--seeds", "--seed")).points],
             confidence=confidence,
             baseline=baseline,

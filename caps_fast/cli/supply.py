@@ -29,22 +29,39 @@ def register(app: typer.Typer) -> None:
 def supply(
     run: Annotated[str, typer.Argument(help="a scenario in TOML, a preset, or a Parquet file that supply --out wrote")],
     solar: Annotated[
-        str | None, typer.Option(help="a size (20 = 20MW, 500kW), a CSV file of MW, or one of capacity factors with a size, sun.csv@20MW")
+        str | None,
+        typer.Option(
+            help="a size (20 = 20MW, 500kW), a CSV file of MW, or one of capacity factors with a size, sun.csv@20MW"
+        ),
     ] = None,
     wind: Annotated[str | None, typer.Option(help="the same")] = None,
-    battery: Annotated[str | None, typer.Option(help="energy and power, as 80,20 (MWh, MW) or 80kWh,20kW; energy alone is for 4 h")] = None,
-    grid: Annotated[str | None, typer.Option(help="carbon intensity file of the grid [default: the scenario's]")] = None,
-    wait: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of busy replicas' energy that may run later on its day")] = 0.0,
+    battery: Annotated[
+        str | None, typer.Option(help="energy and power, as 80,20 (MWh, MW) or 80kWh,20kW; energy alone is for 4 h")
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="carbon intensity file of the grid [default: the scenario's]")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="share of busy replicas' energy that may run later on its day")
+    ] = 0.0,
     limit: Annotated[str | None, typer.Option(help="the most that the grid gives, as 40kW")] = None,
     reduce: Annotated[
-        list[str] | None, typer.Option(help="the most that it gives between two times, as 15kW@26..29 (hours from t = 0); may be repeated")
+        list[str] | None,
+        typer.Option(
+            help="the most that it gives between two times, as 15kW@26..29 (hours from t = 0); may be repeated"
+        ),
     ] = None,
     rules: Annotated[
         str, typer.Option(help="of the battery: greedy, price, carbon; best and best-cost = by linear program")
     ] = "greedy,price,carbon,best",
     over: Annotated[
         list[str] | None,
-        typer.Option(help="design space, as solar=0..40:10, wind=..., battery=0,20kWh or wait=0,0.2, under the first rule; may be repeated"),
+        typer.Option(
+            help=(
+                "design space, as solar=0..40:10, wind=..., battery=0,20kWh or wait=0,0.2, under the first rule; "
+                "may be repeated"
+            )
+        ),
     ] = None,
     region: Annotated[str | None, typer.Option(help="which, where the fleet has several")] = None,
     policy: Annotated[str | None, typer.Option("--policy", "--policies", help="policy of the run")] = None,
@@ -53,17 +70,24 @@ def supply(
     seed: Seed = None,
     repeat_days: Annotated[float | None, typer.Option(help="repeat the run's whole days for so long, as 365")] = None,
     set_: Set = None,
-    assume: Annotated[list[str] | None, typer.Option(help="what supply is reckoned with, as cycles=6000; may be repeated (docs/supply.md)")] = None,
-    out: Annotated[Path | None, typer.Option(help="write flows by rule and sample, or the designs of --over, to this Parquet file")] = None,
-    picture: Annotated[Path | None, typer.Option(help="draw the flows, or the design space, to a .png, .svg or .pdf")] = None,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(help="what supply is reckoned with, as cycles=6000; may be repeated (docs/supply.md)"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="write flows by rule and sample, or the designs of --over, to this Parquet file")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="draw the flows, or the design space, to a .png, .svg or .pdf")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON: a row per rule, or per design")] = False,
     *,
     declared: dict[str, Any],
 ) -> None:
     """Size sun, wind and batteries under a run.
 
-    A site is supplied from its own sun and wind first, then from a battery, then from the grid; rules of the battery are
-    compared with the best one.
+    A site is supplied from its own sun and wind first, then from a battery, then from the grid; rules of the battery
+    are compared with the best one.
 
     docs/supply.md has the models, the figures and their sources.
     """
@@ -81,7 +105,9 @@ def supply(
     config: Any = run
     if run.endswith(".parquet"):
         if changes or set_:
-            raise InputError(f"{next(iter(changes), '--set')}: {run} is what a run came to; expected a scenario to change it")
+            raise InputError(
+                f"{next(iter(changes), '--set')}: {run} is what a run came to; expected a scenario to change it"
+            )
     else:
         config = changed(scenario_of(run), changes, set_)
         inputs += config.input_files
@@ -170,11 +196,13 @@ def _lines(found: Supplied) -> list[str]:
     grid_kg = float(site.load_kwh @ site.g_per_kwh) / 1000.0
     head = rows[0]
     return [
-        f"{site.region}: {head['load_kwh']:,.6g} kWh in {site.years * 365.25:.4g} days; from the grid alone {grid_kg:,.5g} kg",
+        f"{site.region}: {head['load_kwh']:,.6g} kWh in {site.years * 365.25:.4g} days; from the grid alone "
+        f"{grid_kg:,.5g} kg",
         f"solar {design.solar_kw:,.6g} kW ({found.plants['solar'].source}): {head['solar_kwh']:,.6g} kWh; "
         f"wind {design.wind_kw:,.6g} kW ({found.plants['wind'].source}): {head['wind_kwh']:,.6g} kWh; "
         f"{100 * head['matched_in_all']:.4g} % of the load in all",
-        f"battery {design.battery_kwh:,.6g} kWh, {design.battery_kw:,.6g} kW; {100 * design.wait_share:g} % of busy energy may wait",
+        f"battery {design.battery_kwh:,.6g} kWh, {design.battery_kw:,.6g} kW; {100 * design.wait_share:g} % of "
+        "busy energy may wait",
         *text_lines(["rule", *columns], cells, [False] + [True] * len(columns)),
     ]
 
@@ -195,7 +223,9 @@ def _design_lines(found: Supplied) -> list[str]:
         "embodied kg": ("embodied_kg", 1.0),
         "total kg": ("total_kg", 1.0),
     }
-    shown = front if front.height <= SHOWN else front[[round(i * (front.height - 1) / (SHOWN - 1)) for i in range(SHOWN)]]
+    shown = (
+        front if front.height <= SHOWN else front[[round(i * (front.height - 1) / (SHOWN - 1)) for i in range(SHOWN)]]
+    )
     rows = [("least", least), *(("", row) for row in shown.to_dicts())]
     cells = [[mark, *(f"{row[name] * scale:,.5g}" for name, scale in columns.values())] for mark, row in rows]
     some = "" if shown.height == front.height else f"; {shown.height} of these:"

@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 def sweep(
     file: Annotated[Path, typer.Argument(help="a sweep in TOML, such as sweeps/paper.toml")],
-    out: Annotated[str | None, typer.Option(help="folder for the results, or an object store's URL [default: results/NAME]")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="folder for the results, or an object store's URL [default: results/NAME]")
+    ] = None,
     dry_run: DryRun = False,
     jobs: Jobs = 0,
     backend: Backend = "threading",
@@ -37,5 +39,8 @@ def sweep(
     from caps_fast.sweep import Workers, load
 
     run_plan(
-        replace(load(file), by_pool=by_pool), out or f"results/{file.stem}", Workers(jobs, backend, address), (dry_run, retry_failed, fresh, as_json)
+        replace(load(file), by_pool=by_pool),
+        out or f"results/{file.stem}",
+        Workers(jobs, backend, address),
+        (dry_run, retry_failed, fresh, as_json),
     )

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def run_plan(plan: Plan, out: str, workers: Workers, flags: tuple[bool, bool, bool, bool]) -> None:
-    """Run what is missing of a plan (or estimate it, with `dry_run`) and print the results; exit code 1 where runs failed."""
+    """Run what is missing of a plan (or estimate it, with `dry_run`) and print the results; exit code 1 where runs
+    failed.
+    """
     from caps_fast.sweep import check
     from caps_fast.sweep import sweep as run
     from caps_fast.sweep.drive import local_folder
@@ -52,11 +54,16 @@ def _tell_estimate(plan: Plan, jobs: int, as_json: bool) -> None:
         return
     speed = f"at {quantity(REQUESTS_PER_CORE_S)} requests a second and core"
     requests = f"{quantity(found.requests)} requests, " if found.requests else ""
-    print(f"{found.runs:,} runs, {requests}about {duration(found.seconds)} on {jobs} cores ({speed}), {found.bytes / 1e6:.3g} MB of results")
+    print(
+        f"{found.runs:,} runs, {requests}about {duration(found.seconds)} on {jobs} cores ({speed}), "
+        f"{found.bytes / 1e6:.3g} MB of results"
+    )
 
 
 def _draw_rates(runs: Any, out: str) -> None:
-    """Rate curves as a picture in the results' folder, where there are rates; an earlier picture goes where there are none."""
+    """Rate curves as a picture in the results' folder, where there are rates; an earlier picture goes where there
+    are none.
+    """
     from caps_fast.sweep.alike import alike
     from caps_fast.sweep.disk import writing
     from caps_fast.sweep.drive import local_folder
@@ -82,7 +89,11 @@ def _tell_published(runs: Any) -> None:
 
     for block in runs.partition_by("preset", maintain_order=True):
         shown = alike_at_one_rate(block)
-        if RATE_RPS in shown.runs["rate_rps"] and set(MAIN) <= set(shown.runs["policy"]) and is_preset(shown.runs, PRESETS):
+        if (
+            RATE_RPS in shown.runs["rate_rps"]
+            and set(MAIN) <= set(shown.runs["policy"])
+            and is_preset(shown.runs, PRESETS)
+        ):
             print(table1(shown.runs) + (f"\n  {shown.choice}" if shown.choice else ""))
 
 

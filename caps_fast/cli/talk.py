@@ -21,7 +21,9 @@ PACKAGE = logging.getLogger("caps_fast")
 
 
 class Talk(logging.Handler):
-    """Writes records to standard error as it is now; a bar is wiped before a line, and drawn again by the next record."""
+    """Writes records to standard error as it is now; a bar is wiped before a line, and drawn again by the next
+    record.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,8 +100,12 @@ EAGER: Any = {"is_eager": True, "expose_value": False}
 
 
 def _options(
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", callback=_quieter, help="print warnings and errors only", **EAGER)] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", callback=_louder, help="print details too", **EAGER)] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", callback=_quieter, help="print warnings and errors only", **EAGER)
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", callback=_louder, help="print details too", **EAGER)
+    ] = False,
 ) -> None:
     """Stands for the options that every command has."""
 

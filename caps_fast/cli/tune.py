@@ -23,16 +23,29 @@ def register(app: typer.Typer) -> None:
 
 def tune(
     scenario: Scenario,
-    study: Annotated[Path, typer.Option(help="file that keeps the trials; the same command goes on with it")] = Path("results/tune.log"),
-    objectives: Annotated[str, typer.Option("--objectives", "--objective", help="two metrics or more, with commas between them")] = f"{CARBON},{SLO}",
+    study: Annotated[Path, typer.Option(help="file that keeps the trials; the same command goes on with it")] = Path(
+        "results/tune.log"
+    ),
+    objectives: Annotated[
+        str, typer.Option("--objectives", "--objective", help="two metrics or more, with commas between them")
+    ] = f"{CARBON},{SLO}",
     search: Annotated[
         list[str] | None,
-        typer.Option(help="field=low..high[:log], field=a,b,c or split; may be repeated [default: beta, lambda, gate, plan_margin, split]"),
+        typer.Option(
+            help=(
+                "field=low..high[:log], field=a,b,c or split; may be repeated [default: beta, lambda, gate, "
+                "plan_margin, split]"
+            )
+        ),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="trials in all")] = 64,
     seeds: Annotated[str, typer.Option("--seeds", "--seed", help="of the search: how many, from 0; or which")] = "3",
-    held_out: Annotated[str, typer.Option(help="seeds that the search never sees: how many, from 1000; or which")] = "3",
-    sampler: Annotated[Literal["tpe", "nsga2"], typer.Option(help="tree-structured Parzen estimator, or a genetic algorithm")] = "tpe",
+    held_out: Annotated[
+        str, typer.Option(help="seeds that the search never sees: how many, from 1000; or which")
+    ] = "3",
+    sampler: Annotated[
+        Literal["tpe", "nsga2"], typer.Option(help="tree-structured Parzen estimator, or a genetic algorithm")
+    ] = "tpe",
     days: Days = None,
     set_: Set = None,
     jobs: Jobs = 0,
@@ -51,7 +64,10 @@ def tune(
 
     base = changed(scenario_of(scenario), stated({"days": days}), set_)
     own = [point[0] for point in seed_axis(seeds, typed("--seeds", "--seed")).points]
-    other = [point[0] + (1000 if COUNT.fullmatch(held_out.strip()) else 0) for point in seed_axis(held_out, "--held-out").points]
+    other = [
+        point[0] + (1000 if COUNT.fullmatch(held_out.strip()) else 0)
+        for point in seed_axis(held_out, "--held-out").points
+    ]
     dimensions = tuple(dimension(text) for text in search or DEFAULT)
     wanted = Search(base, dimensions, tuple(objectives.split(",")), tuple(own), tuple(other), sampler)
     try:
@@ -67,10 +83,20 @@ def _tell_tuned(found: Tuned, as_json: bool) -> None:
     from caps_fast.sweep.summary import text_table
 
     if as_json:
-        print(json_text({name: value if isinstance(value, int | float) else value.to_dicts() for name, value in asdict(found).items()}))
+        print(
+            json_text(
+                {
+                    name: value if isinstance(value, int | float) else value.to_dicts()
+                    for name, value in asdict(found).items()
+                }
+            )
+        )
         return
     failed = f" ({found.failed} failed)" if found.failed else ""
-    print(f"{found.front.height} settings that none of {found.trials} trials{failed} beats; {found.still_front} stand on the held-out seeds")
+    print(
+        f"{found.front.height} settings that none of {found.trials} trials{failed} beats; {found.still_front} "
+        "stand on the held-out seeds"
+    )
     print(text_table(found.front))
     print("\nthe scenario as given:")
     print(text_table(found.as_given))

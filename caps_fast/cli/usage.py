@@ -34,7 +34,11 @@ def usage(error: Any) -> str:
     context = getattr(error, "ctx", None)
     see = f" (see {context.command_path if context else 'caps-fast'} --help)"
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
-        known = [name[2:] for one in context.command.params for name in one.opts if name.startswith("--")] if context else []
+        known = (
+            [name[2:] for one in context.command.params for name in one.opts if name.startswith("--")]
+            if context
+            else []
+        )
         hint = did_you_mean(error.option_name.lstrip("-"), known).replace("mean ", "mean --")
         return f"No such option: {error.option_name}{hint}{see}"
     param = getattr(error, "param", None)
@@ -43,9 +47,15 @@ def usage(error: Any) -> str:
     name = typed(*param.opts) if param.param_type_name == "option" else param.name.upper()
     value = given_for(name)
     expected = str(error.message).removeprefix("Value error, ").split(", unable to parse")[0].rstrip(".")
-    expected = expected.replace("Input should be ", "expected ").replace("valid integer", "whole number").replace("a valid ", "a ")
+    expected = (
+        expected.replace("Input should be ", "expected ")
+        .replace("valid integer", "whole number")
+        .replace("a valid ", "a ")
+    )
     if match := CHOICE.fullmatch(expected):
         choices = [choice.strip("' ") for choice in match[1].split(",")]
         return f"{name} {value!r}{did_you_mean(str(value), choices)}: expected one of {', '.join(choices)}{see}"
-    several = "; caps-fast grid takes several" if value and ("," in value or ".." in value) and "number" in expected else ""
+    several = (
+        "; caps-fast grid takes several" if value and ("," in value or ".." in value) and "number" in expected else ""
+    )
     return f"{name}{f' {value!r}' if value is not None else ''}: {expected}{several}{see}"

@@ -23,16 +23,26 @@ def register(app: typer.Typer) -> None:
 
 
 def validate(
-    log: Annotated[str, typer.Argument(help="requests as an engine served them: our CSV, or GuideLLM's, AIPerf's or vLLM's file")],
+    log: Annotated[
+        str, typer.Argument(help="requests as an engine served them: our CSV, or GuideLLM's, AIPerf's or vLLM's file")
+    ],
     profile: Annotated[str, typer.Option(help="profile of a replica, by name or file")],
     replicas: Annotated[int, typer.Option(min=1, help="replicas that served the log")] = 1,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="any field, as the engine had it: --set cluster.max_batch=256; may be repeated")
+        list[str] | None,
+        typer.Option("--set", help="any field, as the engine had it: --set cluster.max_batch=256; may be repeated"),
     ] = None,
-    power: Annotated[str | None, typer.Option(help="log of power over the run, of all replicas: time_s, power_w, or nvidia-smi's CSV")] = None,
+    power: Annotated[
+        str | None,
+        typer.Option(help="log of power over the run, of all replicas: time_s, power_w, or nvidia-smi's CSV"),
+    ] = None,
     benchmark: Annotated[int | None, typer.Option(min=1, help="which benchmark of a file that has several")] = None,
-    picture: Annotated[str | None, typer.Option(help="picture of the distributions over one another to write (PNG, PDF or SVG)")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print metric, measured, simulated and error as JSON")] = False,
+    picture: Annotated[
+        str | None, typer.Option(help="picture of the distributions over one another to write (PNG, PDF or SVG)")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print metric, measured, simulated and error as JSON")
+    ] = False,
 ) -> None:
     """Compare the simulator with a measured log.
 
@@ -69,7 +79,10 @@ def validate(
 
 def _title(requests: int, replicas: int, kind: Kind) -> str:
     memory = f"{kind.kv_capacity_tokens:,} tokens" if kind.kv_capacity_tokens else "without limit"
-    engine = f"max_batch {kind.max_batch}, {kind.prefill} prefill of {kind.chunk_tokens} tokens, KV memory {memory} ({kind.kv})"
+    engine = (
+        f"max_batch {kind.max_batch}, {kind.prefill} prefill of {kind.chunk_tokens} tokens, KV memory {memory} "
+        f"({kind.kv})"
+    )
     return f"{requests:,} requests, {replicas} replica{'s' * (replicas > 1)} behind one queue, {engine}"
 
 

@@ -1,7 +1,9 @@
-"""When every GPU's leap ends, and which ends first: a tournament in which a node is the GPU that wins it; the lowest index wins ties.
+"""When every GPU's leap ends, and which ends first: a tournament in which a node is the GPU that wins it; the
+lowest index wins ties.
 
-Node 1 of `first_to_end` is the root, node i plays off nodes 2i and 2i + 1, and GPU g is leaf `width` + g. Times of idle GPUs, and of those that
-pad the width to a power of two, are inf. Offsets are unsigned, which spares Numba's check for negative indices.
+Node 1 of `first_to_end` is the root, node i plays off nodes 2i and 2i + 1, and GPU g is leaf `width` + g. Times of idle
+GPUs, and of those that pad the width to a power of two, are inf. Offsets are unsigned, which spares Numba's check for
+negative indices.
 """
 
 from __future__ import annotations

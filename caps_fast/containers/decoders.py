@@ -1,7 +1,7 @@
 """The decoding sequences of a GPU: a binary heap by the decode iteration at which they end.
 
-An entry is one whole number, that iteration * 2 ** 32 + the request. Entries are compared by their difference, so the count of iterations may go
-round. They are unsigned because signed differences must not overflow.
+An entry is one whole number, that iteration * 2 ** 32 + the request. Entries are compared by their difference, so the
+count of iterations may go round. They are unsigned because signed differences must not overflow.
 """
 
 from __future__ import annotations

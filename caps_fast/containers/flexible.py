@@ -1,4 +1,6 @@
-"""The non-Gold residents of a queue's GPUs, in order of admission: a doubly linked list of which only the end is asked for."""
+"""The non-Gold residents of a queue's GPUs, in order of admission: a doubly linked list of which only the end is
+asked for.
+"""
 
 from __future__ import annotations
 

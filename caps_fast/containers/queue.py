@@ -1,4 +1,5 @@
-"""A queue of live requests, smallest (key, seq) first: a sorted run (O(1) while keys rise) with a pairing heap beside it for the rest.
+"""A queue of live requests, smallest (key, seq) first: a sorted run (O(1) while keys rise) with a pairing heap
+beside it for the rest.
 
 Where there is fairness (docs/model.md, section 13), every tenant or tier has such a line of its own in the queue.
 """
@@ -131,7 +132,9 @@ def pop(s: State, q: int, r: int) -> None:
         _take(s.live, queue, r)
     queue.waiting -= 1
     queue.waiting_prompt_tokens -= s.live[r].prompt_left
-    queue.waiting_predicted_tokens = queue.waiting_predicted_tokens - s.live[r].predicted_tokens if queue.waiting > 0 else 0.0
+    queue.waiting_predicted_tokens = (
+        queue.waiting_predicted_tokens - s.live[r].predicted_tokens if queue.waiting > 0 else 0.0
+    )
 
 
 @inlined

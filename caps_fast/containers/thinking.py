@@ -1,4 +1,6 @@
-"""Sessions that think: a heap of four children each (a cache line) by when their next turn comes, the lower number first on ties."""
+"""Sessions that think: a heap of four children each (a cache line) by when their next turn comes, the lower number
+first on ties.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,10 @@ def _first_of(s: State, a: int, b: int) -> int:
 
 @inlined
 def pop(s: State) -> int:
-    """The session whose turn comes first; there must be one. Its place goes down to the bottom, where the last one is put and rises."""
+    """The session whose turn comes first; there must be one.
+
+    Its place goes down to the bottom, where the last one is put and rises.
+    """
     first = s.thinking[0].session
     s.crowd[0].thinking -= 1
     count = s.crowd[0].thinking

@@ -1,9 +1,11 @@
-"""Tournament trees in flat arrays: the smallest of n keys, and where it is, kept under changes in O(log n); the lowest index wins ties.
+"""Tournament trees in flat arrays: the smallest of n keys, and where it is, kept under changes in O(log n); the
+lowest index wins ties.
 
-A node is one whole number, key * 2 ** 32 + index of the leaf, so that a match is a minimum. Keys lie within 32 bits; a cost is a key as the bits
-of its 32-bit float, which have the same order: costs that differ by less than one part in 2 ** 24 are equal.
-A span says where its tree begins in the array and how wide it is, a power of two. Node 1 is the root, node i plays off nodes 2i and 2i + 1, leaves
-begin at node `width`. Offsets are unsigned, which spares Numba's check for negative indices.
+A node is one whole number, key * 2 ** 32 + index of the leaf, so that a match is a minimum. Keys lie within 32 bits; a
+cost is a key as the bits of its 32-bit float, which have the same order: costs that differ by less than one part in 2
+** 24 are equal. A span says where its tree begins in the array and how wide it is, a power of two. Node 1 is the root,
+node i plays off nodes 2i and 2i + 1, leaves begin at node `width`. Offsets are unsigned, which spares Numba's check for
+negative indices.
 """
 
 from __future__ import annotations
@@ -27,14 +29,18 @@ def width_of(leaves: int) -> int:
 
 
 def build_trees(sizes: Sequence[int], keys: Array | None = None) -> tuple[Array, Array, Array]:
-    """Trees of so many leaves with these keys (or 0), one after the other: int64 (total,), where each begins, and how wide it is."""
+    """Trees of so many leaves with these keys (or 0), one after the other: int64 (total,), where each begins, and
+    how wide it is.
+    """
     widths = np.array([width_of(size) for size in sizes])
     begins, firsts = np.cumsum(2 * widths) - 2 * widths, np.cumsum(sizes) - np.array(sizes)
     nodes = np.zeros(sum(sizes), np.int64) if keys is None else keys.astype(np.int64) << 32
     tree = np.full(2 * int(widths.sum()), NOBODY)
     alone = widths == 1
     tree[begins[alone] + 1] = nodes[firsts[alone]]
-    for at, width, first, size in zip(begins[~alone], widths[~alone], firsts[~alone], np.array(sizes)[~alone], strict=True):
+    for at, width, first, size in zip(
+        begins[~alone], widths[~alone], firsts[~alone], np.array(sizes)[~alone], strict=True
+    ):
         level = tree[at + width : at + 2 * width]
         level[:size] = nodes[first : first + size] + np.arange(size)
         while len(level) > 1:

@@ -1,4 +1,6 @@
-"""Accounts of power: time, energy and carbon by pool and state, and by sample of the region's trace (docs/model.md, section 3)."""
+"""Accounts of power: time, energy and carbon by pool and state, and by sample of the region's trace (docs/model.md,
+section 3).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,10 @@ from caps_fast.arrays import J_PER_KWH, N_STATES, State
 
 @inlined
 def spend(s: State, p: int, state: int, from_s: float, to_s: float, power_w: float) -> float:
-    """Account for a replica of pool `p` that drew `power_w` over [from_s, to_s], not past the clock. Returns the carbon, g."""
+    """Account for a replica of pool `p` that drew `power_w` over [from_s, to_s], not past the clock.
+
+    Returns the carbon, g.
+    """
     pool = s.pools[p]
     elapsed_s = to_s - from_s
     intensity = pool.g_per_kwh * elapsed_s
@@ -24,7 +29,9 @@ def spend(s: State, p: int, state: int, from_s: float, to_s: float, power_w: flo
 
 @inlined
 def _over_samples(s: State, p: int, state: int, from_s: float, to_s: float, power_w: float) -> float:
-    """Integral of intensity over [from_s, to_s], g/kWh s, which may begin and end in samples before the one in force; fills their slices."""
+    """Integral of intensity over [from_s, to_s], g/kWh s, which may begin and end in samples before the one in
+    force; fills their slices.
+    """
     region = s.regions[s.pools[p].region]
     last = region.carbon_at
     while last > region.carbon_first and s.carbon_s[last] > to_s:
@@ -39,7 +46,11 @@ def _over_samples(s: State, p: int, state: int, from_s: float, to_s: float, powe
     if first == last:
         return s.carbon_g_per_kwh[last] * (to_s - from_s)
     whole = s.carbon_integral[last] - s.carbon_integral[first]
-    return whole + s.carbon_g_per_kwh[last] * (to_s - s.carbon_s[last]) - s.carbon_g_per_kwh[first] * (from_s - s.carbon_s[first])
+    return (
+        whole
+        + s.carbon_g_per_kwh[last] * (to_s - s.carbon_s[last])
+        - s.carbon_g_per_kwh[first] * (from_s - s.carbon_s[first])
+    )
 
 
 @inlined

@@ -11,7 +11,9 @@ from caps_fast.traits import only_if
 
 @only_if("clocks")
 def follow_clock(s: State, policy: Any, g: int) -> None:
-    """Replica `g` is between iterations, or not on: it takes the clock of its pool, and stands still for a while if that is another one."""
+    """Replica `g` is between iterations, or not on: it takes the clock of its pool, and stands still for a while if
+    that is another one.
+    """
     gpu = s.gpus[g]
     pool = s.strength[gpu.pool]
     if gpu.kind != pool.kind:

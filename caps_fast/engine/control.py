@@ -1,4 +1,7 @@
-"""The control step: what the controller sees is refreshed, gates are asked, the series is recorded. Nothing else changes."""
+"""The control step: what the controller sees is refreshed, gates are asked, the series is recorded.
+
+Nothing else changes.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,9 @@ def start_planned(s: State) -> None:
 
 @inlined
 def is_due(s: State, r: int) -> bool:
-    """May request `r`, which waits in a queue by planned starts, start: was its start due when it joined, or at the last control step?"""
+    """May request `r`, which waits in a queue by planned starts, start: was its start due when it joined, or at the
+    last control step?
+    """
     return not s.live[r].held or s.live[r].key <= (s.clock[0].controls - 1) * s.setup[0].control_step_s
 
 

@@ -1,4 +1,6 @@
-"""Replicas that fail: what they did breaks off, their residents go back to their queues, and they are repaired (docs/model.md, section 15)."""
+"""Replicas that fail: what they did breaks off, their residents go back to their queues, and they are repaired
+(docs/model.md, section 15).
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def _fail(s: State, policy: Any, g: int) -> None:
 
 @inlined
 def _break_off(s: State, policy: Any, g: int) -> None:
-    """End the leap of replica `g` now: of its iterations those that are complete have brought something, and nobody has finished in them."""
+    """End the leap of replica `g` now: of its iterations those that are complete have brought something, and nobody
+    has finished in them.
+    """
     gpu = s.gpus[g]
     now_s = s.clock[0].now_s
     complete = iterations_until(now_s - gpu.since_s, gpu.step_s, speed.growth_s(s, g)) - 1
@@ -72,7 +76,9 @@ def _break_off(s: State, policy: Any, g: int) -> None:
 
 @inlined
 def _clear(s: State, policy: Any, g: int) -> None:
-    """All residents of replica `g` go back to the front of their queue, without KV, and claims on it to their place in theirs."""
+    """All residents of replica `g` go back to the front of their queue, without KV, and claims on it to their place
+    in theirs.
+    """
     gpu = s.gpus[g]
     live = s.live
     r = gpu.claim_head

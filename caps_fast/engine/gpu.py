@@ -77,7 +77,9 @@ def admit(s: State, policy: Any, g: int, r: int) -> None:
 
 @inlined
 def cut(s: State, g: int, joins: bool) -> None:
-    """End the leap of GPU `g` with the iteration in progress; or where someone `joins` and joining lags, if it can be with the one after it."""
+    """End the leap of GPU `g` with the iteration in progress; or where someone `joins` and joining lags, if it can
+    be with the one after it.
+    """
     gpu = s.gpus[g]
     if gpu.leap_iterations == 1:
         return
@@ -291,7 +293,9 @@ def process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
         gpu.prompt_head = live[r].next
         s.queues[gpu.queue].prompt_tokens -= live[r].prompt_counted
         gpu.prompt_counted -= live[r].prompt_counted
-        if not (grows(s) or fails(s)) or math.isnan(live[r].first_token_s):  # it is the first, and not the next one after a recomputation
+        if not (grows(s) or fails(s)) or math.isnan(
+            live[r].first_token_s
+        ):  # it is the first, and not the next one after a recomputation
             live[r].first_token_s = s.clock[0].now_s + speed.delay_s(s, g, r)
         live[r].decode_left -= 1
         fair.take_token(s, g, r)

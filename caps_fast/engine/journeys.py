@@ -1,4 +1,6 @@
-"""Requests between regions: kept within those that may serve them, and on their way with their context (docs/model.md, section 10)."""
+"""Requests between regions: kept within those that may serve them, and on their way with their context
+(docs/model.md, section 10).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from caps_fast.traits import has_origins, only_if
 
 @only_if("origins")
 def find_way(s: State, q: int, r: int) -> None:
-    """Note the queue that request `r` joins, where the policy has chosen queue `q`, and whether it has set out for it."""
+    """Note the queue that request `r` joins, where the policy has chosen queue `q`, and whether it has set out for
+    it.
+    """
     transit = s.transit[0]
     transit.queue = kept_within(s, q, r)
     transit.left = sets_out(s, transit.queue, r)
@@ -21,7 +25,9 @@ def find_way(s: State, q: int, r: int) -> None:
 
 @inlined
 def kept_within(s: State, q: int, r: int) -> int:
-    """Queue `q`, if request `r` may be served there; else the one that may and is used the least, of the same role if there is one."""
+    """Queue `q`, if request `r` may be served there; else the one that may and is used the least, of the same role
+    if there is one.
+    """
     if may_hold(s, q, r):
         return q
     best = q

@@ -1,9 +1,9 @@
 """KV memory: reserved at admission, or held block by block as sequences grow (docs/model.md, section 2).
 
-Where it grows, `kv_tokens` of a replica is what prompts, joiners and claims hold in the first iteration of its leap, or in the one to come, but for
-what prompts add in it. Its decoding sequences hold their context in whole blocks; what that adds is read off `phases`, which counts them by their
-context less the replica's clock of iterations, modulo a block. A block is a power of two, as the clock goes round. All of this is looked at only
-where memory may be short.
+Where it grows, `kv_tokens` of a replica is what prompts, joiners and claims hold in the first iteration of its leap, or
+in the one to come, but for what prompts add in it. Its decoding sequences hold their context in whole blocks; what that
+adds is read off `phases`, which counts them by their context less the replica's clock of iterations, modulo a block. A
+block is a power of two, as the clock goes round. All of this is looked at only where memory may be short.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def at_admission(s: State, g: int, r: int) -> int:
 
 @inlined
 def held(s: State, g: int, r: int) -> int:
-    """Of the `kv_tokens` of replica `g`, which is between iterations, those of resident `r`: none where it grows and `r` decodes or has finished."""
+    """Of the `kv_tokens` of replica `g`, which is between iterations, those of resident `r`: none where it grows
+    and `r` decodes or has finished.
+    """
     request = s.live[r]
     if not grows_on(s, g):
         return request.input_tokens + request.output_tokens
@@ -70,7 +72,9 @@ def held_now(s: State, g: int) -> int:
 
 @inlined
 def at_most(s: State, g: int, iterations: int) -> int:
-    """What replica `g` holds within so many iterations is no more than this, which is quickly said: enough where memory is ample."""
+    """What replica `g` holds within so many iterations is no more than this, which is quickly said: enough where
+    memory is ample.
+    """
     gpu = s.gpus[g]
     kind = kind_of(s, g)
     decoding = gpu.context_tokens + gpu.heap_len * iterations
@@ -119,7 +123,9 @@ def held_in_progress(s: State, g: int, r: int) -> int:
 
 @inlined
 def _decoders_hold(s: State, g: int, iterations: int) -> int:
-    """KV tokens of the decoding sequences of replica `g`, so many iterations after the first of its leap: their context in whole blocks."""
+    """KV tokens of the decoding sequences of replica `g`, so many iterations after the first of its leap: their
+    context in whole blocks.
+    """
     gpu = s.gpus[g]
     block = kind_of(s, g).kv_block_tokens
     iteration = gpu.iterations_done + iterations
@@ -139,7 +145,9 @@ def starts_decoding(s: State, g: int, context_tokens: int, sequences: int) -> No
 
 @inlined
 def budget(s: State, g: int) -> int:
-    """Prompt tokens that the next iteration of replica `g` may take; unchunked, prompts hold all that they need from admission on."""
+    """Prompt tokens that the next iteration of replica `g` may take; unchunked, prompts hold all that they need
+    from admission on.
+    """
     chunk_tokens = kind_of(s, g).chunk_tokens
     return max(chunk_tokens - s.gpus[g].heap_len, 1) if chunk_tokens > 0 else 0
 
@@ -155,7 +163,9 @@ def _in_progress(s: State, g: int) -> int:
 
 @inlined
 def _prompts_add(s: State, g: int, tokens: int, before: int) -> int:
-    """KV tokens that prompts of replica `g` hold more when they take so many tokens, after `before` taken by the first."""
+    """KV tokens that prompts of replica `g` hold more when they take so many tokens, after `before` taken by the
+    first.
+    """
     gpu = s.gpus[g]
     added = 0
     if gpu.prompt_tokens > 0 and kind_of(s, g).chunk_tokens > 0:

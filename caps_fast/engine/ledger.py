@@ -31,7 +31,9 @@ from caps_fast.traits import has_origins, sessions
 
 @inlined
 def bin_of(value_s: float) -> int:
-    """Histogram bin of a latency: SUB_BINS equal bins in every octave from 2 ** FIRST_EXPONENT, read off the bits of the float."""
+    """Histogram bin of a latency: SUB_BINS equal bins in every octave from 2 ** FIRST_EXPONENT, read off the bits
+    of the float.
+    """
     bits: Any = np.float64(value_s).view(np.int64)
     at = (bits >> (52 - SUB_BIN_BITS)) - ((1023 + FIRST_EXPONENT) << SUB_BIN_BITS)
     return min(max(at, 0), HISTOGRAM_BINS - 1)
@@ -55,7 +57,11 @@ def finish(s: State, policy: Any, g: int, r: int) -> None:
     e2e_s = seen_s - request.arrival_s
     tpot_s = (seen_s - request.first_token_s) / (output_tokens - 1) if output_tokens > 1 else 0.0
     tier = s.tiers[request.tier]
-    met = ttft_s <= tier.ttft_s * SLACK and e2e_s <= tier.e2e_s * SLACK and after_release_s <= tier.ttft_after_release_s * SLACK
+    met = (
+        ttft_s <= tier.ttft_s * SLACK
+        and e2e_s <= tier.e2e_s * SLACK
+        and after_release_s <= tier.ttft_after_release_s * SLACK
+    )
     met = met and tpot_s <= tier.tpot_s * SLACK
     request.met = met
     observe(policy, clock.now_s, r, s)

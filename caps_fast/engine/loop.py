@@ -23,9 +23,9 @@ from caps_fast.traits import fails, grows, has_clocks, has_origins, is_timed, li
 def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
     """Simulate every instant before `until_s`, or, draining, until nothing is left.
 
-    Mutates all arrays of `s`. `s.clock.cursor` is the next request of `s.block`; the caller sees to it that the block holds every arrival before
-    `until_s`, that `live` has room for them, and `done` too where requests are recorded. With sessions it stops
-    where `done` might be full (`crowd.full`).
+    Mutates all arrays of `s`. `s.clock.cursor` is the next request of `s.block`; the caller sees to it that the block
+    holds every arrival before `until_s`, that `live` has room for them, and `done` too where requests are recorded.
+    With sessions it stops where `done` might be full (`crowd.full`).
     """
     s = by_reference(s)
     clock = s.clock[0]
@@ -67,7 +67,10 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
 
 @inlined
 def _end_leaps(s: State, policy: Any, none_arrives: bool) -> int:
-    """End the leaps that end now. Where nobody arrives or waits, the first GPU is returned at once: no other has a say in what it does next."""
+    """End the leaps that end now.
+
+    Where nobody arrives or waits, the first GPU is returned at once: no other has a say in what it does next.
+    """
     clock = s.clock[0]
     while agenda.first_end_s(s) == clock.now_s:
         g = agenda.first(s)
@@ -115,7 +118,8 @@ def _arrive_next(s: State, policy: Any) -> float:
 
 @inlined
 def _arrive(s: State, policy: Any, session: int, alone: bool) -> None:
-    """Take in the last request before the cursor, or the next turn of a session: route it, and let it join its queue or set out for it.
+    """Take in the last request before the cursor, or the next turn of a session: route it, and let it join its
+    queue or set out for it.
 
     Is it `alone` at this instant?
     """
@@ -265,7 +269,8 @@ def _dispatch(s: State, policy: Any, q: int) -> None:
 
 @kernel
 def settle(s: State, end_s: float) -> None:
-    """Close the accounts of a run that ends at `end_s`: of iterations in progress up to then, of all others up to the end of the arrivals, too.
+    """Close the accounts of a run that ends at `end_s`: of iterations in progress up to then, of all others up to
+    the end of the arrivals, too.
 
     What residents have used so far is put down to them.
     """

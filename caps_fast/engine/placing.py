@@ -1,4 +1,6 @@
-"""Which replica a request joins: what joining each costs and the room it has, kept in tournaments (docs/model.md, section 1)."""
+"""Which replica a request joins: what joining each costs and the room it has, kept in tournaments (docs/model.md,
+section 1).
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def _is_full(s: State, g: int) -> bool:
 
 @inlined
 def find(s: State, q: int, r: int) -> int:
-    """The replica of queue `q` that is cheapest to join of those in open regions with room for request `r`; NONE if there is none."""
+    """The replica of queue `q` that is cheapest to join of those in open regions with room for request `r`; NONE if
+    there is none.
+    """
     queue = s.queues[q]
     limits_kv = s.setup[0].limits_kv
     g = queue.first_gpu
@@ -94,7 +98,8 @@ def find(s: State, q: int, r: int) -> int:
 
 @inlined
 def _cheapest_with_room(s: State, at: int, r: int, below: int) -> int:
-    """The node of the cheapest replica of span `at` below that key with room for request `r`, by branch and bound over both trees; or NOBODY.
+    """The node of the cheapest replica of span `at` below that key with room for request `r`, by branch and bound
+    over both trees; or NOBODY.
 
     Where memory grows, the room in the tree is that of the last change: what is free now is no more than that.
     """

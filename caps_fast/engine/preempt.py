@@ -1,4 +1,6 @@
-"""Pre-emption: by a Gold request, which claims the place of a flexible resident, and by lack of memory (docs/model.md, sections 2 and 4)."""
+"""Pre-emption: by a Gold request, which claims the place of a flexible resident, and by lack of memory
+(docs/model.md, sections 2 and 4).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ from caps_fast.traits import fails, grows, has_terms, scales
 
 @inlined
 def claim(s: State, policy: Any, q: int, r: int) -> bool:
-    """Let Gold request `r` take the place of the flexible resident of queue `q` that was admitted last. Is there one?"""
+    """Let Gold request `r` take the place of the flexible resident of queue `q` that was admitted last.
+
+    Is there one?
+    """
     live = s.live
     victim = s.queues[q].flexible_tail
     extra = 0
@@ -28,7 +33,9 @@ def claim(s: State, policy: Any, q: int, r: int) -> bool:
         g = live[victim].gpu
         capacity = kind_of(s, g).kv_capacity_tokens
         extra = max(0, kv.at_admission(s, g, r) - kv.held_in_progress(s, g, victim))
-        roomy = capacity == 0 or (kv.held_now(s, g) + extra <= capacity and live[r].input_tokens + live[r].output_tokens <= capacity)
+        roomy = capacity == 0 or (
+            kv.held_now(s, g) + extra <= capacity and live[r].input_tokens + live[r].output_tokens <= capacity
+        )
         if roomy and may_serve(s, s.pools[s.gpus[g].pool].region, r) and not (scales(s) and not takes_work(s, g)):
             break
         victim = live[victim].flexible_prev
@@ -55,7 +62,9 @@ def claim(s: State, policy: Any, q: int, r: int) -> bool:
 
 @inlined
 def apply_preemptions(s: State, policy: Any, g: int) -> None:
-    """At an iteration's end: victims that have not just finished return to the front of their queue, claimants come in."""
+    """At an iteration's end: victims that have not just finished return to the front of their queue, claimants come
+    in.
+    """
     gpu = s.gpus[g]
     live = s.live
     r = gpu.claim_head
@@ -75,7 +84,8 @@ def apply_preemptions(s: State, policy: Any, g: int) -> None:
 
 @inlined
 def make_room(s: State, policy: Any, g: int) -> None:
-    """Replica `g` is between iterations: while what its residents hold in the next one exceeds its memory, who was admitted last leaves.
+    """Replica `g` is between iterations: while what its residents hold in the next one exceeds its memory, who was
+    admitted last leaves.
 
     Nobody is admitted in an iteration that one of them has left of which tokens were processed before.
     """
@@ -93,7 +103,9 @@ def make_room(s: State, policy: Any, g: int) -> None:
 
 @inlined
 def _admitted_last(s: State, g: int) -> int:
-    """The resident of replica `g` that was admitted last: prompts are taken in order of admission, so those unfinished came after all others."""
+    """The resident of replica `g` that was admitted last: prompts are taken in order of admission, so those
+    unfinished came after all others.
+    """
     gpu = s.gpus[g]
     if gpu.joiner_head != NONE:
         return gpu.joiner_tail

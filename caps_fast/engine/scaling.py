@@ -1,5 +1,5 @@
-"""Scaling: the scale rule is asked, replicas are wanted or drain, and what has changed its state takes work; the clock rule is asked
-(docs/model.md, sections 9 and 11).
+"""Scaling: the scale rule is asked, replicas are wanted or drain, and what has changed its state takes work; the
+clock rule is asked (docs/model.md, sections 9 and 11).
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def scale_pools(s: State, policy: Any) -> None:
 
 @only_if("clocks")
 def set_clocks(s: State, policy: Any) -> None:
-    """Ask the clock rule for every pool whose clock the scenario does not fix, and follow it: at once, or when the iteration in progress ends."""
+    """Ask the clock rule for every pool whose clock the scenario does not fix, and follow it: at once, or when the
+    iteration in progress ends.
+    """
     now_s = s.clock[0].now_s
     scaling = s.scaling[0]
     if now_s < scaling.clock_decisions * scaling.every_s:
@@ -77,7 +79,9 @@ def _lowest_from(s: State, kind: int, clock: float) -> int:
 
 @inlined
 def _first_to_come(s: State, p: int) -> int:
-    """The draining replica of pool `p` that takes the shortest way back to work, of the node that serves the most; NONE if all that drain stop."""
+    """The draining replica of pool `p` that takes the shortest way back to work, of the node that serves the most;
+    NONE if all that drain stop.
+    """
     best = NONE
     lowest = STOPPING * MANY
     of_node = 0
@@ -105,7 +109,9 @@ def serving_of_node(s: State, g: int) -> int:
 
 @inlined
 def _first_to_go(s: State, p: int) -> int:
-    """Of the replicas of pool `p` that serve: one that starts, or wakes, or of the node that serves the least; the emptiest, the last."""
+    """Of the replicas of pool `p` that serve: one that starts, or wakes, or of the node that serves the least; the
+    emptiest, the last.
+    """
     best = NONE
     lowest = MANY * MANY * MANY
     of_node = 0
@@ -177,7 +183,9 @@ def count(s: State, q: int) -> None:
 
 @only_if("scales")
 def end_change(s: State, policy: Any, g: int) -> None:
-    """What replica `g`, which is not busy, has been doing ends now: it is on, off or repaired, or has rested for long enough."""
+    """What replica `g`, which is not busy, has been doing ends now: it is on, off or repaired, or has rested for
+    long enough.
+    """
     state = s.gpus[g].state
     if state == STOPPING:
         enter(s, g, OFF, math.inf)

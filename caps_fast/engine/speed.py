@@ -19,7 +19,9 @@ def kind_of(s: State, g: int) -> Any:
 
 @inlined
 def prompt_of(s: State, r: int) -> int:
-    """Tokens of the prompt of request `r`, which has been admitted: its input, and what it had produced before its KV was lost."""
+    """Tokens of the prompt of request `r`, which has been admitted: its input, and what it had produced before its
+    KV was lost.
+    """
     return s.live[r].input_tokens + s.live[r].output_tokens - s.live[r].decode_left
 
 
@@ -76,7 +78,9 @@ def power_w(s: State, g: int) -> float:
     if has_clocks(s):
         if gpu.chunk > 0:
             prompts_s = kind.prefill_s_per_token * gpu.chunk
-            by_members += (s.prompt_w[kind.power_at + gpu.members] - by_members) * prompts_s / (kind.decode_base_s + prompts_s)
+            by_members += (
+                (s.prompt_w[kind.power_at + gpu.members] - by_members) * prompts_s / (kind.decode_base_s + prompts_s)
+            )
     elif has_terms(s) and gpu.chunk > 0 and kind.prefill_w > by_members:
         prompts_s = kind.prefill_s_per_token * gpu.chunk
         by_members += (kind.prefill_w - by_members) * prompts_s / (kind.decode_base_s + prompts_s)
@@ -95,7 +99,9 @@ def _overlapped_s(s: State, g: int) -> float:
     compute_s = kind.decode_s_per_seq * gpu.decoding + kind.prefill_s_per_token * gpu.chunk
     longer = max(memory_s, compute_s)
     ratio = min(memory_s, compute_s) / longer
-    return kind.overhead_s + longer * math.pow(1.0 + math.pow(ratio, kind.overlap_exponent), 1.0 / kind.overlap_exponent)
+    return kind.overhead_s + longer * math.pow(
+        1.0 + math.pow(ratio, kind.overlap_exponent), 1.0 / kind.overlap_exponent
+    )
 
 
 @inlined

@@ -1,4 +1,6 @@
-"""States of a replica: who takes work, what each state draws, changes and their ends in the agenda (docs/model.md, section 9)."""
+"""States of a replica: who takes work, what each state draws, changes and their ends in the agenda (docs/model.md,
+section 9).
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def draws_w(s: State, g: int) -> float:
 
 @inlined
 def close_state(s: State, g: int, until_s: float) -> None:
-    """Account for replica `g`, which is not busy, in its state up to `until_s`; idle, asleep, off or failed, to the end of the arrivals at most."""
+    """Account for replica `g`, which is not busy, in its state up to `until_s`; idle, asleep, off or failed, to the
+    end of the arrivals at most.
+    """
     gpu = s.gpus[g]
     if gpu.state in (IDLE, ASLEEP, OFF, FAILED):
         until_s = min(until_s, s.setup[0].horizon_s)
@@ -91,7 +95,9 @@ def _find_next_failure(s: State) -> None:
 
 @only_if("scales")
 def rest(s: State, g: int) -> None:
-    """Replica `g` is idle without residents: if it drains, it sleeps if it can, and is to be switched off in a while if it can."""
+    """Replica `g` is idle without residents: if it drains, it sleeps if it can, and is to be switched off in a
+    while if it can.
+    """
     if not s.standing[g].draining:
         return
     kind = s.changes[s.gpus[g].kind]

@@ -33,7 +33,9 @@ def sooner(s: State, arrival_s: float) -> float:
 
 @inlined
 def next_session(s: State) -> int:
-    """The session whose turn comes now: one that starts with the next row of the block, or else one that has thought."""
+    """The session whose turn comes now: one that starts with the next row of the block, or else one that has
+    thought.
+    """
     clock = s.clock[0]
     crowd = s.crowd[0]
     if clock.cursor == s.block.shape[0] or s.block[clock.cursor].arrival_s > clock.now_s:
@@ -99,7 +101,9 @@ def draw(s: State, r: int, at: int) -> None:
 
 @inlined
 def _draw_user(s: State, at: int) -> None:
-    """The stream of a session, and whose it is: a tenant by the shares of traffic, its tier, its main task or another."""
+    """The stream of a session, and whose it is: a tenant by the shares of traffic, its tier, its main task or
+    another.
+    """
     session = s.sessions[at]
     session.stream = stream_of(s.crowd[0].seed, session.number)
     u = _uniform(s, at, 0, TENANT)

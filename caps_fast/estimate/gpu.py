@@ -13,7 +13,9 @@ from caps_fast.errors import InputError, did_you_mean
 
 @dataclass(frozen=True)
 class DataSheet:
-    """A GPU as its maker describes it: bytes, bytes/s, dense FLOP/s, bytes/s to the next GPU in one direction, watts of the board."""
+    """A GPU as its maker describes it: bytes, bytes/s, dense FLOP/s, bytes/s to the next GPU in one direction,
+    watts of the board.
+    """
 
     name: str
     memory_bytes: float
@@ -27,7 +29,9 @@ class DataSheet:
 @cache
 def data_sheets() -> dict[str, DataSheet]:
     """The known GPUs by name."""
-    table = parse_toml(files(__package__ or "caps_fast.estimate").joinpath("datasheets.toml").read_text(encoding="utf-8"))
+    table = parse_toml(
+        files(__package__ or "caps_fast.estimate").joinpath("datasheets.toml").read_text(encoding="utf-8")
+    )
     return {
         name: DataSheet(
             name=name,
@@ -71,7 +75,11 @@ def amount(option: str, text: str, example: str) -> float:
     """A figure with its unit, in bytes, bytes/s or FLOP/s. Raises InputError naming the option."""
     found = _AMOUNT.fullmatch(text.strip())
     unit = found[2].lower() if found else ""
-    kinds = {name for name in UNITS if name == "" or name.endswith("/s") == ("/s" in example) or ("flop" in name and "FLOP" in example)}
+    kinds = {
+        name
+        for name in UNITS
+        if name == "" or name.endswith("/s") == ("/s" in example) or ("flop" in name and "FLOP" in example)
+    }
     try:
         value = float(found[1]) * UNITS[unit] if found and unit in kinds else 0.0
     except ValueError:

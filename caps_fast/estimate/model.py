@@ -11,7 +11,15 @@ from caps_fast.documents import read_json
 from caps_fast.errors import InputError
 
 BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "half": 2.0, "float8_e4m3fn": 1.0, "int8": 1.0}
-QUANTIZED = {"fp8": 1.0, "fbgemm_fp8": 1.0, "awq": 0.5, "gptq": 0.5, "mxfp4": 0.5, "compressed-tensors": 1.0, "modelopt": 1.0}
+QUANTIZED = {
+    "fp8": 1.0,
+    "fbgemm_fp8": 1.0,
+    "awq": 0.5,
+    "gptq": 0.5,
+    "mxfp4": 0.5,
+    "compressed-tensors": 1.0,
+    "modelopt": 1.0,
+}
 GATED = {"silu", "swiglu", "gelu_pytorch_tanh", "gelu_tanh"}
 MOST = 10**7  # of any of the numbers
 
@@ -89,7 +97,9 @@ def _model(path: str, found: Mapping[str, Any]) -> Model:
     weight_bytes = _weight_bytes(path, found)
     classes = found.get("architectures")
     return Model(
-        name=str(found.get("_name_or_path") or (classes[0] if isinstance(classes, list) and classes else None) or "model"),
+        name=str(
+            found.get("_name_or_path") or (classes[0] if isinstance(classes, list) and classes else None) or "model"
+        ),
         layers=layers,
         hidden=hidden,
         layer_params=layers * attention + feed,
@@ -103,7 +113,9 @@ def _model(path: str, found: Mapping[str, Any]) -> Model:
     )
 
 
-def _attention(found: Mapping[str, Any], size: Any, hidden: int, heads: int, kv_heads: int, head: int) -> tuple[float, float, float]:
+def _attention(
+    found: Mapping[str, Any], size: Any, hidden: int, heads: int, kv_heads: int, head: int
+) -> tuple[float, float, float]:
     """Parameters of a layer's attention, values that it keeps of a token, and multiplications for a pair of tokens."""
     rank = size("kv_lora_rank", default=0)
     if rank:  # multi-head latent attention
@@ -142,7 +154,10 @@ def _weight_bytes(path: str, found: Mapping[str, Any]) -> float:
             return bits / 8
         method = str(quantized.get("quant_method", "")).lower()
         if method not in QUANTIZED:
-            raise InputError(f"{path}: quantization_config.quant_method {method[:50]!r}: expected bits, or one of {', '.join(QUANTIZED)}")
+            raise InputError(
+                f"{path}: quantization_config.quant_method {method[:50]!r}: expected bits, or one of "
+                f"{', '.join(QUANTIZED)}"
+            )
         return QUANTIZED[method]
     kind = str(found.get("dtype") or found.get("torch_dtype") or "bfloat16").removeprefix("torch.")
     if kind not in BYTES:

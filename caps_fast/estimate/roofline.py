@@ -1,7 +1,8 @@
-"""Coefficients of a replica from bytes and floating-point operations, each at the share of the data sheet that was measured elsewhere.
+"""Coefficients of a replica from bytes and floating-point operations, each at the share of the data sheet that was
+measured elsewhere.
 
-The shares are medians over the measured pairs in docs/validation.md (H100 with Qwen3-14B, RTX 4090 and RTX PRO 6000 with
-Llama-3.1-8B); docs/profiles.md has the errors of the estimate on these and on pairs that it was not set to.
+The shares are medians over the measured pairs in docs/validation.md (H100 with Qwen3-14B, RTX 4090 and RTX PRO 6000
+with Llama-3.1-8B); docs/profiles.md has the errors of the estimate on these and on pairs that it was not set to.
 """
 
 from __future__ import annotations
@@ -67,7 +68,11 @@ def estimate(model: Model, gpu: DataSheet, tensor_parallel: int = 1) -> Estimate
         "first_token_overhead_s": FIRST_TOKEN_OVERHEAD_S,
     }
     if gpu.board_w is not None:
-        fields |= {"idle_w": IDLE_SHARE * gpu.board_w, "peak_w": PEAK_SHARE * gpu.board_w, "power_exponent": POWER_EXPONENT}
+        fields |= {
+            "idle_w": IDLE_SHARE * gpu.board_w,
+            "peak_w": PEAK_SHARE * gpu.board_w,
+            "power_exponent": POWER_EXPONENT,
+        }
         fields["prefill_w"] = gpu.board_w
     rounded: dict[str, float | int] = {name: float(f"{value:.{DIGITS}g}") for name, value in fields.items()}
     return Estimate({**rounded, "lag_iterations": 1, "gpus_per_replica": tensor_parallel}, capacity)

@@ -20,8 +20,13 @@ REQUESTS_A_POINT = 10  # of a short log
 RANKS = 20  # groups of requests, from the quickest to the slowest
 ALIKE = 12  # groups of requests, from the least to the most of something
 LEAST_S, NEVER_S = 1e-9, 1e9
-MOST_POINTS = 30  # that a phase of a table, or a latency of a log, counts for: beyond, the form is what errs, and errs alike
-ROUNDING, MODEL = 2e-4, 1e-2  # spreads that no group is below: of a table's digits; of a log, which no form follows closer
+MOST_POINTS = (
+    30  # that a phase of a table, or a latency of a log, counts for: beyond, the form is what errs, and errs alike
+)
+ROUNDING, MODEL = (
+    2e-4,
+    1e-2,
+)  # spreads that no group is below: of a table's digits; of a log, which no form follows closer
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,11 @@ class StepEvidence:
         return [(name, rows, tuple(self.steps.at(row) for row in rows)) for name, rows in found if len(rows)]
 
     def groups(self, fields: Mapping[str, float]) -> Iterator[Group]:
-        own = {**fields, "overhead_s": fields["overhead_s"] - self.cpu_s, "decode_base_s": fields["decode_base_s"] - self.cpu_s}
+        own = {
+            **fields,
+            "overhead_s": fields["overhead_s"] - self.cpu_s,
+            "decode_base_s": fields["decode_base_s"] - self.cpu_s,
+        }
         fitted = step_s(own, self.steps)
         for name, rows, labels in self._phases:
             yield Group(f"{name} steps", self.steps.step_s[rows], fitted[rows], labels, len(rows), ROUNDING, self.bias)
@@ -110,7 +119,11 @@ class LogEvidence:
         several = log.output_tokens > 1
         alike = {
             "ttft": {"length": log.input_tokens, "others at arrival": met["others"]},
-            "tpot": {"length": log.input_tokens + log.output_tokens, "others": met["company"], "others' prompts": met["prompts"]},
+            "tpot": {
+                "length": log.input_tokens + log.output_tokens,
+                "others": met["company"],
+                "others' prompts": met["prompts"],
+            },
         }
         found: dict[str, list[tuple[str, list[Array], tuple[str, ...]]]] = {}
         for latency, features in alike.items():
@@ -129,7 +142,9 @@ class LogEvidence:
     def beside(self, played: Played) -> Iterator[Group]:
         """The groups of a replay."""
         log = self.log
-        measured, simulated = (latencies(log, *times) for times in ((log.ttft_s, log.e2e_s), (played.ttft_s, played.e2e_s)))
+        measured, simulated = (
+            latencies(log, *times) for times in ((log.ttft_s, log.e2e_s), (played.ttft_s, played.e2e_s))
+        )
         for latency, alike in self._parts.items():
             one, other = measured[latency], np.nan_to_num(simulated[latency], nan=NEVER_S)
             if not len(one):
@@ -137,9 +152,18 @@ class LogEvidence:
             parts = np.array_split(np.arange(len(one)), min(RANKS, len(one)))
             each = min(MOST_POINTS, len(one) / REQUESTS_A_POINT) / (len(parts) + sum(len(kept) for _, kept, _ in alike))
             labels = tuple(f"{part[0] / len(one):.0%} to {(part[-1] + 1) / len(one):.0%}" for part in parts)
-            yield Group(f"{latency} by rank", _means(np.sort(one), parts), _means(np.sort(other), parts), labels, each * len(parts), MODEL)
+            yield Group(
+                f"{latency} by rank",
+                _means(np.sort(one), parts),
+                _means(np.sort(other), parts),
+                labels,
+                each * len(parts),
+                MODEL,
+            )
             for name, kept, texts in alike:
-                yield Group(f"{latency} by {name}", _means(one, kept), _means(other, kept), texts, each * len(kept), MODEL)
+                yield Group(
+                    f"{latency} by {name}", _means(one, kept), _means(other, kept), texts, each * len(kept), MODEL
+                )
 
 
 def met_in_engine(log: RequestLog) -> dict[str, Array]:
@@ -157,7 +181,11 @@ def met_in_engine(log: RequestLog) -> dict[str, Array]:
     order = np.argsort(first_s, kind="stable")
     tokens = np.concatenate([[0.0], np.cumsum(log.input_tokens[order])])
     at = [np.searchsorted(first_s[order], times, side="right") for times in (first_s, end_s)]
-    return {"others": others.astype(np.float64), "company": present / spent_s, "prompts": (tokens[at[1]] - tokens[at[0]]) / spent_s}
+    return {
+        "others": others.astype(np.float64),
+        "company": present / spent_s,
+        "prompts": (tokens[at[1]] - tokens[at[0]]) / spent_s,
+    }
 
 
 def _area(starts: Array, ends: Array, until_s: Array) -> Array:

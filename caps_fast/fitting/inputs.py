@@ -30,7 +30,9 @@ class Inputs:
         """GPUs in the replica. Raises InputError where tables differ."""
         found = {one.gpus for one in self.tables}
         if len(found) > 1:
-            raise InputError(f"{', '.join(one.path for one in self.tables)}: tensor_parallel differs: expected files of one replica")
+            raise InputError(
+                f"{', '.join(one.path for one in self.tables)}: tensor_parallel differs: expected files of one replica"
+            )
         return found.pop() if found else 1
 
     @property
@@ -47,13 +49,19 @@ class Inputs:
 
 
 def is_new(path: str) -> bool:
-    """Whether a file is a table of steps, a request log or a log of power. Raises InputError where it cannot be read."""
+    """Whether a file is a table of steps, a request log or a log of power.
+
+    Raises InputError where it cannot be read.
+    """
     columns = _columns(path)
     return columns is None or is_step_table(columns) or is_log(columns) or is_power_log(columns)
 
 
 def read_inputs(paths: Sequence[str], wanted: Mapping[str, str | int | None], benchmark: int | None = None) -> Inputs:
-    """Read every file as what its columns say, `benchmark` of a benchmark's file. Raises InputError where one is none of these."""
+    """Read every file as what its columns say, `benchmark` of a benchmark's file.
+
+    Raises InputError where one is none of these.
+    """
     tables, logs, powers = [], [], []
     for path in paths:
         columns = _columns(path)
@@ -67,8 +75,10 @@ def read_inputs(paths: Sequence[str], wanted: Mapping[str, str | int | None], be
             powers.append(read_power_log(path))
         else:
             raise InputError(
-                f"{path}: columns {', '.join(columns)[:200]}: expected a table of steps (decoding, context_tokens, prompt_tokens, "
-                "prompt_tokens_before, step_s), a request log (arrival_s, input_tokens, output_tokens, ttft_s, e2e_s) or a log of power "
+                f"{path}: columns {', '.join(columns)[:200]}: expected a table of steps (decoding, context_tokens, "
+                "prompt_tokens, "
+                "prompt_tokens_before, step_s), a request log (arrival_s, input_tokens, output_tokens, ttft_s, "
+                "e2e_s) or a log of power "
                 "(time_s, power_w); other measurements are fitted one file at a time"
             )
     return Inputs(tuple(tables), tuple(logs), tuple(powers))

@@ -29,7 +29,9 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class PowerFit:
-    """Fields of `POWER` for one GPU (`prefill_w` is left out where no step with a prompt was measured), and the points in watts of one GPU."""
+    """Fields of `POWER` for one GPU (`prefill_w` is left out where no step with a prompt was measured), and the
+    points in watts of one GPU.
+    """
 
     fields: dict[str, float]
     points: pl.DataFrame
@@ -37,7 +39,9 @@ class PowerFit:
     def summary(self) -> dict[str, list[float]]:
         """Mean absolute and worst error, for a profile's table `fit`."""
         errors = self.points["error"].to_numpy()
-        return {"power_error": [round(float(np.abs(errors).mean()), 4), round(float(errors[np.abs(errors).argmax()]), 4)]}
+        return {
+            "power_error": [round(float(np.abs(errors).mean()), 4), round(float(errors[np.abs(errors).argmax()]), 4)]
+        }
 
 
 def power_w(fields: Mapping[str, float], steps: Steps, speed: Mapping[str, float], max_batch: int) -> Array:
@@ -79,12 +83,16 @@ def fit_power(
     measured = [one for one in tables if np.isfinite(one.power_w).any()]
     replays = [(log, power, Replay(log, config)) for log, power in runs]
     scale = config.fleet.replicas * kind.gpus_per_replica
-    targets = [one.power_w[np.isfinite(one.power_w)] for one in measured] + [power.means_w(log, PARTS) / scale for log, power, _ in replays]
+    targets = [one.power_w[np.isfinite(one.power_w)] for one in measured] + [
+        power.means_w(log, PARTS) / scale for log, power, _ in replays
+    ]
     wanted = np.concatenate(targets) if targets else np.zeros(0)
     if len(wanted) < 2:
         raise InputError(f"power at {len(wanted)} points: expected power_w at two or more, or --power-from")
     if idle_w >= wanted.min():
-        raise InputError(f"idle power {idle_w:g} W: expected less than the least busy power, {wanted.min():.4g} W per GPU")
+        raise InputError(
+            f"idle power {idle_w:g} W: expected less than the least busy power, {wanted.min():.4g} W per GPU"
+        )
     with_prompts = bool(replays) or any((one.prompt_tokens[np.isfinite(one.power_w)] > 0).any() for one in measured)
 
     def fields_at(x: Array) -> dict[str, float]:
@@ -102,7 +110,9 @@ def fit_power(
         return np.concatenate([np.log(simulated(x) / wanted), [] if with_prompts else [x[2] - np.log(wanted.max())]])
 
     start = np.log([np.median(wanted) - idle_w, 0.2, wanted.max()])
-    found = least_squares(residuals, np.clip(start, LOW, HIGH), bounds=(LOW, HIGH), diff_step=STEP, loss="soft_l1", f_scale=0.05)
+    found = least_squares(
+        residuals, np.clip(start, LOW, HIGH), bounds=(LOW, HIGH), diff_step=STEP, loss="soft_l1", f_scale=0.05
+    )
     fields = {name: float(f"{value:.{DIGITS}g}") for name, value in fields_at(found.x).items()}
     return PowerFit(fields, _points(measured, replays, wanted, simulated(found.x)))
 
@@ -116,5 +126,12 @@ def _points(tables: Sequence[Steps], runs: Sequence[Any], measured: Array, fitte
     for _, power, _ in runs:
         files += [power.path] * PARTS
         at += [f"{part / PARTS:.0%} to {(part + 1) / PARTS:.0%} of the run" for part in range(PARTS)]
-    data = {"file": files, "what": ["power"] * len(files), "at": at, "measured": measured, "fitted": fitted, "error": fitted / measured - 1}
+    data = {
+        "file": files,
+        "what": ["power"] * len(files),
+        "at": at,
+        "measured": measured,
+        "fitted": fitted,
+        "error": fitted / measured - 1,
+    }
     return pl.DataFrame(data)

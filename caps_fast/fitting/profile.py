@@ -23,7 +23,9 @@ HELD = (*SPEED, "lag_iterations")
 
 @dataclass(frozen=True)
 class FittedProfile:
-    """A fitted profile: its speed, its power (`power` fitted, or `borrowed`, or none), and the batch that counts as full."""
+    """A fitted profile: its speed, its power (`power` fitted, or `borrowed`, or none), and the batch that counts as
+    full.
+    """
 
     speed: SpeedFit
     power: PowerFit | None
@@ -43,11 +45,21 @@ class FittedProfile:
         fit["told"] = [one.field for one in coefficients if one.origin == FITTED]
         fit["not_told"] = [one.field for one in coefficients if one.origin != FITTED]
         fit |= {f"{one.field}_interval": list(one.interval) for one in coefficients if one.interval}
-        return {"about": about, "source": source, **self.speed.fields, **power, "gpus_per_replica": self.gpus, "fit": fit}
+        return {
+            "about": about,
+            "source": source,
+            **self.speed.fields,
+            **power,
+            "gpus_per_replica": self.gpus,
+            "fit": fit,
+        }
 
 
 def held(changes: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Coefficients that `--set gpu.FIELD=...` holds, and the other settings. Raises InputError for a field that is not fitted."""
+    """Coefficients that `--set gpu.FIELD=...` holds, and the other settings.
+
+    Raises InputError for a field that is not fitted.
+    """
     fixed: dict[str, float] = {}
     limits: dict[str, Any] = {}
     for name, value in changes.items():
@@ -63,8 +75,11 @@ def held(changes: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
     return fixed, limits
 
 
-def fit_measurements(measured: Measurements, given: Given, fixed: Mapping[str, float]) -> tuple[FittedProfile, pl.DataFrame]:
-    """Fit all terms of the speed, and Eq. 2, to a table of prompt times, decode steps and power; and the points of power.
+def fit_measurements(
+    measured: Measurements, given: Given, fixed: Mapping[str, float]
+) -> tuple[FittedProfile, pl.DataFrame]:
+    """Fit all terms of the speed, and Eq. 2, to a table of prompt times, decode steps and power; and the points of
+    power.
 
     Raises InputError.
     """
@@ -72,12 +87,16 @@ def fit_measurements(measured: Measurements, given: Given, fixed: Mapping[str, f
     used = measured.frame.filter(pl.col("batch") <= largest)
     if given.max_prompt_tokens is not None:
         used = used.filter((pl.col("prompt_tokens") <= given.max_prompt_tokens) | pl.col("prompt_tokens").is_null())
-    held_fields = dict(fixed) | ({"prefill_s_per_token": given.prefill_s_per_token} if given.prefill_s_per_token is not None else {})
+    held_fields = dict(fixed) | (
+        {"prefill_s_per_token": given.prefill_s_per_token} if given.prefill_s_per_token is not None else {}
+    )
     speed = fit_speed([steps_of(replace(measured, frame=used))], [], None, held_fields)
     found = fit(measured, replace(given, prefill_s_per_token=float(speed.fields["prefill_s_per_token"])))
     power = {name: float(value) for name, value in {**found.fields, **(given.power or {})}.items() if name in POWER}
     errors = {name: value for name, value in found.summary().items() if name.startswith("power_")}
-    watts = found.points.filter(pl.col("what") == "power").with_columns(file=pl.lit(measured.path), at=pl.format("batch {}", pl.col("at").round(1)))
+    watts = found.points.filter(pl.col("what") == "power").with_columns(
+        file=pl.lit(measured.path), at=pl.format("batch {}", pl.col("at").round(1))
+    )
     profile = FittedProfile(speed, None, power, measured.gpus, largest, measured.label, speed.notes, errors)
     return profile, watts.select(speed.points.columns)
 
@@ -100,10 +119,18 @@ def fit_profile_to(
         power = fit_power(inputs.tables, inputs.runs, config, speed.fields, idle_w_of(inputs.tables, idle_w))
     notes = [*speed.notes, *(note for log in inputs.logs for note in log.notes)]
     if not measured and borrowed is None:
-        notes.append(f"power was not measured: the profile has no {', '.join(POWER[:3])}, and a scenario's own count (--power-from)")
+        notes.append(
+            f"power was not measured: the profile has no {', '.join(POWER[:3])}, and a scenario's own count "
+            "(--power-from)"
+        )
     if inputs.logs:
         memory = f"{kind.kv_capacity_tokens:,} tokens" if kind.kv_capacity_tokens else "no limit"
-        notes.append(f"logs were replayed with max_batch {kind.max_batch}, chunk_tokens {kind.chunk_tokens}, KV memory: {kind.kv}, {memory}")
+        notes.append(
+            f"logs were replayed with max_batch {kind.max_batch}, chunk_tokens {kind.chunk_tokens}, KV memory: "
+            f"{kind.kv}, {memory}"
+        )
     paths = [*(one.path for one in inputs.tables), *(log.path for log in inputs.logs)]
-    label = next((one.label for one in inputs.tables if one.label), "") or ", ".join(path.rpartition("/")[2] for path in paths)
+    label = next((one.label for one in inputs.tables if one.label), "") or ", ".join(
+        path.rpartition("/")[2] for path in paths
+    )
     return FittedProfile(speed, power, dict(borrowed or {}), inputs.gpus, kind.max_batch, label, tuple(notes))

@@ -52,9 +52,13 @@ class Solution:
 
 
 class Problem:
-    """Evidence by the name of its file, fields that are `fixed`, which unknowns are `free`, bool (terms,), and CPU time on top of the overhead."""
+    """Evidence by the name of its file, fields that are `fixed`, which unknowns are `free`, bool (terms,), and CPU
+    time on top of the overhead.
+    """
 
-    def __init__(self, evidence: Mapping[str, Evidence], fixed: Mapping[str, float], free: Array, cpu_s: float = 0.0) -> None:
+    def __init__(
+        self, evidence: Mapping[str, Evidence], fixed: Mapping[str, float], free: Array, cpu_s: float = 0.0
+    ) -> None:
         self.evidence, self.fixed, self.free, self.cpu_s = evidence, fixed, free, cpu_s
 
     def fields(self, x: Array) -> dict[str, float]:
@@ -79,7 +83,10 @@ class Problem:
             before = spreads
             weights = [_weights(group.errors, one) for (_, group), one in zip(groups, before, strict=True)]
             spreads = _spreads(groups, weights) if turn else before
-            scales = [np.sqrt(weight * _share(group)) / one for (_, group), weight, one in zip(groups, weights, spreads, strict=True)]
+            scales = [
+                np.sqrt(weight * _share(group)) / one
+                for (_, group), weight, one in zip(groups, weights, spreads, strict=True)
+            ]
             x = self._minimum(x, scales, self.free)
             groups = self.groups(x)
             if turn and np.all(np.abs(np.log(spreads / before)) < TOLERANCE):
@@ -94,7 +101,8 @@ class Problem:
         return Solution(x, self._covariance(x, scales), groups, scales, loss)
 
     def told(self, solution: Solution) -> Array:
-        """Standard deviations of the unknowns by what moving each away costs with all others fitted again, float64 (terms,).
+        """Standard deviations of the unknowns by what moving each away costs with all others fitted again, float64
+        (terms,).
 
         Derivatives of a replay are noisy, so that its data seem to know too much; a whole fit away from the solution is
         not misled. Unknowns without an expectation keep those of `solution`.
@@ -115,7 +123,9 @@ class Problem:
         return sd
 
     def _least_cost(self, x: Array, held: int, matrix: Array, scales: Sequence[Array]) -> float:
-        """About the least cost with one unknown held, by Gauss-Newton steps of the others along derivatives taken elsewhere."""
+        """About the least cost with one unknown held, by Gauss-Newton steps of the others along derivatives taken
+        elsewhere.
+        """
         slots = np.flatnonzero(self.free)
         others = slots != held
         inverse = np.linalg.pinv(matrix[:, others])
@@ -201,7 +211,12 @@ def _weights(errors: Array, spread: float) -> Array:
 
 def _spreads(groups: Sequence[tuple[str, Group]], weights: Sequence[Array]) -> Array:
     """The spread of every group's errors, drawn a little to that of the median group."""
-    sums = np.array([float((weight * group.errors**2).sum()) * _share(group) for (_, group), weight in zip(groups, weights, strict=True)])
+    sums = np.array(
+        [
+            float((weight * group.errors**2).sum()) * _share(group)
+            for (_, group), weight in zip(groups, weights, strict=True)
+        ]
+    )
     counts = np.array([float(min(group.points, MOST_POINTS)) for _, group in groups])
     pooled = float(np.median(sums / counts))
     least = [group.least_spread for _, group in groups]

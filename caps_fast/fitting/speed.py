@@ -25,7 +25,12 @@ BIAS = 0.03  # by which a table's steps may be shorter than those that a log's r
 DIGITS = 4
 NORMAL_95 = 1.959964
 SURE = 4.0  # by which one lag must be likelier than the other, in twice the logarithm
-FITTED, EXPECTED, GIVEN, ABSENT = "fitted", "not determined by the data: about as expected", "given", "not determined by the data: 0"
+FITTED, EXPECTED, GIVEN, ABSENT = (
+    "fitted",
+    "not determined by the data: about as expected",
+    "given",
+    "not determined by the data: 0",
+)
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,16 @@ class SpeedFit:
 
 
 def fit_speed(
-    tables: Sequence[Steps], logs: Sequence[RequestLog], config: Scenario | None, fixed: Mapping[str, float], cpu_s: float = CPU_S
+    tables: Sequence[Steps],
+    logs: Sequence[RequestLog],
+    config: Scenario | None,
+    fixed: Mapping[str, float],
+    cpu_s: float = CPU_S,
 ) -> SpeedFit:
     """Fit the fields of `SPEED` and the lag; those in `fixed` are held.
 
-    `config` is the scenario that logs are replayed under (`engine_scenario`). Raises InputError where the data leave the
-    time of a step without prompts, or of a prompt, open.
+    `config` is the scenario that logs are replayed under (`engine_scenario`). Raises InputError where the data leave
+    the time of a step without prompts, or of a prompt, open.
     """
     _expect_determined(tables, logs, fixed)
     bias = BIAS if logs else 0.0
@@ -111,7 +120,10 @@ def _expect_determined(tables: Sequence[Steps], logs: Sequence[RequestLog], fixe
     if not any((one.phase == 0).any() for one in tables):
         raise InputError(f"{files}: no step without prompt tokens: expected some, or a request log")
     if not any((one.phase > 0).any() for one in tables) and "prefill_s_per_token" not in fixed:
-        raise InputError(f"{files}: no step with prompt tokens: expected some, a request log, --prefill-from or --prefill-s-per-token")
+        raise InputError(
+            f"{files}: no step with prompt tokens: expected some, a request log, --prefill-from or "
+            "--prefill-s-per-token"
+        )
 
 
 def _start(tables: Sequence[Steps], logs: Sequence[RequestLog]) -> Array:
@@ -168,13 +180,17 @@ def _points(solution: Solution) -> pl.DataFrame:
     schema = {"file": pl.String, "what": pl.String, "at": pl.String, "measured": pl.Float64, "fitted": pl.Float64}
     rows = []
     for path, group in solution.groups:
-        rows += [(path, group.name, *row) for row in zip(group.labels, group.measured.tolist(), group.fitted.tolist(), strict=True)]
+        rows += [
+            (path, group.name, *row)
+            for row in zip(group.labels, group.measured.tolist(), group.fitted.tolist(), strict=True)
+        ]
     return pl.DataFrame(rows, schema=schema, orient="row").with_columns(error=pl.col("fitted") / pl.col("measured") - 1)
 
 
 def _notes(tables: Sequence[Steps], cpu_s: float) -> list[str]:
     return [
-        f"{one.path}: times of kernels, in which CPU time is missing; overhead_s and decode_base_s have {1e3 * cpu_s:g} ms per iteration "
+        f"{one.path}: times of kernels, in which CPU time is missing; overhead_s and decode_base_s have "
+        f"{1e3 * cpu_s:g} ms per iteration "
         "added for it (--cpu-s)"
         for one in tables
         if one.kernels

@@ -1,10 +1,10 @@
 """The unknowns of a fit: what they stand for, what is expected of them before any data, and the fields they give.
 
-Speeds differ between machines by orders of magnitude, but their ratios do not: a token of a prompt and one that is decoded
-pass the same layers, attention costs a fixed share of them, a step that carries a prompt reads context about twice. The
-expectations below are such ratios, as measured on the engines of docs/validation.md. They count as much as one measurement
-that is as wide as `spread`: where the data tell a term, the data win; where they do not, the term keeps what is expected
-of it, and the fit says so.
+Speeds differ between machines by orders of magnitude, but their ratios do not: a token of a prompt and one that is
+decoded pass the same layers, attention costs a fixed share of them, a step that carries a prompt reads context about
+twice. The expectations below are such ratios, as measured on the engines of docs/validation.md. They count as much as
+one measurement that is as wide as `spread`: where the data tell a term, the data win; where they do not, the term keeps
+what is expected of it, and the fit says so.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class Term:
 TERMS = (
     Term("weights", "decode_base_s", math.nan, math.nan, math.log(1e-5), math.log(10.0), 0.03, log=True),
     Term("prompt", "prefill_s_per_token", math.nan, math.nan, math.log(1e-9), 0.0, 0.03, log=True),
-    Term("context", "decode_s_per_context_token", math.log(7e-6), 1.5, math.log(1e-12), math.log(1e-3), 0.1, log=True),  # of weights
+    Term(
+        "context", "decode_s_per_context_token", math.log(7e-6), 1.5, math.log(1e-12), math.log(1e-3), 0.1, log=True
+    ),  # of weights
     Term("overhead", "overhead_s", 0.15, 0.15, 0.0, 3.0, 0.03),  # of weights
     Term("decoding", "decode_s_per_seq", 1.0, 0.5, 0.0, 100.0, 0.15),  # of a prompt token
     Term("softness", "overlap_exponent", 0.25, 0.15, 0.01, 1.0, 0.05),  # 1 / p
@@ -69,7 +71,9 @@ EXPECTED_LAG = 1  # vLLM schedules asynchronously unless told otherwise
 
 
 def fields_of(x: Array, fixed: Mapping[str, float], cpu_s: float = 0.0) -> dict[str, float]:
-    """Fields of a kind of replica from unknowns, float64 (terms,), and CPU time on top of them; those in `fixed` are as given."""
+    """Fields of a kind of replica from unknowns, float64 (terms,), and CPU time on top of them; those in `fixed`
+    are as given.
+    """
     value = dict(zip(NAMES, x.tolist(), strict=True))
     weights_s, prompt_s = math.exp(value["weights"]), math.exp(value["prompt"])
     prompt_s = fixed.get("prefill_s_per_token", prompt_s)

@@ -65,7 +65,9 @@ def forecast_value(  # noqa: PLR0913 - all but three by name
     names = list(dict.fromkeys(policies or [scenario.policy.name]))
     chosen = choices_of(forecasts, files)
     _check(scenario, chosen, grids, seeds, of, confidence)
-    against = baseline or ("caps-no-carbon" if all(name.startswith("caps") and name in BUILT_IN for name in names) else "edf")
+    against = baseline or (
+        "caps-no-carbon" if all(name.startswith("caps") and name in BUILT_IN for name in names) else "edf"
+    )
     studies = {label: scenario.replace(changes) for label, changes in _grids(scenario, grids).items()}
     settings: list[tuple[str, str, Choice | None]] = []
     configs = []
@@ -83,14 +85,24 @@ def forecast_value(  # noqa: PLR0913 - all but three by name
             continue
         before = found[label, against, None]
         for region in _regions(studies[label]):
-            rows.append({"grid": label, "region": region, "policy": policy, "forecast": choice.label, "oracle": choice.is_oracle})
+            rows.append(
+                {
+                    "grid": label,
+                    "region": region,
+                    "policy": policy,
+                    "forecast": choice.label,
+                    "oracle": choice.is_oracle,
+                }
+            )
             rows[-1] |= _row(runs, before, region, confidence)
     table = pl.DataFrame(rows, infer_schema_length=None)
     notes = dict.fromkeys(note for one in played for note in one.notes)
     return Value(_with_share_kept(table), against, of, list(notes))
 
 
-def _check(scenario: Scenario, chosen: Sequence[Choice], grids: Sequence[str], seeds: Sequence[int], of: str, confidence: float) -> None:
+def _check(
+    scenario: Scenario, chosen: Sequence[Choice], grids: Sequence[str], seeds: Sequence[int], of: str, confidence: float
+) -> None:
     if of not in OF:
         raise InputError(f"of {of!r}: expected one of {', '.join(OF)}")
     if not chosen or not seeds:
@@ -98,14 +110,19 @@ def _check(scenario: Scenario, chosen: Sequence[Choice], grids: Sequence[str], s
     if not 0.0 < confidence < 1.0:
         raise InputError(f"confidence {confidence:g}: expected a number between 0 and 1")
     if grids and len(scenario.fleet.regions) > 1:
-        raise InputError(f"--grid {grids[0]}: the fleet has {len(scenario.fleet.regions)} regions with grids of their own; expected a fleet of one")
+        raise InputError(
+            f"--grid {grids[0]}: the fleet has {len(scenario.fleet.regions)} regions with grids of their own; "
+            "expected a fleet of one"
+        )
 
 
 def _grids(scenario: Scenario, grids: Sequence[str]) -> dict[str, dict[str, str]]:
     only = next(iter(scenario.fleet.regions))
     found = {Path(path).name.partition(".")[0]: {f"regions.{only}.carbon.file": path} for path in grids}
     if len(found) < len(grids):
-        raise InputError(f"--grid: two files named {Path(grids[-1]).name.partition('.')[0]}; expected names that differ")
+        raise InputError(
+            f"--grid: two files named {Path(grids[-1]).name.partition('.')[0]}; expected names that differ"
+        )
     return found or {"": {}}
 
 
@@ -114,7 +131,9 @@ def _regions(config: Scenario) -> list[str]:
     return names if len(names) == 1 else [ALL, *names]
 
 
-def _row(runs: Sequence[Outcome], before: Sequence[Outcome], region: str, confidence: float) -> dict[str, float | int | None]:
+def _row(
+    runs: Sequence[Outcome], before: Sequence[Outcome], region: str, confidence: float
+) -> dict[str, float | int | None]:
     def kg(one: Outcome) -> float:
         return sum(one.kg.values()) if region == ALL else one.kg[region]
 
@@ -139,7 +158,9 @@ def _row(runs: Sequence[Outcome], before: Sequence[Outcome], region: str, confid
 
 
 def _with_share_kept(table: pl.DataFrame) -> pl.DataFrame:
-    """Add `of_perfect`: the saving over that under the perfect forecast; null without one, or where that saves nothing."""
+    """Add `of_perfect`: the saving over that under the perfect forecast; null without one, or where that saves
+    nothing.
+    """
     keys = ["grid", "region", "policy"]
     best = table.filter(pl.col("forecast") == "perfect").select(*keys, pl.col("saving").alias("best"))
     share = pl.when(pl.col("best") > 0.0).then(pl.col("saving") / pl.col("best"))

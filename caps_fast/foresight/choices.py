@@ -13,7 +13,10 @@ from caps_fast.scenario import Scenario
 from caps_fast.sweep.values import NUMBER
 
 DEFAULT = "perfect,noise:1,noise:2,noise:4,yesterday,persistence,learned"
-EXPECTED = f"{', '.join(name for name in NAMES if name != 'noisy')}, noise:K (K times the scenario's forecast_error), carboncast or file:PATH"
+EXPECTED = (
+    f"{', '.join(name for name in NAMES if name != 'noisy')}, noise:K (K times the scenario's forecast_error), "
+    "carboncast or file:PATH"
+)
 MOST_ERROR = 2.0  # mean absolute, of a log-normal factor of mean 1
 
 
@@ -41,7 +44,10 @@ class Choice:
             elif self.noise is not None:
                 error = tuple(self.noise * day for day in region.monitor.forecast_error)
                 if max(error, default=0.0) >= MOST_ERROR:
-                    raise InputError(f"--forecasts {self.label!r}: an error of {max(error):.3g}; expected below {MOST_ERROR:g}, so a smaller factor")
+                    raise InputError(
+                        f"--forecasts {self.label!r}: an error of {max(error):.3g}; expected below {MOST_ERROR:g}, "
+                        "so a smaller factor"
+                    )
                 own |= {"forecast": "noisy", "forecast_error": error} if self.noise > 0.0 else {"forecast": "perfect"}
             found |= {f"{at}.{field}": value for field, value in own.items()}
         return found
@@ -70,7 +76,10 @@ def _choice(name: str, files: Mapping[str, str]) -> Choice:
         return Choice(name, noise=noise)
     if name == "carboncast":
         if name not in files:
-            raise InputError("--forecasts 'carboncast': expected its file, as --forecast-file CISO.csv; noise:1 has its published error")
+            raise InputError(
+                "--forecasts 'carboncast': expected its file, as --forecast-file CISO.csv; noise:1 has its "
+                "published error"
+            )
         return Choice(name, file=files[name])
     kind, colon, path = name.partition(":")
     if kind == "file" and colon and path:

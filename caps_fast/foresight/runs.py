@@ -1,4 +1,6 @@
-"""The runs behind the value of forecasts: carbon and attainment of each, and how wrong its forecasts were, by region."""
+"""The runs behind the value of forecasts: carbon and attainment of each, and how wrong its forecasts were, by
+region.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,10 @@ def _outcome(result: Result, of: str) -> Outcome:
     for pool, pue, own in zip(config.fleet.pools, books.pue, books.by_pool.values(), strict=True):
         grams = own.spent["carbon_g"].sum() if of == "bill" else own.spent["carbon_g"][BUSY]
         kg[pool.region] += pue * float(grams) / 1000.0
-    errors = {name: forecast_error(monitor.forecast, monitor.trace) for name, monitor in zip(config.fleet.regions, monitors_of(config), strict=True)}
+    errors = {
+        name: forecast_error(monitor.forecast, monitor.trace)
+        for name, monitor in zip(config.fleet.regions, monitors_of(config), strict=True)
+    }
     return Outcome(kg, errors, result.metrics["slo_attainment"], result.notes)
 
 

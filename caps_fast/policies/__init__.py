@@ -48,4 +48,10 @@ OTHERS: dict[str, Any] = {  # not part of what the paper is reproduced with
     "caps-elastic": CapsElastic(),
     "caps-adaptive": CapsAdaptive(),
 }
-SCALERS: dict[str, Any] = {"autoscale": Autoscale(), "power-down": PowerDown(), "lcp": Lcp(), "throttle": Throttle(), "power-limit": PowerLimit()}
+SCALERS: dict[str, Any] = {
+    "autoscale": Autoscale(),
+    "power-down": PowerDown(),
+    "lcp": Lcp(),
+    "throttle": Throttle(),
+    "power-limit": PowerLimit(),
+}

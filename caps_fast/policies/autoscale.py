@@ -1,10 +1,12 @@
-"""Autoscale: as many replicas as the load needs at a target utilization, as Kubernetes' Horizontal Pod Autoscaler does it.
+"""Autoscale: as many replicas as the load needs at a target utilization, as Kubernetes' Horizontal Pod Autoscaler
+does it.
 
-The desired number is the load over what a replica is to carry, rounded up. It counts where the load is off the target by more than the tolerance,
-and it is raised to the highest one of the last `window_s`, so that a pool grows at once and shrinks late; the first one is what is there. Source:
-Kubernetes documentation, "Horizontal Pod Autoscaling" (algorithm details; tolerance 0.1 and downscale stabilization of 300 s are its defaults)
-and pkg/controller/podautoscaler/horizontal.go. Load here is residents and waiting requests, as with a target of the kind AverageValue; there is
-no limit to how fast a pool grows.
+The desired number is the load over what a replica is to carry, rounded up. It counts where the load is off the target
+by more than the tolerance, and it is raised to the highest one of the last `window_s`, so that a pool grows at once and
+shrinks late; the first one is what is there. Source: Kubernetes documentation, "Horizontal Pod Autoscaling" (algorithm
+details; tolerance 0.1 and downscale stabilization of 300 s are its defaults) and
+pkg/controller/podautoscaler/horizontal.go. Load here is residents and waiting requests, as with a target of the kind
+AverageValue; there is no limit to how fast a pool grows.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from caps_fast.policy import policy, rules
 
 @policy(layout="queueing", memory=RECENT, rows="pool")
 class Autoscale(NamedTuple):
-    """Target share of the slots in use, share of the replicas within which nothing changes, stabilization window, fewest replicas."""
+    """Target share of the slots in use, share of the replicas within which nothing changes, stabilization window,
+    fewest replicas.
+    """
 
     utilization: float = 0.7
     tolerance: float = 0.1

@@ -1,5 +1,5 @@
-"""CAPS: Eq. 4 over the pools, with a forecast for the batch pool, pre-emption in the low-latency pool, and gates on carbon (docs/model.md, section
-7).
+"""CAPS: Eq. 4 over the pools, with a forecast for the batch pool, pre-emption in the low-latency pool, and gates on
+carbon (docs/model.md, section 7).
 
 The ablations are the same policy with a part taken out: `predicts = 0`, `beta = 0`, `tiered = 0`.
 """
@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 from caps_fast._jit import inlined
 from caps_fast.arrays import ANY_TIER, BP, BRONZE, CP, GOLD, LP, State
 from caps_fast.containers.queue import may_hold, peek
-from caps_fast.outlook import cleaner_s, cleanest_slot, first_slot, first_slot_below, first_token_s, queueing_s, slot_start_s, step_s
+from caps_fast.outlook import (
+    cleaner_s,
+    cleanest_slot,
+    first_slot,
+    first_slot_below,
+    first_token_s,
+    queueing_s,
+    slot_start_s,
+    step_s,
+)
 from caps_fast.policies.risk import CLOSED_FORM, Risk, load_of, odds, probability, request_bins
 from caps_fast.policy import policy, rules
 from caps_fast.records import Record, f8
@@ -93,7 +102,9 @@ def may_enter(roles: int, r: int, q: int, s: State) -> bool:
 
 @inlined
 def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: int, s: State) -> float:
-    """Eq. 4 for live request `r`, judged as `tier`, in queue `q`; `bins` are the risk model's, of input and predicted output."""
+    """Eq. 4 for live request `r`, judged as `tier`, in queue `q`; `bins` are the risk model's, of input and
+    predicted output.
+    """
     setup = s.setup[0]
     kind = s.kinds[s.queues[q].kind]
     request = s.live[r]
@@ -204,7 +215,11 @@ def in_clean_hours(policy: Any, t_s: float, q: int, s: State) -> bool:
         return True
     if queue.role == CP:
         is_open = region.gamma <= region.threshold
-        memory.start_s = t_s if is_open else max(t_s, slot_start_s(s, queue.region, first_slot_below(s, queue.region, t_s, region.threshold)))
+        memory.start_s = (
+            t_s
+            if is_open
+            else max(t_s, slot_start_s(s, queue.region, first_slot_below(s, queue.region, t_s, region.threshold)))
+        )
         return is_open
     if t_s < memory.next_plan_s:
         return bool(queue.open)
@@ -228,7 +243,9 @@ def in_cleanest_hours(policy: Any, t_s: float, q: int, need_s: float, below_g_pe
     if queue.waiting > 0:
         head = s.live[peek(s, q)]
         due_s = head.arrival_s + _judged_as(policy, head.tier, s).e2e_s
-    is_open = need_s > 0.0 and (cleaner_s(s, z, t_s, due_s, below_g_per_kwh) < need_s or due_s - t_s - service_s <= need_s)
+    is_open = need_s > 0.0 and (
+        cleaner_s(s, z, t_s, due_s, below_g_per_kwh) < need_s or due_s - t_s - service_s <= need_s
+    )
     if is_open or due_s <= t_s:
         memory.start_s = t_s
         memory.start_g_per_kwh = gamma

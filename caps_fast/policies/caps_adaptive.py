@@ -1,15 +1,17 @@
 """caps-adaptive: CAPS whose prices and gates follow an attainment target online.
 
-The paper leaves "adaptive tuning" open; this is the dual ascent of a primal-dual method (Nedic, Ozdaglar, "Approximate primal solutions and rate
-analysis for dual subgradient methods", SIAM J. Optim. 19, 2009). Each tier has a price, its Lagrange multiplier: at every completion that could
-have kept its SLO on an empty replica it moves by `rate (target - met)`, from 0 to `most`. What a tier's price does:
+The paper leaves "adaptive tuning" open; this is the dual ascent of a primal-dual method (Nedic, Ozdaglar, "Approximate
+primal solutions and rate analysis for dual subgradient methods", SIAM J. Optim. 19, 2009). Each tier has a price, its
+Lagrange multiplier: at every completion that could have kept its SLO on an empty replica it moves by
+`rate (target - met)`, from 0 to `most`. What a tier's price does:
 
-- while the tier's own pool is open, a request of the tier pays it for leaving that, and every other one pays it, times the
-  share of the tier's first-token limit that its prompt takes, for entering that pool (`lanes`);
-- the gate of CP opens up to `threshold (1 + prices of tiers with a first-token limit)`, that of BP, beside the hours that
-  CAPS plans, up to `threshold` times Bronze's price.
+- while the tier's own pool is open, a request of the tier pays it for leaving that, and every other one pays it, times
+  the share of the tier's first-token limit that its prompt takes, for entering that pool (`lanes`);
+- the gate of CP opens up to `threshold (1 + prices of tiers with a first-token limit)`, that of BP, beside the hours
+  that CAPS plans, up to `threshold` times Bronze's price.
 
-At prices of 0 it is CAPS; at high ones SLO-Aware. A target out of reach so ends at the most attainment that pools of their own give.
+At prices of 0 it is CAPS; at high ones SLO-Aware. A target out of reach so ends at the most attainment that pools of
+their own give.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ MEMORY = [*OUTLOOK, ("price", "f8"), ("need_s", "f8"), ("prices", "f8", (N_TIERS
 
 @policy(layout="pools", preempts=lambda policy: bool(policy.tiered), within={"target": (0.0, 1.0)}, memory=MEMORY)
 class CapsAdaptive(NamedTuple):
-    """CAPS's weights and knobs; then the target of every tier, among requests that could be in time, the step, and the highest price."""
+    """CAPS's weights and knobs; then the target of every tier, among requests that could be in time, the step, and
+    the highest price.
+    """
 
     alpha: float = 1.0
     beta: float = 0.5

@@ -1,13 +1,16 @@
 """caps-elastic: CAPS's score and gates over a fleet whose size it decides too.
 
-- *Route*: Eq. 4 of CAPS, less a toll for entering a pool where the prompt holds others up (`lanes`). Work that may wait goes to its own pool.
-- *Gate*: pools of tiers without a first-token limit open when the cleaner hours before the deadlines of their backlog do not suffice for it, or
-  those of the next day for it and what comes until they have passed. An hour counts as cleaner only if it is so at the stated quantile of the
-  forecast's error. All others are open.
-- *Scale*: open pools have as many replicas as the load foreseen needs at the same quantile (`demand`); gated ones as many as their backlog fills.
+- *Route*: Eq. 4 of CAPS, less a toll for entering a pool where the prompt holds others up (`lanes`). Work that may wait
+  goes to its own pool.
+- *Gate*: pools of tiers without a first-token limit open when the cleaner hours before the deadlines of their backlog
+  do not suffice for it, or those of the next day for it and what comes until they have passed. An hour counts as
+  cleaner only if it is so at the stated quantile of the forecast's error. All others are open.
+- *Scale*: open pools have as many replicas as the load foreseen needs at the same quantile (`demand`); gated ones as
+  many as their backlog fills.
 
-The quantile (0.8) takes the place of the mean in every decision about what is not yet known, and z is that of a logistic distribution with the
-standard deviation seen: of arrivals, of lengths against their predictions, of the load against its forecast, of the grid against its forecast.
+The quantile (0.8) takes the place of the mean in every decision about what is not yet known, and z is that of a
+logistic distribution with the standard deviation seen: of arrivals, of lengths against their predictions, of the load
+against its forecast, of the grid against its forecast.
 """
 
 from __future__ import annotations
@@ -49,7 +52,12 @@ OWN = [("price", "f8"), ("need_s", "f8"), ("spare_s", "f8"), ("clean", "i1")]
 OUTLOOK = [(name, dtype_of(Outlook)[name]) for name in dtype_of(Outlook).names or ()]
 
 
-@policy(layout="pools", like="prompts", within={"quantile": (0.0, 1.0)}, memory=[*OUTLOOK, *OWN, *RECENT, *DEMAND, *LENGTHS, *GRID])
+@policy(
+    layout="pools",
+    like="prompts",
+    within={"quantile": (0.0, 1.0)},
+    memory=[*OUTLOOK, *OWN, *RECENT, *DEMAND, *LENGTHS, *GRID],
+)
 class CapsElastic(NamedTuple):
     """Weights of Eq. 4 and CAPS's knobs; then those of its own (docs/model.md, section 7).
 
@@ -106,19 +114,25 @@ def by_lanes(policy: Any, t_s: float, r: int, s: State) -> int:
 
 @inlined
 def room_beside(policy: Any, r: int, s: State) -> int:
-    """The pool whose replicas, on in any case, have the most work to spare for live request `r`, which may wait; its prompt takes up no more than a
-    share of the first-token limit there. NONE if there is none. What it takes is spent."""
+    """The pool whose replicas, on in any case, have the most work to spare for live request `r`, which may wait;
+    its prompt takes up no more than a share of the first-token limit there. NONE if there is none. What it takes is
+    spent.
+    """
     request = s.live[r]
     best = NONE
     most = 0.0
     for q in range(s.queues.shape[0]):
         spare_s = s.memory[q].spare_s
         if spare_s > most and may_enter(s.tiers[request.tier].roles, r, q, s):
-            fits = alone_s(request.input_tokens, s.queues[q].kind, s) <= policy.backfill * s.tiers[s.queues[q].role].ttft_s
+            fits = (
+                alone_s(request.input_tokens, s.queues[q].kind, s) <= policy.backfill * s.tiers[s.queues[q].role].ttft_s
+            )
             best = q if fits else best
             most = spare_s if fits else most
     if best != NONE:
-        s.memory[best].spare_s -= work_s(request.input_tokens, output_tokens(policy, r, s), s.kinds[s.queues[best].kind])
+        s.memory[best].spare_s -= work_s(
+            request.input_tokens, output_tokens(policy, r, s), s.kinds[s.queues[best].kind]
+        )
     return best
 
 
@@ -135,7 +149,9 @@ def by_deadline(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
 
 @rules.place(CapsElastic)
 def when_prompts_are_done(policy: Any, g: int, s: State) -> float:
-    """The fewest prompt tokens still to be processed; nobody while those fill an iteration, so that the queue's order decides who comes next."""
+    """The fewest prompt tokens still to be processed; nobody while those fill an iteration, so that the queue's
+    order decides who comes next.
+    """
     gpu = s.gpus[g]
     chunk_tokens = max(s.kinds[gpu.kind].chunk_tokens, 1)
     if policy.late_binding > 0.0 and gpu.prompt_counted >= policy.late_binding * chunk_tokens:
@@ -146,7 +162,13 @@ def when_prompts_are_done(policy: Any, g: int, s: State) -> float:
 @rules.observe(CapsElastic)
 def lengths(policy: Any, t_s: float, r: int, s: State) -> None:
     request = s.live[r]
-    note_length(s.run_memory[0], request.input_tokens, output_tokens(policy, r, s), request.output_tokens, s.kinds[s.gpus[request.gpu].kind])
+    note_length(
+        s.run_memory[0],
+        request.input_tokens,
+        output_tokens(policy, r, s),
+        request.output_tokens,
+        s.kinds[s.gpus[request.gpu].kind],
+    )
 
 
 @inlined
@@ -188,7 +210,9 @@ def in_clean_hours(policy: Any, t_s: float, q: int, s: State) -> bool:
 
 @inlined
 def more_than_cleaner(need_s: float, share: float, t_s: float, z: int, counted_g_per_kwh: float, s: State) -> bool:
-    """Do what waits, and what comes until the last cleaner hour of the next 24 has passed, need more than the cleaner hours?"""
+    """Do what waits, and what comes until the last cleaner hour of the next 24 has passed, need more than the
+    cleaner hours?
+    """
     cleaner = 0.0
     last_s = t_s
     slot = slot_at(s, z, t_s)
@@ -205,8 +229,10 @@ def more_than_cleaner(need_s: float, share: float, t_s: float, z: int, counted_g
 
 @inlined
 def needs_now(policy: Any, t_s: float, q: int, late_s: float, counted_g_per_kwh: float, s: State) -> bool:
-    """Are there too few hours, cleaner than that, for what waits in queue `q`, by any of several deadlines? They are taken as even, from the head's
-    to that of who comes now."""
+    """Are there too few hours, cleaner than that, for what waits in queue `q`, by any of several deadlines?
+
+    They are taken as even, from the head's to that of who comes now.
+    """
     if s.queues[q].waiting == 0:
         return False
     head = s.live[peek(s, q)]
@@ -263,4 +289,6 @@ def _judge_grid(memory: Any, t_s: float, z: int, s: State) -> None:
     if foreseen > 0.0:
         error = s.regions[z].gamma / foreseen - 1.0
         memory.grid_error2 += 0.1 * (error * error - memory.grid_error2)
-    memory.foreseen_g_per_kwh[hour % AHEAD] = s.forecast_g_per_kwh[first_slot(s, z) + slot_at(s, z, t_s + AHEAD * HOUR_S)]
+    memory.foreseen_g_per_kwh[hour % AHEAD] = s.forecast_g_per_kwh[
+        first_slot(s, z) + slot_at(s, z, t_s + AHEAD * HOUR_S)
+    ]

@@ -1,8 +1,9 @@
 """CAPS over several regions: Eq. 4 with the way to a region in V, and its forecast, its PUE and its links in E.
 
-The paper's Eq. 4 scores the pools of one site and leaves several sites open. Here a pool's round trip and the time that moving a request's context
-takes come on top of what V expects of it; E is taken at the intensity that is forecast for the predicted start, times the region's PUE over the least
-one, and has the energy of links (docs/model.md, section 10). Gates, order and pre-emption are those of CAPS.
+The paper's Eq. 4 scores the pools of one site and leaves several sites open. Here a pool's round trip and the time that
+moving a request's context takes come on top of what V expects of it; E is taken at the intensity that is forecast for
+the predicted start, times the region's PUE over the least one, and has the energy of links (docs/model.md, section 10).
+Gates, order and pre-emption are those of CAPS.
 """
 
 from __future__ import annotations
@@ -68,14 +69,18 @@ def score(policy: Any, t_s: float, r: int, bins: tuple[int, int], q: int, s: Sta
     violation = _risk_there(policy, here, r, bins, q, s)
     tau_s = kind.prefill_s_per_token * request.input_tokens + here.step_s * output_tokens
     region = s.regions[s.queues[q].region]
-    carbon = _start_gamma(t_s, here.hold_s, q, s) * region.relative_pue * share_w(here.present, q, s) * tau_s + _moving(r, q, s)
+    carbon = _start_gamma(t_s, here.hold_s, q, s) * region.relative_pue * share_w(here.present, q, s) * tau_s + _moving(
+        r, q, s
+    )
     goodput = output_tokens * (1.0 - violation) / setup.mean_output_tokens
     return policy.alpha * goodput - policy.beta * carbon / setup.average_request - policy.lambda_ * violation
 
 
 @inlined
 def _risk_there(policy: Any, here: Expected, r: int, bins: tuple[int, int], q: int, s: State) -> float:
-    """V with the way there: 1 if it breaks a limit with the hold alone; else the chance that limits are kept falls as in the closed form."""
+    """V with the way there: 1 if it breaks a limit with the hold alone; else the chance that limits are kept falls
+    as in the closed form.
+    """
     request = s.live[r]
     tier = s.tiers[request.tier]
     way_s = away_s(s, q, r) + _moving_s(r, q, s)
@@ -84,14 +89,18 @@ def _risk_there(policy: Any, here: Expected, r: int, bins: tuple[int, int], q: i
     there = Expected(here.present, here.step_s, here.hold_s, here.ttft_s + way_s, here.e2e_s + way_s)
     violation = risk(policy, there, tier)
     if policy.learned.edges.shape[0] > 0:
-        learned = probability(odds(policy.learned, request.tier, s.queues[q].role, bins, request.input_tokens, load_of(q, s)))
+        learned = probability(
+            odds(policy.learned, request.tier, s.queues[q].role, bins, request.input_tokens, load_of(q, s))
+        )
         violation = 1.0 - (1.0 - learned) * (1.0 - violation) / max(1.0 - risk(policy, here, tier), 1e-300)
     return violation
 
 
 @inlined
 def _start_gamma(t_s: float, hold_s: float, q: int, s: State) -> float:
-    """Intensity at the predicted start: what is seen now, where it starts now; else the forecast, of BP that of its plan."""
+    """Intensity at the predicted start: what is seen now, where it starts now; else the forecast, of BP that of its
+    plan.
+    """
     z = s.queues[q].region
     if s.queues[q].role == BP:
         return s.memory[q].start_g_per_kwh

@@ -1,9 +1,10 @@
-"""CarbonScaler: batch pools get replicas where an hour gives the most work per unit of carbon, as many as the work needs by its deadline.
+"""CarbonScaler: batch pools get replicas where an hour gives the most work per unit of carbon, as many as the work
+needs by its deadline.
 
 Hanafy, Liang, Bashir, Irwin, Shenoy, "CarbonScaler: Leveraging Cloud Workload Elasticity for Optimizing
 Carbon-Efficiency", SIGMETRICS 2024 (arXiv 2302.08681), its greedy algorithm for marginal resource allocation: of all
-pairs of a slot i before the deadline and a replica j, that with the greatest marginal capacity per unit of carbon, MC(j)
-/ (P(j) c(i)), j coming after j - 1, is taken until the work is done (github.com/umassos/CarbonScaler,
+pairs of a slot i before the deadline and a replica j, that with the greatest marginal capacity per unit of carbon,
+MC(j) / (P(j) c(i)), j coming after j - 1, is taken until the work is done (github.com/umassos/CarbonScaler,
 src/controllers/carbon_scaler.go, `ComputeSchedule`). Here MC(j) = j^elasticity - (j - 1)^elasticity replicas' worth,
 P(j) is that of one more full replica, the same for all j, work is what waits and runs, each request of the mean size,
 and the deadline that of the queue's head. The plan is made anew every `plan_every_s`. Pools of other roles keep all
@@ -28,7 +29,9 @@ PLAN = [("taken", "i4", (MOST_SLOTS,)), ("next_plan_s", "f8"), ("replicas", "i4"
 
 @policy(layout="pools", memory=PLAN, rows="pool")
 class CarbonScaler(NamedTuple):
-    """How throughput grows with replicas (1: in proportion), how often it plans, s, and by what it multiplies the work."""
+    """How throughput grows with replicas (1: in proportion), how often it plans, s, and by what it multiplies the
+    work.
+    """
 
     elasticity: float = 1.0
     plan_every_s: float = 300.0
@@ -71,8 +74,12 @@ def _replicas_now(policy: Any, t_s: float, p: int, q: int, s: State) -> int:
 
 
 @inlined
-def greedy_now(s: State, plan: Any, z: int, t_s: float, due_s: float, work: float, replicas: int, elasticity: float) -> int:
-    """Replicas in the slot of `t_s` after the greedy choice for `work` replica-seconds before `due_s`; `plan.taken` has those of all slots."""
+def greedy_now(
+    s: State, plan: Any, z: int, t_s: float, due_s: float, work: float, replicas: int, elasticity: float
+) -> int:
+    """Replicas in the slot of `t_s` after the greedy choice for `work` replica-seconds before `due_s`; `plan.taken`
+    has those of all slots.
+    """
     first = slot_at(s, z, t_s)
     slots = min(s.regions[z].leads - first, MOST_SLOTS)
     for i in range(slots):
@@ -83,7 +90,9 @@ def greedy_now(s: State, plan: Any, z: int, t_s: float, due_s: float, work: floa
         for i in range(slots):
             starts_s = t_s if i == 0 else slot_end_s(s, z, first + i - 1)
             if starts_s < due_s and plan.taken[i] < replicas:
-                worth = _marginal(plan.taken[i] + 1, elasticity) / max(s.forecast_g_per_kwh[first_slot(s, z) + first + i], 1e-9)
+                worth = _marginal(plan.taken[i] + 1, elasticity) / max(
+                    s.forecast_g_per_kwh[first_slot(s, z) + first + i], 1e-9
+                )
                 if worth > highest:
                     best = i
                     highest = worth

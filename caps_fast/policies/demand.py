@@ -1,8 +1,10 @@
-"""What a pool is asked for: work that arrives, as it was lately and by hour of day, with its spread; nothing of the future enters.
+"""What a pool is asked for: work that arrives, as it was lately and by hour of day, with its spread; nothing of the
+future enters.
 
-Work of a request is the time that it adds to iterations, `decode_s_per_seq m + prefill_s_per_token n`; its stay is the time for which it takes a
-slot of a full replica. The mean of the last `RECENT_S` (weights fall by e in that time) is moved on by the ratio of the hours of the day, as they
-were on the days before. How far that was off, hour by hour, is remembered as a relative spread beside what chance arrivals explain.
+Work of a request is the time that it adds to iterations, `decode_s_per_seq m + prefill_s_per_token n`; its stay is the
+time for which it takes a slot of a full replica. The mean of the last `RECENT_S` (weights fall by e in that time) is
+moved on by the ratio of the hours of the day, as they were on the days before. How far that was off, hour by hour, is
+remembered as a relative spread beside what chance arrivals explain.
 """
 
 from __future__ import annotations
@@ -76,7 +78,11 @@ def bias(run_memory: Any, squared: bool) -> float:
     """Work seen over work thought of, or that of its square; 1 until enough is known."""
     if run_memory.done < ENOUGH or run_memory.work_thought_s2 == 0.0:
         return 1.0
-    return run_memory.work_seen_s2 / run_memory.work_thought_s2 if squared else run_memory.work_seen_s / run_memory.work_thought_s
+    return (
+        run_memory.work_seen_s2 / run_memory.work_thought_s2
+        if squared
+        else run_memory.work_seen_s / run_memory.work_thought_s
+    )
 
 
 @inlined
@@ -101,7 +107,9 @@ def take_in(memory: Any, t_s: float) -> None:
         memory.hour = hour
         memory.hour_work_s = 0.0
         memory.hour_s = 0.0
-        memory.foreseen = memory.work_s / memory.seconds * growth(memory, t_s, HOUR_S / 2) if memory.seconds >= RECENT_S else 0.0
+        memory.foreseen = (
+            memory.work_s / memory.seconds * growth(memory, t_s, HOUR_S / 2) if memory.seconds >= RECENT_S else 0.0
+        )
 
 
 @inlined
@@ -118,7 +126,9 @@ def _close_hour(memory: Any) -> None:
 
 @inlined
 def growth(memory: Any, t_s: float, ahead_s: float) -> float:
-    """How much more work arrives after `ahead_s` than did lately, by the hours of the day; 1 where those are not known."""
+    """How much more work arrives after `ahead_s` than did lately, by the hours of the day; 1 where those are not
+    known.
+    """
     lately = _of_day(memory, t_s - RECENT_S)
     then = _of_day(memory, t_s + ahead_s)
     return then / lately if lately > 0.0 and then > 0.0 else 1.0
@@ -138,10 +148,12 @@ def _of_day(memory: Any, t_s: float) -> float:
 
 @inlined
 def replicas_for(memory: Any, run_memory: Any, t_s: float, ahead_s: float, z: float, tier: Any, kind: Any) -> float:
-    """Replicas, not a whole number, that hold the limits of `tier` under what the pool is asked for, at z standard deviations above the mean.
+    """Replicas, not a whole number, that hold the limits of `tier` under what the pool is asked for, at z standard
+    deviations above the mean.
 
-    Work that arrives in the time that the first token has must be done in it; iterations then take `decode_base_s / (1 - work a second)`, at most
-    `tpot_s`; and slots must be there for all who stay (of whom a Poisson number is there).
+    Work that arrives in the time that the first token has must be done in it; iterations then take
+    `decode_base_s / (1 - work a second)`, at most `tpot_s`; and slots must be there for all who stay (of whom a Poisson
+    number is there).
     """
     more = max(growth(memory, t_s, ahead_s), 1.0)
     mean = bias(run_memory, False) * memory.work_s / memory.seconds
@@ -162,7 +174,9 @@ def room_of(tier: Any, kind: Any) -> float:
 
 @inlined
 def spare_work(memory: Any, run_memory: Any, serving: int, pace: float, tier: Any, kind: Any) -> float:
-    """Work a second that `serving` replicas can take beside the mean load with iterations within `pace` times `tpot_s`."""
+    """Work a second that `serving` replicas can take beside the mean load with iterations within `pace` times
+    `tpot_s`.
+    """
     mean = bias(run_memory, False) * memory.work_s / memory.seconds
     return max(serving * (1.0 - kind.decode_base_s / (pace * tier.tpot_s)) - mean, 0.0)
 

@@ -1,4 +1,6 @@
-"""Earliest Deadline First: by arrival plus the tier's deadline, less the round trip, over all GPUs (or dealt to them in turn)."""
+"""Earliest Deadline First: by arrival plus the tier's deadline, less the round trip, over all GPUs (or dealt to
+them in turn).
+"""
 
 from __future__ import annotations
 

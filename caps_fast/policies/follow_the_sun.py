@@ -1,8 +1,9 @@
 """Follow the sun: every request to the region where the sun stands highest now.
 
-The rule of networks that move work with daylight: Figuerola, Lemay, Reijs, Savoie, St. Arnaud, "Converged optical network infrastructures in support
-of future Internet and Grid services using IaaS to reduce GHG emissions", J. Lightwave Technology 27 (12), 2009 ("follow the sun / follow the wind").
-It looks at no grid: that the sun stands high somewhere is all it knows of the carbon there. The sun's height is that of `Region.sun_base`.
+The rule of networks that move work with daylight: Figuerola, Lemay, Reijs, Savoie, St. Arnaud, "Converged optical
+network infrastructures in support of future Internet and Grid services using IaaS to reduce GHG emissions", J.
+Lightwave Technology 27 (12), 2009 ("follow the sun / follow the wind"). It looks at no grid: that the sun stands high
+somewhere is all it knows of the carbon there. The sun's height is that of `Region.sun_base`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def to_the_sun(policy: Any, t_s: float, r: int, s: State) -> int:
             s.memory[q].worth = height_of_sun(t_s, s.queues[q].region, s)
     best = -1
     for q in range(s.queues.shape[0]):
-        if may_join(r, q, s) and (best < 0 or is_better(s.memory[q].worth, used(q, s), s.memory[best].worth, used(best, s))):
+        if may_join(r, q, s) and (
+            best < 0 or is_better(s.memory[q].worth, used(q, s), s.memory[best].worth, used(best, s))
+        ):
             best = q
     return best if best >= 0 else first_of_its_roles(r, s)
 

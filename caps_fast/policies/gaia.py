@@ -1,4 +1,5 @@
-"""GAIA: every request that may wait starts when carbon is worth the waiting; slots that are paid for anyway are used at once.
+"""GAIA: every request that may wait starts when carbon is worth the waiting; slots that are paid for anyway are
+used at once.
 
 Hanafy, Liang, Bashir, Souza, Irwin, Shenoy, "Going Green for Less Green: Optimizing the Cost of Reducing Cloud Carbon
 Emissions", ASPLOS 2024. A job of expected length L may start now or after whole hours up to its waiting time W.
@@ -28,7 +29,9 @@ ROUNDING = 1e-9  # means that differ by less are equal
 
 @policy(layout="pools", timed=True)
 class Gaia(NamedTuple):
-    """Longest wait, hours; whether carbon is weighed against time (Carbon-Time) or not (Lowest-Window); share of the slots that is reserved."""
+    """Longest wait, hours; whether carbon is weighed against time (Carbon-Time) or not (Lowest-Window); share of
+    the slots that is reserved.
+    """
 
     wait_h: float = 24.0
     carbon_time: int = 1

@@ -35,7 +35,9 @@ def may_join(r: int, q: int, s: State) -> bool:
 
 @inlined
 def first_of_its_roles(r: int, s: State) -> int:
-    """The first queue that the tier of request `r` may enter, where none may serve it: the kernel then finds one that may, or says why none can."""
+    """The first queue that the tier of request `r` may enter, where none may serve it: the kernel then finds one
+    that may, or says why none can.
+    """
     q = 0
     while not s.tiers[s.live[r].tier].roles >> s.queues[q].role & 1:
         q += 1
@@ -62,7 +64,10 @@ def least_used(r: int, s: State) -> int:
 
 @inlined
 def is_better(worth: float, load: float, than_worth: float, than_load: float) -> bool:
-    """Is a queue of that worth and load (`used`) to be taken rather than another one? Free ones first: the worthiest, then the least used."""
+    """Is a queue of that worth and load (`used`) to be taken rather than another one?
+
+    Free ones first: the worthiest, then the least used.
+    """
     free = load < 1.0
     if free != (than_load < 1.0):
         return free

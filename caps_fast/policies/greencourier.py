@@ -1,9 +1,10 @@
 """GreenCourier: every request to the region of the best carbon score.
 
-Chadha, Subramanian, Arima, Gerndt, Schulz, Abboud, "GreenCourier: Carbon-Aware Scheduling for Serverless Functions", WoSC 2023 (arXiv 2310.20375).
-The score is the min-max normalisation of marginal emissions over the regions, in whole points from 100 (cleanest) to 0, as the authors' metrics
-collector computes it (github.com/thandayuthapani/GreenCourier, metrics-collector/api/watttime.go, `NormaliseMap`), and the scheduler's plug-in takes
-it anew every five minutes (carbon-scheduler/pkg/plugins/carbon/carbon.go). Nodes without room are filtered out before, as Kubernetes does. The
+Chadha, Subramanian, Arima, Gerndt, Schulz, Abboud, "GreenCourier: Carbon-Aware Scheduling for Serverless Functions",
+WoSC 2023 (arXiv 2310.20375). The score is the min-max normalisation of marginal emissions over the regions, in whole
+points from 100 (cleanest) to 0, as the authors' metrics collector computes it (github.com/thandayuthapani/GreenCourier,
+metrics-collector/api/watttime.go, `NormaliseMap`), and the scheduler's plug-in takes it anew every five minutes
+(carbon-scheduler/pkg/plugins/carbon/carbon.go). Nodes without room are filtered out before, as Kubernetes does. The
 published score knows no latency; `points_per_ms` takes points off for the round trip, 0 as published.
 """
 
@@ -46,7 +47,9 @@ def best_score(policy: Any, t_s: float, r: int, s: State) -> int:
 
 @inlined
 def _score(s: State) -> None:
-    """100 - round(100 (x - min) / (max - min)) of the intensity that policies see, for every region; 100 for all where they are equal."""
+    """100 - round(100 (x - min) / (max - min)) of the intensity that policies see, for every region; 100 for all
+    where they are equal.
+    """
     least = math.inf
     most = -math.inf
     for z in range(s.regions.shape[0]):

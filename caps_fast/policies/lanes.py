@@ -1,8 +1,9 @@
 """Lanes: a tier's own pool, and what a request pays by Eq. 4 for going where it holds others up.
 
-Gold's own pool is LP, Silver's CP, Bronze's BP, as in SLO-Aware. But a prompt that would take up the tightest first-token limit all by itself goes
-to the pool of the next tier, for it holds up whoever decodes beside it: sizes are kept apart, as in SITA (Harchol-Balter, Crovella, Murta, "On
-choosing a task assignment policy for a distributed server system", JPDC 59, 1999).
+Gold's own pool is LP, Silver's CP, Bronze's BP, as in SLO-Aware. But a prompt that would take up the tightest
+first-token limit all by itself goes to the pool of the next tier, for it holds up whoever decodes beside it: sizes are
+kept apart, as in SITA (Harchol-Balter, Crovella, Murta, "On choosing a task assignment policy for a distributed server
+system", JPDC 59, 1999).
 """
 
 from __future__ import annotations
@@ -29,15 +30,19 @@ def alone_s(input_tokens: float, kind: int, s: State) -> float:
 def own_role(policy: Any, r: int, s: State) -> int:
     """The role of the pools that live request `r` belongs to."""
     request = s.live[r]
-    if request.tier == GOLD and alone_s(request.input_tokens, s.queues[0].kind, s) > policy.express * s.tiers[GOLD].ttft_s:
+    if (
+        request.tier == GOLD
+        and alone_s(request.input_tokens, s.queues[0].kind, s) > policy.express * s.tiers[GOLD].ttft_s
+    ):
         return CP
     return int(request.tier)
 
 
 @inlined
 def toll(policy: Any, r: int, q: int, s: State) -> float:
-    """What live request `r` pays for entering queue `q`, which is not of its own role: the share of the first-token limit of the tier at home there
-    that its prompt takes up, times the queue's price."""
+    """What live request `r` pays for entering queue `q`, which is not of its own role: the share of the first-token
+    limit of the tier at home there that its prompt takes up, times the queue's price.
+    """
     limit_s = s.tiers[s.queues[q].role].ttft_s
     if limit_s == math.inf:
         return 0.0
@@ -46,7 +51,8 @@ def toll(policy: Any, r: int, q: int, s: State) -> float:
 
 @inlined
 def best_lane(policy: Any, t_s: float, r: int, homing: float, s: State) -> int:
-    """The queue of the highest score less toll for live request `r`, the lower one on ties; `homing` is a toll for leaving its own pools at all.
+    """The queue of the highest score less toll for live request `r`, the lower one on ties; `homing` is a toll for
+    leaving its own pools at all.
 
     Work that may wait goes to its own pool while that can do what waits there in time.
     """

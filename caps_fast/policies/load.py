@@ -9,12 +9,18 @@ from caps_fast._jit import inlined
 from caps_fast.arrays import State
 
 REMEMBERED = 256  # decisions; a longer window counts as one of so many
-RECENT = [("needed", "i4", (REMEMBERED,)), ("asked_s", "f8", (REMEMBERED,)), ("asked", "i8")]  # memory of a rule with a window
+RECENT = [
+    ("needed", "i4", (REMEMBERED,)),
+    ("asked_s", "f8", (REMEMBERED,)),
+    ("asked", "i8"),
+]  # memory of a rule with a window
 
 
 @inlined
 def waiting_for(p: int, s: State) -> float:
-    """Requests that wait for a replica of pool `p`, not for a gate: its share by size, where its queue serves other pools too."""
+    """Requests that wait for a replica of pool `p`, not for a gate: its share by size, where its queue serves other
+    pools too.
+    """
     pool = s.strength[p]
     queue = s.queues[s.gpus[pool.first_gpu].queue]
     if not queue.open:
@@ -33,7 +39,9 @@ def residents_of(p: int, s: State) -> int:
 
 @inlined
 def load_of_pool(p: int, s: State, utilization: float) -> float:
-    """Replicas of pool `p` that its residents and waiting requests fill at that share of their slots, not a whole number."""
+    """Replicas of pool `p` that its residents and waiting requests fill at that share of their slots, not a whole
+    number.
+    """
     return (residents_of(p, s) + waiting_for(p, s)) / (utilization * s.pools[p].max_batch)
 
 
@@ -51,12 +59,17 @@ def most_of_window(memory: Any, t_s: float, needed: int, window_s: float) -> int
 
 @inlined
 def break_even_s(p: int, s: State) -> float:
-    """Seconds for which idling costs a replica of pool `p` as much energy as sleeping, else as being off, and coming back; inf if it cannot."""
+    """Seconds for which idling costs a replica of pool `p` as much energy as sleeping, else as being off, and
+    coming back; inf if it cannot.
+    """
     change = s.changes[s.gpus[s.strength[p].first_gpu].kind]
     if change.can_sleep:
         change_j, saved_w = change.wake_s * change.standby_w, change.standby_w - change.asleep_w
     elif change.can_stop:
-        change_j, saved_w = change.start_s * change.starting_w + change.stop_s * change.standby_w, change.standby_w - change.off_w
+        change_j, saved_w = (
+            change.start_s * change.starting_w + change.stop_s * change.standby_w,
+            change.standby_w - change.off_w,
+        )
     else:
         return math.inf
     return change_j / saved_w if saved_w > 0.0 else math.inf

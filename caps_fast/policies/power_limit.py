@@ -1,9 +1,9 @@
 """Power-limit: as many replicas as a region may power, always and during an emergency reduction (demand response).
 
-A pool's part of the limit is its part of what all replicas of the region draw at most. So many of its replicas take work that these at their
-highest power, and the others as they are (off, asleep, or else idle or starting, whichever draws more), stay within that part: while replicas
-drain there is room for few, and for more as they go off. A replica that drains still serves its residents; so a reduction counts from `ahead_s`
-before it.
+A pool's part of the limit is its part of what all replicas of the region draw at most. So many of its replicas take
+work that these at their highest power, and the others as they are (off, asleep, or else idle or starting, whichever
+draws more), stay within that part: while replicas drain there is room for few, and for more as they go off. A replica
+that drains still serves its residents; so a reduction counts from `ahead_s` before it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ _1 = np.uint16(1)
 
 
 class Risk(NamedTuple):
-    """The learned SLO-risk model: odds of a miss as a product of three tables over bins; empty where the closed form is used."""
+    """The learned SLO-risk model: odds of a miss as a product of three tables over bins; empty where the closed
+    form is used.
+    """
 
     edges: Array  # float64 (5, n), upper bin edges of input, output, residents, waiting, ahead; padded with inf
     guide: Array  # uint16 (5, cells): where a search for a bin begins
@@ -30,7 +32,9 @@ class Risk(NamedTuple):
     prompts: Array  # float64 (36, bins, bins): the same, residents, ahead
 
 
-CLOSED_FORM = Risk(np.zeros((0, 0)), np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)))
+CLOSED_FORM = Risk(
+    np.zeros((0, 0)), np.zeros((0, 0), np.uint16), np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0))
+)
 
 
 class Load(NamedTuple):
@@ -58,7 +62,10 @@ def load_of(q: int, s: State) -> Load:
 
 @inlined
 def bin_of(edges: Array, guide: Array, feature: int, value: Any) -> Any:
-    """Number of edges of the feature below `value`: its bin. The guide tells where to begin (`guide_to`); an edge of inf ends the search."""
+    """Number of edges of the feature below `value`: its bin.
+
+    The guide tells where to begin (`guide_to`); an edge of inf ends the search.
+    """
     bits: Any = np.float64(value).view(np.int64)
     cell = (bits >> (52 - CELL_BITS)) - ((1023 + FIRST_EXPONENT) << CELL_BITS)
     at = guide[feature, min(max(cell, 0), CELLS - 1)]
@@ -69,7 +76,9 @@ def bin_of(edges: Array, guide: Array, feature: int, value: Any) -> Any:
 
 
 def guide_to(edges: Array) -> Array:
-    """For `bin_of`: the number of edges below each cell of the number line, uint16 (features, CELLS); a cell is 1/128 of an octave."""
+    """For `bin_of`: the number of edges below each cell of the number line, uint16 (features, CELLS); a cell is
+    1/128 of an octave.
+    """
     at = np.arange(CELLS)
     starts = np.ldexp(1 + at % (1 << CELL_BITS) / (1 << CELL_BITS), (at >> CELL_BITS) + FIRST_EXPONENT)
     starts[0] = -np.inf
@@ -84,13 +93,19 @@ def request_bins(risk: Risk, input_tokens: int, predicted_tokens: float) -> tupl
 
 @inlined
 def odds(risk: Risk, tier: int, role: int, bins: tuple[int, int], input_tokens: int, load: Load) -> float:
-    """Odds that a request of that tier and those bins of input and predicted output misses its SLO in a pool of that role under that load."""
+    """Odds that a request of that tier and those bins of input and predicted output misses its SLO in a pool of
+    that role under that load.
+    """
     context = tier * N_ROLES + role
     loaded = context * N_GATES + load.gate
     residents = bin_of(risk.edges, risk.guide, 2, load.residents)
     waiting = bin_of(risk.edges, risk.guide, 3, load.waiting)
     ahead = bin_of(risk.edges, risk.guide, 4, input_tokens + load.prompt_tokens)
-    return risk.request[context, bins[0], bins[1]] * risk.queue[loaded, residents, waiting] * risk.prompts[loaded, residents, ahead]
+    return (
+        risk.request[context, bins[0], bins[1]]
+        * risk.queue[loaded, residents, waiting]
+        * risk.prompts[loaded, residents, ahead]
+    )
 
 
 @inlined

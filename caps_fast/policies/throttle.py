@@ -1,10 +1,12 @@
-"""Throttle: the lowest clock at which a pool is expected to keep its SLOs, and the highest while requests wait for a place.
+"""Throttle: the lowest clock at which a pool is expected to keep its SLOs, and the highest while requests wait for
+a place.
 
-After throttLL'eM (Kakolyris, Masouros, Vavaroutsos, Xydis, Soudris, HPCA 2025, arXiv 2408.05235): how long iterations last at a clock follows from
-the batch and its KV memory, how many a request still takes from its predicted length, and the lowest clock is taken at which every request that is
-there keeps its limits. Here the time of an iteration is the kind's own, linear in members and context, where they learn it; who is late at the
-highest clock too has no say; and since clocks are set every `policy.scale_every_s` and not at each arrival, a request of mean lengths of every tier
-that the pool has served has one.
+After throttLL'eM (Kakolyris, Masouros, Vavaroutsos, Xydis, Soudris, HPCA 2025, arXiv 2408.05235): how long iterations
+last at a clock follows from the batch and its KV memory, how many a request still takes from its predicted length, and
+the lowest clock is taken at which every request that is there keeps its limits. Here the time of an iteration is the
+kind's own, linear in members and context, where they learn it; who is late at the highest clock too has no say; and
+since clocks are set every `policy.scale_every_s` and not at each arrival, a request of mean lengths of every tier that
+the pool has served has one.
 """
 
 from __future__ import annotations
@@ -81,20 +83,26 @@ def _iterations_done(s: State, g: int, t_s: float) -> int:
         return 0
     kind = s.kinds[gpu.kind]
     mixed_s = kind.mixed_s_per_context_token if gpu.chunk > 0 else 0.0
-    growth_s = (kind.decode_s_per_context_token + mixed_s) * gpu.decoding + kind.prefill_s_per_token_pair * gpu.chunk * gpu.chunk
+    growth_s = (
+        kind.decode_s_per_context_token + mixed_s
+    ) * gpu.decoding + kind.prefill_s_per_token_pair * gpu.chunk * gpu.chunk
     return iterations_until(t_s - gpu.since_s, gpu.step_s, growth_s) - 1
 
 
 @inlined
 def _row_for(policy: Any, t_s: float, r: int, produced: int, context_tokens: float, g: int, row: int, s: State) -> int:
-    """The lowest clock from `row` on at which resident `r` of replica `g`, of whose tokens some are produced, is in time."""
+    """The lowest clock from `row` on at which resident `r` of replica `g`, of whose tokens some are produced, is in
+    time.
+    """
     request = s.live[r]
     s.memory[s.gpus[g].pool].tiers |= 1 << request.tier
     left = max(request.predicted_tokens - produced, 1.0)
     prompt_tokens = float(s.gpus[g].prompt_counted)
     rounds = _rounds(prompt_tokens, g, s) if request.prompt_left > 0 else 1.0
     begun = not math.isnan(request.first_token_s)
-    work = Work(float(s.gpus[g].residents), context_tokens, prompt_tokens, 0.0 if begun else rounds, rounds + left - 1.0)
+    work = Work(
+        float(s.gpus[g].residents), context_tokens, prompt_tokens, 0.0 if begun else rounds, rounds + left - 1.0
+    )
     tier = s.tiers[request.tier]
     share = policy.slo_share
     limits = Limits(
@@ -109,7 +117,9 @@ def _row_for(policy: Any, t_s: float, r: int, produced: int, context_tokens: flo
 
 @inlined
 def _row_for_another(policy: Any, tier: int, context_tokens: float, g: int, row: int, s: State) -> int:
-    """The lowest clock from `row` on at which another request of a tier, of mean lengths, would be in time on replica `g`."""
+    """The lowest clock from `row` on at which another request of a tier, of mean lengths, would be in time on
+    replica `g`.
+    """
     setup = s.setup[0]
     tier_row = s.tiers[tier]
     prompt_tokens = s.gpus[g].prompt_counted + setup.mean_input_tokens
@@ -117,7 +127,13 @@ def _row_for_another(policy: Any, tier: int, context_tokens: float, g: int, row:
     members = min(s.gpus[g].residents + 1.0, s.kinds[row].max_batch)
     work = Work(members, context_tokens, prompt_tokens, first, first + max(setup.mean_output_tokens - 1.0, 0.0))
     share = policy.slo_share
-    limits = Limits(share * tier_row.ttft_s, share * tier_row.ttft_after_release_s, share * tier_row.e2e_s, math.inf, share * tier_row.tpot_s)
+    limits = Limits(
+        share * tier_row.ttft_s,
+        share * tier_row.ttft_after_release_s,
+        share * tier_row.e2e_s,
+        math.inf,
+        share * tier_row.tpot_s,
+    )
     return _lowest(s, row, work, limits)
 
 
@@ -133,8 +149,13 @@ def _lowest(s: State, row: int, work: Work, limits: Limits) -> int:
     """The lowest clock from `row` on at which no limit is broken that is kept at the highest."""
     highest = s.changes[row].end_clock - 1
     first_s, last_s, step_s = _expected_s(s, highest, work)
-    by_first_s = min(limits.first_s if first_s <= limits.first_s else math.inf, limits.released_s if first_s <= limits.released_s else math.inf)
-    by_last_s = min(limits.last_s if last_s <= limits.last_s else math.inf, limits.paced_s if last_s <= limits.paced_s else math.inf)
+    by_first_s = min(
+        limits.first_s if first_s <= limits.first_s else math.inf,
+        limits.released_s if first_s <= limits.released_s else math.inf,
+    )
+    by_last_s = min(
+        limits.last_s if last_s <= limits.last_s else math.inf, limits.paced_s if last_s <= limits.paced_s else math.inf
+    )
     by_step_s = limits.step_s if step_s <= limits.step_s else math.inf
     while row < highest:
         first_s, last_s, step_s = _expected_s(s, row, work)
@@ -148,6 +169,10 @@ def _lowest(s: State, row: int, work: Work, limits: Limits) -> int:
 def _expected_s(s: State, row: int, work: Work) -> tuple[float, float, float]:
     """Seconds to the first token (0 if it has come), to the last one, and of an iteration, at a clock."""
     kind = s.kinds[row]
-    step_s = kind.decode_base_s + kind.decode_s_per_seq * work.members + kind.decode_s_per_context_token * work.context_tokens
+    step_s = (
+        kind.decode_base_s
+        + kind.decode_s_per_seq * work.members
+        + kind.decode_s_per_context_token * work.context_tokens
+    )
     prompts_s = kind.prefill_s_per_token * work.prompt_tokens
     return (prompts_s + work.first * step_s) if work.first > 0.0 else -math.inf, prompts_s + work.last * step_s, step_s

@@ -1,10 +1,12 @@
 """Wait Awhile: work that may wait runs while the grid is clean for the day ahead, and once its waiting is used up.
 
-Clean is an intensity below a quantile of the next 24 hours' forecast. Source: Wiesner, Behnke, Scheinert, Gontarska, Thamsen, "Let's wait awhile:
-how temporal workload shifting can reduce carbon emissions in the cloud", Middleware 2021, in the threshold form that GAIA compares with (Hanafy
-et al., "Going green for less green", ASPLOS 2024; `SuspendSchedulingPolicy.compute_schedule_threshold` in its code: quantile 0.3, linear between
-samples). There a job is suspended and goes on; here a request waits and then runs to its end. Waiting is used up when what waits would otherwise
-not be done by the time its first is due. Tiers with a limit to their first token never wait. Pools are those of SLO-Aware.
+Clean is an intensity below a quantile of the next 24 hours' forecast. Source: Wiesner, Behnke, Scheinert, Gontarska,
+Thamsen, "Let's wait awhile: how temporal workload shifting can reduce carbon emissions in the cloud", Middleware 2021,
+in the threshold form that GAIA compares with (Hanafy et al., "Going green for less green", ASPLOS 2024;
+`SuspendSchedulingPolicy.compute_schedule_threshold` in its code: quantile 0.3, linear between samples). There a job is
+suspended and goes on; here a request waits and then runs to its end. Waiting is used up when what waits would otherwise
+not be done by the time its first is due. Tiers with a limit to their first token never wait. Pools are those of
+SLO-Aware.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def while_clean(policy: Any, t_s: float, q: int, s: State) -> bool:
     queue = s.queues[q]
     z = queue.region
     if queue.waiting == 0:
-        return s.tiers[queue.role].ttft_s < math.inf or s.regions[z].gamma < quantile_ahead(s, z, t_s, policy.clean_quantile)
+        return s.tiers[queue.role].ttft_s < math.inf or s.regions[z].gamma < quantile_ahead(
+            s, z, t_s, policy.clean_quantile
+        )
     head = s.live[peek(s, q)]
     tier = s.tiers[head.tier]
     if tier.ttft_s < math.inf or s.regions[z].gamma < quantile_ahead(s, z, t_s, policy.clean_quantile):

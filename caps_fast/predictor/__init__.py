@@ -1,7 +1,8 @@
-"""The predictor of CAPS: output length and SLO risk, learned with LightGBM and tabulated for the kernel (docs/predictor.md).
+"""The predictor of CAPS: output length and SLO risk, learned with LightGBM and tabulated for the kernel
+(docs/predictor.md).
 
-`predictor_of(scenario)` gives the model that a run uses: the file that it names, or one trained on demand and kept under a hash of what it
-depends on.
+`predictor_of(scenario)` gives the model that a run uses: the file that it names, or one trained on demand and kept
+under a hash of what it depends on.
 """
 
 from __future__ import annotations
@@ -30,7 +31,18 @@ from caps_fast.workload import drawn_workload
 from caps_fast.workload.conversations import expect_requests_ahead
 from caps_fast.workload.tasks import task_of_prompt
 
-__all__ = ["LengthModel", "Lengths", "Model", "load", "predictor_of", "save", "task_of_prompt", "train_model", "warmup_requests", "with_predictions"]
+__all__ = [
+    "LengthModel",
+    "Lengths",
+    "Model",
+    "load",
+    "predictor_of",
+    "save",
+    "task_of_prompt",
+    "train_model",
+    "warmup_requests",
+    "with_predictions",
+]
 
 PART = "predictors"  # of what is kept
 BLOCK = 16_384
@@ -43,8 +55,8 @@ _at_hand: dict[str, Model] = {}
 def with_predictions(policy: Any, config: scenario.Scenario) -> tuple[Any, LengthModel | None]:
     """The policy with the learned risk in its field `learned`, and the model of the lengths that it is to see.
 
-    That is for policies with a field `predicts` that is not 0; for others, or where `predictor.source` is "declared", the policy as it is and None.
-    Raises InputError for a bad model file.
+    That is for policies with a field `predicts` that is not 0; for others, or where `predictor.source` is "declared",
+    the policy as it is and None. Raises InputError for a bad model file.
     """
     if config.predictor.source == "declared" or not getattr(policy, "predicts", 0):
         return policy, None
@@ -59,7 +71,8 @@ def with_predictions(policy: Any, config: scenario.Scenario) -> tuple[Any, Lengt
 
 
 def predictor_of(config: scenario.Scenario, tiered: bool = True) -> Model:
-    """The model for a run, with the risk of tiers that are judged by their own limits, or (`tiered` False) all by the mean of them.
+    """The model for a run, with the risk of tiers that are judged by their own limits, or (`tiered` False) all by
+    the mean of them.
 
     Raises InputError for a bad model file.
     """
@@ -85,7 +98,9 @@ def train_model(config: scenario.Scenario) -> Model:
 
 
 def warmup_requests(config: scenario.Scenario) -> Iterator[Array]:
-    """The run's own requests shortly before t = 0, which its tenants' histories begin with; nothing where a trace is replayed."""
+    """The run's own requests shortly before t = 0, which its tenants' histories begin with; nothing where a trace
+    is replayed.
+    """
     if config.workload.trace is not None:
         return iter(())
     rate_rps = config.workload.rate_rps or 1.0
@@ -147,14 +162,22 @@ def _shape(config: scenario.Scenario) -> dict[str, Any]:
 def _service(config: scenario.Scenario) -> dict[str, Any]:
     """What a request's fate in a pool depends on besides."""
     unseen = {"idle_w", "peak_w", "power_exponent", "gpus_per_replica", "profile", *STATE_FIELDS, *CLOCK_FIELDS}
-    kinds = [at_clock(kind, pool.clock or 1.0) for pool, kind in zip(config.fleet.pools, config.fleet.kind_of, strict=True)]
-    pools = [(pool.role, pool.replicas, kind.model_dump(mode="json", exclude=unseen)) for pool, kind in zip(config.fleet.pools, kinds, strict=True)]
+    kinds = [
+        at_clock(kind, pool.clock or 1.0) for pool, kind in zip(config.fleet.pools, config.fleet.kind_of, strict=True)
+    ]
+    pools = [
+        (pool.role, pool.replicas, kind.model_dump(mode="json", exclude=unseen))
+        for pool, kind in zip(config.fleet.pools, kinds, strict=True)
+    ]
     parts = {"pools": pools, "placement": config.policy.placement, "slo": config.slo.model_dump(mode="json")}
     return {**parts, "control_step_s": config.control_step_s}
 
 
 def _cached(key: str, make: Callable[[], Model]) -> Model:
-    """The model kept under `key`, in memory or on disk, or else a new one, which is kept. A damaged file is made again."""
+    """The model kept under `key`, in memory or on disk, or else a new one, which is kept.
+
+    A damaged file is made again.
+    """
     if key in _at_hand:
         return _at_hand[key]
     place = folder()

@@ -1,7 +1,9 @@
-"""Exploratory routing: requests sent to pools at random, under loads from idle to overload, to see which of them miss their SLO.
+"""Exploratory routing: requests sent to pools at random, under loads from idle to overload, to see which of them
+miss their SLO.
 
-The requests are cut into stretches; in each the rate, the pools' shares and the gates are drawn again. Order and pre-emption are those of CAPS.
-What the risk model may know is noted at every arrival, before the request counts in any load; what became of it, when it has finished.
+The requests are cut into stretches; in each the rate, the pools' shares and the gates are drawn again. Order and
+pre-emption are those of CAPS. What the risk model may know is noted at every arrival, before the request counts in any
+load; what became of it, when it has finished.
 """
 
 from __future__ import annotations
@@ -69,7 +71,9 @@ class Explorer(NamedTuple):
     tiered: int = 1
 
 
-policy(layout="pools", preempts=lambda explorer: bool(explorer.tiered), memory=Note, rows=lambda explorer: explorer.noted)(Explorer)
+policy(
+    layout="pools", preempts=lambda explorer: bool(explorer.tiered), memory=Note, rows=lambda explorer: explorer.noted
+)(Explorer)
 
 
 @inlined
@@ -129,10 +133,12 @@ class Outcomes:
 
 
 def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bool) -> Outcomes:
-    """Send the requests (REQUEST, with predicted lengths) through the scenario's cluster at random, again and again until all loads have been met.
+    """Send the requests (REQUEST, with predicted lengths) through the scenario's cluster at random, again and again
+    until all loads have been met.
 
-    Nobody is rejected. Their own arrival times set only the gaps' shape. `tiered`: tiers are judged by their own limits and Gold goes first, as in
-    CAPS; else all by the mean limits. There is an outcome for every request that fits a GPU. Raises InputError where too few do to learn from.
+    Nobody is rejected. Their own arrival times set only the gaps' shape. `tiered`: tiers are judged by their own limits
+    and Gold goes first, as in CAPS; else all by the mean limits. There is an outcome for every request that fits a GPU.
+    Raises InputError where too few do to learn from.
     """
     rng = stream(0, "exploration")
     fleet = config.fleet
@@ -154,9 +160,15 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
         tiered=int(tiered),
     )
     requests = np.tile(requests, every)
-    gaps_s = np.maximum(np.diff(requests["arrival_s"], prepend=requests["arrival_s"][:1]), 0.0)  # days follow days of other worlds
-    requests["arrival_s"] = np.cumsum(gaps_s / max(float(gaps_s.mean()), 1e-12) / rates_rps[np.arange(total) // stretch])
-    gates_s = CHANGES * stretch / float(rates_rps.max())  # gates change from stretch to stretch only: a slow cluster need not be asked by the second
+    gaps_s = np.maximum(
+        np.diff(requests["arrival_s"], prepend=requests["arrival_s"][:1]), 0.0
+    )  # days follow days of other worlds
+    requests["arrival_s"] = np.cumsum(
+        gaps_s / max(float(gaps_s.mean()), 1e-12) / rates_rps[np.arange(total) // stretch]
+    )
+    gates_s = (
+        CHANGES * stretch / float(rates_rps.max())
+    )  # gates change from stretch to stretch only: a slow cluster need not be asked by the second
     config = config.replace({"control_step_s": max(config.control_step_s, gates_s), "admission": None})
     done, notes, tiers = _play(config, requests, means, explorer)
     rows = np.stack([notes[name] for name in RISK_FEATURES], axis=1)
@@ -165,7 +177,11 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
 
 def _fitting(requests: Array, fleet: Fleet) -> Array:
     """The requests that a replica of every pool has room for."""
-    limits = {f"gpus.{pool.gpu}": kind.kv_capacity_tokens for pool, kind in zip(fleet.pools, fleet.kind_of, strict=True) if kind.kv_capacity_tokens}
+    limits = {
+        f"gpus.{pool.gpu}": kind.kv_capacity_tokens
+        for pool, kind in zip(fleet.pools, fleet.kind_of, strict=True)
+        if kind.kv_capacity_tokens
+    }
     if not limits:
         return requests
     name, least = min(limits.items(), key=lambda item: item[1])
@@ -202,11 +218,17 @@ def capacity_rps(config: scenario.Scenario, means: Means) -> float:
 
 def _kind_rps(kind: Kind, replicas: int, means: Means) -> float:
     step_s = kind.decode_base_s + kind.decode_s_per_seq * kind.max_batch
-    return replicas * kind.max_batch / (kind.prefill_s_per_token * means.input_tokens * kind.max_batch + step_s * means.output_tokens)
+    return (
+        replicas
+        * kind.max_batch
+        / (kind.prefill_s_per_token * means.input_tokens * kind.max_batch + step_s * means.output_tokens)
+    )
 
 
 def blocks_of(requests: Array) -> Iterator[tuple[Any, float]]:
-    """The requests in blocks, those that arrive together in one, and the next block's first arrival; inf after the last."""
+    """The requests in blocks, those that arrive together in one, and the next block's first arrival; inf after the
+    last.
+    """
     arrival_s = requests["arrival_s"]
     at = 0
     while at < len(requests):
@@ -219,8 +241,12 @@ def blocks_of(requests: Array) -> Iterator[tuple[Any, float]]:
 
 
 def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Explorer) -> tuple[Array, Array, Array]:
-    """Simulate all requests to their end: DONE in input order, notes (NOTE), and the limits (TIER) they are judged by."""
-    flat = CarbonTrace(times_s=np.zeros(1), g_per_kwh=np.ones(1), kind="average", scope="lifecycle", zone="", source="exploration")
+    """Simulate all requests to their end: DONE in input order, notes (NOTE), and the limits (TIER) they are judged
+    by.
+    """
+    flat = CarbonTrace(
+        times_s=np.zeros(1), g_per_kwh=np.ones(1), kind="average", scope="lifecycle", zone="", source="exploration"
+    )
     forecast = ForecastGrid(issued_s=np.zeros(1), step_s=3600.0, g_per_kwh=np.ones((1, 1)))
     monitor = Monitor(flat, forecast, 3600.0, np.zeros(1), np.ones(1))
     state = pack(config, explorer, "pools", [monitor] * len(config.fleet.regions), means, placed=False)
@@ -229,7 +255,10 @@ def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Ex
     done = []
     for block, until_s in blocks_of(requests):
         state.clock["cursor"], state.clock["done"] = 0, 0
-        state = with_room(state._replace(block=block, done=records.zeros(outcomes.Done, len(block) + int(state.clock[0]["live"]))), len(block))
+        state = with_room(
+            state._replace(block=block, done=records.zeros(outcomes.Done, len(block) + int(state.clock[0]["live"]))),
+            len(block),
+        )
         advance(state, explorer, until_s, until_s == math.inf)
         done.append(state.done[: int(state.clock[0]["done"])])
     finished = np.concatenate(done)

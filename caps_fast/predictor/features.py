@@ -1,8 +1,9 @@
 """What the length model knows of a request: input tokens, turns, task, and what the tenant's earlier answers were like.
 
-A tenant's history is kept by task, in logarithms of output tokens, and forgets slowly: it averages over the last `WINDOW` answers or so. An
-answer may enter it `lag_s` after its request arrived, when it may be taken as finished, and does so with all others of a twentieth of the lag;
-nothing later is ever read. Young histories lean on the tenant's mean over all tasks, and that on everybody's.
+A tenant's history is kept by task, in logarithms of output tokens, and forgets slowly: it averages over the last
+`WINDOW` answers or so. An answer may enter it `lag_s` after its request arrived, when it may be taken as finished, and
+does so with all others of a twentieth of the lag; nothing later is ever read. Young histories lean on the tenant's mean
+over all tasks, and that on everybody's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from caps_fast.workload.synthetic import TASKS
 
 LENGTH_FEATURES = ("input_tokens", "turns", "task", "history_mean", "history_sd", "history_count")
 WINDOW = 1000.0  # answers
-REFRESHES = 20  # a lag: answers come in together so often, since one by one they come at moments that no processor guesses
+REFRESHES = (
+    20  # a lag: answers come in together so often, since one by one they come at moments that no processor guesses
+)
 LEAN = 5.0  # a young mean leans on the wider one as if that were so many answers
 
 HISTORY = np.dtype([("mean", "f8"), ("square", "f8"), ("count", "f8")], align=True)
@@ -42,7 +45,9 @@ class Histories:
 
     def __init__(self, lag_s: float) -> None:
         by_task = np.zeros((0, len(TASKS)), HISTORY)
-        self.known = Known(lag_s, by_task, np.zeros(0, HISTORY), aligned(1, HISTORY), aligned(1024, ANSWER), aligned(2, np.int64))
+        self.known = Known(
+            lag_s, by_task, np.zeros(0, HISTORY), aligned(1, HISTORY), aligned(1024, ANSWER), aligned(2, np.int64)
+        )
 
     def rows(self, block: Array) -> Array:
         """Features of every request of the block in turn, float64 (n, len(LENGTH_FEATURES)), taking its answers in."""
@@ -102,8 +107,11 @@ def history_of(request: Any, known: Known) -> tuple[float, float, float]:
 
 @inlined
 def histories_of(block: Array, answers: Array, known: Known, first: int, rows: Array) -> None:
-    """Fill `rows` (n, 3) with the histories of the requests from `first` on, in order of arrival. Their `answers`, the logarithms of the block's
-    output tokens, are noted, to be learned `lag_s` after the arrival, at the next refresh."""
+    """Fill `rows` (n, 3) with the histories of the requests from `first` on, in order of arrival.
+
+    Their `answers`, the logarithms of the block's output tokens, are noted, to be learned `lag_s` after the arrival, at
+    the next refresh.
+    """
     pending = known.pending
     refresh_s = known.lag_s / REFRESHES
     size = np.uint32(pending.shape[0])

@@ -1,9 +1,9 @@
 """LightGBM forests as tables: an exact sum of lookups over the thresholds that the trees use.
 
-`interaction_constraints` keep every path of a tree inside one group of features, so the forest is a sum of functions of one group each. A leaf
-is a box over the bins of its group; adding its value to that box of the group's table, leaf by leaf, gives the forest, to the rounding of a sum.
-A feature's bins are the intervals between the thresholds in the trees: a value is in the bin of the first edge that is not below it, as `value
-<= threshold` goes left.
+`interaction_constraints` keep every path of a tree inside one group of features, so the forest is a sum of functions of
+one group each. A leaf is a box over the bins of its group; adding its value to that box of the group's table, leaf by
+leaf, gives the forest, to the rounding of a sum. A feature's bins are the intervals between the thresholds in the
+trees: a value is in the bin of the first edge that is not below it, as `value <= threshold` goes left.
 """
 
 from __future__ import annotations
@@ -24,10 +24,19 @@ DEPTH = 6
 Groups = Sequence[Sequence[int]]
 
 
-def fit(rows: Array, target: Array, features: Sequence[str], groups: Groups, bins: Sequence[int], objective: str, **more: Any) -> lgb.Booster:
+def fit(
+    rows: Array,
+    target: Array,
+    features: Sequence[str],
+    groups: Groups,
+    bins: Sequence[int],
+    objective: str,
+    **more: Any,
+) -> lgb.Booster:
     """Train a forest of the paper's size whose paths stay inside the groups; `bins` is the most that a feature has.
 
-    The same bits on every run: one thread, rows in order. (Two threads train no faster here, and far slower on a busy machine.)
+    The same bits on every run: one thread, rows in order. (Two threads train no faster here, and far slower on a busy
+    machine.)
     """
     import lightgbm as lgb  # noqa: PLC0415 - slow import
 
@@ -80,13 +89,17 @@ def _gather(node: Mapping[str, Any], used: list[set[float]]) -> None:
     if "split_feature" not in node:
         return
     if node["decision_type"] != "<=" or node["missing_type"] != "None":
-        raise InputError(f"split {node['decision_type']!r} with missing values {node['missing_type']!r}: expected '<=' and 'None'")
+        raise InputError(
+            f"split {node['decision_type']!r} with missing values {node['missing_type']!r}: expected '<=' and 'None'"
+        )
     used[node["split_feature"]].add(float(node["threshold"]))
     _gather(node["left_child"], used)
     _gather(node["right_child"], used)
 
 
-def _pour(node: Mapping[str, Any], box: dict[int, tuple[int, int]], edges: list[Array], groups: Groups, tables: list[Array]) -> None:
+def _pour(
+    node: Mapping[str, Any], box: dict[int, tuple[int, int]], edges: list[Array], groups: Groups, tables: list[Array]
+) -> None:
     """Add every leaf under `node`, whose bins are `box` (first, end by feature), to its box of its group's table."""
     if "split_feature" in node:
         feature = node["split_feature"]
@@ -97,9 +110,13 @@ def _pour(node: Mapping[str, Any], box: dict[int, tuple[int, int]], edges: list[
         return
     for group, table in zip(groups, tables, strict=True):
         if box.keys() <= set(group):
-            table[tuple(slice(*box[feature]) if feature in box else slice(None) for feature in group)] += node["leaf_value"]
+            table[tuple(slice(*box[feature]) if feature in box else slice(None) for feature in group)] += node[
+                "leaf_value"
+            ]
             return
-    raise InputError(f"a tree's path uses features {sorted(box)}: expected those of one group of {[list(group) for group in groups]}")
+    raise InputError(
+        f"a tree's path uses features {sorted(box)}: expected those of one group of {[list(group) for group in groups]}"
+    )
 
 
 def look_up(rows: Array, forest: Tables) -> Array:

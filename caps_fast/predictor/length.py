@@ -42,7 +42,10 @@ class Lookup(NamedTuple):
 
 @dataclass(frozen=True)
 class LengthModel:
-    """Median and interval of output tokens. Forests are over log tokens; `widen` is added to the interval's ends so that it covers as it should."""
+    """Median and interval of output tokens.
+
+    Forests are over log tokens; `widen` is added to the interval's ends so that it covers as it should.
+    """
 
     median: Tables
     low: Tables
@@ -74,7 +77,9 @@ class LengthModel:
 
 
 class Lengths:
-    """n_out_hat for a stream of requests, block by block; tenants' histories are carried on, so results do not depend on where blocks end."""
+    """n_out_hat for a stream of requests, block by block; tenants' histories are carried on, so results do not
+    depend on where blocks end.
+    """
 
     def __init__(self, model: LengthModel, past: Iterable[Array] = ()) -> None:
         self.tables = model.lookup()
@@ -101,8 +106,11 @@ def _bins_of_whole(edges: Array) -> Array:
 
 @kernel
 def _predict(block: Array, answers: Array, known: Known, tables: Lookup, scratch: Array, log_tokens: Array) -> None:
-    """Fill in the predicted `log_tokens`, in order of arrival. A stretch of requests goes through one short loop after the other (`scratch` holds
-    what is in between), so that the processor works on several requests at once."""
+    """Fill in the predicted `log_tokens`, in order of arrival.
+
+    A stretch of requests goes through one short loop after the other (`scratch` holds what is in between), so that the
+    processor works on several requests at once.
+    """
     first = 0
     while first < block.shape[0]:
         rows = scratch[: min(scratch.shape[0], block.shape[0] - first)]
@@ -115,7 +123,9 @@ def _predict(block: Array, answers: Array, known: Known, tables: Lookup, scratch
             mean = bin_of(tables.edges, tables.guide, 0, rows[i, 0])
             by_spread = tables.by_spread[mean, bin_of(tables.edges, tables.guide, 1, rows[i, 1])]
             by_count = tables.by_count[task, bin_of(tables.edges, tables.guide, 2, rows[i, 2])]
-            log_tokens[first + i] = tables.by_input[task, mean, tokens] + tables.by_turns[tokens, turns] + by_spread + by_count
+            log_tokens[first + i] = (
+                tables.by_input[task, mean, tokens] + tables.by_turns[tokens, turns] + by_spread + by_count
+            )
         first += rows.shape[0]
 
 

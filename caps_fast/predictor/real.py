@@ -1,7 +1,7 @@
 """Learning from a request trace: who asked what, in which conversation, and what was answered.
 
-A conversation stands in for the tenant where the file names none, for the earlier answers of a conversation say much about its next one. What a file
-does not say stays unknown.
+A conversation stands in for the tenant where the file names none, for the earlier answers of a conversation say much
+about its next one. What a file does not say stays unknown.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ SEED = 0  # one model serves every seed
 
 
 def requests_of(config: scenario.Scenario) -> tuple[Array, bool]:
-    """The requests (REQUEST) of the scenario's trace in order, without estimates of their lengths, and whether the file has times.
+    """The requests (REQUEST) of the scenario's trace in order, without estimates of their lengths, and whether the
+    file has times.
 
-    A tenant's tier is the file's or drawn by the tiers' shares; without times, gaps are drawn with mean 1 s. What is drawn is the same for every seed
-    of the scenario. Raises InputError for a bad trace.
+    A tenant's tier is the file's or drawn by the tiers' shares; without times, gaps are drawn with mean 1 s. What is
+    drawn is the same for every seed of the scenario. Raises InputError for a bad trace.
     """
     trace = trace_of(config.workload)
     frame = trace.frame

@@ -1,4 +1,6 @@
-"""The SLO-risk model: the probability that a request misses its SLO in a pool under its present load, tabulated for the kernel."""
+"""The SLO-risk model: the probability that a request misses its SLO in a pool under its present load, tabulated for
+the kernel.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ class RiskModel:
     def arrays(self) -> Risk:
         """The tables that the kernel reads."""
         edges = self.forest.edges
-        tier, role, gate = (np.searchsorted(edges[feature], np.arange(count)) for feature, count in ((TIER, TIERS), (ROLE, ROLES), (GATE, GATES)))
+        tier, role, gate = (
+            np.searchsorted(edges[feature], np.arange(count))
+            for feature, count in ((TIER, TIERS), (ROLE, ROLES), (GATE, GATES))
+        )
         request, queue, prompts = (np.exp(table) for table in self.forest.tables)
         in_context = np.ix_(tier, role, gate)
         by_feature = padded([edges[feature] for feature in (INPUT, OUTPUT, RESIDENTS, WAITING, AHEAD)])

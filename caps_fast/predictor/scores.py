@@ -1,4 +1,6 @@
-"""How good predictions are: errors of lengths, coverage of intervals, ranking and calibration of risks, and baselines to hold them against."""
+"""How good predictions are: errors of lengths, coverage of intervals, ranking and calibration of risks, and
+baselines to hold them against.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def coverage(low: Array, high: Array, actual: Array) -> float:
 
 
 def auroc(probability: Array, happened: Array) -> float:
-    """Area under the ROC curve: the chance that a case that happened (bool (n,)) got a higher probability than one that did not; nan without both."""
+    """Area under the ROC curve: the chance that a case that happened (bool (n,)) got a higher probability than one
+    that did not; nan without both.
+    """
     count = int(happened.sum())
     if count in (0, len(happened)):
         return float("nan")
@@ -35,13 +39,21 @@ def auroc(probability: Array, happened: Array) -> float:
 
 
 def reliability(probability: Array, happened: Array) -> list[dict[str, float]]:
-    """The reliability curve: by tenths of probability the number of cases, their mean probability and the share that happened; no empty tenths."""
+    """The reliability curve: by tenths of probability the number of cases, their mean probability and the share
+    that happened; no empty tenths.
+    """
     tenth = np.minimum((probability * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
     rows = []
     for index in range(RELIABILITY_BINS):
         here = tenth == index
         if here.any():
-            rows.append({"cases": int(here.sum()), "predicted": float(probability[here].mean()), "happened": float(happened[here].mean())})
+            rows.append(
+                {
+                    "cases": int(here.sum()),
+                    "predicted": float(probability[here].mean()),
+                    "happened": float(happened[here].mean()),
+                }
+            )
     return rows
 
 
@@ -60,7 +72,9 @@ def risk_scores(probability: Array, happened: Array) -> dict[str, Any]:
 
 
 def earlier_medians(tenants: Array, lengths: Array) -> Array:
-    """What the simplest predictor says of each request in turn, float64 (n,): the median of its tenant's earlier lengths, or of all."""
+    """What the simplest predictor says of each request in turn, float64 (n,): the median of its tenant's earlier
+    lengths, or of all.
+    """
     everybody: list[float] = []
     by_tenant: dict[int, list[float]] = {}
     found = []

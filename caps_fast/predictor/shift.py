@@ -15,9 +15,11 @@ from caps_fast.predictor.store import Model
 
 
 def errors_elsewhere(models: Mapping[str, Model], config: scenario.Scenario) -> dict[str, dict[str, float]]:
-    """Errors of each model on the last tenth of what `config` would be learned from: MAE (tokens), MAPE, coverage of the interval, AUROC of the risk.
+    """Errors of each model on the last tenth of what `config` would be learned from: MAE (tokens), MAPE, coverage
+    of the interval, AUROC of the risk.
 
-    The risk is judged on exploratory routing through `config`'s cluster, each model with its own lengths. Raises InputError for a bad trace.
+    The risk is judged on exploratory routing through `config`'s cluster, each model with its own lengths. Raises
+    InputError for a bad trace.
     """
     lessons = train.lessons_of(config)
     found: dict[str, dict[str, float]] = {}

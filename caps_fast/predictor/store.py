@@ -1,4 +1,6 @@
-"""Model files: one archive of plain arrays and text (never pickled), with a format name, a version and the features that the model was trained on."""
+"""Model files: one archive of plain arrays and text (never pickled), with a format name, a version and the features
+that the model was trained on.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,18 @@ FORMAT, VERSION = "caps-fast predictor", 1
 EXPECTED = "expected a model written by caps-fast train"
 MOST_BYTES = 1 << 29  # of its arrays
 DAMAGES = (
-    *(zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError, AttributeError, MemoryError, SyntaxError, TypeError),
+    *(
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        AttributeError,
+        MemoryError,
+        SyntaxError,
+        TypeError,
+    ),
     RecursionError,
 )
 FORESTS = ("median", "low", "high")
@@ -61,7 +74,10 @@ def save(model: Model, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> Model:
-    """Read a model file. Raises InputError naming it where it is truncated, foreign, or of another version or other features."""
+    """Read a model file.
+
+    Raises InputError naming it where it is truncated, foreign, or of another version or other features.
+    """
     try:
         content = read_arrays(path, MOST_BYTES)
     except DAMAGES:
@@ -100,15 +116,28 @@ def _unpacked(content: Mapping[str, Array], path: str) -> Model:
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: no header: {EXPECTED}") from None
     if found != (FORMAT, VERSION):
-        raise InputError(f"{path}: {found[0]} version {found[1]}: expected {FORMAT} version {VERSION}; train it again with caps-fast train")
+        raise InputError(
+            f"{path}: {found[0]} version {found[1]}: expected {FORMAT} version {VERSION}; train it again with "
+            "caps-fast train"
+        )
     wanted = {"length": (LENGTH_FEATURES, length.GROUPS), "risk": (RISK_FEATURES, risk.GROUPS)}
     try:
         for part, (features, groups) in wanted.items():
-            if header["features"].get(part) != list(features) or header["groups"].get(part) != [list(group) for group in groups]:
+            if header["features"].get(part) != list(features) or header["groups"].get(part) != [
+                list(group) for group in groups
+            ]:
                 shown = ", ".join(map(str, header["features"].get(part) or ())) or "none"
-                raise InputError(f"{path}: {part} model of features {shown}: expected {', '.join(features)}; train it again with caps-fast train")
-        median, low, high = (_forest(content, f"length.{name}", len(LENGTH_FEATURES), length.GROUPS) for name in FORESTS)
-        risks = {name: RiskModel(_forest(content, f"risk.{name}", len(RISK_FEATURES), risk.GROUPS)) for name in header["risks"]}
+                raise InputError(
+                    f"{path}: {part} model of features {shown}: expected {', '.join(features)}; train it again "
+                    "with caps-fast train"
+                )
+        median, low, high = (
+            _forest(content, f"length.{name}", len(LENGTH_FEATURES), length.GROUPS) for name in FORESTS
+        )
+        risks = {
+            name: RiskModel(_forest(content, f"risk.{name}", len(RISK_FEATURES), risk.GROUPS))
+            for name in header["risks"]
+        }
         below, above = header["widen"]
         fitted = LengthModel(median, low, high, (float(below), float(above)), float(header["lag_s"]))
         return Model(fitted, risks, header["scores"], header["trained_on"])
@@ -123,9 +152,17 @@ def _forest(content: Mapping[str, Array], name: str, features: int, groups: Grou
     edges = [content[f"{name}.edges.{index}"] for index in range(features)]
     tables = [content[f"{name}.table.{index}"] for index in range(len(groups))]
     for index, values in enumerate(edges):
-        if values.dtype != np.float64 or values.ndim != 1 or not (np.isfinite(values).all() and (np.diff(values) > 0).all()):
+        if (
+            values.dtype != np.float64
+            or values.ndim != 1
+            or not (np.isfinite(values).all() and (np.diff(values) > 0).all())
+        ):
             raise ValueError(f"{name}.edges.{index}")
     for index, (group, table) in enumerate(zip(groups, tables, strict=True)):
-        if table.dtype != np.float64 or table.shape != tuple(len(edges[feature]) + 1 for feature in group) or not np.isfinite(table).all():
+        if (
+            table.dtype != np.float64
+            or table.shape != tuple(len(edges[feature]) + 1 for feature in group)
+            or not np.isfinite(table).all()
+        ):
             raise ValueError(f"{name}.table.{index}")
     return Tables(edges, groups, tables, str(content[f"{name}.text"]))

@@ -1,7 +1,8 @@
 """Training: the days before t = 0, split 80/10/10 in time order; the last tenth judges.
 
-Synthetic days are those of `WORLDS` worlds with the scenario's workload but tenants of their own, at a rate of their own. So one model serves
-every seed and every rate, and a run's tenants are unseen, and known to the model by their history only.
+Synthetic days are those of `WORLDS` worlds with the scenario's workload but tenants of their own, at a rate of their
+own. So one model serves every seed and every rate, and a run's tenants are unseen, and known to the model by their
+history only.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ def lessons_of(config: scenario.Scenario) -> Lessons:
     requests = requests[: training_rows(config, trace_of(config.workload))]
     if len(requests) < FEWEST:
         first = f"the first {learned.train_share:.0%} (predictor.train_share)"
-        raise InputError(f"{config.workload.trace}: {len(requests):,} requests to learn from in {first}: expected at least {FEWEST:,}")
+        raise InputError(
+            f"{config.workload.trace}: {len(requests):,} requests to learn from in {first}: expected at least "
+            f"{FEWEST:,}"
+        )
     return study([[requests]], learned.history_lag_s if timed else 0.0, -(-len(requests) // learned.train_requests))
 
 
@@ -110,14 +114,25 @@ def train_length(lessons: Lessons) -> tuple[LengthModel, dict[str, Any]]:
     train, validate = lessons.part == 0, lessons.part == 1
 
     def forest(objective: str, **more: Any) -> Any:
-        model = fit(lessons.rows[train], lessons.log_tokens[train], LENGTH_FEATURES, length.GROUPS, length.BINS, objective, **more)
+        model = fit(
+            lessons.rows[train],
+            lessons.log_tokens[train],
+            LENGTH_FEATURES,
+            length.GROUPS,
+            length.BINS,
+            objective,
+            **more,
+        )
         return tabulate(model, length.GROUPS)
 
     low, high = (forest("quantile", alpha=alpha) for alpha in length.QUANTILES)
     model = LengthModel(forest("regression"), low, high, (0.0, 0.0), lessons.lag_s)
     ends = np.log(model.interval(lessons.rows[validate]))
     below, above = ends[0] - lessons.log_tokens[validate], lessons.log_tokens[validate] - ends[1]
-    widen = tuple(float(np.quantile(beyond, 1 - share)) for beyond, share in ((below, length.QUANTILES[0]), (above, 1 - length.QUANTILES[1])))
+    widen = tuple(
+        float(np.quantile(beyond, 1 - share))
+        for beyond, share in ((below, length.QUANTILES[0]), (above, 1 - length.QUANTILES[1]))
+    )
     model = LengthModel(model.median, low, high, (widen[0], widen[1]), lessons.lag_s)
     return model, judge_length(model, lessons)
 
@@ -134,15 +149,21 @@ def judge_length(model: LengthModel, lessons: Lessons) -> dict[str, Any]:
         "model": length_errors(model.predict(rows), actual),
         "tenant_median": length_errors(own, actual),
         "constant_median": length_errors(np.full(len(actual), overall), actual),
-        "declared": length_errors(lessons.requests["predicted_tokens"][test], actual) if lessons.requests["predicted_tokens"].any() else None,
+        "declared": length_errors(lessons.requests["predicted_tokens"][test], actual)
+        if lessons.requests["predicted_tokens"].any()
+        else None,
         "below_low": float((actual < low).mean()),
         "above_high": float((actual > high).mean()),
         "coverage": coverage(low, high, actual),
     }
 
 
-def train_risk(config: scenario.Scenario, model: LengthModel, lessons: Lessons, tiered: bool) -> tuple[RiskModel, dict[str, Any]]:
-    """The classifier, from exploratory routing of the lessons' requests through the scenario's cluster, and how it does on the last tenth."""
+def train_risk(
+    config: scenario.Scenario, model: LengthModel, lessons: Lessons, tiered: bool
+) -> tuple[RiskModel, dict[str, Any]]:
+    """The classifier, from exploratory routing of the lessons' requests through the scenario's cluster, and how it
+    does on the last tenth.
+    """
     requests = lessons.requests.copy()
     requests["predicted_tokens"] = model.predict(lessons.rows)
     found = explore(config, requests, lessons.means, tiered)

@@ -1,6 +1,7 @@
 """GPU profiles: speed and power of a serving replica, by name or from a file.
 
-A profile is a TOML file with fields of `sections.Gpu` and, besides, `about`, `source` and a table `fit` (see `caps_fast.profiles.fit`).
+A profile is a TOML file with fields of `sections.Gpu` and, besides, `about`, `source` and a table `fit` (see
+`caps_fast.profiles.fit`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def profiles() -> dict[str, dict[str, Any]]:
 def profile_fields(name: str, max_batch: int | None = None) -> dict[str, Any]:
     """Fields of a GPU from the built-in profile of that name or from a profile file ending in `.toml`.
 
-    With `max_batch` (residents of a full GPU), `peak_w` is put to that batch where the profile says which one it was fitted at, so that the power at
-    every batch stays as measured. Raises InputError where there is no such profile.
+    With `max_batch` (residents of a full GPU), `peak_w` is put to that batch where the profile says which one it was
+    fitted at, so that the power at every batch stays as measured. Raises InputError where there is no such profile.
     """
     found = read_profile(name)
     fields = {key: value for key, value in found.items() if key not in ABOUT}
@@ -45,7 +46,10 @@ def read_profile(name: str) -> dict[str, Any]:
     if name in built_in:
         return built_in[name]
     if not name.endswith(".toml") or not Path(name).is_file():
-        raise InputError(f"gpu.profile {name!r}{did_you_mean(name, built_in)}: expected one of {', '.join(built_in)} or a .toml file that exists")
+        raise InputError(
+            f"gpu.profile {name!r}{did_you_mean(name, built_in)}: expected one of {', '.join(built_in)} or a .toml "
+            "file that exists"
+        )
     return read_toml(name, "a GPU profile")
 
 
@@ -54,10 +58,16 @@ def peak_at(fields: dict[str, Any], old_max_batch: float, new_max_batch: float) 
 
     Raises InputError where the power fields are not all there.
     """
-    if isinstance(old_max_batch, bool) or not isinstance(old_max_batch, int | float) or not 0 < old_max_batch < math.inf:
+    if (
+        isinstance(old_max_batch, bool)
+        or not isinstance(old_max_batch, int | float)
+        or not 0 < old_max_batch < math.inf
+    ):
         raise InputError(f"gpu.profile: fit.max_batch {old_max_batch!r}: expected a number above 0")
     try:
         idle_w, peak_w, exponent = (float(fields[name]) for name in ("idle_w", "peak_w", "power_exponent"))
         return float(f"{idle_w + (peak_w - idle_w) * (new_max_batch / float(old_max_batch)) ** exponent:.4g}")
     except (KeyError, TypeError, ValueError, ArithmeticError):
-        raise InputError("gpu.profile: fit.max_batch needs numbers idle_w, peak_w and power_exponent: expected all of them") from None
+        raise InputError(
+            "gpu.profile: fit.max_batch needs numbers idle_w, peak_w and power_exponent: expected all of them"
+        ) from None

@@ -4,8 +4,9 @@
     a prompt of n tokens, alone and whole,      decode_base_s + prefill_s_per_token * n
     a GPU with n of max_batch residents draws   idle_w + (peak_w - idle_w) * (n / max_batch) ** power_exponent
 
-All three are fitted to medians by least squares of the *relative* error, so that small and large measurements count alike. `decode_base_s` comes from
-the decode steps, which are most of a replica's work; the prompts then share it and fix `prefill_s_per_token` alone.
+All three are fitted to medians by least squares of the *relative* error, so that small and large measurements count
+alike. `decode_base_s` comes from the decode steps, which are most of a replica's work; the prompts then share it and
+fix `prefill_s_per_token` alone.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ Numbers = NDArray[np.float64]
 class Given:
     """What is not fitted but given: limits of the range, and figures that the measurements lack.
 
-    `max_batch` is the batch at which a GPU counts as full (u = 1), and the largest one used; None = the largest measured. `prefill_s_per_token` and
-    `power` (`idle_w`, `peak_w`, `power_exponent`, all at this `max_batch`) stand in for measurements; `idle_w` overrides the known one.
+    `max_batch` is the batch at which a GPU counts as full (u = 1), and the largest one used; None = the largest
+    measured. `prefill_s_per_token` and `power` (`idle_w`, `peak_w`, `power_exponent`, all at this `max_batch`) stand in
+    for measurements; `idle_w` overrides the known one.
     """
 
     max_batch: int | None = None
@@ -46,8 +48,9 @@ class Given:
 class Fit:
     """A fitted profile.
 
-    `fields` are fields of `sections.Gpu`; `points` (Polars) has one row a fitted point: `what` (prefill, step, power), `at` (prompt tokens or batch),
-    `measured`, `fitted` (seconds or watts) and `error` (fitted / measured - 1); `max_batch` is the batch that counts as full.
+    `fields` are fields of `sections.Gpu`; `points` (Polars) has one row a fitted point: `what` (prefill, step, power),
+    `at` (prompt tokens or batch), `measured`, `fitted` (seconds or watts) and `error` (fitted / measured - 1);
+    `max_batch` is the batch that counts as full.
     """
 
     fields: dict[str, float | int]
@@ -55,7 +58,9 @@ class Fit:
     max_batch: int
 
     def summary(self) -> dict[str, Any]:
-        """What a profile says about its fit: `max_batch` and, for each of prefill, step and power, range, mean absolute error and the worst error."""
+        """What a profile says about its fit: `max_batch` and, for each of prefill, step and power, range, mean
+        absolute error and the worst error.
+        """
         told: dict[str, Any] = {"max_batch": self.max_batch}
         for what in ("prefill", "step", "power"):
             points = self.points.filter(pl.col("what") == what)
@@ -98,7 +103,9 @@ def _fit_steps(path: str, busy: pl.DataFrame) -> tuple[float, float, pl.DataFram
     if per_seq_s < 0:
         base_s, per_seq_s = _scale(1 / step_s, np.ones(len(batch))), 0.0
     if base_s <= 0:
-        raise InputError(f"{path}: decode steps grow faster than the batch (base {base_s:.3g} s): expected a fixed part above 0")
+        raise InputError(
+            f"{path}: decode steps grow faster than the batch (base {base_s:.3g} s): expected a fixed part above 0"
+        )
     return float(base_s), float(per_seq_s), _points("step", batch, step_s, base_s + per_seq_s * batch)
 
 
@@ -108,26 +115,40 @@ def _fit_prompts(path: str, busy: pl.DataFrame, base_s: float, given: Given) -> 
         alone = alone.filter(pl.col("prompt_tokens") <= given.max_prompt_tokens)
     prompt_tokens, prompt_s = _medians(alone, "prompt_tokens", "prompt_s")
     if given.prefill_s_per_token is not None:
-        return given.prefill_s_per_token, _points("prefill", prompt_tokens, prompt_s, base_s + given.prefill_s_per_token * prompt_tokens)
+        return given.prefill_s_per_token, _points(
+            "prefill", prompt_tokens, prompt_s, base_s + given.prefill_s_per_token * prompt_tokens
+        )
     if not len(prompt_tokens):
-        raise InputError(f"{path}: no prompt times at batch 1: expected prompt_tokens and prompt_s, or --prefill-from or --prefill-s-per-token")
+        raise InputError(
+            f"{path}: no prompt times at batch 1: expected prompt_tokens and prompt_s, or --prefill-from or "
+            "--prefill-s-per-token"
+        )
     per_token_s = _scale(prompt_tokens / prompt_s, 1 - base_s / prompt_s)
     if per_token_s <= 0:
-        raise InputError(f"{path}: prompts take less than a decode step of {base_s:.3g} s: expected prompt_s in seconds, above it")
+        raise InputError(
+            f"{path}: prompts take less than a decode step of {base_s:.3g} s: expected prompt_s in seconds, above it"
+        )
     return per_token_s, _points("prefill", prompt_tokens, prompt_s, base_s + per_token_s * prompt_tokens)
 
 
-def _fit_power(measured: Measurements, busy: pl.DataFrame, largest: int, given: Given) -> tuple[dict[str, float], pl.DataFrame]:
+def _fit_power(
+    measured: Measurements, busy: pl.DataFrame, largest: int, given: Given
+) -> tuple[dict[str, float], pl.DataFrame]:
     batch, power_w = _medians(busy, "batch", "power_w")
     share = batch / largest
     if given.power is not None:
         idle_w, peak_w, exponent = (given.power[name] for name in ("idle_w", "peak_w", "power_exponent"))
         return dict(given.power), _points("power", batch, power_w, idle_w + (peak_w - idle_w) * share**exponent)
     if len(batch) < 2:
-        raise InputError(f"{measured.path}: power at {len(batch)} batch sizes: expected power_w at two or more, or --power-from")
+        raise InputError(
+            f"{measured.path}: power at {len(batch)} batch sizes: expected power_w at two or more, or --power-from"
+        )
     idle_w = _idle_w(measured, given)
     if idle_w >= power_w.min():
-        raise InputError(f"{measured.path}: idle power {idle_w:g} W: expected less than the least busy power, {power_w.min():.4g} W a GPU")
+        raise InputError(
+            f"{measured.path}: idle power {idle_w:g} W: expected less than the least busy power, "
+            f"{power_w.min():.4g} W a GPU"
+        )
     relative = share[None, :] ** EXPONENTS[:, None] / power_w
     wanted = 1 - idle_w / power_w
     rise_w = (relative * wanted).sum(1) / (relative**2).sum(1)
@@ -144,7 +165,9 @@ def _idle_w(measured: Measurements, given: Given) -> float:
     if len(idle):
         return float(idle.median())  # type: ignore[arg-type]
     if measured.idle_w is None:
-        raise InputError(f"{measured.path}: no idle power measured: expected a row with batch 0 and power_w, or --idle-w")
+        raise InputError(
+            f"{measured.path}: no idle power measured: expected a row with batch 0 and power_w, or --idle-w"
+        )
     return measured.idle_w
 
 
@@ -161,4 +184,6 @@ def _scale(x: Numbers, y: Numbers) -> float:
 
 def _points(what: str, at: Numbers, measured: Numbers, fitted: Numbers) -> pl.DataFrame:
     data = {"at": at, "measured": measured, "fitted": fitted, "error": fitted / measured - 1}
-    return pl.DataFrame({name: np.asarray(values, np.float64) for name, values in data.items()}).select(pl.lit(what).alias("what"), pl.all())
+    return pl.DataFrame({name: np.asarray(values, np.float64) for name, values in data.items()}).select(
+        pl.lit(what).alias("what"), pl.all()
+    )

@@ -13,7 +13,10 @@ from caps_fast.parquet_check import Damaged
 from caps_fast.polars_io import FAULTS, first_line, scan_csv
 
 IDLE_W = {"a100": 63.0, "h100": 75.0}  # SplitwiseSim's constants, one GPU without a context
-PEAK_W = {"a100": 400.0, "h100": 700.0}  # the board's limit by its data sheet: SplitwiseSim gives power as a share of it
+PEAK_W = {
+    "a100": 400.0,
+    "h100": 700.0,
+}  # the board's limit by its data sheet: SplitwiseSim gives power as a share of it
 QUANTITIES = ("prompt_tokens", "batch", "prompt_s", "step_s", "power_w", "context_each")
 ROW = "__row"
 MOST = 1e10  # of any figure: more is a fault of the file
@@ -25,10 +28,10 @@ _LABELS = ("model", "hardware", "tensor_parallel", "precision")
 class Measurements:
     """Measurements of one replica.
 
-    `frame` (Polars): `prompt_tokens`, `batch`, `prompt_s` (prompts of that size, `batch` of them at once), `step_s` (one
-    decode step of `batch` sequences), `power_w` (mean power of one GPU), `context_each` (mean context of a decoding
-    sequence); float64, null where a row does not tell. `gpus` is the number of GPUs in the replica, `label` says what was
-    measured, `idle_w` is a known idle power of one GPU.
+    `frame` (Polars): `prompt_tokens`, `batch`, `prompt_s` (prompts of that size, `batch` of them at once), `step_s`
+    (one decode step of `batch` sequences), `power_w` (mean power of one GPU), `context_each` (mean context of a
+    decoding sequence); float64, null where a row does not tell. `gpus` is the number of GPUs in the replica, `label`
+    says what was measured, `idle_w` is a known idle power of one GPU.
     """
 
     path: str
@@ -92,9 +95,10 @@ LAYOUTS = (
 def read_measurements(path: str | Path, wanted: Mapping[str, str | int | None]) -> Measurements:
     """Read one replica's measurements from SplitwiseSim's table, ML.ENERGY's, or the plain layout.
 
-    The plain layout has the columns `prompt_tokens, batch, prompt_s, step_s, power_w` (cells may be empty; `power_w` of the whole replica; a row with
-    batch 0 measures idle power) and, optionally, `model, hardware, tensor_parallel, precision`. `wanted` filters by these four: exactly, or, where
-    nothing is exactly so, by a part of the name. A plain file without `tensor_parallel` takes its number of GPUs from `wanted`.
+    The plain layout has the columns `prompt_tokens, batch, prompt_s, step_s, power_w` (cells may be empty; `power_w` of
+    the whole replica; a row with batch 0 measures idle power) and, optionally,
+    `model, hardware, tensor_parallel, precision`. `wanted` filters by these four: exactly, or, where nothing is exactly
+    so, by a part of the name. A plain file without `tensor_parallel` takes its number of GPUs from `wanted`.
 
     Raises InputError where the file is not one of these, a value is no number, or not exactly one replica is left.
     """
@@ -103,7 +107,8 @@ def read_measurements(path: str | Path, wanted: Mapping[str, str | int | None]) 
     layout = next((layout for layout in LAYOUTS if set(layout.needs) <= set(raw.columns)), None)
     if layout is None:
         raise InputError(
-            f"{path}: columns {', '.join(raw.columns[1:])[:200]}: expected {', '.join(QUANTITIES)}, or SplitwiseSim's or ML.ENERGY's table"
+            f"{path}: columns {', '.join(raw.columns[1:])[:200]}: expected {', '.join(QUANTITIES)}, or "
+            "SplitwiseSim's or ML.ENERGY's table"
         )
     chosen = choose_rows(path, raw, layout.labels, wanted)
     labels = {label: str(chosen[name][0]) for label, name in layout.labels.items() if name in chosen.columns}
@@ -132,8 +137,13 @@ def read_rows(path: str) -> pl.DataFrame:
     return frame.with_row_index(ROW, offset=1)
 
 
-def choose_rows(path: str, raw: pl.DataFrame, labels: Mapping[str, str], wanted: Mapping[str, str | int | None]) -> pl.DataFrame:
-    """The rows of one replica: those that `wanted` lets through. Raises InputError where not exactly one replica is left."""
+def choose_rows(
+    path: str, raw: pl.DataFrame, labels: Mapping[str, str], wanted: Mapping[str, str | int | None]
+) -> pl.DataFrame:
+    """The rows of one replica: those that `wanted` lets through.
+
+    Raises InputError where not exactly one replica is left.
+    """
     present = {label: name for label, name in labels.items() if name in raw.columns}
     for label, value in wanted.items():
         if value is None or (label == "tensor_parallel" and label not in present):
@@ -142,15 +152,21 @@ def choose_rows(path: str, raw: pl.DataFrame, labels: Mapping[str, str], wanted:
             raise InputError(f"{path}: {label} {value}: expected none, the file has no such column")
         column, text = pl.col(present[label]).str.to_lowercase(), str(value).lower()
         exact = raw.filter(column == text)
-        kept = exact if len(exact) or label == "tensor_parallel" else raw.filter(column.str.contains(text, literal=True))
+        kept = (
+            exact if len(exact) or label == "tensor_parallel" else raw.filter(column.str.contains(text, literal=True))
+        )
         if kept.is_empty():
-            raise InputError(f"{path}: {label} {value}: expected one of {', '.join(raw[present[label]].unique().sort().drop_nulls())}")
+            raise InputError(
+                f"{path}: {label} {value}: expected one of "
+                f"{', '.join(raw[present[label]].unique().sort().drop_nulls())}"
+            )
         raw = kept
     for label, name in present.items():
         values = raw[name].unique().sort().to_list()
         if len(values) > 1:
             raise InputError(
-                f"{path}: several values of {label}: expected --{label.replace('_', '-')} with one of {', '.join(map(str, values))[:300]}"
+                f"{path}: several values of {label}: expected --{label.replace('_', '-')} with one of "
+                f"{', '.join(map(str, values))[:300]}"
             )
     return raw
 
@@ -158,19 +174,30 @@ def choose_rows(path: str, raw: pl.DataFrame, labels: Mapping[str, str], wanted:
 def _quantities(path: str, chosen: pl.DataFrame, layout: Layout) -> pl.DataFrame:
     used = [name for name in chosen.columns if name in layout.needs or (layout.name == "plain" and name in QUANTITIES)]
     numbers = numbers_of(path, chosen, used)
-    known = {name: expression for name, expression in layout.quantities.items() if layout.name != "plain" or name in chosen.columns}
+    known = {
+        name: expression
+        for name, expression in layout.quantities.items()
+        if layout.name != "plain" or name in chosen.columns
+    }
     return numbers.select(known.get(name, pl.lit(None)).cast(pl.Float64).alias(name) for name in QUANTITIES)
 
 
 def numbers_of(path: str, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """The rows with these columns as numbers from 0 to `MOST`, null where a cell is empty. Raises InputError for another cell."""
+    """The rows with these columns as numbers from 0 to `MOST`, null where a cell is empty.
+
+    Raises InputError for another cell.
+    """
     numbers = rows.with_columns(pl.col(names).str.strip_chars().replace("", None).cast(pl.Float64, strict=False))
     for name in names:
         given = rows[name].is_not_null() & (rows[name].str.strip_chars() != "")
-        bad = (given & ~(numbers[name].is_finite() & (numbers[name] >= 0) & (numbers[name] <= MOST)).fill_null(value=False)).arg_true()
+        bad = (
+            given & ~(numbers[name].is_finite() & (numbers[name] >= 0) & (numbers[name] <= MOST)).fill_null(value=False)
+        ).arg_true()
         if len(bad):
             row = bad[0]
-            raise InputError(f"{path}: row {rows[ROW][row]}: {name} {rows[name][row]!r}: expected a finite number from 0 to {MOST:g}")
+            raise InputError(
+                f"{path}: row {rows[ROW][row]}: {name} {rows[name][row]!r}: expected a finite number from 0 to {MOST:g}"
+            )
     return numbers
 
 

@@ -26,11 +26,22 @@ def picture(fit: Fit, title: str) -> Figure:
     batches = np.geomspace(1, fit.max_batch, 200)
     _panel(prefill, fit, "prefill", prompts, 1e3 * (f["decode_base_s"] + f["prefill_s_per_token"] * prompts))
     _panel(step, fit, "step", batches, 1e3 * (f["decode_base_s"] + f["decode_s_per_seq"] * batches))
-    _panel(power, fit, "power", batches, f["idle_w"] + (f["peak_w"] - f["idle_w"]) * (batches / fit.max_batch) ** f["power_exponent"])
+    _panel(
+        power,
+        fit,
+        "power",
+        batches,
+        f["idle_w"] + (f["peak_w"] - f["idle_w"]) * (batches / fit.max_batch) ** f["power_exponent"],
+    )
     prefill.set(xlabel="prompt tokens", ylabel="prompt time (ms)", yscale="log")
     prefill.set_title(f"{1e6 * f['prefill_s_per_token']:.4g} µs a token", loc="left", fontsize=10, color=INK)
     step.set(xlabel="batch", ylabel="decode step (ms)", ylim=(0, None))
-    step.set_title(f"{1e3 * f['decode_base_s']:.4g} ms + {1e3 * f['decode_s_per_seq']:.4g} ms a sequence", loc="left", fontsize=10, color=INK)
+    step.set_title(
+        f"{1e3 * f['decode_base_s']:.4g} ms + {1e3 * f['decode_s_per_seq']:.4g} ms a sequence",
+        loc="left",
+        fontsize=10,
+        color=INK,
+    )
     power.axhline(f["idle_w"], color=INK, linewidth=1, linestyle=":", label=f"idle {f['idle_w']:g} W")
     power.set(xlabel=f"batch (full at {fit.max_batch})", ylabel="power of one GPU (W)", ylim=(0, None))
     power.set_title(f"peak {f['peak_w']:.4g} W, exponent {f['power_exponent']:.3g}", loc="left", fontsize=10, color=INK)
@@ -39,12 +50,25 @@ def picture(fit: Fit, title: str) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, fit: Fit, what: str, x: np.ndarray[tuple[int], np.dtype[np.float64]], y: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+def _panel(
+    axes: Axes,
+    fit: Fit,
+    what: str,
+    x: np.ndarray[tuple[int], np.dtype[np.float64]],
+    y: np.ndarray[tuple[int], np.dtype[np.float64]],
+) -> None:
     points = fit.points.filter(pl.col("what") == what)
     scale = 1.0 if what == "power" else 1e3
     axes.plot(x, y, color=LINE, linewidth=1.5, label="model" if len(points) else "model (not measured here)")
     if len(points):
-        axes.plot(points["at"], scale * points["measured"], "o", color=DOT, markersize=5, label=f"measured; mean error {_mean_error(points):.1%}")
+        axes.plot(
+            points["at"],
+            scale * points["measured"],
+            "o",
+            color=DOT,
+            markersize=5,
+            label=f"measured; mean error {_mean_error(points):.1%}",
+        )
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)

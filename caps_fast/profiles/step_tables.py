@@ -68,8 +68,8 @@ def is_step_table(columns: Sequence[str]) -> bool:
 def read_steps(path: str | Path, wanted: Mapping[str, str | int | None]) -> Steps:
     """Read a table of steps.
 
-    Columns: `decoding`; `context_tokens` (of all decoding sequences) or `context_each` (of one, as tables of kernel sums
-    have it); `prompt_tokens`; `prompt_tokens_before` (0 where there is no such column; of each prompt);
+    Columns: `decoding`; `context_tokens` (of all decoding sequences) or `context_each` (of one, as tables of kernel
+    sums have it); `prompt_tokens`; `prompt_tokens_before` (0 where there is no such column; of each prompt);
     `prompts_in_step` (1); `step_s`, or `step_s_median`; `power_w` of the whole replica, where measured. A row without
     decoding sequences and prompt tokens measures idle power. `wanted` filters by `model`, `hardware` (or `gpu`),
     `tensor_parallel` and `precision`. Raises InputError naming file, row and column.
@@ -90,12 +90,17 @@ def read_steps(path: str | Path, wanted: Mapping[str, str | int | None]) -> Step
     if busy.is_empty() or len(zero):
         where = f"row {busy[ROW][zero[0]]}: {seconds} 0" if len(zero) else "no step with a sequence in it"
         raise InputError(f"{path}: {where}: expected steps that take time")
-    column = {name: busy[name].to_numpy() if name in busy.columns else None for name in (context, seconds, *NEEDED, *optional)}
+    column = {
+        name: busy[name].to_numpy() if name in busy.columns else None for name in (context, seconds, *NEEDED, *optional)
+    }
     decoding, tokens = busy["decoding"].to_numpy(), busy["prompt_tokens"].to_numpy()
     told = column.get("prompts_in_step")
     prompts = np.where(tokens > 0, 1.0 if told is None else np.maximum(told, 1.0), 0.0)
     before = column.get("prompt_tokens_before")
-    gpus = gpus_of(path, str(rows["tensor_parallel"][0]) if "tensor_parallel" in rows.columns else wanted.get("tensor_parallel") or 1)
+    gpus = gpus_of(
+        path,
+        str(rows["tensor_parallel"][0]) if "tensor_parallel" in rows.columns else wanted.get("tensor_parallel") or 1,
+    )
     power_w = column.get("power_w")
     return Steps(
         path=path,
@@ -119,7 +124,11 @@ def steps_of(measured: Measurements) -> Steps:
     Raises InputError where there is none.
     """
     found = measured.frame.with_columns(pl.col("context_each").fill_null(0.0))
-    decode = found.filter((pl.col("step_s") > 0) & (pl.col("batch") > 0)).group_by("batch", "context_each").agg(pl.col("step_s").median())
+    decode = (
+        found.filter((pl.col("step_s") > 0) & (pl.col("batch") > 0))
+        .group_by("batch", "context_each")
+        .agg(pl.col("step_s").median())
+    )
     alone = found.filter((pl.col("prompt_s") > 0) & (pl.col("prompt_tokens") > 0) & (pl.col("batch") == 1))
     prompts = alone.group_by("prompt_tokens").agg(pl.col("prompt_s").median())
     decode, prompts = decode.sort("batch", "context_each"), prompts.sort("prompt_tokens")

@@ -1,4 +1,6 @@
-"""Figures and self-contained pages of results: `write_page` of runs at hand, `write_report` of a folder, `rate_curves` as a picture."""
+"""Figures and self-contained pages of results: `write_page` of runs at hand, `write_report` of a folder,
+`rate_curves` as a picture.
+"""
 
 from __future__ import annotations
 

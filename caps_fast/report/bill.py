@@ -12,19 +12,47 @@ from matplotlib.figure import Figure
 from caps_fast.arrays import STATES
 from caps_fast.metrics import METRICS, POOL
 from caps_fast.report.phrases import amount, listed, share
-from caps_fast.report.style import FAINT, GRID, INK, STATE_COLOURS, WIDTH_IN, columns_of, name_of, new_figure, policy_name, styled
+from caps_fast.report.style import (
+    FAINT,
+    GRID,
+    INK,
+    STATE_COLOURS,
+    WIDTH_IN,
+    columns_of,
+    name_of,
+    new_figure,
+    policy_name,
+    styled,
+)
 
-BUSY_KG, IDLE_KG, STANDBY_KG, PUE_KG, HOST_KG = "carbon_kg", "idle_carbon_kg", "standby_carbon_kg", "pue_carbon_kg", "host_carbon_kg"
+BUSY_KG, IDLE_KG, STANDBY_KG, PUE_KG, HOST_KG = (
+    "carbon_kg",
+    "idle_carbon_kg",
+    "standby_carbon_kg",
+    "pue_carbon_kg",
+    "host_carbon_kg",
+)
 LINKS_KG = "moved_kg"
 FIRST = ("slo_attainment", "bill_kg")
 OF_BILL = (HOST_KG,)
-OTHER = ("embodied_kg", "sci_g_per_1k_tokens", "bill_kwh", "replica_hours", "starts", "wakes", "energy_cost", "cost", "water_l")
+OTHER = (
+    "embodied_kg",
+    "sci_g_per_1k_tokens",
+    "bill_kwh",
+    "replica_hours",
+    "starts",
+    "wakes",
+    "energy_cost",
+    "cost",
+    "water_l",
+)
 TOTAL, EMBODIED = "bill_kg", "embodied_kg"
 PUE_COLOUR, LINKS_COLOUR = "#A0522D", "#44AA99"
 
 
 def bill_by_policy(runs: pl.DataFrame) -> pl.DataFrame | None:
-    """Means over seeds of the bill's parts: policy, then columns for people in order; None where runs do not tell their bill.
+    """Means over seeds of the bill's parts: policy, then columns for people in order; None where runs do not tell
+    their bill.
 
     Carbon is by state where runs have the metrics of every pool, else the states other than busy and idle together.
     """
@@ -39,7 +67,9 @@ def bill_by_policy(runs: pl.DataFrame) -> pl.DataFrame | None:
             states["asleep, off, changing kg"] = pl.col(STANDBY_KG)
     columns = {METRICS[name].heading: pl.col(name) for name in FIRST if name in runs.columns}
     columns |= states
-    columns |= {METRICS[name].heading: pl.col(name) for name in (PUE_KG, LINKS_KG, *OF_BILL, *OTHER) if name in runs.columns}
+    columns |= {
+        METRICS[name].heading: pl.col(name) for name in (PUE_KG, LINKS_KG, *OF_BILL, *OTHER) if name in runs.columns
+    }
     found = runs.group_by("policy", maintain_order=True).agg(part.mean().alias(name) for name, part in columns.items())
     empty = [name for name in found.columns[1:] if not (found[name].fill_nan(0) != 0).any()]
     return found.drop(empty).sort(METRICS[TOTAL].heading)
@@ -49,7 +79,10 @@ def bill_table(bill: pl.DataFrame, label: str) -> dict[str, Any]:
     """The bill as text in cells."""
     share_heading = METRICS[FIRST[0]].heading
     rows = [
-        [policy_name(row["policy"]), *(share(row[name]) if name == share_heading else _cell(row[name]) for name in bill.columns[1:])]
+        [
+            policy_name(row["policy"]),
+            *(share(row[name]) if name == share_heading else _cell(row[name]) for name in bill.columns[1:]),
+        ]
         for row in bill.iter_rows(named=True)
     ]
     notes = "The bill is the sum of the states, of what the PUE adds to them, and of links."
@@ -76,7 +109,17 @@ def bill_figure(bill: pl.DataFrame) -> Figure:
         for name, colour in parts.items():
             values = bill[name].to_list()
             hatch = "///" if name == METRICS[EMBODIED].heading else None
-            axes.barh(range(bill.height), values, 0.7, left, color=colour, label=name.removesuffix(" kg"), linewidth=0.4, edgecolor=INK, hatch=hatch)
+            axes.barh(
+                range(bill.height),
+                values,
+                0.7,
+                left,
+                color=colour,
+                label=name.removesuffix(" kg"),
+                linewidth=0.4,
+                edgecolor=INK,
+                hatch=hatch,
+            )
             left = [base + value for base, value in zip(left, values, strict=True)]
         axes.set_yticks(range(bill.height), [name_of(name) for name in bill["policy"]])
         axes.invert_yaxis()
@@ -92,8 +135,16 @@ def bill_sentence(bill: pl.DataFrame) -> str:
     total = METRICS[TOTAL].heading
     parts = [name for name in _parts(bill) if name != METRICS[EMBODIED].heading]
     said = []
-    for row, which in ((bill.row(0, named=True), "The lowest"), (bill.row(-1, named=True), "the highest"))[: bill.height]:
-        shares = sorted(((row[name] / row[total], name.removesuffix(" kg")) for name in parts if row[name] > 0), reverse=True) if row[total] else []
+    for row, which in ((bill.row(0, named=True), "The lowest"), (bill.row(-1, named=True), "the highest"))[
+        : bill.height
+    ]:
+        shares = (
+            sorted(
+                ((row[name] / row[total], name.removesuffix(" kg")) for name in parts if row[name] > 0), reverse=True
+            )
+            if row[total]
+            else []
+        )
         most = listed([f"{share(part)} {name}" for part, name in shares[:3]])
         said.append(f"{which} bill, {amount(row[total])} kg ({policy_name(row['policy'])}), is {most}")
     return "; ".join(said).replace("The lowest bill", "The lowest bill" if bill.height > 1 else "The bill") + "."

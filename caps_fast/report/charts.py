@@ -21,16 +21,26 @@ ROWS = alt.NamedData("rows")
 MANY_RATES, MANY_POINTS = 40, 200  # beyond which single points are not drawn, or sought
 DIGITS = 7
 MOST_SAMPLES = 500  # two a pixel of a phone
-LATENCIES = {"ttft": "to first token", "ttft_after_release": "to first token, after release", "tpot": "between tokens", "e2e": "to last token"}
+LATENCIES = {
+    "ttft": "to first token",
+    "ttft_after_release": "to first token, after release",
+    "tpot": "between tokens",
+    "e2e": "to last token",
+}
 
 
 def rates_and_plane(runs: pl.DataFrame) -> Spec:
-    """Curves against the rate and the SLO-carbon plane of runs of one preset, linked: a click on a policy or on a point singles it out in all.
+    """Curves against the rate and the SLO-carbon plane of runs of one preset, linked: a click on a policy or on a
+    point singles it out in all.
 
     One point a policy and rate: means over seeds, bars from the least to the greatest seed.
     """
     names = [name for name, _, _ in PANELS]
-    spread = [part(pl.col(name)).alias(f"{name}{end}") for name in names for part, end in zip((_mean, _min, _max), ENDS, strict=True)]
+    spread = [
+        part(pl.col(name)).alias(f"{name}{end}")
+        for name in names
+        for part, end in zip((_mean, _min, _max), ENDS, strict=True)
+    ]
     points = runs.group_by("policy", "rate_rps", maintain_order=True).agg(*spread, pl.len().alias("seeds"))
     policies = points["policy"].unique(maintain_order=True).to_list()
     points = points.with_columns(
@@ -38,17 +48,28 @@ def rates_and_plane(runs: pl.DataFrame) -> Spec:
         *(pl.col(f"{name}{end}") * scale for name, _, scale in PANELS for end in ENDS),
     )
     picked = alt.selection_point(fields=["policy"], bind="legend", name="policy")
-    at_rate = alt.selection_point(fields=["rate_rps"], on="click", name="rate", nearest=points.height <= MANY_POINTS, empty=False)
+    at_rate = alt.selection_point(
+        fields=["rate_rps"], on="click", name="rate", nearest=points.height <= MANY_POINTS, empty=False
+    )
     colour = alt.Color("policy:N", sort=None, scale=_scale(policies), legend=alt.Legend(title=None, orient="top"))
     shown = alt.condition(picked, alt.value(1.0), alt.value(0.12))
-    tips = ["policy:N", alt.Tooltip("rate_rps:Q", title="req/s"), "seeds:Q", *(alt.Tooltip(f"{name}:Q", format=".4g") for name in names)]
+    tips = [
+        "policy:N",
+        alt.Tooltip("rate_rps:Q", title="req/s"),
+        "seeds:Q",
+        *(alt.Tooltip(f"{name}:Q", format=".4g") for name in names),
+    ]
     base = alt.Chart(ROWS)
     panels: list[Any] = []
     many = points["rate_rps"].n_unique() > MANY_RATES
     for name, label, _ in PANELS if points["rate_rps"].n_unique() > 1 else ():
-        y = alt.Y(f"{name}:Q", title=label.replace(" (%)", "").split("\n"), scale=_vertical(points, name), axis=_format(name))
+        y = alt.Y(
+            f"{name}:Q", title=label.replace(" (%)", "").split("\n"), scale=_vertical(points, name), axis=_format(name)
+        )
         x = alt.X("rate_rps:Q", title="request rate (1/s)", scale=alt.Scale(zero=False))
-        line = base.mark_line(point=False if many else {"size": 45}).encode(x=x, y=y, color=colour, opacity=shown, tooltip=tips)
+        line = base.mark_line(point=False if many else {"size": 45}).encode(
+            x=x, y=y, color=colour, opacity=shown, tooltip=tips
+        )
         low, high = alt.Y(f"{name}_low:Q"), f"{name}_high:Q"
         bars = base.mark_rule(strokeWidth=1.5).encode(x=x, y=low, y2=high, color=colour, opacity=shown)
         if many:
@@ -56,7 +77,12 @@ def rates_and_plane(runs: pl.DataFrame) -> Spec:
         panels.append(((line.add_params(picked) if not panels else line) + bars).properties(width=WIDTH, height=220))
     inside = alt.Scale(zero=False, padding=14)
     axes = {
-        "x": alt.X("carbon_g_per_1k_tokens:Q", title="attributed carbon (g per 1K tokens)", scale=inside, axis=alt.Axis(tickCount=6)),
+        "x": alt.X(
+            "carbon_g_per_1k_tokens:Q",
+            title="attributed carbon (g per 1K tokens)",
+            scale=inside,
+            axis=alt.Axis(tickCount=6),
+        ),
         "y": alt.Y("slo_attainment:Q", title="SLO attainment", scale=inside, axis=_format("slo_attainment")),
     }
     hollow = alt.FieldOneOfPredicate("policy", [policy_name(name) for name in HOLLOW])
@@ -65,15 +91,23 @@ def rates_and_plane(runs: pl.DataFrame) -> Spec:
         "fill": _fill(policies),
         "fillOpacity": alt.condition(hollow, alt.value(0), alt.value(1)),
     }
-    plane = base.mark_point(strokeWidth=1.5).encode(**axes, **fill, color=colour, opacity=shown, size=size, tooltip=tips).add_params(at_rate)
+    plane = (
+        base.mark_point(strokeWidth=1.5)
+        .encode(**axes, **fill, color=colour, opacity=shown, size=size, tooltip=tips)
+        .add_params(at_rate)
+    )
     if not panels:
         return _spec(alt.concat(plane.add_params(picked).properties(width=WIDTH, height=260)), points, columns=1)
-    panels.append(plane.properties(width=WIDTH, height=220, title="every rate; click one to enlarge it for all policies"))
+    panels.append(
+        plane.properties(width=WIDTH, height=220, title="every rate; click one to enlarge it for all policies")
+    )
     return _spec(alt.concat(*panels, columns=2), points, columns=2)
 
 
 def timeline(series: pl.DataFrame) -> Spec:
-    """A run's timeline: intensity, power, waiting and residents by pool, on one time axis that can be zoomed; MOST_SAMPLES of each pool."""
+    """A run's timeline: intensity, power, waiting and residents by pool, on one time axis that can be zoomed;
+    MOST_SAMPLES of each pool.
+    """
     every = -(-series.group_by("pool").len()["len"].max() // MOST_SAMPLES)  # type: ignore[operator]
     frame = series.filter((pl.int_range(pl.len()) % every == 0).over("pool")).with_columns(
         (pl.col("t_s") / 86400).alias("day"), (pl.col("power_w") / 1000).alias("power_kw")
@@ -85,20 +119,33 @@ def timeline(series: pl.DataFrame) -> Spec:
     zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
     x = alt.X("day:Q", title=None, axis=alt.Axis(format="~g", tickCount=8), scale=alt.Scale(nice=False))
     colour = alt.Color(
-        "name:N", sort=pools, scale=alt.Scale(domain=pools, range=list(POOL_COLOURS[: len(pools)])), legend=alt.Legend(title=None, orient="top")
+        "name:N",
+        sort=pools,
+        scale=alt.Scale(domain=pools, range=list(POOL_COLOURS[: len(pools)])),
+        legend=alt.Legend(title=None, orient="top"),
     )
     base = alt.Chart(ROWS)
     shown = frame.select("day", "name", "gamma_g_per_kwh", "until", "power_kw", "waiting", "residents", "open")
     first = base.transform_filter(alt.datum.name == pools[0]) if pools else base
-    band = first.mark_area(interpolate="step-after", color="#8c9196", opacity=0.5).encode(x=x, y=alt.Y("gamma_g_per_kwh:Q", title="g/kWh"))
-    rows = [band.properties(width=820, height=70, title="carbon intensity (drag and scroll here to move and zoom all)").add_params(zoom)]
+    band = first.mark_area(interpolate="step-after", color="#8c9196", opacity=0.5).encode(
+        x=x, y=alt.Y("gamma_g_per_kwh:Q", title="g/kWh")
+    )
+    rows = [
+        band.properties(
+            width=820, height=70, title="carbon intensity (drag and scroll here to move and zoom all)"
+        ).add_params(zoom)
+    ]
     for name, title in (
         ("power_kw", "power, idle included (kW)"),
         ("waiting", "requests waiting; faint: the pool's gate is open"),
         ("residents", "requests in service"),
     ):
-        steps: Any = "step-before" if name == "power_kw" else "step-after"  # a mean of the time before, or what was seen at the time
-        marks = base.mark_line(interpolate=steps, strokeWidth=1.4).encode(x=x, y=alt.Y(f"{name}:Q", title=None), color=colour)
+        steps: Any = (
+            "step-before" if name == "power_kw" else "step-after"
+        )  # a mean of the time before, or what was seen at the time
+        marks = base.mark_line(interpolate=steps, strokeWidth=1.4).encode(
+            x=x, y=alt.Y(f"{name}:Q", title=None), color=colour
+        )
         if name == "waiting":
             marks = base.mark_rect().encode(
                 x=x,
@@ -114,19 +161,33 @@ def timeline(series: pl.DataFrame) -> Spec:
 
 def latencies(histograms: pl.DataFrame) -> Spec:
     """Complementary CDF of latencies by tier; histograms made coarser, for the page's sake."""
-    coarse = histograms.filter(pl.col("latency").is_in(list(LATENCIES))).with_columns((pl.col("to_s").log(2) * AN_OCTAVE).ceil().alias("bin"))
-    coarse = coarse.group_by("latency", "tier", "bin", maintain_order=True).agg(pl.col("requests").sum()).sort("bin", maintain_order=True)
+    coarse = histograms.filter(pl.col("latency").is_in(list(LATENCIES))).with_columns(
+        (pl.col("to_s").log(2) * AN_OCTAVE).ceil().alias("bin")
+    )
+    coarse = (
+        coarse.group_by("latency", "tier", "bin", maintain_order=True)
+        .agg(pl.col("requests").sum())
+        .sort("bin", maintain_order=True)
+    )
     over = ["latency", "tier"]
     longer = 1 - pl.col("requests").cum_sum().over(over, order_by="bin") / pl.col("requests").sum().over(over)
     coarse = coarse.with_columns(
-        (2 ** (pl.col("bin") / AN_OCTAVE)).alias("seconds"), longer.clip(LEAST_SHARE).alias("share"), pl.col("latency").replace(LATENCIES)
+        (2 ** (pl.col("bin") / AN_OCTAVE)).alias("seconds"),
+        longer.clip(LEAST_SHARE).alias("share"),
+        pl.col("latency").replace(LATENCIES),
     )
     tiers = list(TIER_COLOURS)
     colour = alt.Color(
-        "tier:N", sort=tiers, scale=alt.Scale(domain=tiers, range=list(TIER_COLOURS.values())), legend=alt.Legend(title=None, orient="top")
+        "tier:N",
+        sort=tiers,
+        scale=alt.Scale(domain=tiers, range=list(TIER_COLOURS.values())),
+        legend=alt.Legend(title=None, orient="top"),
     )
     y = alt.Y(
-        "share:Q", title="share that took longer", scale=alt.Scale(type="log", domain=[LEAST_SHARE, 1]), axis=alt.Axis(format="~%", tickCount=5)
+        "share:Q",
+        title="share that took longer",
+        scale=alt.Scale(type="log", domain=[LEAST_SHARE, 1]),
+        axis=alt.Axis(format="~%", tickCount=5),
     )
     chart = alt.Chart(ROWS).mark_line(interpolate="step-after")
     chart = chart.encode(
@@ -167,7 +228,9 @@ def _vertical(points: pl.DataFrame, metric: str) -> alt.Scale:
 
 
 def _scale(policies: Sequence[str]) -> alt.Scale:
-    return alt.Scale(domain=[policy_name(name) for name in policies], range=[colour_of(name, policies) for name in policies])
+    return alt.Scale(
+        domain=[policy_name(name) for name in policies], range=[colour_of(name, policies) for name in policies]
+    )
 
 
 def _fill(policies: Sequence[str]) -> alt.Fill:
@@ -181,10 +244,12 @@ def _rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _spec(chart: Any, rows: pl.DataFrame, columns: int) -> Spec:
-    """The chart as JSON, its ROWS inside (put in last: Altair would validate each); `columns` of panels stand side by side where the page is wide
-    enough (page.js).
+    """The chart as JSON, its ROWS inside (put in last: Altair would validate each); `columns` of panels stand side
+    by side where the page is wide enough (page.js).
     """
-    styled = chart.configure_view(stroke=None).configure_axis(gridColor="#e5e5e5", labelFontSize=11, titleFontSize=11, titleFontWeight="normal")
+    styled = chart.configure_view(stroke=None).configure_axis(
+        gridColor="#e5e5e5", labelFontSize=11, titleFontSize=11, titleFontWeight="normal"
+    )
     styled = styled.configure_title(fontSize=12, anchor="start", fontWeight="normal")
     styled = styled.properties(usermeta={"columns": columns}, background="transparent")
     spec: Spec = json.loads(styled.to_json(validate=False))

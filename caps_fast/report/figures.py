@@ -1,4 +1,6 @@
-"""The other figures: policies in the SLO-carbon plane, savings by cell, where savings come from, a timeline, latencies."""
+"""The other figures: policies in the SLO-carbon plane, savings by cell, where savings come from, a timeline,
+latencies.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from caps_fast.report.style import FAINT, HOLLOW, INK, MARKERS, POOL_COLOURS, TIER_COLOURS, colour_of, name_of, new_figure, percent, styled
+from caps_fast.report.style import (
+    FAINT,
+    HOLLOW,
+    INK,
+    MARKERS,
+    POOL_COLOURS,
+    TIER_COLOURS,
+    colour_of,
+    name_of,
+    new_figure,
+    percent,
+    styled,
+)
 
 LEVELS, CATEGORIES, TIERS = ("low", "mid", "high"), ("short", "long", "agentic"), ("gold", "silver", "bronze")
 HOUR_S = 3600.0
 
 
 def plane(runs: pl.DataFrame, title: str = "") -> Figure:
-    """SLO attainment against attributed carbon, one point a policy (mean over seeds, bars from the least to the greatest): Figure 3b of the paper."""
+    """SLO attainment against attributed carbon, one point a policy (mean over seeds, bars from the least to the
+    greatest): Figure 3b of the paper.
+    """
     policies = runs["policy"].unique(maintain_order=True).to_list()
     with styled():
         figure = new_figure(6.4, 4.4)
@@ -27,11 +43,17 @@ def plane(runs: pl.DataFrame, title: str = "") -> Figure:
             own = runs.filter(pl.col("policy") == policy)
             x, y = own["carbon_g_per_1k_tokens"].to_numpy(), own["slo_attainment"].to_numpy()
             spread: dict[str, Any] = {"xerr": _spread(x), "yerr": _spread(y), "elinewidth": 1.0}
-            style: dict[str, Any] = {"color": colour_of(policy, policies), "marker": MARKERS.get(policy, "o"), "markeredgecolor": "white"}
+            style: dict[str, Any] = {
+                "color": colour_of(policy, policies),
+                "marker": MARKERS.get(policy, "o"),
+                "markeredgecolor": "white",
+            }
             style["markersize"] = 13 if policy == "caps" else 8
             if policy in HOLLOW:
                 style |= {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": style["color"]}
-            points.append(axes.errorbar(x.mean(), y.mean(), **spread, **style, linestyle="none", label=name_of(policy)).lines[0])
+            points.append(
+                axes.errorbar(x.mean(), y.mean(), **spread, **style, linestyle="none", label=name_of(policy)).lines[0]
+            )
         axes.set(xlabel="attributed carbon (g per 1K tokens)", ylabel="SLO attainment (%)")
         axes.margins(0.12)
         axes.text(0.01, 0.99, "\N{NORTH WEST ARROW} better", transform=axes.transAxes, color=FAINT, va="top")
@@ -42,7 +64,10 @@ def plane(runs: pl.DataFrame, title: str = "") -> Figure:
 
 
 def cells(savings: pl.DataFrame, title: str = "") -> Figure:
-    """Saving over Round Robin by carbon level at arrival, category and tier: Figure 3a of the paper. Frame: level, category, tier, saving."""
+    """Saving over Round Robin by carbon level at arrival, category and tier: Figure 3a of the paper.
+
+    Frame: level, category, tier, saving.
+    """
     with styled():
         figure = new_figure(9.0, 3.2)
         bound = float(np.abs(savings["saving"].to_numpy()).max())
@@ -52,7 +77,14 @@ def cells(savings: pl.DataFrame, title: str = "") -> Figure:
                 grid[TIERS.index(row["tier"]), CATEGORIES.index(row["category"])] = row["saving"]
             image = axes.imshow(grid, cmap="PuOr", vmin=-bound, vmax=bound, aspect="auto")
             for (tier, category), value in np.ndenumerate(grid):
-                axes.text(category, tier, f"{100 * value:.1f}", ha="center", va="center", color="white" if abs(value) > 0.62 * bound else INK)
+                axes.text(
+                    category,
+                    tier,
+                    f"{100 * value:.1f}",
+                    ha="center",
+                    va="center",
+                    color="white" if abs(value) > 0.62 * bound else INK,
+                )
             axes.set_xticks(range(3), CATEGORIES)
             axes.set_yticks(range(3), [tier.capitalize() for tier in TIERS])
             axes.set_title(f"{level} carbon at arrival")
@@ -67,14 +99,22 @@ def sources(decomposition: pl.DataFrame, title: str = "") -> Figure:
     """Where savings over Round Robin come from, beside the bounds. Frame: policy, part, saving, low, high."""
     labels, rows = [], []
     for row in decomposition.iter_rows(named=True):
-        labels.append(f"bound: {row['part']}" if row["policy"] == "bound" else f"{name_of(row['policy'])}: {row['part']}")
+        labels.append(
+            f"bound: {row['part']}" if row["policy"] == "bound" else f"{name_of(row['policy'])}: {row['part']}"
+        )
         rows.append(row)
     with styled():
         figure = new_figure(7.6, 0.32 * len(rows) + 1.0)
         axes = figure.subplots()
         for at, row in enumerate(rows):
             colour = FAINT if row["policy"] == "bound" else colour_of(row["policy"], [row["policy"]])
-            axes.barh(at, row["saving"], color=colour, alpha=1.0 if row["part"] in {"total"} or row["policy"] == "bound" else 0.55, height=0.7)
+            axes.barh(
+                at,
+                row["saving"],
+                color=colour,
+                alpha=1.0 if row["part"] in {"total"} or row["policy"] == "bound" else 0.55,
+                height=0.7,
+            )
             if np.isfinite(row["low"]):
                 axes.plot([row["low"], row["high"]], [at, at], color=INK, linewidth=1.2)
             end = max(row["saving"], row["high"] if np.isfinite(row["high"]) else row["saving"], 0.0)
@@ -137,7 +177,14 @@ def latencies(histograms: pl.DataFrame, title: str = "") -> Figure:
                 if own.is_empty():
                     continue
                 longer = 1 - own["requests"].cum_sum() / own["requests"].sum()
-                axes.step(own["to_s"], longer.clip(1e-5), where="post", color=TIER_COLOURS[tier], label=tier.capitalize(), linewidth=1.5)
+                axes.step(
+                    own["to_s"],
+                    longer.clip(1e-5),
+                    where="post",
+                    color=TIER_COLOURS[tier],
+                    label=tier.capitalize(),
+                    linewidth=1.5,
+                )
             axes.set(yscale="log", ylim=(1e-3, 1.1), xlabel="seconds", title=label)
             if kind != "tpot":
                 axes.set_xscale("log")
@@ -158,7 +205,9 @@ def _closed(axes: Axes, pool: pl.DataFrame, height: tuple[float, float], colour:
     turns = np.flatnonzero(np.diff(~pool["open"].to_numpy(), prepend=False, append=False))
     at = np.append(_days(pool), _days(pool)[-1])[turns].reshape(-1, 2)
     bars = [(start, end - start) for start, end in at.tolist()]
-    axes.broken_barh(bars, (low, high - low), transform=axes.get_xaxis_transform(), color=colour, alpha=0.6, linewidth=0)
+    axes.broken_barh(
+        bars, (low, high - low), transform=axes.get_xaxis_transform(), color=colour, alpha=0.6, linewidth=0
+    )
 
 
 def _days(frame: pl.DataFrame) -> Any:

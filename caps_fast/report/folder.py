@@ -28,12 +28,40 @@ TABLES = {
     "decomposition": ("preset", "policy", "part", "saving", "low", "high"),
     "headline": ("preset", "name", "saving", "bill_saving"),
     "predictor": ("preset", "figure", "unit", "paper", "ours"),
-    "series": ("preset", "policy", "seed", "t_s", "gamma_g_per_kwh", "pool", "role", "power_w", "residents", "waiting", "open"),
+    "series": (
+        "preset",
+        "policy",
+        "seed",
+        "t_s",
+        "gamma_g_per_kwh",
+        "pool",
+        "role",
+        "power_w",
+        "residents",
+        "waiting",
+        "open",
+    ),
     "histograms": ("preset", "policy", "seed", "latency", "tier", "from_s", "to_s", "requests"),
     "moves": ("preset", "policy", "seed", "origin", "region", "requests"),  # and any numbers, means per request
 }
 TEXT = {name for name, kind in PARAMETERS.items() if kind == pl.String} | {
-    *("text", "unit", "test", "verdict", "why", "level", "category", "tier", "part", "name", "figure", "latency", "role", "region", "origin"),
+    *(
+        "text",
+        "unit",
+        "test",
+        "verdict",
+        "why",
+        "level",
+        "category",
+        "tier",
+        "part",
+        "name",
+        "figure",
+        "latency",
+        "role",
+        "region",
+        "origin",
+    ),
 }
 
 
@@ -47,7 +75,8 @@ class Results:
 
 
 def read_folder(folder: str | Path) -> Results:
-    """Read `runs.parquet` (or else every Parquet file with the columns of runs) and the tables of `reproduce` that are there.
+    """Read `runs.parquet` (or else every Parquet file with the columns of runs) and the tables of `reproduce` that
+    are there.
 
     Raises InputError where there are no runs, or a file cannot be read, lacks columns or has other types in them.
     """
@@ -55,7 +84,9 @@ def read_folder(folder: str | Path) -> Results:
     if not root.is_dir():
         raise InputError(f"{root}: expected a folder with the results of a sweep or of reproduce")
     files = (
-        [root / "runs.parquet"] if (root / "runs.parquet").is_file() else sorted(path for path in root.rglob("*.parquet") if path.stem not in TABLES)
+        [root / "runs.parquet"]
+        if (root / "runs.parquet").is_file()
+        else sorted(path for path in root.rglob("*.parquet") if path.stem not in TABLES)
     )
     frames = []
     for path in files:
@@ -77,7 +108,9 @@ def read_folder(folder: str | Path) -> Results:
     return _results(root.resolve().name, runs, tables)
 
 
-def results_of(found: Result | Sequence[Result] | pl.DataFrame | Mapping[str, pl.DataFrame], name: str = "results") -> Results:
+def results_of(
+    found: Result | Sequence[Result] | pl.DataFrame | Mapping[str, pl.DataFrame], name: str = "results"
+) -> Results:
     """One run or several, a frame of runs, or frames by name: `runs` and any of TABLES.
 
     Raises InputError where there are no runs, or a frame lacks columns or has other types in them.
@@ -116,7 +149,12 @@ def _frames_of(results: Sequence[Result]) -> dict[str, pl.DataFrame]:
 def _keyed(result: Result, frame: pl.DataFrame) -> pl.DataFrame:
     config = result.scenario
     policy = with_scaling(config.policy.name, config.policy.scaling)
-    return frame.select(pl.lit(config.preset).alias("preset"), pl.lit(policy).alias("policy"), pl.lit(config.seed).alias("seed"), pl.all())
+    return frame.select(
+        pl.lit(config.preset).alias("preset"),
+        pl.lit(policy).alias("policy"),
+        pl.lit(config.seed).alias("seed"),
+        pl.all(),
+    )
 
 
 def with_scaling(policy: str, scaling: str | None) -> str:
@@ -130,8 +168,14 @@ def _results(name: str, runs: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> 
         runs = runs.with_columns(pl.lit("runs").alias("preset"))
     scaling = "policy.scaling"
     if scaling in runs.columns and runs.schema[scaling] == pl.String:
-        scaled = pl.col(scaling).is_not_null() & (pl.col(scaling) != "none") & ~pl.col("policy").str.contains(" + ", literal=True)
-        runs = runs.with_columns(pl.when(scaled).then(pl.format("{} + {}", "policy", scaling)).otherwise("policy").alias("policy"))
+        scaled = (
+            pl.col(scaling).is_not_null()
+            & (pl.col(scaling) != "none")
+            & ~pl.col("policy").str.contains(" + ", literal=True)
+        )
+        runs = runs.with_columns(
+            pl.when(scaled).then(pl.format("{} + {}", "policy", scaling)).otherwise("policy").alias("policy")
+        )
     return Results(name, runs, tables)
 
 

@@ -53,9 +53,20 @@ def _policy(axes: Axes, rows: pl.DataFrame, policy: str, colour: str) -> None:
     rows = rows.with_columns(x=100.0 * pl.col("error_day_1"), y=100.0 * pl.col("saving"), half=half).sort("x")
     oracles, others = rows.filter("oracle"), rows.filter(~pl.col("oracle"))
     style: dict[str, Any] = {"color": colour, "elinewidth": 1.0, "capsize": 2.0, "marker": MARKERS.get(policy, "o")}
-    axes.errorbar(oracles["x"], oracles["y"], oracles["half"], linewidth=1.2, markersize=5, label=name_of(policy), **style)
-    axes.errorbar(others["x"], others["y"], others["half"], linestyle="none", markersize=7, markerfacecolor="white", **style)
+    axes.errorbar(
+        oracles["x"], oracles["y"], oracles["half"], linewidth=1.2, markersize=5, label=name_of(policy), **style
+    )
+    axes.errorbar(
+        others["x"], others["y"], others["half"], linestyle="none", markersize=7, markerfacecolor="white", **style
+    )
     for place, row in enumerate(rows.to_dicts()):
         offset = (4, -13) if row["oracle"] else (5, 6 + 9 * (place % 2))
         name = row["forecast"].rpartition("/")[2].replace("$", r"\$")
-        axes.annotate(name, (row["x"], row["y"]), offset, textcoords="offset points", fontsize=7.5, color=FAINT if row["oracle"] else INK)
+        axes.annotate(
+            name,
+            (row["x"], row["y"]),
+            offset,
+            textcoords="offset points",
+            fontsize=7.5,
+            color=FAINT if row["oracle"] else INK,
+        )

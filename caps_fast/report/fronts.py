@@ -40,7 +40,11 @@ def front_figure(runs: pl.DataFrame, fronts: Sequence[Front], objectives: Sequen
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for axes, front in zip(panels, fronts, strict=False):
             own = (
-                points.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.lit(value)) for name, value in front.group.items())) if groups else points
+                points.filter(
+                    pl.all_horizontal(pl.col(name).eq_missing(pl.lit(value)) for name, value in front.group.items())
+                )
+                if groups
+                else points
             )
             _panel(axes, own, front, objectives, marks)
             axes.set_title(", ".join(f"{name} {value}" for name, value in front.group.items()))
@@ -55,7 +59,9 @@ def _telling(runs: pl.DataFrame, groups: Sequence[str]) -> list[str]:
     """Settings that tell the points apart, without those that follow from the ones before."""
     found: list[str] = []
     for name in settings(runs):
-        if name not in groups and runs.select(*groups, *found, name).n_unique() > (runs.select(*groups, *found).n_unique() if groups or found else 1):
+        if name not in groups and runs.select(*groups, *found, name).n_unique() > (
+            runs.select(*groups, *found).n_unique() if groups or found else 1
+        ):
             found.append(name)
     return found
 
@@ -67,7 +73,14 @@ def _panel(axes: Axes, points: pl.DataFrame, front: Front, objectives: Sequence[
     for place, row in enumerate(points.sort(x).to_dicts()):
         axes.plot(row[x], row[y], linestyle="none", markersize=6, **marks.of(row))
         if points.height <= MOST_NAMES and (rest := marks.rest(row)):
-            axes.annotate(rest, (row[x], row[y]), (5, 5 if place % 2 else -11), textcoords="offset points", fontsize=7.5, color=INK)
+            axes.annotate(
+                rest,
+                (row[x], row[y]),
+                (5, 5 if place % 2 else -11),
+                textcoords="offset points",
+                fontsize=7.5,
+                color=INK,
+            )
     axes.set(xlabel=_label(x), ylabel=_label(y))
     axes.margins(0.14)
     for axis, name in (("x", x), ("y", y)):
@@ -77,15 +90,21 @@ def _panel(axes: Axes, points: pl.DataFrame, front: Front, objectives: Sequence[
 
 
 class Marks:
-    """Colours for the values of the first setting that varies, shapes for those of the second; the others are written out."""
+    """Colours for the values of the first setting that varies, shapes for those of the second; the others are
+    written out.
+    """
 
     def __init__(self, points: pl.DataFrame, varied: Sequence[str]) -> None:
         values = {name: points[name].unique(maintain_order=True).to_list() for name in varied}
         self.colour = next((name for name in varied if len(values[name]) <= len(PALETTE)), None)
         self.shape = next((name for name in varied if name != self.colour and len(values[name]) <= len(SHAPES)), None)
         self.others = [name for name in varied if name not in (self.colour, self.shape)]
-        self.colours = {str(one): COLOURS.get(str(one), PALETTE[at]) for at, one in enumerate(values.get(self.colour or "", []))}
-        self.own_shapes = {name: "s" if self.shape else SHAPES[at % len(SHAPES)] for at, name in enumerate(self.colours)}
+        self.colours = {
+            str(one): COLOURS.get(str(one), PALETTE[at]) for at, one in enumerate(values.get(self.colour or "", []))
+        }
+        self.own_shapes = {
+            name: "s" if self.shape else SHAPES[at % len(SHAPES)] for at, name in enumerate(self.colours)
+        }
         self.shapes = {str(one): SHAPES[at] for at, one in enumerate(values.get(self.shape or "", []))}
 
     def of(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -101,9 +120,13 @@ class Marks:
     def legend(self) -> list[Line2D]:
         """What they mean."""
         of_colours = [
-            Line2D([], [], color=self.colours[name], marker=shape, linestyle="none", label=name_of(name)) for name, shape in self.own_shapes.items()
+            Line2D([], [], color=self.colours[name], marker=shape, linestyle="none", label=name_of(name))
+            for name, shape in self.own_shapes.items()
         ]
-        of_shapes = [Line2D([], [], color=FAINT, marker=shape, linestyle="none", label=name) for name, shape in self.shapes.items()]
+        of_shapes = [
+            Line2D([], [], color=FAINT, marker=shape, linestyle="none", label=name)
+            for name, shape in self.shapes.items()
+        ]
         return of_colours + of_shapes
 
 

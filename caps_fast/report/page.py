@@ -1,4 +1,6 @@
-"""One self-contained page: a summary, tables, figures that fit every width and theme, interactive charts with their library inside."""
+"""One self-contained page: a summary, tables, figures that fit every width and theme, interactive charts with their
+library inside.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +32,23 @@ TABLES = {
 def page(results: Results, pictures: Mapping[str, tuple[str, str, Path]]) -> str:
     """The page as HTML. `pictures` are captions, sentences and SVG files by name.
 
-    All text from the results is escaped; charts get their data as JSON in which no tag can begin; the page's policy forbids it to load anything.
+    All text from the results is escaped; charts get their data as JSON in which no tag can begin; the page's policy
+    forbids it to load anything.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     found, chosen = results.tables, choices(results.runs)
     shown = [parts.of_table(make(found[name])) for name, make in TABLES.items() if name in found]
     if not any(name in found for name in TABLES):
         block = pl.concat([alike(block).runs for _, block in results.runs.group_by("preset", maintain_order=True)])
         shown = [parts.of_table(tables.summary_table(block, chosen))]
     drawn = [part for part in (parts.bill(results), parts.states(found), parts.regions(found)) if part["blocks"]]
-    groups = [group for group in (parts.rates(results.runs, chosen), parts.timelines(found), parts.latencies(found)) if group["charts"]]
+    groups = [
+        group
+        for group in (parts.rates(results.runs, chosen), parts.timelines(found), parts.latencies(found))
+        if group["charts"]
+    ]
     claims = tables.claims_table(found["claims"]) if "claims" in found else None
     sections = [*shown, *drawn] if claims else [*drawn, *shown]
     contents = [("summary", "Summary"), *([("claims", "Claims")] if claims else [])]
@@ -48,7 +57,10 @@ def page(results: Results, pictures: Mapping[str, tuple[str, str, Path]]) -> str
     requests = int(results.runs["requests"].sum()) if "requests" in results.runs.columns else 0
     return environment.from_string(_asset("page.html")).render(
         title=f"caps-fast: {results.name}",
-        subtitle=f"{results.runs.height:,} {'run' if results.runs.height == 1 else 'runs'}, {requests:,} requests; caps-fast {__version__}.",
+        subtitle=(
+            f"{results.runs.height:,} {'run' if results.runs.height == 1 else 'runs'}, {requests:,} requests; "
+            f"caps-fast {__version__}."
+        ),
         contents=contents,
         summaries=parts.summaries(results.runs),
         notes=parts.notes(results.runs),
@@ -56,7 +68,12 @@ def page(results: Results, pictures: Mapping[str, tuple[str, str, Path]]) -> str
         parts=sections,
         groups=groups,
         pictures=[
-            {"name": name, "caption": caption, "sentence": sentence, "base64": base64.b64encode(path.read_bytes()).decode()}
+            {
+                "name": name,
+                "caption": caption,
+                "sentence": sentence,
+                "base64": base64.b64encode(path.read_bytes()).decode(),
+            }
             for name, (caption, sentence, path) in pictures.items()
         ],
         parameters=tables.parameter_table(results.runs),
@@ -74,12 +91,15 @@ def _asset(name: str) -> str:
 def library() -> Markup:
     """The charts' JavaScript. Raises InputError where it cannot be had.
 
-    It comes from a process of its own, which looks for nothing in the current folder: the engine in the library ends its process where address space
-    is limited.
+    It comes from a process of its own, which looks for nothing in the current folder: the engine in the library ends
+    its process where address space is limited.
     """
     code = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=False)
     if done.returncode:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
-        raise InputError(f"report: the JavaScript of the charts cannot be made ({how}): expected more address space (ulimit -v) and memory")
+        raise InputError(
+            f"report: the JavaScript of the charts cannot be made ({how}): expected more address space (ulimit -v) "
+            "and memory"
+        )
     return Markup(done.stdout.decode().replace("</script", r"<\/script"))

@@ -30,10 +30,19 @@ def summaries(runs: pl.DataFrame) -> list[Part]:
     for at, (preset, block) in enumerate(_presets(runs)):
         shown = alike_at_one_rate(block)
         comparison = summary.compared(shown.runs)
-        part: Part = {"preset": preset, "ran": summary.what_ran(shown.runs, rate_of(shown.runs), shown.choice), "plot": None, "table": None}
+        part: Part = {
+            "preset": preset,
+            "ran": summary.what_ran(shown.runs, rate_of(shown.runs), shown.choice),
+            "plot": None,
+            "table": None,
+        }
         if comparison is None:
             one = shown.runs.filter(pl.col("policy") == shown.runs["policy"][0])
-            said = [sentence for policy in shown.runs["policy"].unique(maintain_order=True)[:6] for sentence in _single(shown.runs, policy)]
+            said = [
+                sentence
+                for policy in shown.runs["policy"].unique(maintain_order=True)[:6]
+                for sentence in _single(shown.runs, policy)
+            ]
             part["said"] = said or summary.single(one)
         else:
             part["said"] = summary.verdicts(comparison)
@@ -59,10 +68,27 @@ def bill(results: Results) -> Part:
         found = whole_bill.bill_by_policy(alike_at_one_rate(block).runs)
         if found is not None:
             label = f"Preset {preset}"
-            drawn = plot(whole_bill.bill_figure(found), f"bill-{at}", "The carbon bill by policy and state", whole_bill.bill_sentence(found))
-            blocks.append({"label": label, "folded": False, "plots": [drawn], "tables": [whole_bill.bill_table(found, label)]})
-    text = "Everything that a run draws, whatever it does: replicas in every state, hosts, and what cooling and supply add (PUE)."
-    return {"name": "the-bill", "heading": "The whole bill", "short": "Bill", "text": text, "blocks": blocks, "beside": False}
+            drawn = plot(
+                whole_bill.bill_figure(found),
+                f"bill-{at}",
+                "The carbon bill by policy and state",
+                whole_bill.bill_sentence(found),
+            )
+            blocks.append(
+                {"label": label, "folded": False, "plots": [drawn], "tables": [whole_bill.bill_table(found, label)]}
+            )
+    text = (
+        "Everything that a run draws, whatever it does: replicas in every state, hosts, and what cooling and "
+        "supply add (PUE)."
+    )
+    return {
+        "name": "the-bill",
+        "heading": "The whole bill",
+        "short": "Bill",
+        "text": text,
+        "blocks": blocks,
+        "beside": False,
+    }
 
 
 def states(found: Mapping[str, pl.DataFrame]) -> Part:
@@ -73,14 +99,29 @@ def states(found: Mapping[str, pl.DataFrame]) -> Part:
         plots = []
         for at, (region, rows) in enumerate(parts):
             sentence = (f"Region {region}: " if len(parts) > 1 else "") + by_states.states_sentence(rows)
-            plots.append(plot(by_states.states_figure(rows), f"{name}-{at}", f"Replicas by state, {label}, region {region}", sentence))
+            plots.append(
+                plot(
+                    by_states.states_figure(rows),
+                    f"{name}-{at}",
+                    f"Replicas by state, {label}, region {region}",
+                    sentence,
+                )
+            )
         return {"plots": plots, "tables": [by_states.states_table(series, label)]}
 
     blocks = _blocks(found.get("series"), "states", by_states.has_states, block, by_states.changes)
     text = (
-        "Counts of replicas at every sample, as means over stretches of the run; busy and idle ones take work, draining ones finish what they have."
+        "Counts of replicas at every sample, as means over stretches of the run; busy and idle ones take work, "
+        "draining ones finish what they have."
     )
-    return {"name": "states", "heading": "Replicas by state, over the grid", "short": "States", "text": text, "blocks": blocks, "beside": True}
+    return {
+        "name": "states",
+        "heading": "Replicas by state, over the grid",
+        "short": "States",
+        "text": text,
+        "blocks": blocks,
+        "beside": True,
+    }
 
 
 def regions(found: Mapping[str, pl.DataFrame]) -> Part:
@@ -89,22 +130,42 @@ def regions(found: Mapping[str, pl.DataFrame]) -> Part:
     def block(series: pl.DataFrame, label: str, name: str) -> Part:
         names = series["region"].unique(maintain_order=True).to_list()
         plots = [
-            plot(by_regions.region_figure(series, region), f"{name}-{at}", f"Region {region}, {label}", by_regions.region_sentence(series, region))
+            plot(
+                by_regions.region_figure(series, region),
+                f"{name}-{at}",
+                f"Region {region}, {label}",
+                by_regions.region_sentence(series, region),
+            )
             for at, region in enumerate(names)
         ]
         moved = found.get("moves")
         key = [pl.col(column) == series[column][0] for column in ("preset", "policy", "seed")]
         own = None if moved is None else moved.filter(key)
-        return {"plots": plots, "tables": [by_regions.moves_table(own, label)] if own is not None and own.height else []}
+        return {
+            "plots": plots,
+            "tables": [by_regions.moves_table(own, label)] if own is not None and own.height else [],
+        }
 
     blocks = _blocks(found.get("series"), "regions", by_regions.has_regions, block)
     text = "All regions on the same axes."
-    return {"name": "regions", "heading": "Regions side by side", "short": "Regions", "text": text, "blocks": blocks, "beside": False}
+    return {
+        "name": "regions",
+        "heading": "Regions side by side",
+        "short": "Regions",
+        "text": text,
+        "blocks": blocks,
+        "beside": False,
+    }
 
 
 def of_table(table: Part) -> Part:
     """A section of one table."""
-    block = {"label": "", "folded": False, "plots": [], "tables": [table | {"caption": table["text"], "label": table["heading"]}]}
+    block = {
+        "label": "",
+        "folded": False,
+        "plots": [],
+        "tables": [table | {"caption": table["text"], "label": table["heading"]}],
+    }
     return {
         "name": table["name"],
         "heading": table["heading"],
@@ -125,25 +186,55 @@ def rates(runs: pl.DataFrame, chosen: str) -> Part:
         shown.append(_chart(preset, charts.rates_and_plane(own), sentence))
     text = "Choose a policy, or click on one in the legend, to single it out in every panel."
     if runs["rate_rps"].n_unique() > 1:
-        text += " A click on a point in the SLO-carbon plane enlarges its rate for all policies. Bars reach from the least to the greatest seed."
+        text += (
+            " A click on a point in the SLO-carbon plane enlarges its rate for all policies. Bars reach from the "
+            "least to the greatest seed."
+        )
     text += f" {tables.shown(chosen)}" if chosen else ""
     several = runs["rate_rps"].n_unique() > 1
     heading = "Against the request rate, and the SLO-carbon plane" if several else "The SLO-carbon plane"
-    return {"name": "rates", "heading": heading, "short": "Rates", "text": text, "charts": shown, "policies": [*dict.fromkeys(policies)]}
+    return {
+        "name": "rates",
+        "heading": heading,
+        "short": "Rates",
+        "text": text,
+        "charts": shown,
+        "policies": [*dict.fromkeys(policies)],
+    }
 
 
 def timelines(found: Mapping[str, pl.DataFrame]) -> Part:
     """Interactive timelines of every recorded run."""
-    shown = [_chart(label, charts.timeline(block), reading.of_timeline(block)) for label, block in runs_of(found.get("series"))]
+    shown = [
+        _chart(label, charts.timeline(block), reading.of_timeline(block))
+        for label, block in runs_of(found.get("series"))
+    ]
     text = "Held work waits in a pool's queue while its gate is closed. Power includes idle replicas."
-    return {"name": "timeline", "heading": "Pool by pool over time", "short": "Timeline", "text": text, "charts": shown, "policies": []}
+    return {
+        "name": "timeline",
+        "heading": "Pool by pool over time",
+        "short": "Timeline",
+        "text": text,
+        "charts": shown,
+        "policies": [],
+    }
 
 
 def latencies(found: Mapping[str, pl.DataFrame]) -> Part:
     """Interactive distributions of latency."""
-    shown = [_chart(label, charts.latencies(block), reading.of_latencies(block)) for label, block in runs_of(found.get("histograms"))]
+    shown = [
+        _chart(label, charts.latencies(block), reading.of_latencies(block))
+        for label, block in runs_of(found.get("histograms"))
+    ]
     text = "Each line is the share of requests that took longer (complementary CDF)."
-    return {"name": "latencies", "heading": "Latencies by tier", "short": "Latencies", "text": text, "charts": shown, "policies": []}
+    return {
+        "name": "latencies",
+        "heading": "Latencies by tier",
+        "short": "Latencies",
+        "text": text,
+        "charts": shown,
+        "policies": [],
+    }
 
 
 def runs_of(frame: pl.DataFrame | None) -> list[tuple[str, pl.DataFrame]]:
@@ -151,7 +242,9 @@ def runs_of(frame: pl.DataFrame | None) -> list[tuple[str, pl.DataFrame]]:
     if frame is None or frame.is_empty():
         return []
     first = frame.filter(pl.col("seed") == pl.col("seed").min())
-    blocks = [(preset, policy, block) for (preset, policy), block in first.group_by("preset", "policy", maintain_order=True)]
+    blocks = [
+        (preset, policy, block) for (preset, policy), block in first.group_by("preset", "policy", maintain_order=True)
+    ]
     blocks.sort(key=lambda block: block[1] != "caps")
     return [(f"{policy_name(str(policy))}, preset {preset}", block) for preset, policy, block in blocks]
 
@@ -182,14 +275,21 @@ def _blocks(
     make: Callable[[pl.DataFrame, str, str], Part],
     first: Callable[[pl.DataFrame], bool] = lambda _: False,
 ) -> list[Part]:
-    """A block per recorded run that `fits`, those that are `first` before the others; the first open, the others folded."""
+    """A block per recorded run that `fits`, those that are `first` before the others; the first open, the others
+    folded.
+    """
     if series is None or not fits(series):
         return []
     runs = [(label, rows) for label, rows in runs_of(series) if fits(rows)]
     runs.sort(key=lambda run: not first(run[1]))
-    return [{"label": label, "folded": at > 0} | make(rows, label, f"{name}-{at}") for at, (label, rows) in enumerate(runs[:MOST_RUNS])]
+    return [
+        {"label": label, "folded": at > 0} | make(rows, label, f"{name}-{at}")
+        for at, (label, rows) in enumerate(runs[:MOST_RUNS])
+    ]
 
 
 def _chart(label: str, spec: dict[str, Any], sentence: str) -> Part:
-    text = json.dumps(spec | {"description": sentence}, separators=(",", ":")).replace("<", r"\u003c")  # no tag can begin in it
+    text = json.dumps(spec | {"description": sentence}, separators=(",", ":")).replace(
+        "<", r"\u003c"
+    )  # no tag can begin in it
     return {"label": label, "json": Markup(text), "sentence": sentence}

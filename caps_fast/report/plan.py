@@ -20,17 +20,28 @@ HEADROOM = 1.2  # above what is drawn, for the legend
 
 
 def plan_figure(found: Bound) -> Figure:
-    """Three panels over time: intensity by region, busy replicas by kind and region, output tokens that wait by tier."""
+    """Three panels over time: intensity by region, busy replicas by kind and region, output tokens that wait by
+    tier.
+    """
     with styled():
         figure = new_figure(9.0, 6.2)
         grid, busy, waiting = figure.subplots(3, 1, sharex=True)
         span_s = float(found.edges_s[-1])
-        unit, name = (86400.0, "days") if span_s > 2 * 86400.0 else (3600.0, "hours") if span_s > 7200.0 else (1.0, "seconds")
+        unit, name = (
+            (86400.0, "days") if span_s > 2 * 86400.0 else (3600.0, "hours") if span_s > 7200.0 else (1.0, "seconds")
+        )
         edges = found.edges_s / unit
         regions = {site.region: site for site in found.sites}
         for at, (region, site) in enumerate(regions.items()):
             pue = found.scenario.fleet.regions[region].pue
-            grid.stairs(site.g_per_kwh / pue, edges, color=POOL_COLOURS[at % len(POOL_COLOURS)], label=region, linewidth=1.3, baseline=None)
+            grid.stairs(
+                site.g_per_kwh / pue,
+                edges,
+                color=POOL_COLOURS[at % len(POOL_COLOURS)],
+                label=region,
+                linewidth=1.3,
+                baseline=None,
+            )
         grid.set(title="Carbon intensity", ylabel="g/kWh", ylim=(0, None))
         names = [f"{site.kind} in {site.region}" for site in found.sites]
         total = sum(site.replicas for site in found.sites)
@@ -39,8 +50,16 @@ def plan_figure(found: Bound) -> Figure:
         held = found.plan.backlog[OUTPUT]
         labels = [*(tier.capitalize() for tier in TIERS), "late"]
         shown = [row for row in range(len(held)) if held[row].any()]
-        _stack(waiting, edges, held[shown] / 1e6, [labels[row] for row in shown], [[*TIER_COLOURS.values(), LATE][row] for row in shown])
-        waiting.set(title="Answers that wait", ylabel="million tokens", ylim=(0, None), xlabel=name, xlim=(edges[0], edges[-1]))
+        _stack(
+            waiting,
+            edges,
+            held[shown] / 1e6,
+            [labels[row] for row in shown],
+            [[*TIER_COLOURS.values(), LATE][row] for row in shown],
+        )
+        waiting.set(
+            title="Answers that wait", ylabel="million tokens", ylim=(0, None), xlabel=name, xlim=(edges[0], edges[-1])
+        )
         for axes in (grid, busy, waiting):
             axes.axvline(found.scenario.horizon_s / unit, color=FAINT, linestyle=":", linewidth=1)
             count = len(axes.get_legend_handles_labels()[0])
@@ -68,7 +87,9 @@ def _name_end(axes: Axes, at: float, end: float) -> None:
     )
 
 
-def _stack(axes: Axes, edges: np.ndarray, rows: np.ndarray, names: list[str], colours: tuple[str, ...] | list[str]) -> None:
+def _stack(
+    axes: Axes, edges: np.ndarray, rows: np.ndarray, names: list[str], colours: tuple[str, ...] | list[str]
+) -> None:
     """Steps over one another, a colour each."""
     below = np.zeros(len(edges) - 1)
     for at, (row, name) in enumerate(zip(rows, names, strict=True)):

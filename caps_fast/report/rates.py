@@ -22,7 +22,8 @@ LOG_BEYOND = 20.0  # a panel whose largest value is so many times its smallest g
 
 
 def rate_curves(runs: pl.DataFrame, path: str | Path) -> None:
-    """Draw a sweep's runs against their rate: mean over seeds, the band from the least to the greatest seed; to a .png, .svg or .pdf.
+    """Draw a sweep's runs against their rate: mean over seeds, the band from the least to the greatest seed; to a
+    .png, .svg or .pdf.
 
     Raises InputError without at least two rates.
     """
@@ -30,7 +31,10 @@ def rate_curves(runs: pl.DataFrame, path: str | Path) -> None:
 
 
 def rate_figure(runs: pl.DataFrame) -> Figure:
-    """The figure of `rate_curves`. Where other settings vary too, it shows one value of each (see `alike`) and says which."""
+    """The figure of `rate_curves`.
+
+    Where other settings vary too, it shows one value of each (see `alike`) and says which.
+    """
     found = alike(runs)
     chosen = found.runs
     if chosen["rate_rps"].n_unique() < 2:

@@ -24,7 +24,9 @@ def of_rates(runs: pl.DataFrame) -> str:
     said = f"{policy_name(first)} has the lowest attributed carbon per token at {at}"
     ordered = means["rate_rps"].unique().sort().to_list()
     for name, rate in (("lowest", ordered[0]), ("highest", ordered[-1])):
-        said += f"; at the {name}, {rate:g} requests per second, {_range(means.filter(pl.col('rate_rps') == rate), SLO)}"
+        said += (
+            f"; at the {name}, {rate:g} requests per second, {_range(means.filter(pl.col('rate_rps') == rate), SLO)}"
+        )
     return f"{said}."
 
 
@@ -35,7 +37,9 @@ def of_plane(runs: pl.DataFrame) -> str:
         policy_name(row["policy"])
         for row in means.iter_rows(named=True)
         if means.filter(
-            (pl.col(SLO) >= row[SLO]) & (pl.col(CARBON) <= row[CARBON]) & ((pl.col(SLO) > row[SLO]) | (pl.col(CARBON) < row[CARBON]))
+            (pl.col(SLO) >= row[SLO])
+            & (pl.col(CARBON) <= row[CARBON])
+            & ((pl.col(SLO) > row[SLO]) | (pl.col(CARBON) < row[CARBON]))
         ).is_empty()
     ]
     text = f"{_range(means, SLO)}, {_range(means, CARBON)}"
@@ -46,14 +50,22 @@ def of_plane(runs: pl.DataFrame) -> str:
 
 def of_timeline(series: pl.DataFrame) -> str:
     """One run over time: power in its dirtiest and cleanest third, the longest queue, closed gates."""
-    whole = series.group_by("t_s", maintain_order=True).agg(pl.col("power_w", "waiting").sum(), pl.col("gamma_g_per_kwh").mean())
+    whole = series.group_by("t_s", maintain_order=True).agg(
+        pl.col("power_w", "waiting").sum(), pl.col("gamma_g_per_kwh").mean()
+    )
     whole = whole.with_columns(pl.col("power_w").fill_nan(None))
     low, high = whole["gamma_g_per_kwh"].quantile(1 / 3), whole["gamma_g_per_kwh"].quantile(2 / 3)
-    dirty, clean = (whole.filter(part)["power_w"].mean() for part in (pl.col("gamma_g_per_kwh") > high, pl.col("gamma_g_per_kwh") < low))
+    dirty, clean = (
+        whole.filter(part)["power_w"].mean()
+        for part in (pl.col("gamma_g_per_kwh") > high, pl.col("gamma_g_per_kwh") < low)
+    )
     said = f"Mean power is {amount(float(whole['power_w'].mean() or 0.0) / 1000)} kW"  # type: ignore[arg-type]
     if dirty is not None and clean is not None:
-        said += f": {amount(float(dirty) / 1000)} in the third of the time with most carbon, {amount(float(clean) / 1000)} in that with least"  # type: ignore[arg-type]
-    closed = series.group_by("pool", maintain_order=True).agg((~pl.col("open")).mean().alias("closed"), pl.col("role").first())
+        most, least = amount(float(dirty) / 1000), amount(float(clean) / 1000)  # type: ignore[arg-type]
+        said += f": {most} in the third of the time with most carbon, {least} in that with least"
+    closed = series.group_by("pool", maintain_order=True).agg(
+        (~pl.col("open")).mean().alias("closed"), pl.col("role").first()
+    )
     gated = [f"{row['role']} {share(row['closed'])}" for row in closed.iter_rows(named=True) if row["closed"]]
     said += f". At most {amount(float(whole['waiting'].max() or 0.0))} requests wait"  # type: ignore[arg-type]
     return f"{said}; gates are closed for {listed(gated)} of the time." if gated else f"{said}; no gate is ever closed."
@@ -68,14 +80,21 @@ def of_latencies(histograms: pl.DataFrame) -> str:
         over = 1 - ordered["requests"].cum_sum() / ordered["requests"].sum()
         at = int(np.argmax(over.to_numpy() <= LATE))
         parts.append(f"{str(tier).capitalize()} {amount(float(ordered['to_s'][at]))} s")
-    return f"One request in twenty waits longer for its first token than: {listed(parts)}." if parts else "No request finished."
+    return (
+        f"One request in twenty waits longer for its first token than: {listed(parts)}."
+        if parts
+        else "No request finished."
+    )
 
 
 def of_cells(savings: pl.DataFrame) -> str:
     """The largest and the least saving."""
     ordered = savings.sort("saving")
     least, most = ordered.row(0, named=True), ordered.row(-1, named=True)
-    named = [f"{share(row['saving'])} ({row['tier'].capitalize()}, {row['category']}, {row['level']} carbon)" for row in (most, least)]
+    named = [
+        f"{share(row['saving'])} ({row['tier'].capitalize()}, {row['category']}, {row['level']} carbon)"
+        for row in (most, least)
+    ]
     return f"The saving is largest with {named[0]} and least with {named[1]}."
 
 
@@ -93,7 +112,9 @@ def of_sources(parts: pl.DataFrame) -> str:
 def _range(means: pl.DataFrame, metric: str) -> str:
     """From the lowest to the highest mean, and whose they are."""
     ordered = means.sort(metric)
-    (low, least), (high, most) = ((row[metric], policy_name(row["policy"])) for row in (ordered.row(0, named=True), ordered.row(-1, named=True)))
+    (low, least), (high, most) = (
+        (row[metric], policy_name(row["policy"])) for row in (ordered.row(0, named=True), ordered.row(-1, named=True))
+    )
     what = "SLO attainment" if metric == SLO else "carbon"
     shown = [METRICS[metric].shown(value) + ("" if metric == SLO else " g") for value in (low, high)]
     if ordered.height == 1:

@@ -37,7 +37,9 @@ def limits(series: pl.DataFrame) -> tuple[float, float]:
 
 
 def region_figure(series: pl.DataFrame, region: str) -> Figure:
-    """One region of a run: intensity, power by pool, and its share of the fleet's requests in service. Axes are those of all regions.
+    """One region of a run: intensity, power by pool, and its share of the fleet's requests in service.
+
+    Axes are those of all regions.
 
     Frame: t_s, gamma_g_per_kwh, region, name, power_w, residents.
     """
@@ -55,9 +57,14 @@ def region_figure(series: pl.DataFrame, region: str) -> Figure:
         below = np.zeros(len(gamma))
         names = own["name"].unique(maintain_order=True).to_list()
         for at, name in enumerate(names):
-            _, (watts,) = binned(own.filter(pl.col("name") == name).with_columns(pl.col("power_w").fill_nan(None).backward_fill()), ["power_w"])
+            _, (watts,) = binned(
+                own.filter(pl.col("name") == name).with_columns(pl.col("power_w").fill_nan(None).backward_fill()),
+                ["power_w"],
+            )
             above = below + np.nan_to_num(watts) / 1000
-            power.stairs(above, edges / unit, baseline=below, fill=True, color=POOL_COLOURS[at % len(POOL_COLOURS)], label=name)
+            power.stairs(
+                above, edges / unit, baseline=below, fill=True, color=POOL_COLOURS[at % len(POOL_COLOURS)], label=name
+            )
             below = above
         power.set(title="power by pool", ylabel="kW", ylim=(0, 1.05 * most_kw or 1.0))
         _, shares = binned(_shares(series, region), ["share"])
@@ -76,20 +83,27 @@ def region_sentence(series: pl.DataFrame, region: str) -> str:
     part = _share_of(series, region)
     gamma = float(own["gamma_g_per_kwh"].mean())  # type: ignore[arg-type]
     power = float(own.group_by("t_s").agg(pl.col("power_w").sum())["power_w"].fill_nan(None).mean() or 0.0) / 1000  # type: ignore[arg-type]
-    said = f"{region} does {share(part)} of the work (requests in service), at {amount(gamma)} g/kWh and {amount(power)} kW on average"
-    others = series.filter(pl.col("region") != region).group_by("t_s").agg(pl.col("gamma_g_per_kwh").mean().alias("others"))
+    said = (
+        f"{region} does {share(part)} of the work (requests in service), at {amount(gamma)} g/kWh and "
+        f"{amount(power)} kW on average"
+    )
+    others = (
+        series.filter(pl.col("region") != region).group_by("t_s").agg(pl.col("gamma_g_per_kwh").mean().alias("others"))
+    )
     moves = _shares(series, region).join(others, on="t_s")
     differs = pl.col("gamma_g_per_kwh") - pl.col("others")
     cleaner, dirtier = (moves.filter(part)["share"] for part in (differs < 0, differs > 0))
     if cleaner.len() and dirtier.len():
-        return f"{said}: {share(cleaner.mean())} while its grid is cleaner than the others' mean, {share(dirtier.mean())} while it is dirtier."  # type: ignore[arg-type]
+        clean, dirty = share(cleaner.mean()), share(dirtier.mean())  # type: ignore[arg-type]
+        return f"{said}: {clean} while its grid is cleaner than the others' mean, {dirty} while it is dirtier."
     if cleaner.len() or dirtier.len():
         return f"{said}; its grid is {'cleaner' if cleaner.len() else 'dirtier'} than the others' mean all the time."
     return f"{said}."
 
 
 def moves_of(result: Result) -> pl.DataFrame | None:
-    """Admitted requests of a run by origin and region, with means of what speaks for a region: round-trip time, time to first token, carbon.
+    """Admitted requests of a run by origin and region, with means of what speaks for a region: round-trip time,
+    time to first token, carbon.
 
     `nearest` is the origin's home, or else the region of the least round-trip time.
     None where the run did not record its requests, or its scenario has no origins.
@@ -100,7 +114,11 @@ def moves_of(result: Result) -> pl.DataFrame | None:
         return None
     rows = result.requests.with_columns(region=pl.Series([fleet.pools[at].region for at in pools]))
     rows = rows.filter(pl.col("gpu").is_not_null()).with_columns(ttft_s=pl.col("first_token_s") - pl.col("arrival_s"))
-    means = rows.group_by("origin", "region").agg(pl.len().alias("requests"), pl.col("ttft_s", "carbon_g").mean()).sort("origin", "region")
+    means = (
+        rows.group_by("origin", "region")
+        .agg(pl.len().alias("requests"), pl.col("ttft_s", "carbon_g").mean())
+        .sort("origin", "region")
+    )
     known = [(origins[row["origin"]], row["region"]) for row in means.iter_rows(named=True)]
     rtt_ms = [origin.rtt_ms.get(region, 0.0) for origin, region in known]
     nearest = [origin.home or min(fleet.regions, key=lambda name: origin.rtt_ms.get(name, 0.0)) for origin, _ in known]
@@ -108,29 +126,52 @@ def moves_of(result: Result) -> pl.DataFrame | None:
 
 
 def moves_table(moves: pl.DataFrame, label: str) -> dict[str, Any]:
-    """Requests by origin and the region that served them, and the means of what else is told (score terms, round-trip time)."""
+    """Requests by origin and the region that served them, and the means of what else is told (score terms,
+    round-trip time).
+    """
     terms = [name for name, kind in moves.schema.items() if name not in MOVES and kind.is_numeric()]
     weights = pl.col("requests") / pl.col("requests").sum()
     means = [(pl.col(name) * weights).sum().alias(name) for name in terms]
     found = moves.group_by("origin", "region", maintain_order=True).agg(pl.col("requests").sum(), *means)
     whole = pl.col("requests") / pl.col("requests").sum().over("origin")
     rows = [
-        [row["origin"], row["region"], f"{row['requests']:,}", share(row["whole"]), *(amount(row[name]) for name in terms)]
+        [
+            row["origin"],
+            row["region"],
+            f"{row['requests']:,}",
+            share(row["whole"]),
+            *(amount(row[name]) for name in terms),
+        ]
         for row in found.with_columns(whole=whole).iter_rows(named=True)
     ]
     heads = ["origin", "served in", "requests", "of the origin's", *(name.replace("_", " ") for name in terms)]
-    return {"label": "Work by origin and region", "caption": f"{label}: {moves_sentence(moves)}", "heads": heads, "words": 2, "rows": rows}
+    return {
+        "label": "Work by origin and region",
+        "caption": f"{label}: {moves_sentence(moves)}",
+        "heads": heads,
+        "words": 2,
+        "rows": rows,
+    }
 
 
 def moves_sentence(moves: pl.DataFrame) -> str:
-    """How much work leaves the region nearest to its origin (without `nearest`: the region of the origin's name), and on which way most."""
+    """How much work leaves the region nearest to its origin (without `nearest`: the region of the origin's name),
+    and on which way most.
+    """
     total = int(moves["requests"].sum())
-    near, where = ("nearest", "away from the region nearest to their origin") if "nearest" in moves.columns else ("origin", "away from their origin")
+    near, where = (
+        ("nearest", "away from the region nearest to their origin")
+        if "nearest" in moves.columns
+        else ("origin", "away from their origin")
+    )
     away = moves.filter(pl.col(near) != pl.col("region")).group_by("origin", "region").agg(pl.col("requests").sum())
     away = away.sort("requests", "origin", "region", descending=[True, False, False])
     if away.is_empty() or not total:
         return f"no request is served {where}."
-    ways = [f"{row['origin']} to {row['region']} {share(row['requests'] / total)}" for row in away.head(3).iter_rows(named=True)]
+    ways = [
+        f"{row['origin']} to {row['region']} {share(row['requests'] / total)}"
+        for row in away.head(3).iter_rows(named=True)
+    ]
     return f"{share(int(away['requests'].sum()) / total)} of the requests are served {where}; most from {listed(ways)}."
 
 
@@ -142,7 +183,9 @@ def _shares(series: pl.DataFrame, region: str) -> pl.DataFrame:
         pl.col("residents").sum().alias("all"),
         pl.col("gamma_g_per_kwh").filter(own).first(),
     )
-    return at.with_columns((pl.col("here") / pl.col("all")).fill_nan(None).fill_null(strategy="forward").fill_null(0.0).alias("share"))
+    return at.with_columns(
+        (pl.col("here") / pl.col("all")).fill_nan(None).fill_null(strategy="forward").fill_null(0.0).alias("share")
+    )
 
 
 def _share_of(series: pl.DataFrame, region: str) -> float:

@@ -1,4 +1,6 @@
-"""Single runs as one picture: the grid, power and queues over time, and latencies; by pool, or by policy where there are several."""
+"""Single runs as one picture: the grid, power and queues over time, and latencies; by pool, or by policy where
+there are several.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class Plot:
 
 
 def run_figure(results: Sequence[Result]) -> Figure:
-    """The figure of runs on the same requests, each with a series recorded; with one run it is by pool and tier, else by policy."""
+    """The figure of runs on the same requests, each with a series recorded; with one run it is by pool and tier,
+    else by policy.
+    """
     lines = _pools(results[0]) if len(results) == 1 else [_policy(result, results) for result in results]
     unit_s = DAY_S if results[0].scenario.days >= LONG_DAYS else HOUR_S
     with styled():
@@ -67,7 +71,9 @@ def run_figure(results: Sequence[Result]) -> Figure:
         left, right = parts
         over_time = left.subplots(4, 1, sharex=True, height_ratios=(0.8, 1, 1, 1))
         _intensity(over_time[0], results[0], unit_s)
-        for axes, column, label in zip(over_time[1:], ("power_kw", "waiting", "residents"), ("power (kW)", "waiting", "in service"), strict=True):
+        for axes, column, label in zip(
+            over_time[1:], ("power_kw", "waiting", "residents"), ("power (kW)", "waiting", "in service"), strict=True
+        ):
             for line in lines:
                 axes.plot(line.frame["t_s"] / unit_s, line.frame[column], label=line.label, **line.style)
             axes.set(ylabel=label, ylim=(0, None))
@@ -83,7 +89,10 @@ def run_figure(results: Sequence[Result]) -> Figure:
 def _title(results: Sequence[Result]) -> str:
     config = results[0].scenario
     over = name_of(config.policy.name) if len(results) == 1 else f"{len(results)} policies on the same requests"
-    return f"{over}: preset {config.preset}, {counted(config.fleet.replicas, 'replica')}, {config.days:g} days, seed {config.seed}"
+    return (
+        f"{over}: preset {config.preset}, {counted(config.fleet.replicas, 'replica')}, {config.days:g} days, seed "
+        f"{config.seed}"
+    )
 
 
 def _pools(result: Result) -> list[_Line]:
@@ -111,7 +120,9 @@ def _means(series: pl.DataFrame) -> pl.DataFrame:
     """Means of so many samples at a time that `SHOWN` or fewer points are left: single ones are noise in a picture."""
     at_a_time = -(-series.height // SHOWN)
     together = series.with_row_index("bin").group_by(pl.col("bin") // at_a_time, maintain_order=True)
-    return together.agg(pl.col("t_s", "waiting", "residents").mean(), power_kw=pl.col("power_w").drop_nans().mean() / 1000)
+    return together.agg(
+        pl.col("t_s", "waiting", "residents").mean(), power_kw=pl.col("power_w").drop_nans().mean() / 1000
+    )
 
 
 def _intensity(axes: Axes, result: Result, unit_s: float) -> None:
@@ -120,7 +131,15 @@ def _intensity(axes: Axes, result: Result, unit_s: float) -> None:
     regions = {pool.region: part for pool, part in zip(result.scenario.fleet.pools, parts, strict=True)}
     for number, (name, part) in enumerate(regions.items()):
         label = name if len(regions) > 1 else None
-        axes.step(part["t_s"] / unit_s, part["gamma_g_per_kwh"], where="post", color="#767676", linewidth=1.2, label=label, alpha=1 / (1 + number))
+        axes.step(
+            part["t_s"] / unit_s,
+            part["gamma_g_per_kwh"],
+            where="post",
+            color="#767676",
+            linewidth=1.2,
+            label=label,
+            alpha=1 / (1 + number),
+        )
     if len(regions) > 1:
         axes.legend(loc="upper right")
     axes.set(ylabel="grid (g/kWh)", ylim=(0, None))
@@ -132,7 +151,9 @@ def _latency(axes: Axes, results: Sequence[Result], latency: int, title: str) ->
     curves: list[tuple[str, Any, dict[str, Any]]] = []
     if len(results) == 1:
         for at, tier in enumerate(TIERS):
-            curves.append((tier.capitalize(), results[0].outcome.histograms[at, latency], {"color": TIER_COLOURS[tier]}))
+            curves.append(
+                (tier.capitalize(), results[0].outcome.histograms[at, latency], {"color": TIER_COLOURS[tier]})
+            )
     else:
         for line, result in zip((_policy(one, results) for one in results), results, strict=True):
             curves.append((line.label, result.outcome.histograms[:, latency].sum(axis=0), line.style))

@@ -15,7 +15,17 @@ from caps_fast.records import Array
 from caps_fast.report.phrases import amount, share
 from caps_fast.report.style import GRID, INK, STATE_COLOURS, WIDTH_IN, columns_of, new_figure, span_of, styled
 
-ORDER = ("busy", "idle", "draining", "waking", "starting", "stopping", "failed", "asleep", "off")  # from the foot of the stack
+ORDER = (
+    "busy",
+    "idle",
+    "draining",
+    "waking",
+    "starting",
+    "stopping",
+    "failed",
+    "asleep",
+    "off",
+)  # from the foot of the stack
 ON = ("busy", "idle", "draining")
 MOST_BINS = 168  # an hour of a week; what is narrower cannot be seen on a phone
 MOST_POOLS = 6  # panels; more pools are drawn as one
@@ -34,13 +44,16 @@ def by_region(series: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
 
 
 def states_figure(series: pl.DataFrame) -> Figure:
-    """Of one run and region: intensity, then each pool's replicas by state, stacked; hours of high intensity are shaded.
+    """Of one run and region: intensity, then each pool's replicas by state, stacked; hours of high intensity are
+    shaded.
 
     Frame: t_s, gamma_g_per_kwh, pool, name, and a column per SEEN_STATES.
     """
     pools = [(str(name), rows) for (name,), rows in series.group_by("name", maintain_order=True)]
     if len(pools) > MOST_POOLS:
-        whole = series.group_by("t_s", maintain_order=True).agg(pl.col(SEEN_STATES).sum(), pl.col("gamma_g_per_kwh").first())
+        whole = series.group_by("t_s", maintain_order=True).agg(
+            pl.col(SEEN_STATES).sum(), pl.col("gamma_g_per_kwh").first()
+        )
         pools = [(f"all {len(pools)} pools", whole)]
     shown = [state for state in ORDER if (series[state] > 0).any()]
     with styled():
@@ -65,7 +78,8 @@ def states_figure(series: pl.DataFrame) -> Figure:
 
 
 def binned(rows: pl.DataFrame, columns: list[str]) -> tuple[Array, Array]:
-    """Means of columns over at most MOST_BINS stretches of a run: edges float64 (n + 1,) in s, means float64 (columns, n).
+    """Means of columns over at most MOST_BINS stretches of a run: edges float64 (n + 1,) in s, means float64
+    (columns, n).
 
     A sample stands for the time until the next one.
     """
@@ -85,7 +99,9 @@ def states_table(series: pl.DataFrame, label: str) -> dict[str, Any]:
     """Mean replicas by state, one row per pool: the figure in numbers."""
     shown = [state for state in ORDER if (series[state] > 0).any()]
     means = series.group_by("region", "name", maintain_order=True).agg(pl.col(shown).mean())
-    rows = [[row["name"], row["region"], *(f"{row[state]:.2f}" for state in shown)] for row in means.iter_rows(named=True)]
+    rows = [
+        [row["name"], row["region"], *(f"{row[state]:.2f}" for state in shown)] for row in means.iter_rows(named=True)
+    ]
     return {
         "label": "Mean replicas by state",
         "caption": f"{label}: mean replicas by state",
@@ -102,11 +118,16 @@ def changes(series: pl.DataFrame) -> bool:
 
 def states_sentence(series: pl.DataFrame) -> str:
     """How many replicas are on, doing what, and how that follows the grid; of one run and region."""
-    counts = series.group_by("t_s", maintain_order=True).agg(pl.col(SEEN_STATES).sum(), pl.col("gamma_g_per_kwh").first())
+    counts = series.group_by("t_s", maintain_order=True).agg(
+        pl.col(SEEN_STATES).sum(), pl.col("gamma_g_per_kwh").first()
+    )
     counts = counts.with_columns(pl.sum_horizontal(ON).alias("on"), pl.sum_horizontal(SEEN_STATES).alias("all"))
     total, busy = int(counts["all"].max()), float(counts["busy"].mean() + counts["draining"].mean())  # type: ignore[arg-type,operator]
     if counts["on"].min() == total:
-        return f"All {total} replicas are on for the whole run; on average {amount(busy)} of them ({share(busy / total)}) are busy."
+        return (
+            f"All {total} replicas are on for the whole run; on average {amount(busy)} of them "
+            f"({share(busy / total)}) are busy."
+        )
     on = float(counts["on"].mean())  # type: ignore[arg-type]
     least, most = counts.select(pl.col("on").min(), pl.col("on").max().alias("most")).row(0)
     said = f"On average {amount(on)} of {total} replicas are on ({least} to {most})"
@@ -114,10 +135,13 @@ def states_sentence(series: pl.DataFrame) -> str:
     rest = [(state, float(counts[state].mean())) for state in ("asleep", "off", "failed")]  # type: ignore[arg-type]
     said += "".join(f"; {amount(mean)} are {state}" for state, mean in rest if mean > 0)
     high, low = counts["gamma_g_per_kwh"].quantile(DIRTY), counts["gamma_g_per_kwh"].quantile(1 - DIRTY)
-    dirty, clean = (counts.filter(part)["on"].mean() for part in (pl.col("gamma_g_per_kwh") > high, pl.col("gamma_g_per_kwh") < low))
+    dirty, clean = (
+        counts.filter(part)["on"].mean() for part in (pl.col("gamma_g_per_kwh") > high, pl.col("gamma_g_per_kwh") < low)
+    )
     if dirty is None or clean is None:
         return f"{said}."
-    return f"{said}. In the third of the time with most carbon {amount(float(dirty))} are on, in that with least {amount(float(clean))}."  # type: ignore[arg-type]
+    on_dirty, on_clean = amount(float(dirty)), amount(float(clean))  # type: ignore[arg-type]
+    return f"{said}. In the third of the time with most carbon {on_dirty} are on, in that with least {on_clean}."
 
 
 def _stack(axes: Axes, edges: Array, counts: Array, states: list[str]) -> None:

@@ -1,4 +1,6 @@
-"""How figures look: colours that the colour-blind can tell apart, with markers and dashes for print without colour; figures written whole."""
+"""How figures look: colours that the colour-blind can tell apart, with markers and dashes for print without colour;
+figures written whole.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,13 @@ if TYPE_CHECKING:
 INK, FAINT, GRID = "#222222", "#767676", "#dddddd"
 # Okabe and Ito's palette.
 COLOURS = {
-    **{"round-robin": "#767676", "edf": "#E69F00", "slo-aware": "#56B4E9", "carbon-aware": "#009E73", "caps": "#D55E00"},
+    **{
+        "round-robin": "#767676",
+        "edf": "#E69F00",
+        "slo-aware": "#56B4E9",
+        "carbon-aware": "#009E73",
+        "caps": "#D55E00",
+    },
     **{"caps-no-predictor": "#CC79A7", "caps-no-carbon": "#0072B2", "caps-no-tiers": "#7A6A00"},
 }
 MARKERS = {
@@ -30,20 +38,57 @@ MARKERS = {
 HOLLOW = ("round-robin",)  # a ring, seen around another policy that does the same
 DASHES = {"round-robin": (1, 1), "edf": (4, 1.5), "slo-aware": (6, 1.5, 1, 1.5), "carbon-aware": (3, 1)}
 NAMES = {
-    **{"round-robin": "Round Robin", "edf": "EDF", "slo-aware": "SLO-Aware", "carbon-aware": "Carbon-Aware", "caps": "CAPS"},
-    **{"caps-no-predictor": "CAPS, no predictor", "caps-no-carbon": "CAPS, no carbon term", "caps-no-tiers": "CAPS, no tiers"},
+    **{
+        "round-robin": "Round Robin",
+        "edf": "EDF",
+        "slo-aware": "SLO-Aware",
+        "carbon-aware": "Carbon-Aware",
+        "caps": "CAPS",
+    },
+    **{
+        "caps-no-predictor": "CAPS, no predictor",
+        "caps-no-carbon": "CAPS, no carbon term",
+        "caps-no-tiers": "CAPS, no tiers",
+    },
 }
 SPARE_COLOURS = ("#AA3377", "#44AA99", "#999933", "#6678C2", "#8C564B")  # seen on white and on black
 TIER_COLOURS = {"gold": "#E69F00", "silver": "#767676", "bronze": "#A0522D"}
 POOL_COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#767676")
 STATE_COLOURS = {  # of replicas: blue on, warm on the way, grey resting; told apart by lightness too
     **{"busy": "#0072B2", "idle": "#7FC4EE", "draining": "#CC79A7"},
-    **{"waking": "#F0E442", "starting": "#E69F00", "stopping": "#B5651D", "asleep": "#9A9A9A", "off": "#EFEFEF", "failed": "#D55E00"},
+    **{
+        "waking": "#F0E442",
+        "starting": "#E69F00",
+        "stopping": "#B5651D",
+        "asleep": "#9A9A9A",
+        "off": "#EFEFEF",
+        "failed": "#D55E00",
+    },
 }
 RC: dict[Any, Any] = {
-    **{"font.size": 8.5, "axes.titlesize": 9.5, "axes.labelsize": 8.5, "legend.fontsize": 8, "axes.titlelocation": "left"},
-    **{"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": FAINT, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6},
-    **{"axes.axisbelow": True, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "svg.fonttype": "path", "svg.hashsalt": "caps-fast"},
+    **{
+        "font.size": 8.5,
+        "axes.titlesize": 9.5,
+        "axes.labelsize": 8.5,
+        "legend.fontsize": 8,
+        "axes.titlelocation": "left",
+    },
+    **{
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": FAINT,
+        "axes.grid": True,
+        "grid.color": GRID,
+        "grid.linewidth": 0.6,
+    },
+    **{
+        "axes.axisbelow": True,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "legend.frameon": False,
+        "svg.fonttype": "path",
+        "svg.hashsalt": "caps-fast",
+    },
 }
 WIDTH_IN = 4.2  # of a figure in the page: text can be read on a phone
 LONGEST = 28  # letters of a name in a legend
@@ -90,7 +135,8 @@ def styled() -> AbstractContextManager[None]:
 
 
 def save(figure: Figure, path: str | Path, forms: Sequence[str] = ()) -> list[Path]:
-    """Write a figure, whole or not at all: to `path`, or with each of `forms` (.png, .svg, .pdf) for its ending; the files written.
+    """Write a figure, whole or not at all: to `path`, or with each of `forms` (.png, .svg, .pdf) for its ending;
+    the files written.
 
     Raises InputError for another ending, or where it cannot be written.
     """

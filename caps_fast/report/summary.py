@@ -93,7 +93,10 @@ def what_ran(runs: pl.DataFrame, rate: str, chosen: str) -> str:
     """A sentence on the runs that are compared."""
     policies = [policy_name(name) for name in runs["policy"].unique(maintain_order=True)]
     seeds = runs["seed"].n_unique()
-    parts = [f"{counted(len(policies), 'policy') if len(policies) == 1 else f'{len(policies)} policies'} ({listed(policies)})"]
+    parts = [
+        f"{counted(len(policies), 'policy') if len(policies) == 1 else f'{len(policies)} policies'} "
+        f"({listed(policies)})"
+    ]
     parts.append(f"{counted(seeds, 'seed')} each at {rate}")
     if "days" in runs.columns:
         parts.append(f"{amount(runs['days'][0])} simulated days")
@@ -120,10 +123,13 @@ def verdicts(found: Comparison) -> list[str]:
         said.append(f"Its SLO attainment is {share(found.means[best][SLO])}, {slo}.")
     if others and found.lead:
         said.append(f"Next comes {policy_name(others[0])}: its {called} is {found.lead.sentence(policy_name(best))}.")
-    below = [name for name in found.policies if name not in found.eligible and found.cost_of(name) < found.cost_of(best)]
+    below = [
+        name for name in found.policies if name not in found.eligible and found.cost_of(name) < found.cost_of(best)
+    ]
     if below:
         lost = [
-            f"{policy_name(name)} ({called} {found.differences[name][found.cost].text}, SLO attainment {found.differences[name][SLO].text})"
+            f"{policy_name(name)} ({called} {found.differences[name][found.cost].text}, SLO attainment "
+            f"{found.differences[name][SLO].text})"
             for name in sorted(below, key=found.cost_of)
         ]
         said.append(f"Lower in {called}, but lower in SLO attainment too: {listed(lost, 3)}.")
@@ -132,11 +138,22 @@ def verdicts(found: Comparison) -> list[str]:
 
 def single(runs: pl.DataFrame) -> list[str]:
     """What the runs of one policy found."""
-    means = {name: float(runs[name].mean()) for name in METRICS if name in runs.columns and runs[name].drop_nulls().len()}  # type: ignore[arg-type]
+    means = {
+        name: float(runs[name].mean())  # type: ignore[arg-type]
+        for name in METRICS
+        if name in runs.columns and runs[name].drop_nulls().len()
+    }
     cost = next(name for name in COSTS if name in means)
     called, unit = CALLED[cost]
-    said = [f"{policy_name(runs['policy'][0])} keeps the SLO of {share(means[SLO])} of requests, with {amount(means[cost])} {unit} of {called}."]
-    by_tier = [f"{tier.capitalize()} {share(means[name])}" for tier in ("gold", "silver", "bronze") if (name := f"{SLO}_{tier}") in means]
+    said = [
+        f"{policy_name(runs['policy'][0])} keeps the SLO of {share(means[SLO])} of requests, with "
+        f"{amount(means[cost])} {unit} of {called}."
+    ]
+    by_tier = [
+        f"{tier.capitalize()} {share(means[name])}"
+        for tier in ("gold", "silver", "bronze")
+        if (name := f"{SLO}_{tier}") in means
+    ]
     if by_tier:
         said.append(f"SLO attainment by tier: {listed(by_tier)}.")
     if means.get("unfinished"):
@@ -160,7 +177,8 @@ def comparison_table(found: Comparison, label: str) -> dict[str, Any]:
     heads = [METRICS[name].heading for name in metrics]
     baseline = policy_name(found.baseline)
     caption = (
-        f"{label}: means over seeds; below them the paired difference from {baseline} with its 95 % interval. Lowest {CALLED[found.cost][0]} first."
+        f"{label}: means over seeds; below them the paired difference from {baseline} with its 95 % interval. "
+        f"Lowest {CALLED[found.cost][0]} first."
     )
     return {"caption": caption, "heads": heads, "rows": rows}
 
@@ -171,14 +189,24 @@ def difference_figure(found: Comparison) -> Figure:
     with styled():
         figure = new_figure(WIDTH_IN, 1.2 + 0.3 * len(policies))
         panels = figure.subplots(1, 2, sharey=True)
-        for axes, metric, title in zip(panels, (SLO, found.cost), ("SLO met (points)", f"{SHORT[found.cost]} (%)"), strict=True):
+        for axes, metric, title in zip(
+            panels, (SLO, found.cost), ("SLO met (points)", f"{SHORT[found.cost]} (%)"), strict=True
+        ):
             for at, policy in enumerate(policies):
                 own = found.differences[policy].get(metric)
                 if own is None:
                     continue
                 spread = [[own.mean - own.low], [own.high - own.mean]] if own.low == own.low else None
                 values = None if spread is None else [[part[0] / own.scale] for part in spread]
-                axes.errorbar(own.mean / own.scale, at, xerr=values, fmt="o", color=colour_of(policy, found.policies), elinewidth=2.5, markersize=5)
+                axes.errorbar(
+                    own.mean / own.scale,
+                    at,
+                    xerr=values,
+                    fmt="o",
+                    color=colour_of(policy, found.policies),
+                    elinewidth=2.5,
+                    markersize=5,
+                )
             axes.axvline(0, color=INK, linewidth=0.9, linestyle="--")
             axes.set_title(title)
             axes.set_yticks(range(len(policies)), [name_of(name) for name in policies])
@@ -193,10 +221,20 @@ def difference_sentence(found: Comparison) -> str:
     """What the figure of differences shows."""
     called = CALLED[found.cost][0]
     lower, higher = (
-        [policy_name(name) for name, own in found.differences.items() if found.cost in own and own[found.cost].verdict == verdict]
+        [
+            policy_name(name)
+            for name, own in found.differences.items()
+            if found.cost in own and own[found.cost].verdict == verdict
+        ]
         for verdict in ("better", "worse")
     )
-    parts = [f"significantly {word} for {listed(names)}" for word, names in (("lower", lower), ("higher", higher)) if names]
+    parts = [
+        f"significantly {word} for {listed(names)}" for word, names in (("lower", lower), ("higher", higher)) if names
+    ]
     baseline = policy_name(found.baseline)
-    said = f"The {called} is {' and '.join(parts)} than for {baseline}" if parts else f"No {called} differs significantly from that of {baseline}"
+    said = (
+        f"The {called} is {' and '.join(parts)} than for {baseline}"
+        if parts
+        else f"No {called} differs significantly from that of {baseline}"
+    )
     return f"{said}. A bar that does not reach the dashed line is a significant difference."

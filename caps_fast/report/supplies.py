@@ -61,7 +61,10 @@ def _flows_figure(found: Supplied) -> Figure:
     upper.legend(ncols=5, loc="lower left", bbox_to_anchor=(0, 1.0))
     for place, one in enumerate(found.dispatches):
         level = np.append(0.0, one.flows[:, 5])[np.append(bins, len(site.hours))]
-        colour, dashes = ("#000000", "#0072B2", "#009E73", "#D55E00", "#CC79A7")[place % 5], ("-", "--", ":", "-.", (0, (1, 2)))[place % 5]
+        colour, dashes = (
+            ("#000000", "#0072B2", "#009E73", "#D55E00", "#CC79A7")[place % 5],
+            ("-", "--", ":", "-.", (0, (1, 2)))[place % 5],
+        )
         middle.plot(days, level, color=colour, linestyle=dashes, linewidth=1.1, label=one.rule)
     middle.set(ylabel="in store (kWh)", ylim=(0, None))
     middle.legend(ncols=5, loc="lower left", bbox_to_anchor=(0, 0.97))
@@ -77,14 +80,28 @@ def _designs_figure(found: Supplied, designs: pl.DataFrame) -> Figure:
     for row, (name, colour, marker) in STRATEGIES.items():
         own = designs.filter((pl.col("battery_kwh") > 0) == row[0], (pl.col("wait_share") > 0) == row[1])
         if own.height:
-            style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "none", "markersize": 3.5, "alpha": 0.7}
+            style: dict[str, Any] = {
+                "color": colour,
+                "marker": marker,
+                "linestyle": "none",
+                "markersize": 3.5,
+                "alpha": 0.7,
+            }
             left.plot(own["operational_kg"], own["embodied_kg"], label=name, **style)
             made = (own["solar_kwh"] + own["wind_kwh"]) / own["load_kwh"]
             right.plot(made, 100.0 * own["matched_by_sample"], **style)
     front = designs.filter("front").sort("operational_kg")
     left.plot(front["operational_kg"], front["embodied_kg"], color=INK, linewidth=1.0, label="front")
     least = designs.sort("total_kg").row(0, named=True)
-    left.plot(least["operational_kg"], least["embodied_kg"], marker="*", markersize=13, color="#F0E442", markeredgecolor=INK, linestyle="none")
+    left.plot(
+        least["operational_kg"],
+        least["embodied_kg"],
+        marker="*",
+        markersize=13,
+        color="#F0E442",
+        markeredgecolor=INK,
+        linestyle="none",
+    )
     left.annotate(
         _told(least),
         (least["operational_kg"], least["embodied_kg"]),
@@ -98,7 +115,9 @@ def _designs_figure(found: Supplied, designs: pl.DataFrame) -> Figure:
     )
     left.set(xlabel="operational carbon (kg)", ylabel="embodied carbon (kg)", xlim=(0, None), ylim=(0, None))
     right.axline((0, 0), slope=100, color=FAINT, linewidth=0.8, linestyle="--")
-    right.set(xlabel="sun and wind generated, in loads", ylabel="load matched by sample (%)", ylim=(0, 102), xlim=(0, None))
+    right.set(
+        xlabel="sun and wind generated, in loads", ylabel="load matched by sample (%)", ylim=(0, 102), xlim=(0, None)
+    )
     right.text(0.98, 0.04, "dashed: matched in all", transform=right.transAxes, ha="right", color=FAINT, fontsize=8)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure

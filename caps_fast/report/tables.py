@@ -19,7 +19,13 @@ METRIC_HEADS = {
     "ttft_after_release_p95_s": "P95 ms",
     "carbon_g_per_1k_good_tokens": "good / RR",
 }
-SUMMARY = ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "ttft_after_release_p95_s", "held_share")
+SUMMARY = (
+    "slo_attainment",
+    "carbon_g_per_1k_tokens",
+    "total_carbon_g_per_1k_tokens",
+    "ttft_after_release_p95_s",
+    "held_share",
+)
 BILL = ("bill_kg", "replica_hours", "embodied_kg", "cost", "water_l")  # where a scenario counts them
 NO_NUMBER = "-"
 MANY = 12
@@ -34,8 +40,18 @@ def claims_table(claims: pl.DataFrame) -> dict[str, Any]:
         first = block.row(0, named=True)
         cells = [_claim_cell(row) for row in block.iter_rows(named=True)]
         fails = any(cell["verdict"] != "holds" for cell in cells)
-        rows.append({"text": first["text"], "paper": quantity(first["paper"], first["unit"]), "test": first["test"], "cells": cells, "fails": fails})
-    holding = [(preset, claims.filter(pl.col("preset") == preset, pl.col("verdict") == "holds").height) for preset in presets]
+        rows.append(
+            {
+                "text": first["text"],
+                "paper": quantity(first["paper"], first["unit"]),
+                "test": first["test"],
+                "cells": cells,
+                "fails": fails,
+            }
+        )
+    holding = [
+        (preset, claims.filter(pl.col("preset") == preset, pl.col("verdict") == "holds").height) for preset in presets
+    ]
     return {"presets": presets, "rows": rows, "holding": holding, "total": len(rows)}
 
 
@@ -60,10 +76,18 @@ def comparison_table(table1: pl.DataFrame) -> dict[str, Any]:
         rows.append(cells)
     heads = ["preset", "policy", *(part for head in METRIC_HEADS.values() for part in (head, "paper's"))]
     text = (
-        f"{counted(table1['seeds'][0], 'seed')}, {table1['days'][0]:g} days at 10 requests per second. Carbon is a ratio to Round Robin's; "
+        f"{counted(table1['seeds'][0], 'seed')}, {table1['days'][0]:g} days at 10 requests per second. Carbon is a "
+        "ratio to Round Robin's; "
         "P95 is of the time to the first token after release. The paper's figures stand to the right of ours."
     )
-    return {"name": "table1", "heading": "Table 1, ours beside the paper's", "text": text, "heads": heads, "words": 2, "rows": rows}
+    return {
+        "name": "table1",
+        "heading": "Table 1, ours beside the paper's",
+        "text": text,
+        "heads": heads,
+        "words": 2,
+        "rows": rows,
+    }
 
 
 def headline_table(headline: pl.DataFrame) -> dict[str, Any]:
@@ -81,7 +105,8 @@ def headline_table(headline: pl.DataFrame) -> dict[str, Any]:
     }
     rows = [[make(row) for make in columns.values()] for row in headline.iter_rows(named=True)]
     text = (
-        "Attributed carbon is what the paper counts: the power of busy replicas, shared by the requests on them. The bill counts every replica, "
+        "Attributed carbon is what the paper counts: the power of busy replicas, shared by the requests on them. "
+        "The bill counts every replica, "
         "idle ones too, up to the end of the arrivals; it is what a planner pays. "
         "Savings are over Round Robin, with 95 % intervals over seeds, paired."
     )
@@ -102,18 +127,30 @@ def predictor_table(predictor: pl.DataFrame) -> dict[str, Any]:
         for row in predictor.iter_rows(named=True)
     ]
     text = (
-        "On requests that it has not seen. The synthetic workload is as predictable as the paper's error asks; see docs/predictor.md for real ones."
+        "On requests that it has not seen. The synthetic workload is as predictable as the paper's error asks; see "
+        "docs/predictor.md for real ones."
     )
-    return {"name": "predictor", "heading": "The predictor", "text": text, "heads": ["preset", "figure", "paper", "ours"], "words": 2, "rows": rows}
+    return {
+        "name": "predictor",
+        "heading": "The predictor",
+        "text": text,
+        "heads": ["preset", "figure", "paper", "ours"],
+        "words": 2,
+        "rows": rows,
+    }
 
 
 def summary_table(runs: pl.DataFrame, chosen: str = "") -> dict[str, Any]:
-    """Means over seeds of the main metrics, by preset, policy and rate; `chosen` says which settings the runs are of."""
+    """Means over seeds of the main metrics, by preset, policy and rate; `chosen` says which settings the runs are
+    of.
+    """
     metrics = [name for name in SUMMARY if name in runs.columns] + [
         name for name in BILL if name in runs.columns and (runs[name].fill_nan(0) != 0).any()
     ]
     keys = ["preset", "policy", "rate_rps"]
-    means = runs.group_by(keys, maintain_order=True).agg(pl.len().alias("seeds"), *(pl.col(name).mean() for name in metrics))
+    means = runs.group_by(keys, maintain_order=True).agg(
+        pl.len().alias("seeds"), *(pl.col(name).mean() for name in metrics)
+    )
     rows = [
         [
             str(row["preset"]),
@@ -144,13 +181,21 @@ def parameter_table(runs: pl.DataFrame) -> dict[str, Any]:
     for name in sorted(names, key=lambda name: ("." in name, name)):
         rows.append([name, *(_values(runs.filter(pl.col("preset") == preset)[name]) for preset in presets)])
     text = "Every field of the runs' scenarios, as it was resolved. Where a field takes several values, all are listed."
-    return {"caption": text, "label": "All parameters", "heads": ["field", *map(str, presets)], "words": 1 + len(presets), "rows": rows}
+    return {
+        "caption": text,
+        "label": "All parameters",
+        "heads": ["field", *map(str, presets)],
+        "words": 1 + len(presets),
+        "rows": rows,
+    }
 
 
 def _claim_cell(row: dict[str, Any]) -> dict[str, str]:
     low, high = row["low"], row["high"]
     interval = (
-        "" if low is None or math.isnan(low) else f"{quantity(low, row['unit']).removesuffix(row['unit']).strip()} to {quantity(high, row['unit'])}"
+        ""
+        if low is None or math.isnan(low)
+        else f"{quantity(low, row['unit']).removesuffix(row['unit']).strip()} to {quantity(high, row['unit'])}"
     )
     style = row["verdict"] if row["verdict"] in {"holds", "fails", "undecided"} else "unmeasured"
     return {
@@ -183,5 +228,7 @@ def _named(name: str) -> str:
 
 def _values(column: pl.Series) -> str:
     found = column.unique(maintain_order=True).to_list()
-    texts = [NO_NUMBER if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in found]
+    texts = [
+        NO_NUMBER if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in found
+    ]
     return ", ".join(texts[:MANY]) + (f", ... {len(texts)} values" if len(texts) > MANY else "")

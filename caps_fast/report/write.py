@@ -26,7 +26,8 @@ BOTH = (".png", ".svg")
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> list[Path]:
-    """Write figures (PNG and SVG) and `report.html` into `out`, by default the folder's `report`; the files written, the page last.
+    """Write figures (PNG and SVG) and `report.html` into `out`, by default the folder's `report`; the files
+    written, the page last.
 
     Raises InputError as `read_folder` does, or where nothing can be written.
     """
@@ -57,11 +58,16 @@ def write_results(results: Results, target: Path) -> list[Path]:
     return [*written, target / "report.html"]
 
 
-def write_page(found: Result | Sequence[Result] | pl.DataFrame | Mapping[str, pl.DataFrame], path: str | Path, name: str | None = None) -> Path:
+def write_page(
+    found: Result | Sequence[Result] | pl.DataFrame | Mapping[str, pl.DataFrame],
+    path: str | Path,
+    name: str | None = None,
+) -> Path:
     """Write one self-contained HTML page of one run, of several on the same requests, or of frames; the path.
 
-    found   a `Result` or several, a frame of runs (as `sweep.read` or `compare` use), or frames by name: `runs`, and of `series`, `histograms`,
-            `moves`, and the tables of `reproduce`, what is there. Results that recorded a series (`Recording(sample_every_s=...)`) get timelines.
+    found   a `Result` or several, a frame of runs (as `sweep.read` or `compare` use), or frames by name: `runs`, and of
+            `series`, `histograms`, `moves`, and the tables of `reproduce`, what is there. Results that recorded a
+            series (`Recording(sample_every_s=...)`) get timelines.
     path    a file that ends in .html
     name    stands in the title; None = the file's name
 
@@ -81,7 +87,11 @@ def all_figures(results: Results) -> dict[str, tuple[str, str, Figure]]:
     found: dict[str, tuple[str, str, Figure]] = {}
     for (key,), runs in results.runs.group_by("preset", maintain_order=True):
         preset = str(key)
-        tables = {name: frame.filter(pl.col("preset") == preset) for name, frame in results.tables.items() if "preset" in frame.columns}
+        tables = {
+            name: frame.filter(pl.col("preset") == preset)
+            for name, frame in results.tables.items()
+            if "preset" in frame.columns
+        }
         mine = {name: frame for name, frame in tables.items() if not frame.is_empty()}
         name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in preset)
         curves, at_one_rate = alike(runs), alike_at_one_rate(runs)
@@ -103,8 +113,20 @@ def all_figures(results: Results) -> dict[str, tuple[str, str, Figure]]:
 
 
 KINDS: tuple[tuple[str, str, str, Callable[[pl.DataFrame], str], Callable[[pl.DataFrame], Figure]], ...] = (
-    ("savings", "cells", "Saving of {} over Round Robin by carbon level, category and tier", reading.of_cells, figures.cells),
-    ("decomposition", "sources", "Where the saving comes from, and the bounds of physics", reading.of_sources, figures.sources),
+    (
+        "savings",
+        "cells",
+        "Saving of {} over Round Robin by carbon level, category and tier",
+        reading.of_cells,
+        figures.cells,
+    ),
+    (
+        "decomposition",
+        "sources",
+        "Where the saving comes from, and the bounds of physics",
+        reading.of_sources,
+        figures.sources,
+    ),
     ("series", "timeline", "Timeline of {}", reading.of_timeline, figures.timeline),
     ("histograms", "latencies", "Latencies by tier of {}", reading.of_latencies, figures.latencies),
 )
@@ -119,7 +141,11 @@ def _of_states(series: pl.DataFrame, preset: str, name: str) -> dict[str, tuple[
         found[f"states-{name}-{region}"] = (said, states.states_sentence(rows), states.states_figure(rows))
         if regions.has_regions(series):
             said = f"Region {region} of {who}, preset {preset}"
-            found[f"region-{name}-{region}"] = (said, regions.region_sentence(series, region), regions.region_figure(series, region))
+            found[f"region-{name}-{region}"] = (
+                said,
+                regions.region_sentence(series, region),
+                regions.region_figure(series, region),
+            )
     return found
 
 

@@ -1,4 +1,6 @@
-"""The comparison that a planner needs: attributed carbon and the whole bill, under other forecasts, and with the loophole closed or open."""
+"""The comparison that a planner needs: attributed carbon and the whole bill, under other forecasts, and with the
+loophole closed or open.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,16 @@ KEPT = ("slo_attainment", "carbon_g_per_1k_tokens", "held_share", "held_not_bron
 
 
 def headline(evidence: Evidence) -> pl.DataFrame:
-    """One row a policy, forecast or rule of who may be held, at 10 req/s: means over seeds, savings over Round Robin paired by seed, with intervals.
+    """One row a policy, forecast or rule of who may be held, at 10 req/s: means over seeds, savings over Round
+    Robin paired by seed, with intervals.
 
     `bill` counts every idle GPU up to the end of the arrivals, and busy ones whenever they are busy.
     """
     rows = [_row(evidence, policy, policy, "as the preset") for policy in MAIN]
-    rows += [_row(evidence, "caps", f"caps, {forecast} forecast", "as the preset", **{"monitor.forecast": forecast}) for forecast in FORECASTS]
+    rows += [
+        _row(evidence, "caps", f"caps, {forecast} forecast", "as the preset", **{"monitor.forecast": forecast})
+        for forecast in FORECASTS
+    ]
     rows.append(_row(evidence, "caps", "caps, only Bronze held", "only Bronze", roles=ONLY_BRONZE))
     rows.append(_row(evidence, "caps", "caps, anyone held", "anyone", roles=ANYONE))
     return pl.DataFrame([row for row in rows if row])

@@ -23,7 +23,12 @@ from caps_fast.reproduce.published import (
 )
 from caps_fast.reproduce.statistics import relative_deviation
 
-SLO, CARBON, GOOD, P95 = "slo_attainment", "carbon_g_per_1k_tokens", "carbon_g_per_1k_good_tokens", "ttft_after_release_p95_s"
+SLO, CARBON, GOOD, P95 = (
+    "slo_attainment",
+    "carbon_g_per_1k_tokens",
+    "carbon_g_per_1k_good_tokens",
+    "ttft_after_release_p95_s",
+)
 MAIN = tuple(TABLE1)
 NOT_SHIFTING = ("round-robin", "edf", "slo-aware")
 RR, EDF, SLO_AWARE, CARBON_AWARE, CAPS = (TABLE1[name] for name in MAIN)
@@ -96,7 +101,16 @@ SLO_CLAIMS = (
         why.by_tier("slo-aware", "carbon-aware"),
         0.05,
     ),
-    Claim("slo-level", "CAPS's SLO attainment", "%", CAPS.slo_attainment, "near", lambda e: e.of("caps", SLO), why.tiers_of("caps"), 0.03),
+    Claim(
+        "slo-level",
+        "CAPS's SLO attainment",
+        "%",
+        CAPS.slo_attainment,
+        "near",
+        lambda e: e.of("caps", SLO),
+        why.tiers_of("caps"),
+        0.03,
+    ),
 )
 CARBON_CLAIMS = (
     Claim(
@@ -118,7 +132,14 @@ CARBON_CLAIMS = (
         why.intensities,
     ),
     Claim(
-        "carbon-saving", "CAPS's saving over Round Robin", "%", SAVING, "near", lambda e: 1 - e.ratio(CARBON, "caps", "round-robin"), why.saving, 0.03
+        "carbon-saving",
+        "CAPS's saving over Round Robin",
+        "%",
+        SAVING,
+        "near",
+        lambda e: 1 - e.ratio(CARBON, "caps", "round-robin"),
+        why.saving,
+        0.03,
     ),
     Claim(
         "carbon-trails",
@@ -134,7 +155,9 @@ CARBON_CLAIMS = (
         "carbon-good",
         "CAPS has the least carbon per token of requests that met their SLO",
         "%",
-        1 - CAPS.carbon_g_per_1k_good_tokens / min(row.carbon_g_per_1k_good_tokens for row in (RR, EDF, SLO_AWARE, CARBON_AWARE)),
+        1
+        - CAPS.carbon_g_per_1k_good_tokens
+        / min(row.carbon_g_per_1k_good_tokens for row in (RR, EDF, SLO_AWARE, CARBON_AWARE)),
         "above 0",
         lambda e: _least(e, GOOD, "caps", MAIN[:-1]),
         why.good_tokens,
@@ -307,7 +330,9 @@ OTHER_CLAIMS = (
         "%",
         STANDARD_DEVIATION,
         "at most",
-        lambda e: np.array([max(relative_deviation(e.of(policy, metric)) for policy in MAIN for metric in (SLO, CARBON, P95, GOOD))]),
+        lambda e: np.array(
+            [max(relative_deviation(e.of(policy, metric)) for policy in MAIN for metric in (SLO, CARBON, P95, GOOD))]
+        ),
         why.deviations,
     ),
     Claim(

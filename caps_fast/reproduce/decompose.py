@@ -1,4 +1,6 @@
-"""Where a saving comes from: cleaner hours, cheaper tokens, and what the two overlap in; and how much of what is possible it is."""
+"""Where a saving comes from: cleaner hours, cheaper tokens, and what the two overlap in; and how much of what is
+possible it is.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +49,24 @@ def kwh_per_token(evidence: Evidence, policy: str) -> Floats:
 
 
 def decomposition(evidence: Evidence, policies: tuple[str, ...] = ("carbon-aware", "caps")) -> pl.DataFrame:
-    """Savings taken apart, with intervals, beside the bounds of physics: part, saving, low, high, one block a policy."""
+    """Savings taken apart, with intervals, beside the bounds of physics: part, saving, low, high, one block a
+    policy.
+    """
     rows = []
     for policy in policies:
         parts = decompose(evidence, policy)
         for part in ("total", "shifting", "packing", "rest"):
             found = estimate(getattr(parts, part))
-            rows.append({"preset": evidence.preset, "policy": policy, "part": part, "saving": found.mean, "low": found.low, "high": found.high})
+            rows.append(
+                {
+                    "preset": evidence.preset,
+                    "policy": policy,
+                    "part": part,
+                    "saving": found.mean,
+                    "low": found.low,
+                    "high": found.high,
+                }
+            )
     limits = bound(evidence.base)
     now = evidence.of("round-robin", "carbon_g_per_1k_tokens")
     for part, g in (
@@ -62,5 +75,14 @@ def decomposition(evidence: Evidence, policies: tuple[str, ...] = ("carbon-aware
         ("least energy per token, all in the cleanest hour of 24", limits.all_wait_g_per_kwh),
     ):
         found = estimate(1 - limits.floor_g_per_1k_tokens(g) / now)
-        rows.append({"preset": evidence.preset, "policy": "bound", "part": part, "saving": found.mean, "low": found.low, "high": found.high})
+        rows.append(
+            {
+                "preset": evidence.preset,
+                "policy": "bound",
+                "part": part,
+                "saving": found.mean,
+                "low": found.low,
+                "high": found.high,
+            }
+        )
     return pl.DataFrame(rows)

@@ -17,7 +17,9 @@ SAMPLE_S = 1800.0
 
 
 def details(groups: Sequence[Sequence[Scenario]], jobs: int) -> dict[str, pl.DataFrame]:
-    """Run groups of scenarios that share their requests: frames `cells`, `histograms` and `series`, each with preset, policy and seed."""
+    """Run groups of scenarios that share their requests: frames `cells`, `histograms` and `series`, each with
+    preset, policy and seed.
+    """
     parallel = Parallel(n_jobs=jobs, backend="threading", return_as="generator")
     progress = Progress(sum(len(group) for group in groups), 0.0)
     found = []
@@ -25,7 +27,10 @@ def details(groups: Sequence[Sequence[Scenario]], jobs: int) -> dict[str, pl.Dat
         found += results
         progress.add(len(results), 0.0)
     progress.close()
-    return {name: pl.concat([frame(result).select(*_key(result), pl.all()) for result in found]) for name, frame in FRAMES.items()}
+    return {
+        name: pl.concat([frame(result).select(*_key(result), pl.all()) for result in found])
+        for name, frame in FRAMES.items()
+    }
 
 
 FRAMES: dict[str, Callable[[Result], pl.DataFrame]] = {
@@ -42,4 +47,8 @@ def _run(group: Sequence[Scenario]) -> list[Result]:
 def _key(result: Result) -> list[pl.Expr]:
     """Columns that say which run a row is of: preset, policy, seed."""
     config = result.scenario
-    return [pl.lit(config.preset).alias("preset"), pl.lit(config.policy.name).alias("policy"), pl.lit(config.seed).alias("seed")]
+    return [
+        pl.lit(config.preset).alias("preset"),
+        pl.lit(config.policy.name).alias("policy"),
+        pl.lit(config.seed).alias("seed"),
+    ]

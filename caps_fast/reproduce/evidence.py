@@ -46,12 +46,21 @@ class Evidence:
         return _by_seed(self.chosen(policy, **fields), metric)
 
     def chosen(self, policy: str, **fields: Any) -> pl.DataFrame:
-        """The runs of a policy, by seed: at 10 req/s and as the preset says, unless `fields` (columns of the results, or `roles`) say otherwise.
+        """The runs of a policy, by seed: at 10 req/s and as the preset says, unless `fields` (columns of the
+        results, or `roles`) say otherwise.
 
         Where a setting was run over several horizons, the longest one counts.
         """
-        wanted = {"rate_rps": RATE_RPS, "split": self.base.fleet.split, "monitor.forecast": self.base.fleet.only_region.monitor.forecast}
-        wanted |= dict(zip(ROLES, fields.pop("roles", self.roles), strict=True)) | fields | {"preset": self.preset, "policy": policy}
+        wanted = {
+            "rate_rps": RATE_RPS,
+            "split": self.base.fleet.split,
+            "monitor.forecast": self.base.fleet.only_region.monitor.forecast,
+        }
+        wanted |= (
+            dict(zip(ROLES, fields.pop("roles", self.roles), strict=True))
+            | fields
+            | {"preset": self.preset, "policy": policy}
+        )
         found = self.runs.filter(*(pl.col(name) == value for name, value in wanted.items()))
         return found.filter(pl.col("days") == pl.col("days").max()).unique("scenario_hash").sort("seed")
 
@@ -68,14 +77,21 @@ class Evidence:
         """Saving of CAPS over Round Robin in carbon per token: level, category, tier, seed, saving (Figure 3a)."""
         cells = self.cells.filter(pl.col("preset") == self.preset, pl.col("output_tokens") > 0)
         per_token = cells.with_columns((pl.col("carbon_g") / pl.col("output_tokens")).alias("g"))
-        sides = [per_token.filter(pl.col("policy") == policy).select("seed", *CELL, "g") for policy in ("round-robin", "caps")]
+        sides = [
+            per_token.filter(pl.col("policy") == policy).select("seed", *CELL, "g")
+            for policy in ("round-robin", "caps")
+        ]
         both = sides[0].join(sides[1], on=["seed", *CELL], suffix="_caps")
         return both.select(*CELL, "seed", (1 - pl.col("g_caps") / pl.col("g")).alias("saving"))
 
     @cached_property
     def mean_cell_savings(self) -> pl.DataFrame:
         """Means over seeds of `cell_savings`, largest first."""
-        return self.cell_savings.group_by(CELL, maintain_order=True).agg(pl.col("saving").mean()).sort("saving", descending=True)
+        return (
+            self.cell_savings.group_by(CELL, maintain_order=True)
+            .agg(pl.col("saving").mean())
+            .sort("saving", descending=True)
+        )
 
     @cached_property
     def savings_with_intervals(self) -> pl.DataFrame:
@@ -83,16 +99,28 @@ class Evidence:
         rows = []
         for key, cell in self.cell_savings.group_by(CELL, maintain_order=True):
             found = estimate(cell["saving"].to_numpy())
-            rows.append({"preset": self.preset} | dict(zip(CELL, key, strict=True)) | {"saving": found.mean, "low": found.low, "high": found.high})
+            rows.append(
+                {"preset": self.preset}
+                | dict(zip(CELL, key, strict=True))
+                | {"saving": found.mean, "low": found.low, "high": found.high}
+            )
         return pl.DataFrame(rows)
 
     def cell_saving(self, level: str | None, category: str, tier: str) -> Floats:
         """Saving in one cell by seed; without a level, over all levels together."""
         if level is not None:
-            chosen = self.cell_savings.filter(pl.col("level") == level, pl.col("category") == category, pl.col("tier") == tier)
+            chosen = self.cell_savings.filter(
+                pl.col("level") == level, pl.col("category") == category, pl.col("tier") == tier
+            )
             return _by_seed(chosen.sort("seed"), "saving")
-        cells = self.cells.filter(pl.col("preset") == self.preset, pl.col("category") == category, pl.col("tier") == tier)
-        sums = cells.group_by("policy", "seed").agg((pl.col("carbon_g").sum() / pl.col("output_tokens").sum()).alias("g")).sort("seed")
+        cells = self.cells.filter(
+            pl.col("preset") == self.preset, pl.col("category") == category, pl.col("tier") == tier
+        )
+        sums = (
+            cells.group_by("policy", "seed")
+            .agg((pl.col("carbon_g").sum() / pl.col("output_tokens").sum()).alias("g"))
+            .sort("seed")
+        )
         sides = [_by_seed(sums.filter(pl.col("policy") == policy), "g") for policy in ("caps", "round-robin")]
         return 1 - sides[0] / sides[1]
 

@@ -21,7 +21,8 @@ class Claim:
     text        what is claimed
     unit        "%" and "points" are shown times 100; otherwise the unit's name
     paper       the paper's figure; None where it only states an order
-    kind        how ours is judged: above 0 or not below 0 (orders), near `paper` within `tolerance`, at most `paper`, or between the two of `span`
+    kind        how ours is judged: above 0 or not below 0 (orders), near `paper` within `tolerance`, at most `paper`,
+                or between the two of `span`
     ours        our figure by seed, paired seed by seed where two runs are compared
     why         one sentence, from the evidence
     """
@@ -40,8 +41,8 @@ class Claim:
 def verdict(claim: Claim, ours: Estimate) -> Verdict:
     """Whether a claim holds.
 
-    An order above 0 holds (or fails) if the interval lies on that side, and is undecided if it holds 0; "not below 0" fails only if all of the
-    interval is below. Sizes are judged by the mean.
+    An order above 0 holds (or fails) if the interval lies on that side, and is undecided if it holds 0; "not below 0"
+    fails only if all of the interval is below. Sizes are judged by the mean.
     """
     if math.isnan(ours.mean):
         return "not measured"

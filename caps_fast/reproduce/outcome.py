@@ -44,7 +44,9 @@ def reproduce(presets: Sequence[str], size: Size, out: Path, workers: Workers) -
     runs = sweep(plan(presets, size), out, workers).runs
     frames = details([group for name in presets for group in detailed(name, size)], workers.count)
     evidence = [Evidence(name, runs, frames["cells"]) for name in presets]
-    frames["claims"] = pl.DataFrame([judge(claim, each) for claim in claims() for each in evidence], infer_schema_length=None)
+    frames["claims"] = pl.DataFrame(
+        [judge(claim, each) for claim in claims() for each in evidence], infer_schema_length=None
+    )
     frames["table1"] = comparison(runs)
     frames["savings"] = pl.concat([each.savings_with_intervals for each in evidence])
     frames["decomposition"] = pl.concat([decomposition(each) for each in evidence])

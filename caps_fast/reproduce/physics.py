@@ -22,12 +22,14 @@ GRID_S = 900.0
 class Bound:
     """Carbon that cannot be undercut.
 
-    least_j_per_1k_tokens       energy of 1,000 output tokens, prompts included: decoding at the occupancy that is cheapest per token, prompts at the
-                                power of one member
+    least_j_per_1k_tokens       energy of 1,000 output tokens, prompts included: decoding at the occupancy that is
+                                cheapest per token, prompts at the power of one member
     now_g_per_kwh               mean intensity if all work runs at once
-    tiers_wait_g_per_kwh        ... if every tier without a limit on its first token waits for the cleanest hour within its deadline
+    tiers_wait_g_per_kwh        ... if every tier without a limit on its first token waits for the cleanest hour within
+                                its deadline
     all_wait_g_per_kwh          ... if everyone waits for the cleanest hour of the next 24
-    ceiling_g_per_1k_tokens     all GPUs at peak power in the dirtiest hour, over the tokens that arrive: no run can be above
+    ceiling_g_per_1k_tokens     all GPUs at peak power in the dirtiest hour, over the tokens that arrive: no run can be
+                                above
     """
 
     least_j_per_1k_tokens: float
@@ -42,13 +44,18 @@ class Bound:
 
 
 def bound(config: Scenario) -> Bound:
-    """The bounds of a scenario with synthetic requests. Hours are reachable without regard to room there, so the bound holds for any scheduler."""
+    """The bounds of a scenario with synthetic requests.
+
+    Hours are reachable without regard to room there, so the bound holds for any scheduler.
+    """
     work = SyntheticWorkload(config)
     gpu = config.fleet.only_kind
     members = np.arange(1, gpu.max_batch + 1)
     watts = replica_power_w(gpu, members)
     token_j = float((watts * (gpu.decode_base_s / members + gpu.decode_s_per_seq)).min())
-    request_j = float(watts[0]) * gpu.prefill_s_per_token * work.mean_input_tokens + token_j * (work.mean_output_tokens - 1)
+    request_j = float(watts[0]) * gpu.prefill_s_per_token * work.mean_input_tokens + token_j * (
+        work.mean_output_tokens - 1
+    )
     trace = carbon_trace(config.fleet.only_region.carbon, config.horizon_s)
     arrivals_s = np.arange(0.0, config.horizon_s, GRID_S)
     now = float(trace.integral(0.0, config.horizon_s)) / config.horizon_s

@@ -26,7 +26,9 @@ ANYONE = ("LP/CP/BP", "LP/CP/BP", "LP/CP/BP", "LP/CP/BP")
 
 @dataclass(frozen=True)
 class Size:
-    """How much is simulated: days of the comparisons at 10 req/s, days of the curves over rates and splits, seeds from 0."""
+    """How much is simulated: days of the comparisons at 10 req/s, days of the curves over rates and splits, seeds
+    from 0.
+    """
 
     days: float = 7.0
     curve_days: float = 1.0
@@ -34,9 +36,14 @@ class Size:
 
     def __post_init__(self) -> None:
         if self.days <= 0 or self.curve_days <= 0 or not 1 <= self.seeds <= MOST_SEEDS:
-            raise InputError(f"days {self.days:g}, {self.curve_days:g} and {self.seeds} seeds: expected days above 0 and 1 to {MOST_SEEDS:,} seeds")
+            raise InputError(
+                f"days {self.days:g}, {self.curve_days:g} and {self.seeds} seeds: expected days above 0 and 1 to "
+                f"{MOST_SEEDS:,} seeds"
+            )
         if self.curve_days > self.days:
-            raise InputError(f"curve days {self.curve_days:g}: expected no more than the {self.days:g} days of the comparisons")
+            raise InputError(
+                f"curve days {self.curve_days:g}: expected no more than the {self.days:g} days of the comparisons"
+            )
 
 
 def plan(presets: Sequence[str], size: Size) -> Plan:
@@ -46,7 +53,9 @@ def plan(presets: Sequence[str], size: Size) -> Plan:
     caps = whole | {"policy.name": "caps"}
     grids = (
         Grid(
-            "rates", {"days": size.curve_days}, (_over("preset", presets), _over("workload.rate_rps", RATES_RPS), seeds, _over("policy.name", MAIN))
+            "rates",
+            {"days": size.curve_days},
+            (_over("preset", presets), _over("workload.rate_rps", RATES_RPS), seeds, _over("policy.name", MAIN)),
         ),
         Grid("headline", whole, (_over("preset", presets), seeds, _over("policy.name", tuple(BUILT_IN)))),
         Grid(
@@ -61,7 +70,9 @@ def plan(presets: Sequence[str], size: Size) -> Plan:
 
 
 def detailed(preset: str, size: Size) -> list[list[scenario.Scenario]]:
-    """Runs kept with cells, histograms and series, those with the same requests together: Round Robin and CAPS, on the first seed all five."""
+    """Runs kept with cells, histograms and series, those with the same requests together: Round Robin and CAPS, on
+    the first seed all five.
+    """
     base = scenario.preset(preset).replace({"days": size.days, "workload.rate_rps": RATE_RPS})
     groups = []
     for seed in range(size.seeds):

@@ -34,4 +34,9 @@ def predictor_rows(preset: str) -> pl.DataFrame:
         ("SLO risk, AUROC", "", PREDICTOR.auroc, risk["auroc"]),
         ("one length, from Python", "ms", PREDICTOR.latency_ms, each_ms),
     )
-    return pl.DataFrame([{"preset": preset, "figure": name, "unit": unit, "paper": paper, "ours": ours} for name, unit, paper, ours in figures])
+    return pl.DataFrame(
+        [
+            {"preset": preset, "figure": name, "unit": unit, "paper": paper, "ours": ours}
+            for name, unit, paper, ours in figures
+        ]
+    )

@@ -1,8 +1,8 @@
 """What the paper prints, as data.
 
-Source: Multi-Objective Scheduling for Large Language Model Inference with Prompt-Level Cost Prediction and SLO Awareness, preprint of
-18 April 2026, CC BY 4.0.
-Only calibration targets and the comparison with ours may use this module; a test keeps it so.
+Source: Multi-Objective Scheduling for Large Language Model Inference with Prompt-Level Cost Prediction and SLO
+Awareness, preprint of 18 April 2026, CC BY 4.0. Only calibration targets and the comparison with ours may use this
+module; a test keeps it so.
 """
 
 from __future__ import annotations

@@ -15,8 +15,18 @@ from caps_fast.reproduce.statistics import relative_deviation
 from caps_fast.sections import TIERS
 
 NAMES = {
-    **{"round-robin": "Round Robin", "edf": "EDF", "slo-aware": "SLO-Aware", "carbon-aware": "Carbon-Aware", "caps": "CAPS"},
-    **{"caps-no-predictor": "without the predictor", "caps-no-carbon": "without the carbon term", "caps-no-tiers": "without tiers"},
+    **{
+        "round-robin": "Round Robin",
+        "edf": "EDF",
+        "slo-aware": "SLO-Aware",
+        "carbon-aware": "Carbon-Aware",
+        "caps": "CAPS",
+    },
+    **{
+        "caps-no-predictor": "without the predictor",
+        "caps-no-carbon": "without the carbon term",
+        "caps-no-tiers": "without tiers",
+    },
 }
 Sentence = Callable[[Evidence], str]
 
@@ -25,7 +35,10 @@ def by_tier(policy: str, other: str) -> Sentence:
     """Attainment by tier under two policies."""
 
     def sentence(e: Evidence) -> str:
-        tiers = (f"{tier.capitalize()} {_attained(e, policy, tier):.1%} against {_attained(e, other, tier):.1%}" for tier in TIERS)
+        tiers = (
+            f"{tier.capitalize()} {_attained(e, policy, tier):.1%} against {_attained(e, other, tier):.1%}"
+            for tier in TIERS
+        )
         return f"By tier, {NAMES[policy]} against {NAMES[other]}: {', '.join(tiers)}."
 
     return sentence
@@ -58,19 +71,29 @@ def edf(e: Evidence) -> str:
         else "has one queue over all GPUs"
     )
     free = 1 - _mean(e, "edf", "utilization")
-    return f"EDF {how}; {free:.0%} of all slots are free on average, so that order seldom matters. {by_tier('edf', 'round-robin')(e)}"
+    return (
+        f"EDF {how}; {free:.0%} of all slots are free on average, so that order seldom matters. "
+        f"{by_tier('edf', 'round-robin')(e)}"
+    )
 
 
 def round_robin(e: Evidence) -> str:
     """What Round Robin can lose by."""
     apart = (_mean(e, name, "tpot_p95_s") * 1000 for name in ("round-robin", "slo-aware"))
     first = (_mean(e, name, "ttft_after_release_p95_s") * 1000 for name in ("round-robin", "slo-aware"))
-    tokens, ttft = " against ".join(f"{value:.0f}" for value in apart), " against ".join(f"{value:.0f}" for value in first)
+    tokens, ttft = (
+        " against ".join(f"{value:.0f}" for value in apart),
+        " against ".join(f"{value:.0f}" for value in first),
+    )
     figures = f"P95 between tokens {tokens} ms, to the first token {ttft} ms"
     if e.difference("slo_attainment", "slo-aware", "round-robin").mean() <= 0:
-        return f"{_mean(e, 'round-robin', 'utilization'):.0%} of Round Robin's slots are in use, so that uneven GPUs hardly hurt: {figures}."
+        return (
+            f"{_mean(e, 'round-robin', 'utilization'):.0%} of Round Robin's slots are in use, so that uneven GPUs "
+            f"hardly hurt: {figures}."
+        )
     return (
-        f"Blind dealing loses by uneven GPUs: {figures}. Where more of it waited for slots, P95 would be seconds, as a GPU sees one request in 2.4 s."
+        f"Blind dealing loses by uneven GPUs: {figures}. Where more of it waited for slots, P95 would be seconds, "
+        "as a GPU sees one request in 2.4 s."
     )
 
 
@@ -78,10 +101,14 @@ def saving(e: Evidence) -> str:
     """Shifting and packing."""
     parts = decompose(e)
     limits = bound(e.base)
-    possible = 1 - limits.floor_g_per_1k_tokens(limits.tiers_wait_g_per_kwh) / _mean(e, "round-robin", "carbon_g_per_1k_tokens")
+    possible = 1 - limits.floor_g_per_1k_tokens(limits.tiers_wait_g_per_kwh) / _mean(
+        e, "round-robin", "carbon_g_per_1k_tokens"
+    )
     return (
-        f"Shifting to cleaner hours saves {parts.shifting.mean():.1%}, cheaper tokens on fuller GPUs {parts.packing.mean():.1%}; "
-        f"{_mean(e, 'caps', 'held_share'):.0%} of tokens were held, {_mean(e, 'caps', 'held_not_bronze_share'):.0%} of them not Bronze. "
+        f"Shifting to cleaner hours saves {parts.shifting.mean():.1%}, cheaper tokens on fuller GPUs "
+        f"{parts.packing.mean():.1%}; "
+        f"{_mean(e, 'caps', 'held_share'):.0%} of tokens were held, "
+        f"{_mean(e, 'caps', 'held_not_bronze_share'):.0%} of them not Bronze. "
         f"The saving is {parts.total.mean() / possible:.0%} of the {possible:.1%} that physics and deadlines allow."
     )
 
@@ -104,7 +131,10 @@ def good_tokens(e: Evidence) -> str:
 def absolute(e: Evidence) -> str:
     """The bound that no run can pass."""
     ceiling = bound(e.base).ceiling_g_per_1k_tokens
-    return f"All GPUs at peak power in the dirtiest hour would emit {ceiling:.2f} g per 1K tokens at 10 req/s: no run of this cluster can be above."
+    return (
+        f"All GPUs at peak power in the dirtiest hour would emit {ceiling:.2f} g per 1K tokens at 10 req/s: no run "
+        "of this cluster can be above."
+    )
 
 
 def release(e: Evidence) -> str:
@@ -118,7 +148,8 @@ def release(e: Evidence) -> str:
 def largest_cell(e: Evidence) -> str:
     """The three largest savings."""
     top = e.mean_cell_savings.head(3)
-    return f"Largest: {', '.join(f'{tier} {category} at {level} carbon {value:.1%}' for level, category, tier, value in top.iter_rows())}."
+    cells = (f"{tier} {category} at {level} carbon {value:.1%}" for level, category, tier, value in top.iter_rows())
+    return f"Largest: {', '.join(cells)}."
 
 
 def gold_short(e: Evidence) -> str:
@@ -126,7 +157,10 @@ def gold_short(e: Evidence) -> str:
     savings = ((level, e.cell_saving(level, "short", "gold").mean()) for level in ("low", "mid", "high"))
     levels = (f"{level} {saving:.1%}" for level, saving in savings if not math.isnan(saving))
     last = e.mean_cell_savings.tail(1).row(0)
-    return f"By carbon level at arrival: {', '.join(levels)}; the smallest saving of all is {last[3]:.1%} ({last[2]} {last[1]} at {last[0]} carbon)."
+    return (
+        f"By carbon level at arrival: {', '.join(levels)}; the smallest saving of all is {last[3]:.1%} ({last[2]} "
+        f"{last[1]} at {last[0]} carbon)."
+    )
 
 
 def deviations(e: Evidence) -> str:

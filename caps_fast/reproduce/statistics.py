@@ -24,7 +24,10 @@ class Estimate:
 
 
 def estimate(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
-    """Mean and interval of one figure a seed. For a difference or ratio, pass the per-seed differences or ratios: that pairs them."""
+    """Mean and interval of one figure a seed.
+
+    For a difference or ratio, pass the per-seed differences or ratios: that pairs them.
+    """
     sample = np.asarray(values, np.float64)
     n, mean = len(sample), float(sample.mean()) if len(sample) else math.nan
     if n < 2:

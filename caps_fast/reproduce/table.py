@@ -14,23 +14,32 @@ HEADS = ("SLO att. %", "carbon/RR", "P95 ms", "good/RR")
 
 
 def table1(runs: pl.DataFrame) -> str:
-    """A Table 1 of a sweep's runs at 10 req/s, the paper's figures beside ours, carbon as ratios to Round Robin; a block a preset.
+    """A Table 1 of a sweep's runs at 10 req/s, the paper's figures beside ours, carbon as ratios to Round Robin; a
+    block a preset.
 
-    Longest horizon and the preset's own fields where the sweep holds several. Raises InputError without runs at 10 req/s.
+    Longest horizon and the preset's own fields where the sweep holds several. Raises InputError without runs at 10
+    req/s.
     """
     chosen = comparison(runs)
     lines = []
     for (preset,), block in chosen.group_by("preset", maintain_order=True):
-        lines.append(f"{preset}: {counted(block['seeds'][0], 'seed')}, {block['days'][0]:g} days at {RATE_RPS:g} req/s; ours, then the paper's")
+        lines.append(
+            f"{preset}: {counted(block['seeds'][0], 'seed')}, {block['days'][0]:g} days at {RATE_RPS:g} req/s; "
+            "ours, then the paper's"
+        )
         lines.append(f"  {'policy':14}" + "".join(f"{head:>20}" for head in HEADS))
         for row in block.iter_rows(named=True):
-            cells = [f"{_shown(metric, row[metric]):>11}{_shown(metric, row[f'paper_{metric}']):>9}" for metric in METRICS]
+            cells = [
+                f"{_shown(metric, row[metric]):>11}{_shown(metric, row[f'paper_{metric}']):>9}" for metric in METRICS
+            ]
             lines.append(f"  {row['policy']:14}" + "".join(cells))
     return "\n".join(lines)
 
 
 def comparison(runs: pl.DataFrame) -> pl.DataFrame:
-    """One row a preset and policy of Table 1: ours (mean over seeds), its interval, the paper's; carbon as ratios to Round Robin, paired."""
+    """One row a preset and policy of Table 1: ours (mean over seeds), its interval, the paper's; carbon as ratios
+    to Round Robin, paired.
+    """
     at_rate = runs.filter(pl.col("rate_rps") == RATE_RPS, pl.col("policy").is_in(list(TABLE1)))
     if at_rate.is_empty():
         raise InputError(f"no runs at {RATE_RPS:g} req/s under {', '.join(TABLE1)}: expected a sweep that has them")
@@ -46,9 +55,17 @@ def comparison(runs: pl.DataFrame) -> pl.DataFrame:
             for metric in METRICS:
                 values, published = ours[metric].to_numpy(), getattr(paper, PAPER_FIELD[metric])
                 if metric.startswith("carbon") and base.height == ours.height:
-                    values, published = values / base[metric].to_numpy(), published / getattr(TABLE1["round-robin"], PAPER_FIELD[metric])
+                    values, published = (
+                        values / base[metric].to_numpy(),
+                        published / getattr(TABLE1["round-robin"], PAPER_FIELD[metric]),
+                    )
                 found = estimate(values)
-                row |= {metric: found.mean, f"{metric}_low": found.low, f"{metric}_high": found.high, f"paper_{metric}": published}
+                row |= {
+                    metric: found.mean,
+                    f"{metric}_low": found.low,
+                    f"{metric}_high": found.high,
+                    f"paper_{metric}": published,
+                }
             rows.append(row)
     return pl.DataFrame(rows)
 
@@ -57,10 +74,16 @@ PAPER_FIELD = {metric: "p95_s" if metric == "ttft_after_release_p95_s" else metr
 
 
 def _plain(block: pl.DataFrame) -> pl.DataFrame:
-    """Of runs at one rate, those that differ in policy and seed only: the longest horizon, Round Robin's first split and weights."""
+    """Of runs at one rate, those that differ in policy and seed only: the longest horizon, Round Robin's first
+    split and weights.
+    """
     longest = block.filter(pl.col("days") == pl.col("days").max())
     for column in ("split", "alpha", "beta", "lambda"):
-        longest = longest.filter(pl.col(column) == longest.filter(pl.col("policy") == "round-robin")[column][0]) if _has_rr(longest) else longest
+        longest = (
+            longest.filter(pl.col(column) == longest.filter(pl.col("policy") == "round-robin")[column][0])
+            if _has_rr(longest)
+            else longest
+        )
     return longest.unique(["policy", "seed"], keep="first", maintain_order=True)
 
 

@@ -60,17 +60,24 @@ def size(  # noqa: PLR0913 - all but two by name
     [('round-robin', 18)]
     """
     if objective not in OBJECTIVES:
-        raise InputError(f"objective {objective!r}{did_you_mean(objective, OBJECTIVES)}: expected one of {', '.join(OBJECTIVES)}")
+        raise InputError(
+            f"objective {objective!r}{did_you_mean(objective, OBJECTIVES)}: expected one of {', '.join(OBJECTIVES)}"
+        )
     if not 0 < confidence < 1:
         raise InputError(f"confidence {confidence:g}: expected a number between 0 and 1")
     if not seeds:
         raise InputError("seeds: none; expected one at the least")
     names = spelled_out(policies) or [scenario.policy.name]
     if baseline is not None and baseline not in names:
-        raise InputError(f"baseline {baseline!r}{did_you_mean(baseline, map(str, names))}: expected one of {', '.join(map(str, names))}")
+        raise InputError(
+            f"baseline {baseline!r}{did_you_mean(baseline, map(str, names))}: expected one of "
+            f"{', '.join(map(str, names))}"
+        )
     users = scenario.workload.sessions and scenario.workload.sessions.users
     if rates and users:
-        raise InputError(f"--rates with workload.sessions.users {users}: users have no rate; expected one without the other")
+        raise InputError(
+            f"--rates with workload.sessions.users {users}: users have no rate; expected one without the other"
+        )
     loads = [{"workload.rate_rps": rate} for rate in rates] or [{}]
     bases = [scenario.replace({"policy.name": name} | load) for load in loads for name in names]
     expect_inputs(bases)

@@ -211,7 +211,10 @@ def _by_pool(base: Scenario, pools: Axes, over: Axes) -> list[tuple[int, ...]]:
             raise InputError(f"--over {field}: beside replicas of pools; expected one of both")
     for name, counts in pools.items():
         if name not in names:
-            raise InputError(f"--over pools.{name}.replicas: no pool {name!r}{did_you_mean(name, names)}; expected one of {', '.join(names)}")
+            raise InputError(
+                f"--over pools.{name}.replicas: no pool {name!r}{did_you_mean(name, names)}; expected one of "
+                f"{', '.join(names)}"
+            )
         _expect_counts(counts, 0, f"pools.{name}.replicas")
     axes = [pools.get(name, [size]) for name, size in zip(names, base.fleet.sizes, strict=True)]
     _expect_few(math.prod(map(len, axes)))
@@ -225,7 +228,9 @@ def _expect_few(count: int) -> None:
 
 
 def _expect_some(base: Scenario, others: Axes) -> None:
-    """Raise InputError where no values of the other axes go together, as of a field that is none; warn of some that do not."""
+    """Raise InputError where no values of the other axes go together, as of a field that is none; warn of some that
+    do not.
+    """
     points = list(itertools.product(*others.values()))
     wrong: list[InputError] = []
     for point in points:

@@ -51,14 +51,26 @@ class Sized:
 
     def __repr__(self) -> str:
         """A line per policy and rate; the frames have the rest."""
-        names = ["policy", "rate_rps", "replicas", "split", *self.axes, *(target.metric for target in self.targets), "bill_kg"]
+        names = [
+            "policy",
+            "rate_rps",
+            "replicas",
+            "split",
+            *self.axes,
+            *(target.metric for target in self.targets),
+            "bill_kg",
+        ]
         answers = self.answers.select(name for name in dict.fromkeys(names) if name in self.answers.columns)
         lines = [
-            ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items())
+            ", ".join(
+                f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()
+            )
             for row in answers.to_dicts()
         ]
         frames = ("answers", "tried", "too_small", "savings")
-        return "\n".join(["least " + self.objective, *(f"  {line}" for line in lines), f"  frames: {', '.join(frames)}"])
+        return "\n".join(
+            ["least " + self.objective, *(f"  {line}" for line in lines), f"  frames: {', '.join(frames)}"]
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per policy and rate as plain data, with its `savings`, its `too_small` and its `tried` fleets."""
@@ -77,7 +89,9 @@ def outcome(searched: Sequence[Tried], baseline: str | None) -> Sized:
     """The tables. Raises InputError where no search found a fleet that keeps the targets, and where no request came."""
     if empty := next((one for one in searched if one.is_empty()), None):
         asked = ", ".join(target.metric for target in empty.problem.targets)
-        raise InputError(f"days {empty.days:g}: no request arrives that {asked} counts; expected a longer run or a higher rate")
+        raise InputError(
+            f"days {empty.days:g}: no request arrives that {asked} counts; expected a longer run or a higher rate"
+        )
     found = [one.best() for one in searched]
     if all(fleet is None for fleet in found):
         raise InputError(_unreachable(max(searched, key=_nearest)))

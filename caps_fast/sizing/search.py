@@ -140,7 +140,9 @@ class Tried:
         """Whether no request came that any target counts."""
         tried = [fleet for fleet in self.runs if not self.errors(fleet)]
         metrics = [target.metric for target in self.problem.targets]
-        return bool(tried) and all(math.isnan(one) for at in tried for name in metrics for one in self.figures(at, name))
+        return bool(tried) and all(
+            math.isnan(one) for at in tried for name in metrics for one in self.figures(at, name)
+        )
 
     def errors(self, fleet: int) -> str:
         """Why a fleet cannot be; empty if it can."""

@@ -103,12 +103,16 @@ def judged(wanted: Sequence[Target], found: Mapping[str, Sequence[float]], confi
 
 
 def misses(result: Result) -> dict[str, float]:
-    """By tier and limit (`gold ttft_s`): the share of the tier's requests beyond it; `gold unfinished`, and where any is, `gold rejected`."""
+    """By tier and limit (`gold ttft_s`): the share of the tier's requests beyond it; `gold unfinished`, and where
+    any is, `gold rejected`.
+    """
     outcome, edges, found = result.outcome, bin_edges_s(), {}
     for tier, name in enumerate(TIERS):
         books = outcome.books
         requests = books.of_tier("requests", tier)
-        found[f"{name} {UNFINISHED}"] = ratio(requests - outcome.books.of_tier("finished", tier) - outcome.books.of_tier("rejected", tier), requests)
+        found[f"{name} {UNFINISHED}"] = ratio(
+            requests - outcome.books.of_tier("finished", tier) - outcome.books.of_tier("rejected", tier), requests
+        )
         if books.rejected:
             found[f"{name} {REJECTED}"] = ratio(books.of_tier("rejected", tier), requests)
         for at, latency in enumerate(LIMITS):

@@ -46,7 +46,9 @@ class Supplied:
     @property
     def notes(self) -> list[str]:
         """What the user should know of the inputs."""
-        return list(dict.fromkeys([*self.site.notes, *(note for plant in self.plants.values() for note in plant.notes)]))
+        return list(
+            dict.fromkeys([*self.site.notes, *(note for plant in self.plants.values() for note in plant.notes)])
+        )
 
     @property
     def flows(self) -> pl.DataFrame:
@@ -102,7 +104,9 @@ def supply(  # noqa: PLR0913 - all but four by name
     if not rules:
         raise InputError("rules: none; expected one at the least")
     if over and rules[0] in OBJECTIVES:
-        raise InputError(f"rule {rules[0]!r}: a design space is explored under a rule; expected one of {', '.join(RULES)} first")
+        raise InputError(
+            f"rule {rules[0]!r}: a design space is explored under a rule; expected one of {', '.join(RULES)} first"
+        )
     named("solar", solar)
     named("wind", wind)
     kwh, kw = battery_of(battery)
@@ -113,7 +117,9 @@ def supply(  # noqa: PLR0913 - all but four by name
     weather = Weather.of(site, plants["solar"], plants["wind"], limits_kwh(site, limit, reductions))
     design = Design(plants["solar"].kw, plants["wind"].kw, kwh, kw, wait)
     found = [
-        best(site, weather, design, rule, given) if rule in OBJECTIVES else dispatch(site, weather, design, rule, given, flags(site, rule, given))
+        best(site, weather, design, rule, given)
+        if rule in OBJECTIVES
+        else dispatch(site, weather, design, rule, given, flags(site, rule, given))
         for rule in rules
     ]
     designs = explore(site, weather, design, over, rules[0], given) if over else None
@@ -138,7 +144,9 @@ def _site(run: Result | Scenario | Site | str | Path, region: str | None, days: 
     if isinstance(run, Result):
         return site_of(run, region, days)
     if region is not None or days is not None:
-        raise InputError(f"{'region' if region is not None else 'days'}: a file of a site is what it is; expected a scenario")
+        raise InputError(
+            f"{'region' if region is not None else 'days'}: a file of a site is what it is; expected a scenario"
+        )
     return run if isinstance(run, Site) else read_site(run)
 
 

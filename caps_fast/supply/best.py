@@ -90,7 +90,9 @@ def _unserved(program: Program, balance: Array, limit_kwh: Array, most: Array, p
 
 
 def _waiting(program: Program, balance: Array, site: Site, may_wait: Array, room: Array) -> Array:
-    """Variables of the work that runs of what may wait, none where none may: in its own or a later sample of its day."""
+    """Variables of the work that runs of what may wait, none where none may: in its own or a later sample of its
+    day.
+    """
     if not may_wait.any():
         return np.zeros(0, np.int64)
     at = np.arange(len(may_wait))

@@ -50,11 +50,13 @@ def share_of(text: str, origin: str) -> float:
     return float(found)
 
 
-def explore(site: Site, weather: Weather, start: Design, over: Mapping[str, Sequence[float]], rule: str, given: Assumptions) -> pl.DataFrame:
+def explore(
+    site: Site, weather: Weather, start: Design, over: Mapping[str, Sequence[float]], rule: str, given: Assumptions
+) -> pl.DataFrame:
     """One row of figures per design, with `front`: whether no other has both less operational and less embodied carbon.
 
-    `start` has the sizes of axes that are not swept; batteries keep its ratio of power to energy (4 h where it has none).
-    Raises InputError for too many designs.
+    `start` has the sizes of axes that are not swept; batteries keep its ratio of power to energy (4 h where it has
+    none). Raises InputError for too many designs.
     """
     axes = {name: list(over.get(name, [getattr(start, FIELDS[name])])) for name in AXES}
     count = int(np.prod([len(one) for one in axes.values()]))

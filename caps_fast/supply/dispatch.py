@@ -14,7 +14,9 @@ on-site power, and load that a limit on imports left without power."""
 
 
 @compiled
-def play(load_kwh: Array, made_kwh: Array, hours: Array, limit_kwh: Array, may: Array, battery: Array, flows: Array) -> None:
+def play(
+    load_kwh: Array, made_kwh: Array, hours: Array, limit_kwh: Array, may: Array, battery: Array, flows: Array
+) -> None:
     """Fill `flows`, float64 (n, 8), one column each of FLOWS.
 
     load_kwh, made_kwh, hours   float64 (n,): of the sample: the load, on-site generation, length
@@ -57,8 +59,8 @@ def play(load_kwh: Array, made_kwh: Array, hours: Array, limit_kwh: Array, may: 
 def signals(values: Array, times_s: Array, window_s: float, low: float, high: float, efficiency: float) -> Array:
     """When the grid may charge the battery and when the battery may serve the load, bool (2, n).
 
-    Against quantiles of the samples in the window (t - window_s, t]: charge at or below the low one where that is
-    below the high one times the round trip's efficiency, discharge at or above the high one. Nothing of the future enters.
+    Against quantiles of the samples in the window (t - window_s, t]: charge at or below the low one where that is below
+    the high one times the round trip's efficiency, discharge at or above the high one. Nothing of the future enters.
     """
     first = np.searchsorted(times_s, times_s - window_s, side="right")
     lows, highs = np.empty(len(values)), np.empty(len(values))

@@ -19,15 +19,17 @@ REDUCTION = re.compile(rf"(.+)@({NUMBER})\.\.({NUMBER})")
 def limits_kwh(site: Site, limit: str | None, reductions: Sequence[str] = ()) -> Array:
     """The most that may be imported in each sample, float64 (n,); inf without a limit.
 
-    `limit` is a size; each reduction a size and hours from t = 0, as `15kW@26..29`, which a sample that overlaps with them
-    keeps throughout. Raises InputError, also for a reduction outside of the site's time.
+    `limit` is a size; each reduction a size and hours from t = 0, as `15kW@26..29`, which a sample that overlaps with
+    them keeps throughout. Raises InputError, also for a reduction outside of the site's time.
     """
     most_kw = np.full(len(site.hours), np.inf if limit is None else size_kw(limit, "--limit"))
     end_h = float(site.edges_s[-1]) / HOUR_S
     for text in reductions:
         size, from_h, to_h = reduction_of(text)
         if from_h >= end_h:
-            raise InputError(f"--reduce {text!r}: begins after the end at {end_h:g} h; expected hours from t = 0 before it")
+            raise InputError(
+                f"--reduce {text!r}: begins after the end at {end_h:g} h; expected hours from t = 0 before it"
+            )
         inside = (site.edges_s[:-1] < to_h * HOUR_S) & (site.edges_s[1:] > from_h * HOUR_S)
         most_kw[inside] = np.minimum(most_kw[inside], size)
     return most_kw * site.hours

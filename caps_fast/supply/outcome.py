@@ -68,7 +68,9 @@ def run_load(site: Site, design: Design, made_kwh: Array, rule: str) -> Array:
     if design.wait_share == 0.0:
         return site.load_kwh
     value = site.price_per_kwh if rule == "price" else site.g_per_kwh
-    return moved(site.load_kwh, design.wait_share * site.busy_kwh, made_kwh, value, site.most_kw * site.hours, site.days)
+    return moved(
+        site.load_kwh, design.wait_share * site.busy_kwh, made_kwh, value, site.most_kw * site.hours, site.days
+    )
 
 
 def flags(site: Site, rule: str, given: Assumptions) -> Array:
@@ -78,17 +80,29 @@ def flags(site: Site, rule: str, given: Assumptions) -> Array:
         return np.stack([np.zeros(n, bool), np.ones(n, bool)])
     value = site.price_per_kwh if rule == "price" else site.g_per_kwh
     round_trip = given.charge_efficiency * given.discharge_efficiency
-    return signals(value, site.edges_s[:-1], given.window_h * HOUR_S, given.low_quantile, given.high_quantile, round_trip)
+    return signals(
+        value, site.edges_s[:-1], given.window_h * HOUR_S, given.low_quantile, given.high_quantile, round_trip
+    )
 
 
-def dispatch(site: Site, weather: Weather, design: Design, rule: str, given: Assumptions, may: Array, run_kwh: Array | None = None) -> Dispatch:
+def dispatch(
+    site: Site,
+    weather: Weather,
+    design: Design,
+    rule: str,
+    given: Assumptions,
+    may: Array,
+    run_kwh: Array | None = None,
+) -> Dispatch:
     """A design under a rule, whose flags are `may`; `run_kwh` is the load after waiting where it is known already."""
     made_kwh = design.solar_kw * weather.solar_kwh + design.wind_kw * weather.wind_kwh
     if run_kwh is None:
         run_kwh = run_load(site, design, made_kwh, rule)
     flows = np.zeros((len(made_kwh), len(FLOWS)))
     usable_kwh = design.battery_kwh * given.depth_of_discharge
-    battery = np.array([usable_kwh, design.battery_kw, given.charge_efficiency, given.discharge_efficiency, given.fade_per_kwh])
+    battery = np.array(
+        [usable_kwh, design.battery_kw, given.charge_efficiency, given.discharge_efficiency, given.fade_per_kwh]
+    )
     play(run_kwh, made_kwh, site.hours, weather.limit_kwh, may, battery, flows)
     return Dispatch(design, rule, run_kwh, flows)
 

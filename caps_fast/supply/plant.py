@@ -93,12 +93,19 @@ def read_plant(path: str, site: Site, kw: float | None = None) -> Plant:
     name, unit_kw = _value_column(table)
     declared = Declared()
     valid_at, _ = instants(table, columns.time_column(table, declared, {name}), declared)
-    values = _values(table, name, "a capacity factor from 0 to 1" if unit_kw is None else "a power of at least 0", 1.0 if unit_kw is None else np.inf)
+    values = _values(
+        table,
+        name,
+        "a capacity factor from 0 to 1" if unit_kw is None else "a power of at least 0",
+        1.0 if unit_kw is None else np.inf,
+    )
     order = np.argsort(valid_at.to_numpy(), kind="stable")
     valid_at, values = valid_at[order.tolist()], values[order]
     step_s = _step_s(valid_at, order, path)
     if kw is None and unit_kw is None:
-        raise InputError(f"{path}: column {name} has capacity factors; expected the plant's size beside it, as {path}@20MW")
+        raise InputError(
+            f"{path}: column {name} has capacity factors; expected the plant's size beside it, as {path}@20MW"
+        )
     highest = float(values.max())
     if unit_kw is not None and highest == 0.0:
         raise InputError(f"{path}: column {name} is 0 throughout; expected power above 0 somewhere")
@@ -114,7 +121,9 @@ def read_plant(path: str, site: Site, kw: float | None = None) -> Plant:
     if times_s[-1] + step_s < until_s:
         times_s, factors, cycle = repeated(times_s, factors, step_s, until_s)
         if not cycle:
-            raise InputError(f"{path}: ends at {last:%Y-%m-%d %H:%M} UTC and has no whole day to repeat; expected a day at the least")
+            raise InputError(
+                f"{path}: ends at {last:%Y-%m-%d %H:%M} UTC and has no whole day to repeat; expected a day at the least"
+            )
         notes.append(f"{path}: ends at {last:%Y-%m-%d %H:%M} UTC, before the run's end; its last {cycle} is repeated")
     sums = np.concatenate([[0.0], np.cumsum(factors)]) * step_s
     so_far = np.interp(site.edges_s, np.append(times_s, times_s[-1] + step_s), sums)
@@ -122,7 +131,10 @@ def read_plant(path: str, site: Site, kw: float | None = None) -> Plant:
 
 
 def _value_column(table: Table) -> tuple[str, float | None]:
-    """The column of output and the kW of its unit; None for capacity factors. Raises InputError where none or several fit."""
+    """The column of output and the kW of its unit; None for capacity factors.
+
+    Raises InputError where none or several fit.
+    """
     found: dict[str, float | None] = {}
     for name in table.frame.columns:
         units = [KW[word] for word in re.findall(r"[kmg]wh?", name.lower()) if word in KW]
@@ -156,5 +168,8 @@ def _step_s(valid_at: pl.Series, order: Array, path: str) -> float:
     odd = steps != step
     if odd.any():
         row = int(odd.arg_max() or 0) + 1
-        raise InputError(f"{path}: row {FIRST_ROW + int(order[row])}: {steps[row - 1]} after the sample before; expected {step}, as elsewhere")
+        raise InputError(
+            f"{path}: row {FIRST_ROW + int(order[row])}: {steps[row - 1]} after the sample before; expected "
+            f"{step}, as elsewhere"
+        )
     return float(step.total_seconds())

@@ -1,4 +1,6 @@
-"""A site's load by sample of its grid: from a run, repeated for longer where asked, or from a file that `supply` wrote."""
+"""A site's load by sample of its grid: from a run, repeated for longer where asked, or from a file that `supply`
+wrote.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +77,8 @@ class Site:
 def site_of(result: Result, region: str | None = None, days: float | None = None) -> Site:
     """The site of a run: one of its regions, by name where there are several.
 
-    With `days`, the run's load, its drain counted at its beginning, is repeated so long, under the region's own grid and
-    prices of that time. Raises InputError for an unknown region, and for days that the run does not fill.
+    With `days`, the run's load, its drain counted at its beginning, is repeated so long, under the region's own grid
+    and prices of that time. Raises InputError for an unknown region, and for days that the run does not fill.
     """
     config = result.scenario
     names = list(config.fleet.regions)
@@ -90,7 +92,9 @@ def site_of(result: Result, region: str | None = None, days: float | None = None
     trace, start = monitors[at].trace, clock_of(config).start
     knots_s, most_w = np.array([0.0, end_s]), 0.0
     busy_j, load_j = np.zeros(2), np.zeros(2)  # up to each knot
-    for pool, kind, (from_s, to_s, rows) in zip(config.fleet.pools, config.fleet.kind_of, samples_of(config, monitors, end_s), strict=True):
+    for pool, kind, (from_s, to_s, rows) in zip(
+        config.fleet.pools, config.fleet.kind_of, samples_of(config, monitors, end_s), strict=True
+    ):
         if pool.region == name:
             knots_s, energy_j = np.append(from_s[:1], to_s), result.outcome.slices[rows]["energy_j"]
             busy_j = _up_to(energy_j[:, BUSY]) + (busy_j if most_w else 0.0)
@@ -121,7 +125,9 @@ def site_of(result: Result, region: str | None = None, days: float | None = None
 
 def _repeated_s(horizon_s: float, days: float) -> float:
     if not horizon_s / DAY_S <= days <= LONGEST_DAYS:
-        raise InputError(f"days {days:g}: expected at least the run's {horizon_s / DAY_S:g} and at most {LONGEST_DAYS:,}")
+        raise InputError(
+            f"days {days:g}: expected at least the run's {horizon_s / DAY_S:g} and at most {LONGEST_DAYS:,}"
+        )
     if horizon_s % DAY_S:
         raise InputError(f"days {horizon_s / DAY_S:g} of the run: its load can be repeated for whole days only")
     return days * DAY_S
@@ -132,7 +138,8 @@ def _up_to(energy_j: Array) -> Array:
 
 
 def _so_far(at_s: Array, knots_s: Array, sums: Array, period_s: float) -> Array:
-    """The integral from 0 to each time of a course given by its sums at knots, even between them, repeated every period.
+    """The integral from 0 to each time of a course given by its sums at knots, even between them, repeated every
+    period.
 
     What lies beyond the period falls into the next one, and so into the first.
     """
@@ -169,9 +176,17 @@ def read_site(path: str | Path) -> Site:
         good = values.is_finite().fill_null(False) & (True if name in ("price_per_kwh", "t_s") else values >= 0.0)
         if not good.all():
             row = int((~good).arg_max() or 0)
-            raise InputError(f"{path}: row {row + 1}: {name} {frame[name][row]}: expected a finite number of at least 0")
-    if frame.is_empty() or frame["time"].dtype != pl.Datetime("us", "UTC") or not (np.diff(numbers["t_s"].to_numpy()) > 0).all():
-        raise InputError(f"{path}: expected samples in order, with t_s from 0 and time in UTC, as supply --out writes them")
+            raise InputError(
+                f"{path}: row {row + 1}: {name} {frame[name][row]}: expected a finite number of at least 0"
+            )
+    if (
+        frame.is_empty()
+        or frame["time"].dtype != pl.Datetime("us", "UTC")
+        or not (np.diff(numbers["t_s"].to_numpy()) > 0).all()
+    ):
+        raise InputError(
+            f"{path}: expected samples in order, with t_s from 0 and time in UTC, as supply --out writes them"
+        )
     array = {name: values.to_numpy() for name, values in numbers.items()}
     end_s = array["t_s"][-1] + array["hours"][-1] * HOUR_S
     return Site(

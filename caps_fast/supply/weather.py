@@ -42,12 +42,16 @@ class Year:
 
 
 def sun(given: Assumptions) -> Year:
-    """Horizontal panels under Haurwitz's clear sky, dimmed by each day's clouds (Kasten and Czeplak), at a stated mean."""
+    """Horizontal panels under Haurwitz's clear sky, dimmed by each day's clouds (Kasten and Czeplak), at a stated
+    mean.
+    """
     return _sun(given.latitude_deg, given.longitude_deg, given.solar_capacity_factor, given.weather_seed)
 
 
 def wind(given: Assumptions) -> Year:
-    """A turbine's cubic power curve over Weibull wind speeds that are correlated from hour to hour, at a stated mean."""
+    """A turbine's cubic power curve over Weibull wind speeds that are correlated from hour to hour, at a stated
+    mean.
+    """
     return _wind(given.wind_capacity_factor, given.weather_seed)
 
 

@@ -1,4 +1,6 @@
-"""Sweeps: grids over any field of a scenario, run on every core, resumed after anything, answered from one Parquet file."""
+"""Sweeps: grids over any field of a scenario, run on every core, resumed after anything, answered from one Parquet
+file.
+"""
 
 from __future__ import annotations
 

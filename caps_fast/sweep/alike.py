@@ -1,4 +1,6 @@
-"""Runs that can stand beside one another: one value of every setting that varies, the same in every table and figure."""
+"""Runs that can stand beside one another: one value of every setting that varies, the same in every table and
+figure.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +37,19 @@ class Alike:
 
 
 def alike(runs: pl.DataFrame) -> Alike:
-    """Of each setting that varies, the value with most rates, among those the one with most runs, then the preset's (of presets, `paper`),
-    then the first in order.
+    """Of each setting that varies, the value with most rates, among those the one with most runs, then the preset's
+    (of presets, `paper`), then the first in order.
 
-    A setting of serving that changes with the policy (one value for each) is a part of it. Runs without a rate are passed over where others
-    have one.
+    A setting of serving that changes with the policy (one value for each) is a part of it. Runs without a rate are
+    passed over where others have one.
     """
     rated = runs.filter(pl.col("rate_rps").is_not_null())
     chosen, choices = runs if rated.is_empty() else rated, []
-    names = [name for name in chosen.columns if name in OWN_SETTINGS or ((type_of(name) or "." in name) and not metric_of(name))]
+    names = [
+        name
+        for name in chosen.columns
+        if name in OWN_SETTINGS or ((type_of(name) or "." in name) and not metric_of(name))
+    ]
     with_policy = {name for name in followers(chosen, "policy") if SERVING.fullmatch(name)}
     for name in sorted(names, key=lambda name: name != "preset"):
         if chosen[name].n_unique() > 1 and name not in with_policy:
@@ -54,27 +60,43 @@ def alike(runs: pl.DataFrame) -> Alike:
 
 
 def alike_at_one_rate(runs: pl.DataFrame) -> Alike:
-    """Of the runs that `alike` chooses, those at 10 req/s, or else at the middle rate; of another horizon where that has more policies there."""
+    """Of the runs that `alike` chooses, those at 10 req/s, or else at the middle rate; of another horizon where
+    that has more policies there.
+    """
     found = alike(runs)
     at_rate = pl.col("rate_rps").eq_missing(one_of_rates(found.runs["rate_rps"].unique().sort()))
     if "days" in runs.columns:
-        policies = runs.filter(at_rate).group_by("days").agg(pl.col("policy").n_unique()).sort("policy", "days", descending=True)
+        policies = (
+            runs.filter(at_rate)
+            .group_by("days")
+            .agg(pl.col("policy").n_unique())
+            .sort("policy", "days", descending=True)
+        )
         own = policies.filter(pl.col("days") == found.runs["days"][0])
         if own.is_empty() or policies["policy"][0] > own["policy"][0]:
             days = policies["days"][0]
             other = alike(runs.filter(at_rate, pl.col("days") == days))
-            return Alike(other.runs, ", ".join(part for part in (f"days {_text(days)} (of {_values(policies['days'])})", other.choice) if part))
+            return Alike(
+                other.runs,
+                ", ".join(
+                    part for part in (f"days {_text(days)} (of {_values(policies['days'])})", other.choice) if part
+                ),
+            )
     return Alike(found.runs.filter(at_rate), found.choice)
 
 
 def choices(runs: pl.DataFrame) -> str:
     """What `alike` chooses of each preset's runs, for people; empty where there is nothing to choose."""
     told = {str(preset): alike(block).choice for (preset,), block in runs.group_by("preset", maintain_order=True)}
-    return "; ".join(f"{choice}, preset {preset}" if len(told) > 1 else choice for preset, choice in told.items() if choice)
+    return "; ".join(
+        f"{choice}, preset {preset}" if len(told) > 1 else choice for preset, choice in told.items() if choice
+    )
 
 
 def is_preset(runs: pl.DataFrame, names: Sequence[str]) -> bool:
-    """Whether all runs are of one of these presets as it stands, but for policy, weights, rate, split, days and seed."""
+    """Whether all runs are of one of these presets as it stands, but for policy, weights, rate, split, days and
+    seed.
+    """
     preset = runs["preset"][0]
     usual = fields(scenario.preset(preset)) | {"preset": preset} if preset in names else {}
     return bool(usual) and all(runs[name].unique().to_list() == [value] for name, value in usual.items())
@@ -82,9 +104,13 @@ def is_preset(runs: pl.DataFrame, names: Sequence[str]) -> bool:
 
 def _most(runs: pl.DataFrame, name: str) -> tuple[Any, str]:
     """The value to take, and all values for people."""
-    usual = "paper" if name == "preset" else _of_preset(runs["preset"][0]).get(name) if "preset" in runs.columns else None
+    usual = (
+        "paper" if name == "preset" else _of_preset(runs["preset"][0]).get(name) if "preset" in runs.columns else None
+    )
     counts = runs.group_by(name).agg(pl.col("rate_rps").n_unique().alias("rates"), pl.len().alias("runs"))
-    best = counts.sort("rates", "runs", pl.col(name).eq_missing(pl.lit(usual)), name, descending=[True, True, True, False])
+    best = counts.sort(
+        "rates", "runs", pl.col(name).eq_missing(pl.lit(usual)), name, descending=[True, True, True, False]
+    )
     return best[name][0], _values(counts[name])
 
 

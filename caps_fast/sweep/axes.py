@@ -28,7 +28,17 @@ FIELDS = {
     "gate": "monitor.gate_quantile",
 }
 SHAPES_WORKLOAD = {"preset", "seed", "days", "start", *(f"slo.{tier}.share" for tier in TIERS)}
-ANSWERS = ("seeds", "metric", "pairs", "baseline", "mean", "difference", "low", "high", "relative")  # columns that `pareto` and `compare` add
+ANSWERS = (
+    "seeds",
+    "metric",
+    "pairs",
+    "baseline",
+    "mean",
+    "difference",
+    "low",
+    "high",
+    "relative",
+)  # columns that `pareto` and `compare` add
 
 Changes = dict[str, Any]
 
@@ -83,20 +93,31 @@ def zipped(columns: Mapping[str, Any], origin: str) -> Axis:
         shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise InputError(f"{origin}: {shown or 'no fields'}; expected fields with as many values each")
     fields = tuple(one.fields[0] for one in taken.values())
-    return Axis("+".join(taken), fields, [tuple(point[0] for point in row) for row in zip(*(one.points for one in taken.values()), strict=True)])
+    return Axis(
+        "+".join(taken),
+        fields,
+        [tuple(point[0] for point in row) for row in zip(*(one.points for one in taken.values()), strict=True)],
+    )
 
 
 def named(name: str, settings: Mapping[str, Any], origin: str) -> Axis:
     """An axis whose points are named settings of several fields, each with the same fields. Raises InputError."""
     if name in {*FIELDS, *PARAMETERS, *field_types(), *METRICS, "group", *ECHO, *ANSWERS}:
         raise InputError(f"{origin}: {name!r} is a column of the results; expected another name")
-    flat = {label: {field_of(key): value for key, value in flatten(one).items()} for label, one in settings.items() if isinstance(one, Mapping)}
+    flat = {
+        label: {field_of(key): value for key, value in flatten(one).items()}
+        for label, one in settings.items()
+        if isinstance(one, Mapping)
+    }
     if not flat or len(flat) != len(settings):
         raise InputError(f"{origin}: expected tables, one a named setting, with fields of a scenario in each")
     fields = tuple(next(iter(flat.values())))
     for label, one in flat.items():
         if set(one) != set(fields) or not fields:
-            raise InputError(f"{origin}: {label} sets {', '.join(one) or 'nothing'}; expected {', '.join(fields) or 'fields'} as in the first")
+            raise InputError(
+                f"{origin}: {label} sets {', '.join(one) or 'nothing'}; expected {', '.join(fields) or 'fields'} "
+                "as in the first"
+            )
     return Axis(name, fields, [tuple(one[field] for field in fields) for one in flat.values()], tuple(flat))
 
 
@@ -129,6 +150,8 @@ def field_of(name: str) -> str:
 def policies(names: Sequence[Any]) -> list[Any]:
     """Policy names with `main`, `ablations` and `all` spelled out, each once. Raises InputError for an empty one."""
     if "" in names:
-        raise InputError(f"policies {','.join(map(str, names))!r}: an empty name; expected names with commas between them")
+        raise InputError(
+            f"policies {','.join(map(str, names))!r}: an empty name; expected names with commas between them"
+        )
     sets: dict[Any, tuple[str, ...]] = {"main": MAIN, "ablations": ABLATIONS, "all": (*MAIN, *ABLATIONS)}
     return list(dict.fromkeys(policy for name in names for policy in sets.get(name, (name,))))

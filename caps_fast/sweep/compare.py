@@ -15,42 +15,73 @@ from caps_fast.sweep.axes import field_of, shapes_workload
 from caps_fast.sweep.frames import expect_columns, expect_metrics, one_of, settings, there
 
 CONFIDENCE = 0.95
-METRICS = ("slo_attainment", "carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "carbon_g_per_1k_good_tokens", "ttft_after_release_p95_s")
+METRICS = (
+    "slo_attainment",
+    "carbon_g_per_1k_tokens",
+    "total_carbon_g_per_1k_tokens",
+    "carbon_g_per_1k_good_tokens",
+    "ttft_after_release_p95_s",
+)
 WHOLE_BILL = "bill"  # stands for all metrics of the bill
-SERVING = re.compile(r"policy|split|alpha|beta|lambda|group|(policy|monitor|predictor|cluster)\..*")  # what a policy may choose
+SERVING = re.compile(
+    r"policy|split|alpha|beta|lambda|group|(policy|monitor|predictor|cluster)\..*"
+)  # what a policy may choose
 
 
 def compare(
-    runs: pl.DataFrame, baseline: str, metrics: Sequence[str] = METRICS, factor: str = "policy", confidence: float = CONFIDENCE
+    runs: pl.DataFrame,
+    baseline: str,
+    metrics: Sequence[str] = METRICS,
+    factor: str = "policy",
+    confidence: float = CONFIDENCE,
 ) -> pl.DataFrame:
-    """One row a setting and metric: `baseline` and `mean` values, `difference` (setting - baseline) with `low` and `high` of its confidence interval
-    (Student's t over the seeds' differences), `relative` difference, number of `pairs`. The metric `bill` stands for all parts of the bill.
+    """One row a setting and metric: `baseline` and `mean` values, `difference` (setting - baseline) with `low` and
+    `high` of its confidence interval (Student's t over the seeds' differences), `relative` difference, number of
+    `pairs`. The metric `bill` stands for all parts of the bill.
 
-    A run is paired with the run of `factor` = `baseline` that has the same seed and the same other parameters, save those that change with the factor
-    (see `followers`) and those of the policy that the baseline has only one value of (it knows no beta, say). Raises InputError for unknown names and
-    where no pair is found.
+    A run is paired with the run of `factor` = `baseline` that has the same seed and the same other parameters, save
+    those that change with the factor (see `followers`) and those of the policy that the baseline has only one value of
+    (it knows no beta, say). Raises InputError for unknown names and where no pair is found.
     """
-    metrics = [part for name in metrics for part in ([part for part in BILL if part in runs.columns] if name == WHOLE_BILL else [name])]
+    metrics = [
+        part
+        for name in metrics
+        for part in ([part for part in BILL if part in runs.columns] if name == WHOLE_BILL else [name])
+    ]
     expect_metrics(runs, metrics)
     expect_columns(runs, [factor])
     chosen = one_of(runs, factor, [baseline], f"baseline {baseline!r}")
     base, others = runs.filter(chosen), runs.filter(~chosen)
     if base.is_empty() or others.is_empty():
-        raise InputError(f"baseline {baseline!r}: expected one of two values or more of {factor}; there are {there(runs, factor)}")
+        raise InputError(
+            f"baseline {baseline!r}: expected one of two values or more of {factor}; there are {there(runs, factor)}"
+        )
     keys = list(dict.fromkeys([*settings(runs), factor]))
     free = {factor, *followers(runs, factor)}
-    shared = ["seed", *(name for name in keys if name not in free and (not SERVING.fullmatch(name) or base[name].n_unique() > 1))]
+    shared = [
+        "seed",
+        *(name for name in keys if name not in free and (not SERVING.fullmatch(name) or base[name].n_unique() > 1)),
+    ]
     if base.select(shared).is_duplicated().any():
         raise InputError(f"baseline {baseline!r}: several runs with the same {', '.join(shared)}; expected one each")
-    pairs = others.join(base.select(*shared, *(pl.col(name).alias(f"baseline {name}") for name in metrics)), on=shared, nulls_equal=True, how="inner")
+    pairs = others.join(
+        base.select(*shared, *(pl.col(name).alias(f"baseline {name}") for name in metrics)),
+        on=shared,
+        nulls_equal=True,
+        how="inner",
+    )
     if pairs.is_empty():
-        raise InputError(f"baseline {baseline!r}: no run has the same {', '.join(shared)} as another; expected common seeds and settings")
+        raise InputError(
+            f"baseline {baseline!r}: no run has the same {', '.join(shared)} as another; expected common seeds and "
+            "settings"
+        )
     found = [_differences(pairs, keys, name, confidence) for name in metrics]
     return pl.concat(found).sort("place", maintain_order=True).drop("place")
 
 
 def followers(runs: pl.DataFrame, factor: str) -> list[str]:
-    """Settings that change with a factor, as the fields of a preset, of a named setting or of a zipped axis do: one value for each of the factor's.
+    """Settings that change with a factor, as the fields of a preset, of a named setting or of a zipped axis do: one
+    value for each of the factor's.
 
     What shapes the requests follows no choice of a policy's: that would be no comparison on the same requests.
     """
@@ -66,7 +97,10 @@ def _differences(pairs: pl.DataFrame, keys: Sequence[str], metric: str, confiden
     """Of one metric; `place` numbers the settings in the order of the runs."""
     value, before = pl.col(metric), pl.col(f"baseline {metric}")
     found = pairs.group_by(keys, maintain_order=True).agg(
-        pl.len().alias("pairs"), before.mean().alias("baseline"), value.mean().alias("mean"), (value - before).std().alias("sd")
+        pl.len().alias("pairs"),
+        before.mean().alias("baseline"),
+        value.mean().alias("mean"),
+        (value - before).std().alias("sd"),
     )
     difference, pairs_n = pl.col("mean") - pl.col("baseline"), found["pairs"].to_numpy()
     half = pl.Series(student.ppf((1 + confidence) / 2, pairs_n - 1) / np.sqrt(pairs_n)) * found["sd"]

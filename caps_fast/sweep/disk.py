@@ -21,7 +21,9 @@ class writing:  # noqa: N801 - reads as a statement
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, OSError):
-            raise InputError(f"{self.place}: cannot be written ({error.strerror or error}); all that was finished before is kept") from None
+            raise InputError(
+                f"{self.place}: cannot be written ({error.strerror or error}); all that was finished before is kept"
+            ) from None
 
 
 def write_whole(path: Path, content: bytes) -> None:

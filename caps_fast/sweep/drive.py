@@ -37,13 +37,21 @@ class Swept:
 
 
 def sweep(
-    plan: Plan, out: str | Path, workers: Workers | None = None, *, retry_failed: bool = False, fresh: bool = False, batch_s: float = BATCH_S
+    plan: Plan,
+    out: str | Path,
+    workers: Workers | None = None,
+    *,
+    retry_failed: bool = False,
+    fresh: bool = False,
+    batch_s: float = BATCH_S,
 ) -> Swept:
-    """Run what `out` does not hold yet, and write `runs.parquet` there in the plan's order, bit for bit the same however it was come by.
+    """Run what `out` does not hold yet, and write `runs.parquet` there in the plan's order, bit for bit the same
+    however it was come by.
 
-    `out` is a folder, or an object store's URL (the folder with the work in progress is then `results/remote/...`). Runs that failed before are left
-    out unless `retry_failed`; `fresh` discards what the folder holds. Raises InputError before anything is written if the plan is no good, and
-    with all finished work kept if the folder cannot be written any more.
+    `out` is a folder, or an object store's URL (the folder with the work in progress is then `results/remote/...`).
+    Runs that failed before are left out unless `retry_failed`; `fresh` discards what the folder holds. Raises
+    InputError before anything is written if the plan is no good, and with all finished work kept if the folder cannot
+    be written any more.
     """
     inputs = {path: file_hash(path) for config in check(plan) for path in config.input_files}
     store = Store(local_folder(out))
@@ -73,7 +81,10 @@ def local_folder(out: str | Path) -> Path:
     scheme, separator, rest = str(out).partition("://")
     places = rest.strip("/").split("/")
     if separator and (scheme not in STORES or not {"", ".", ".."}.isdisjoint(places)):
-        raise InputError(f"out {str(out)!r}: expected a folder, or a bucket and a path after one of {', '.join(f'{name}://' for name in STORES)}")
+        raise InputError(
+            f"out {str(out)!r}: expected a folder, or a bucket and a path after one of "
+            f"{', '.join(f'{name}://' for name in STORES)}"
+        )
     return Path("results", "remote", scheme, *places) if separator else Path(out)
 
 
@@ -87,7 +98,10 @@ def _copy(runs: pl.DataFrame, url: str) -> None:
 
 
 class _Drive:
-    """A sweep in progress. `_units` may run in threads of joblib's, one at a time, everything else in the main thread."""
+    """A sweep in progress.
+
+    `_units` may run in threads of joblib's, one at a time, everything else in the main thread.
+    """
 
     def __init__(self, plan: Plan, store: Store, workers: Workers, retry_failed: bool, batch_s: float) -> None:
         self.plan, self.store, self.workers, self.batch_s = plan, store, workers, batch_s
@@ -108,16 +122,27 @@ class _Drive:
                     break
                 except WorkersLost as error:
                     if revival == REVIVALS:
-                        raise InputError(f"worker processes keep dying ({error}); finished runs are kept, and the sweep can go on later") from None
+                        raise InputError(
+                            f"worker processes keep dying ({error}); finished runs are kept, and the sweep can go "
+                            "on later"
+                        ) from None
                     logger.warning("a worker process died; its runs are started anew")
         finally:
             self._flush()
         failures = [*self.impossible, *(one for key, one in self.failed.items() if key in self.order)]
         self.store.set_failures(failures)
         if failures and self.done.isdisjoint(self.order):
-            raise InputError(f"{self.plan.name}: all {len(failures):,} runs failed; the first: {failures[0].run}: {failures[0].error}")
+            raise InputError(
+                f"{self.plan.name}: all {len(failures):,} runs failed; the first: {failures[0].run}: "
+                f"{failures[0].error}"
+            )
         places = sorted(self.order.items(), key=lambda item: item[1][0])
-        return Swept(self.store.complete(pl.DataFrame([names | {KEY: key} for key, (_, names) in places], infer_schema_length=None)), failures)
+        return Swept(
+            self.store.complete(
+                pl.DataFrame([names | {KEY: key} for key, (_, names) in places], infer_schema_length=None)
+            ),
+            failures,
+        )
 
     def _work(self) -> None:
         self.order, self.impossible = {}, []
@@ -144,7 +169,9 @@ class _Drive:
         self.progress.add(len(ended), sum(self.pending.pop(key) for key in ended), len(outcome.failures))
 
     def _units(self) -> Iterator[list[Scenario]]:
-        """Scenarios that are yet to run, those with the same requests together; notes every run's place in the results."""
+        """Scenarios that are yet to run, those with the same requests together; notes every run's place in the
+        results.
+        """
         for grid, first, indices in self.plan.groups(self.size):
             unit = []
             for index in indices:
@@ -157,7 +184,10 @@ class _Drive:
                     continue
                 known = config.hash in self.order
                 if not known:
-                    self.order[config.hash] = first + index, ({"group": grid.name} if grid.name else {}) | grid.labels(index)
+                    self.order[config.hash] = (
+                        first + index,
+                        ({"group": grid.name} if grid.name else {}) | grid.labels(index),
+                    )
                 if known or config.hash in self.done or config.hash in self.failed:
                     self.progress.skip(requests)
                 else:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from caps_fast.sweep.plan import Plan
 
-# Measured on one core of a shared 2-core machine at the paper's scale, the drawing of requests included; a faster machine takes less.
+# Measured on one core of a shared 2-core machine at the paper's scale, the drawing of requests included; a faster
+# machine takes less.
 REQUESTS_PER_CORE_S = 3.5e6
 RUN_S = 0.02  # a run's own start: policy, monitor, arrays
 ROW_BYTES = 560  # of a Parquet file with many runs, without metrics by pool
@@ -26,4 +27,6 @@ class Estimate:
 def estimate(plan: Plan, jobs: int) -> Estimate:
     """Runs, requests, seconds on `jobs` cores, and bytes of results."""
     runs, requests = len(plan), plan.requests()
-    return Estimate(runs, requests, (requests / REQUESTS_PER_CORE_S + runs * RUN_S) / jobs, FILE_BYTES + ROW_BYTES * runs)
+    return Estimate(
+        runs, requests, (requests / REQUESTS_PER_CORE_S + runs * RUN_S) / jobs, FILE_BYTES + ROW_BYTES * runs
+    )

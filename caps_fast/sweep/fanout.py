@@ -52,7 +52,10 @@ class Workers:
         if self.jobs < 0:
             raise InputError(f"jobs {self.jobs}: expected at least 1, or 0 for one a core")
         if (self.backend == "dask") != (self.address is not None):
-            raise InputError("backend dask and a cluster's address: expected both or neither, as in --backend dask --address host:8786")
+            raise InputError(
+                "backend dask and a cluster's address: expected both or neither, as in --backend dask --address "
+                "host:8786"
+            )
 
     @property
     def count(self) -> int:
@@ -109,11 +112,15 @@ def _cluster(address: str) -> Iterator[None]:
     try:
         from distributed import Client  # noqa: PLC0415 - optional
     except ImportError:
-        raise InputError("backend dask: dask.distributed is not installed; expected it, as by pip install 'caps-fast[dask]'") from None
+        raise InputError(
+            "backend dask: dask.distributed is not installed; expected it, as by pip install 'caps-fast[dask]'"
+        ) from None
     try:
         client = Client(address, timeout=10)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError) as error:
-        raise InputError(f"address {address!r}: no dask scheduler answers there ({' '.join(str(error).split())}); expected host:port") from None
+        raise InputError(
+            f"address {address!r}: no dask scheduler answers there ({' '.join(str(error).split())}); expected host:port"
+        ) from None
     with client, parallel_config("dask"):
         yield
 

@@ -1,4 +1,6 @@
-"""A sweep from its file: TOML with a base scenario, axes, zips, named settings, groups and seeds. docs/sweeps.md shows every form."""
+"""A sweep from its file: TOML with a base scenario, axes, zips, named settings, groups and seeds. docs/sweeps.md
+shows every form.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,16 @@ def _plan(data: Mapping[str, Any], path: Path) -> Plan:
         where = f"{origin}: groups.{name}"
         _expect_keys(group, AXES, where)
         grids.append(_grid(name, shared, _part(group, where)))
-    return assemble(path.stem, grids, data.get("preset"), path.parent / base if base else None, str(data.get("title", "")))
+    return assemble(
+        path.stem, grids, data.get("preset"), path.parent / base if base else None, str(data.get("title", ""))
+    )
 
 
-def assemble(name: str, grids: Sequence[Grid], preset: str | None = None, file: str | Path | None = None, title: str = "") -> Plan:
-    """A plan over a scenario file, or over the presets that the grids name; `preset` (by default `paper`) where they name none.
+def assemble(
+    name: str, grids: Sequence[Grid], preset: str | None = None, file: str | Path | None = None, title: str = ""
+) -> Plan:
+    """A plan over a scenario file, or over the presets that the grids name; `preset` (by default `paper`) where
+    they name none.
 
     Raises InputError.
     """
@@ -81,7 +88,9 @@ def _part(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
     if not isinstance(zips, list) or not all(isinstance(one, dict) for one in zips):
         raise InputError(f"{origin}: zip: expected [[zip]] tables")
     axes += [zipped(flatten(one), f"{origin}: zip {number}") for number, one in enumerate(zips, 1)]
-    axes += [named(key, one, f"{origin}: named.{key}") for key, one in _table(data, "named", origin, nested=True).items()]
+    axes += [
+        named(key, one, f"{origin}: named.{key}") for key, one in _table(data, "named", origin, nested=True).items()
+    ]
     if "seeds" in data:
         axes.append(seed_axis(data["seeds"], f"{origin}: seeds"))
     fresh = data.get("fresh_seeds", [])
@@ -107,7 +116,10 @@ def _settings(grid: Grid) -> list[Changes]:
 def _expect_keys(data: Mapping[str, Any], known: Sequence[str], origin: str) -> None:
     for key in data:
         if key not in known:
-            raise InputError(f"{origin}: {key}{did_you_mean(key, known)}: no such key of a sweep; expected some of {', '.join(known)}")
+            raise InputError(
+                f"{origin}: {key}{did_you_mean(key, known)}: no such key of a sweep; expected some of "
+                f"{', '.join(known)}"
+            )
 
 
 def _table(data: Mapping[str, Any], key: str, origin: str, nested: bool = False) -> dict[str, Any]:

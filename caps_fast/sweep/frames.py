@@ -18,11 +18,16 @@ COUNT = "seeds"
 def metrics(runs: pl.DataFrame) -> list[str]:
     """Names of the metric columns."""
     known = {*PARAMETERS, *BOOKKEEPING}
-    return [name for name, dtype in runs.schema.items() if name not in known and not type_of(name) and dtype.is_numeric()]
+    return [
+        name for name, dtype in runs.schema.items() if name not in known and not type_of(name) and dtype.is_numeric()
+    ]
 
 
 def settings(runs: pl.DataFrame) -> list[str]:
-    """Parameter columns that differ between runs, other than the seed: what tells one setting from another. `policy` is always one."""
+    """Parameter columns that differ between runs, other than the seed: what tells one setting from another.
+
+    `policy` is always one.
+    """
     passed_over = {*metrics(runs), *BOOKKEEPING, "seed", "policy"}
     names = [name for name in runs.columns if name not in passed_over]
     counts = runs.select(pl.col(names).n_unique()).row(0) if names else ()
@@ -71,7 +76,10 @@ def where(runs: pl.DataFrame, conditions: Sequence[str]) -> pl.DataFrame:
 
 
 def one_of(runs: pl.DataFrame, name: str, texts: Sequence[str], origin: str) -> pl.Expr:
-    """Whether a column has one of these values: numbers as numbers (0 is 0.0), all else as text. Raises InputError naming `origin`."""
+    """Whether a column has one of these values: numbers as numbers (0 is 0.0), all else as text.
+
+    Raises InputError naming `origin`.
+    """
     if not runs.schema[name].is_numeric():
         return pl.col(name).cast(pl.String).is_in(list(texts))
     wanted = [scalar(text) for text in texts]

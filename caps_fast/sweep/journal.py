@@ -1,4 +1,6 @@
-"""A study's file: Optuna's journal, in the hands of one process at a time, and mended where an interruption cut its last line off."""
+"""A study's file: Optuna's journal, in the hands of one process at a time, and mended where an interruption cut its
+last line off.
+"""
 
 from __future__ import annotations
 
@@ -40,22 +42,38 @@ def held(path: Path) -> Iterator[None]:
         lock.free()
 
 
-def open_study(path: Path, name: str, directions: Sequence[StudyDirection], sampler: BaseSampler | None = None) -> optuna.Study:
-    """The study of that name in a file that is `held`; a new one where there is none. Raises InputError where the file is another's."""
+def open_study(
+    path: Path, name: str, directions: Sequence[StudyDirection], sampler: BaseSampler | None = None
+) -> optuna.Study:
+    """The study of that name in a file that is `held`; a new one where there is none.
+
+    Raises InputError where the file is another's.
+    """
     try:
         with writing(path):
             storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Held()))  # type: ignore[arg-type]
             if any(study.study_name != name for study in storage.get_all_studies()):
                 raise _no_study(str(path))
-            return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True, sampler=sampler)
+            return optuna.create_study(
+                storage=storage, study_name=name, directions=directions, load_if_exists=True, sampler=sampler
+            )
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError, optuna.exceptions.OptunaError):
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        RecursionError,
+        optuna.exceptions.OptunaError,
+    ):
         raise _no_study(str(path)) from None
 
 
 def _whole_bytes(path: Path) -> int:
-    """How many bytes of a study's file are whole lines: all, but for a last one that was being written when the process ended; 0 without a file.
+    """How many bytes of a study's file are whole lines: all, but for a last one that was being written when the
+    process ended; 0 without a file.
 
     Raises InputError where it is another file.
     """

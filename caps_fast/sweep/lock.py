@@ -20,20 +20,26 @@ class Lock:
         self._file: int | None = None
 
     def take(self, what: Path) -> None:
-        """Raises InputError, naming `what`, where another process holds it, and where the lock is a link or another's file."""
+        """Raises InputError, naming `what`, where another process holds it, and where the lock is a link or
+        another's file.
+        """
         expect_no_link(self.path)
         with writing(self.path):
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         found = os.fstat(self._file)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             self.free()
-            raise InputError(f"{self.path}: not a regular file of its own; expected none, or a lock that caps-fast left")
+            raise InputError(
+                f"{self.path}: not a regular file of its own; expected none, or a lock that caps-fast left"
+            )
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             holder = os.pread(self._file, 20, 0).decode("ascii", "replace").strip() or "unknown"
             self.free()
-            raise InputError(f"{what}: another caps-fast (process {holder}) is at work there; wait for it, or choose another place") from None
+            raise InputError(
+                f"{what}: another caps-fast (process {holder}) is at work there; wait for it, or choose another place"
+            ) from None
         with writing(self.path):
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, str(os.getpid()).encode(), 0)

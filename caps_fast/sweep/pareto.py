@@ -19,7 +19,8 @@ class Front:
     """The non-dominated settings of one group of runs.
 
     group           the group's values of the grouping columns
-    settings        one row a non-dominated setting, sorted by the first objective: its columns, `seeds`, the objectives' means
+    settings        one row a non-dominated setting, sorted by the first objective: its columns, `seeds`, the
+                    objectives' means
     of              settings in the group
     hypervolume     area that the front dominates, up to the reference point, in the objectives' units multiplied
     """
@@ -31,12 +32,17 @@ class Front:
 
 
 def pareto(
-    runs: pl.DataFrame, objectives: Sequence[str], group: Sequence[str] | None = None, reference: Sequence[float] | None = None
+    runs: pl.DataFrame,
+    objectives: Sequence[str],
+    group: Sequence[str] | None = None,
+    reference: Sequence[float] | None = None,
 ) -> list[Front]:
-    """The front of every group: settings that no other beats in all objectives, each in its better direction (caps_fast/metrics.py).
+    """The front of every group: settings that no other beats in all objectives, each in its better direction
+    (caps_fast/metrics.py).
 
     group       columns; None = the rate, if it varies: loads are not compared with one another
-    reference   the hypervolume's reference point; None = the worst mean of each objective, the same for all groups of equal rate
+    reference   the hypervolume's reference point; None = the worst mean of each objective, the same for all groups of
+                equal rate
 
     Raises InputError for unknown columns, and for metrics of which neither direction is better.
     """
@@ -46,7 +52,9 @@ def pareto(
     keys = settings(runs)
     names = [name for name in ("rate_rps",) if name in keys] if group is None else list(group)
     expect_columns(runs, names)
-    points = means(runs, list(dict.fromkeys([*names, *keys])), objectives).filter(pl.all_horizontal(pl.col(objectives).is_finite()))
+    points = means(runs, list(dict.fromkeys([*names, *keys])), objectives).filter(
+        pl.all_horizontal(pl.col(objectives).is_finite())
+    )
     if points.is_empty():
         raise InputError(f"{', '.join(objectives)}: no setting has finite values; expected some")
     if reference is not None and len(reference) != len(objectives):
@@ -54,15 +62,21 @@ def pareto(
     if reference is not None and not np.isfinite(reference).all():
         raise InputError(f"reference {list(reference)}: expected finite numbers")
     loads = [name for name in names if name == "rate_rps"]
-    worst = [pl.col(name).min() if larger else pl.col(name).max() for name, larger in zip(objectives, directions, strict=True)]
+    worst = [
+        pl.col(name).min() if larger else pl.col(name).max()
+        for name, larger in zip(objectives, directions, strict=True)
+    ]
     points = points.with_columns(
-        expression.over(loads).alias(f"worst {place}") if loads else expression.alias(f"worst {place}") for place, expression in enumerate(worst)
+        expression.over(loads).alias(f"worst {place}") if loads else expression.alias(f"worst {place}")
+        for place, expression in enumerate(worst)
     )
     parts = points.partition_by(names, maintain_order=True, include_key=True) if names else [points]
     return [_front(part, names, objectives, reference) for part in parts]
 
 
-def _front(points: pl.DataFrame, names: Sequence[str], objectives: Sequence[str], reference: Sequence[float] | None) -> Front:
+def _front(
+    points: pl.DataFrame, names: Sequence[str], objectives: Sequence[str], reference: Sequence[float] | None
+) -> Front:
     worst = [f"worst {place}" for place in range(len(objectives))]
     kept = nondominated(points, objectives)
     corner = points.select(worst).row(0) if reference is None else reference
@@ -72,14 +86,18 @@ def _front(points: pl.DataFrame, names: Sequence[str], objectives: Sequence[str]
 
 def nondominated(points: pl.DataFrame, objectives: Sequence[str]) -> pl.DataFrame:
     """The points that no other beats, equal ones all kept, sorted by the first objective."""
-    chosen = moocore.is_nondominated(points.select(objectives).to_numpy(), maximise=_directions(objectives), keep_weakly=True)
+    chosen = moocore.is_nondominated(
+        points.select(objectives).to_numpy(), maximise=_directions(objectives), keep_weakly=True
+    )
     return points.filter(pl.Series(chosen)).sort(objectives[0], maintain_order=True)
 
 
 def hypervolume(points: pl.DataFrame, objectives: Sequence[str], reference: Sequence[float]) -> float:
     """What the points dominate up to the reference point; those beyond it count for nothing."""
     values = np.ascontiguousarray(points.select(objectives).to_numpy(), dtype=np.float64)
-    return float(moocore.hypervolume(values, ref=np.asarray(reference, dtype=np.float64), maximise=_directions(objectives)))
+    return float(
+        moocore.hypervolume(values, ref=np.asarray(reference, dtype=np.float64), maximise=_directions(objectives))
+    )
 
 
 def _directions(objectives: Sequence[str]) -> list[bool]:

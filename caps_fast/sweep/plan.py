@@ -42,7 +42,10 @@ class Grid:
             raise InputError(f"fresh_seeds{self._where}: no seeds to choose from; expected seeds beside it")
         for name in self.fresh:
             if name not in (axis.name for axis in self.axes):
-                raise InputError(f"fresh_seeds {name!r}: no such axis{self._where}; expected some of {', '.join(axis.name for axis in self.axes)}")
+                raise InputError(
+                    f"fresh_seeds {name!r}: no such axis{self._where}; expected some of "
+                    f"{', '.join(axis.name for axis in self.axes)}"
+                )
 
     def __len__(self) -> int:
         return math.prod(len(axis) for axis in self.axes)
@@ -72,9 +75,13 @@ class Grid:
         return found
 
     def groups(self, size: int, requests: Callable[[int], float]) -> Iterator[list[int]]:
-        """All indices, in lists of at most `size` runs that see the same requests; runs with the most requests (a function of the index) first."""
+        """All indices, in lists of at most `size` runs that see the same requests; runs with the most requests (a
+        function of the index) first.
+        """
         outer = [(axis, stride) for axis, stride in zip(self.axes, self._strides, strict=True) if axis.shapes_workload]
-        inner = [(axis, stride) for axis, stride in zip(self.axes, self._strides, strict=True) if not axis.shapes_workload]
+        inner = [
+            (axis, stride) for axis, stride in zip(self.axes, self._strides, strict=True) if not axis.shapes_workload
+        ]
         alike = math.prod(len(axis) for axis, _ in inner)
         size = math.ceil(alike / math.ceil(alike / size))  # even shares
         for start in sorted(_offsets(outer), key=requests, reverse=True):
@@ -124,7 +131,9 @@ class Plan:
         return base.replace(changes) if changes else base
 
     def groups(self, size: int = GROUP) -> Iterator[tuple[Grid, int, list[int]]]:
-        """Grid, place of its first run in the results, and a list of its runs that see the same requests; grid by grid, the longest first."""
+        """Grid, place of its first run in the results, and a list of its runs that see the same requests; grid by
+        grid, the longest first.
+        """
         first = 0
         for grid in self.grids:
             for indices in grid.groups(size, partial(self.expected_requests, grid)):
@@ -132,7 +141,10 @@ class Plan:
             first += len(grid)
 
     def check(self) -> list[Scenario]:
-        """Try every axis's values beside the first values of the others; the scenarios that this made. Raises InputError naming the axis."""
+        """Try every axis's values beside the first values of the others; the scenarios that this made.
+
+        Raises InputError naming the axis.
+        """
         made = []
         for grid in self.grids:
             try:
@@ -152,7 +164,11 @@ class Plan:
         """Requests of all runs together, expected, not counting those with a rate that their trace sets."""
         total = 0.0
         for grid in self.grids:
-            shaping = [(axis, stride) for axis, stride in zip(grid.axes, grid._strides, strict=True) if not SIZES.isdisjoint(axis.fields)]
+            shaping = [
+                (axis, stride)
+                for axis, stride in zip(grid.axes, grid._strides, strict=True)
+                if not SIZES.isdisjoint(axis.fields)
+            ]
             others = math.prod(len(axis) for axis in grid.axes) // math.prod(len(axis) for axis, _ in shaping)
             total += others * sum(self.expected_requests(grid, offset) for offset in _offsets(shaping))
         return total
@@ -169,8 +185,13 @@ class Plan:
         """The plan as plain data, for the manifest: resolved scenarios, input files' hashes, and every axis."""
         grids = []
         for grid in self.grids:
-            axes = [{"name": axis.name, "fields": axis.fields, "values": list(axis.points), "labels": axis.labels} for axis in grid.axes]
-            grids.append({"group": grid.name, "runs": len(grid), "fixed": grid.fixed, "axes": axes, "fresh_seeds": grid.fresh})
+            axes = [
+                {"name": axis.name, "fields": axis.fields, "values": list(axis.points), "labels": axis.labels}
+                for axis in grid.axes
+            ]
+            grids.append(
+                {"group": grid.name, "runs": len(grid), "fixed": grid.fixed, "axes": axes, "fresh_seeds": grid.fresh}
+            )
         return {
             "name": self.name,
             "title": self.title,
@@ -183,4 +204,7 @@ class Plan:
 
 def _offsets(axes: list[tuple[Axis, int]]) -> Iterator[int]:
     """Sums of every combination of steps along the axes: index = digit * stride, summed."""
-    return (sum(combination) for combination in itertools.product(*(range(0, len(axis) * stride, stride) for axis, stride in axes)))
+    return (
+        sum(combination)
+        for combination in itertools.product(*(range(0, len(axis) * stride, stride) for axis, stride in axes))
+    )

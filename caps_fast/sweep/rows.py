@@ -1,4 +1,7 @@
-"""One run as a row: parameters, metrics, and every other field of its scenario under its dotted name. The same columns and types for every run."""
+"""One run as a row: parameters, metrics, and every other field of its scenario under its dotted name.
+
+The same columns and types for every run.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,23 @@ from caps_fast.scenario import Scenario, file_hash
 from caps_fast.sections import Kind, Pool, Region
 
 PACKAGE = Path(__file__).parent.parent
-ABOVE = ("sweep", "calibrate", "sizing", "reproduce", "report", "cli")  # parts of the program that no run's numbers depend on
+ABOVE = (
+    "sweep",
+    "calibrate",
+    "sizing",
+    "reproduce",
+    "report",
+    "cli",
+)  # parts of the program that no run's numbers depend on
 AS_PARAMETERS = (
     *("preset", "seed", "days", "cluster.split", "workload.rate_rps"),
     *("policy.name", "policy.alpha", "policy.beta", "policy.lambda"),
 )
-ECHO = ("fleet", "input_hashes", "notes")  # as JSON: the whole fleet, the content of the files that the scenario names, the notes
+ECHO = (
+    "fleet",
+    "input_hashes",
+    "notes",
+)  # as JSON: the whole fleet, the content of the files that the scenario names, the notes
 NAMED: dict[str, type[BaseModel]] = {"pools": Pool, "gpus": Kind, "regions": Region}
 PARAMETERS: dict[str, Any] = {
     **{"policy": pl.String, "rate_rps": pl.Float64, "seed": pl.Int64, "split": pl.String},
@@ -34,13 +48,19 @@ PARAMETERS: dict[str, Any] = {
 
 
 def row(result: Result, by_pool: bool = False) -> dict[str, Any]:
-    """A run's row: its parameters, its metrics, its other scenario fields and ECHO (lists and tables as JSON); with `by_pool`, the
-    metrics of every pool too.
+    """A run's row: its parameters, its metrics, its other scenario fields and ECHO (lists and tables as JSON); with
+    `by_pool`, the metrics of every pool too.
     """
     config = result.scenario
     hashes = {path: file_hash(path) for path in config.input_files}
-    echo = {"fleet": json.dumps(config.fleet.describe()), "input_hashes": json.dumps(hashes), "notes": json.dumps(result.notes)}
-    return parameters(config) | result.metrics | fields(config) | echo | (result.outcome.pool_columns() if by_pool else {})
+    echo = {
+        "fleet": json.dumps(config.fleet.describe()),
+        "input_hashes": json.dumps(hashes),
+        "notes": json.dumps(result.notes),
+    }
+    return (
+        parameters(config) | result.metrics | fields(config) | echo | (result.outcome.pool_columns() if by_pool else {})
+    )
 
 
 def fields(config: Scenario) -> dict[str, Any]:
@@ -59,19 +79,28 @@ def table(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     """Rows as a frame with the types that they have in every file, whatever the values at hand."""
     known = PARAMETERS | dict.fromkeys(ECHO, pl.String)
     names = dict.fromkeys(name for one in sorted(rows, key=len, reverse=True) for name in one)
-    return pl.DataFrame(rows, schema={name: known.get(name) or type_of(name) or _metric_type(name) for name in names}, orient="row")
+    return pl.DataFrame(
+        rows, schema={name: known.get(name) or type_of(name) or _metric_type(name) for name in names}, orient="row"
+    )
 
 
 def content(frame: pl.DataFrame) -> pl.DataFrame:
     """What runs themselves say: parameters, metrics and fields, without the names that a plan gave them."""
     known = {*PARAMETERS, *ECHO}
-    return frame.select(name for name, dtype in frame.schema.items() if name in known or type_of(name) or dtype.is_numeric())
+    return frame.select(
+        name for name, dtype in frame.schema.items() if name in known or type_of(name) or dtype.is_numeric()
+    )
 
 
 def column_order(frames: Sequence[pl.DataFrame]) -> list[str]:
-    """Columns of all frames: as in the widest one, then the rest by name; those of pools, which differ between clusters, last by name."""
+    """Columns of all frames: as in the widest one, then the rest by name; those of pools, which differ between
+    clusters, last by name.
+    """
     widest = [name for name in max(frames, key=lambda frame: frame.width).columns if not name.startswith(POOL)]
-    return widest + sorted({name for frame in frames for name in frame.columns}.difference(widest), key=lambda name: (name.startswith(POOL), name))
+    return widest + sorted(
+        {name for frame in frames for name in frame.columns}.difference(widest),
+        key=lambda name: (name.startswith(POOL), name),
+    )
 
 
 @cache
@@ -82,7 +111,9 @@ def field_types() -> dict[str, Any]:
 
 @cache
 def type_of(name: str) -> Any:
-    """Polars type of a column that holds a field of a scenario, those of named pools, kinds and regions included; None for another column."""
+    """Polars type of a column that holds a field of a scenario, those of named pools, kinds and regions included;
+    None for another column.
+    """
     group, _, field = name.partition(".")
     if group in NAMED and "." in field:
         return dict(_typed(NAMED[group], "")).get(field.partition(".")[2])

@@ -50,7 +50,10 @@ class Dimension:
                 trial.suggest_float(name, *(self.bounds or (0, 1)), log=self.log)
 
     def value(self, parameters: Mapping[str, Any], base: Scenario) -> Any:
-        """The field's value by a trial's parameters. Raises InputError where one is missing or not such as `suggest` draws."""
+        """The field's value by a trial's parameters.
+
+        Raises InputError where one is missing or not such as `suggest` draws.
+        """
         names = self._names(base)
         found: list[Any] = [parameters.get(name) for name in names]
         for name, value in zip(names, found, strict=True):
@@ -71,12 +74,19 @@ class Dimension:
         if self.field == SPLIT and not self.choices:
             return {f"{SPLIT} {place}": cut for place, cut in enumerate(cuts(base.fleet.sizes))}
         value = value_of(base, self.field)
-        inside = value in self.choices if self.bounds is None else value is not None and self.bounds[0] <= value <= self.bounds[1]
+        inside = (
+            value in self.choices
+            if self.bounds is None
+            else value is not None and self.bounds[0] <= value <= self.bounds[1]
+        )
         return {self.field: value} if inside else {}
 
 
 def dimension(text: str) -> Dimension:
-    """From `field=low..high`, `field=low..high:log`, `field=a,b,c` or `split` (any split of the cluster). Raises InputError."""
+    """From `field=low..high`, `field=low..high:log`, `field=a,b,c` or `split` (any split of the cluster).
+
+    Raises InputError.
+    """
     name, equals, raw = text.partition("=")
     field = field_of(name.strip())
     if not equals:
@@ -86,8 +96,16 @@ def dimension(text: str) -> Dimension:
     match = RANGE.fullmatch(raw.strip())
     if match is None:
         return Dimension(field, choices=tuple(values(raw, f"search {name}")))
-    if not match[1] or not match[2] or match[3] not in (None, "log") or float(match[1]) >= float(match[2]) or (match[3] and float(match[1]) <= 0):
-        raise InputError(f"search {text!r}: expected field=low..high with low < high, or field=low..high:log with low above 0 too")
+    if (
+        not match[1]
+        or not match[2]
+        or match[3] not in (None, "log")
+        or float(match[1]) >= float(match[2])
+        or (match[3] and float(match[1]) <= 0)
+    ):
+        raise InputError(
+            f"search {text!r}: expected field=low..high with low < high, or field=low..high:log with low above 0 too"
+        )
     bounds, whole = (float(match[1]), float(match[2])), type_of(field) == pl.Int64
     if whole and not all(bound.is_integer() for bound in bounds):
         raise InputError(f"search {text!r}: expected whole numbers as bounds of {field}")
@@ -95,19 +113,27 @@ def dimension(text: str) -> Dimension:
 
 
 def changes(dimensions: Sequence[Dimension], trial: Trial, base: Scenario) -> Changes:
-    """What the trial changes about the scenario: new parameters are drawn, those that it has are kept. Raises InputError."""
+    """What the trial changes about the scenario: new parameters are drawn, those that it has are kept.
+
+    Raises InputError.
+    """
     for one in dimensions:
         one.suggest(trial, base)
     return changes_of(dimensions, trial.params, base)
 
 
 def changes_of(dimensions: Sequence[Dimension], parameters: Mapping[str, Any], base: Scenario) -> Changes:
-    """What a trial with these parameters changes. Raises InputError for values outside the search, as a study of others may hold."""
+    """What a trial with these parameters changes.
+
+    Raises InputError for values outside the search, as a study of others may hold.
+    """
     return {one.field: one.value(parameters, base) for one in dimensions}
 
 
 def split_at(shares: Sequence[float], gpus: int) -> str:
-    """A split by shares in 0..1: of the GPUs that are free, each pool takes its share and leaves the rest; every pool has one at the least."""
+    """A split by shares in 0..1: of the GPUs that are free, each pool takes its share and leaves the rest; every
+    pool has one at the least.
+    """
     free, sizes = gpus - len(shares) - 1, []
     for share in shares:
         sizes.append(round(share * free))

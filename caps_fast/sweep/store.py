@@ -6,8 +6,9 @@
     failures.json      runs that ended with an error
     spare/*.parquet    finished runs that the plan no longer has
 
-Files are written beside their place, synced, and moved there, so that a kill at any moment leaves whole files only. Results carry a digest: what
-was damaged is computed anew. Links in the folder are not followed, for it may come from others.
+Files are written beside their place, synced, and moved there, so that a kill at any moment leaves whole files only.
+Results carry a digest: what was damaged is computed anew. Links in the folder are not followed, for it may come from
+others.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Store:
         self._lock = Lock(folder / ".lock")
 
     def open(self, plan: dict[str, Any], inputs: dict[str, str], fresh: bool = False) -> None:
-        """Take the folder for this plan and these input files (hashes by path), making it if need be; `fresh` discards what it holds.
+        """Take the folder for this plan and these input files (hashes by path), making it if need be; `fresh`
+        discards what it holds.
 
         Raises InputError where it cannot be written, another process has it, or another version or sweep filled it.
         """
@@ -55,7 +57,9 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
         for place in (self.parts, self.spare):
             expect_no_link(place, "a folder")
-        if not fresh:  # nothing is made in a folder that is not ours; it is asked again once nobody else can write there
+        if (
+            not fresh
+        ):  # nothing is made in a folder that is not ours; it is asked again once nobody else can write there
             self._expect_ours(manifest(self.folder), plan)
         with writing(self.folder):
             self.parts.mkdir(exist_ok=True)
@@ -65,12 +69,21 @@ class Store:
             if fresh:
                 for path in (*self._files(), *(self.folder / name for name in OURS)):
                     path.unlink(missing_ok=True)
-            for path in (*(self.folder / f"{name}.tmp" for name in OURS), *self.parts.glob("*.tmp"), *self.spare.glob("*.tmp")):
+            for path in (
+                *(self.folder / f"{name}.tmp" for name in OURS),
+                *self.parts.glob("*.tmp"),
+                *self.spare.glob("*.tmp"),
+            ):
                 path.unlink(missing_ok=True)
         before = manifest(self.folder)
         self._expect_ours(before, plan)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        program = {"program": "caps-fast", "version": __version__, "code": code_hash(), "created": (before or {}).get("created", now)}
+        program = {
+            "program": "caps-fast",
+            "version": __version__,
+            "code": code_hash(),
+            "created": (before or {}).get("created", now),
+        }
         data = json.loads(json.dumps(program | {"inputs": inputs, "plan": plan}, default=str))
         if before != data:
             self.write("manifest.json", json.dumps(data, indent=1).encode())
@@ -82,7 +95,10 @@ class Store:
         self._lock.free()
 
     def finished(self) -> pl.DataFrame:
-        """All finished runs, each once, without names of a plan. A file that is none of ours is put aside, and its runs count as missing."""
+        """All finished runs, each once, without names of a plan.
+
+        A file that is none of ours is put aside, and its runs count as missing.
+        """
         frames = []
         for path in self._files():
             try:
@@ -120,12 +136,15 @@ class Store:
                 (self.folder / "failures.json").unlink(missing_ok=True)
 
     def complete(self, order: pl.DataFrame) -> pl.DataFrame:
-        """Write `runs.parquet` with the rows of `order` (a column `scenario_hash`, and names of the plan), in its order; fold the parts away.
+        """Write `runs.parquet` with the rows of `order` (a column `scenario_hash`, and names of the plan), in its
+        order; fold the parts away.
 
         Finished runs that the plan no longer has are kept aside.
         """
         rows = self.finished()
-        runs = order.join(rows, on=KEY, how="inner", maintain_order="left").select(pl.col(order.columns).exclude(KEY), pl.col(rows.columns))
+        runs = order.join(rows, on=KEY, how="inner", maintain_order="left").select(
+            pl.col(order.columns).exclude(KEY), pl.col(rows.columns)
+        )
         others = rows.join(order, on=KEY, how="anti")
         old = [*self.parts.glob("*.parquet"), *self.spare.glob("*.parquet")]
         if others.height:
@@ -156,13 +175,18 @@ class Store:
                 raise InputError(f"{self.folder}: holds results without a manifest.json; {way_out}")
             return
         if before["version"] != __version__:
-            raise InputError(f"{self.folder}: holds results of caps-fast {before['version']}, and this is {__version__}; {way_out}")
+            raise InputError(
+                f"{self.folder}: holds results of caps-fast {before['version']}, and this is {__version__}; {way_out}"
+            )
         if before["code"] != code_hash():
             raise InputError(
-                f"{self.folder}: holds results of other code ({before['code']}) of the same version, and this is {code_hash()}; {way_out}"
+                f"{self.folder}: holds results of other code ({before['code']}) of the same version, and this is "
+                f"{code_hash()}; {way_out}"
             )
         if before["plan"]["name"] != plan["name"]:
-            raise InputError(f"{self.folder}: holds the sweep {before['plan']['name']}, and this is {plan['name']}; {way_out}")
+            raise InputError(
+                f"{self.folder}: holds the sweep {before['plan']['name']}, and this is {plan['name']}; {way_out}"
+            )
         if (held := before["plan"].get("by_pool", False)) != plan["by_pool"]:
             state, wanted = ("with", "--by-pool as before") if held else ("without", "no --by-pool")
             raise InputError(f"{self.folder}: holds results {state} metrics by pool: expected {wanted}; or {way_out}")
@@ -181,12 +205,17 @@ def manifest(folder: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: not the manifest of a sweep; expected a folder that caps-fast filled, or a new one") from None
+        raise InputError(
+            f"{path}: not the manifest of a sweep; expected a folder that caps-fast filled, or a new one"
+        ) from None
     return data  # type: ignore[no-any-return]
 
 
 def read(folder: str | Path) -> pl.DataFrame:
-    """All runs of a sweep's folder, finished or interrupted, or of one Parquet file. Raises InputError where there are none."""
+    """All runs of a sweep's folder, finished or interrupted, or of one Parquet file.
+
+    Raises InputError where there are none.
+    """
     path = Path(folder)
     files = [path] if path.is_file() else _data_files(path)
     if not files:
@@ -201,7 +230,9 @@ def _read(path: Path, names: Iterable[str], required: bool = False) -> pl.DataFr
         if name not in frame.columns:
             raise InputError(f"{path}: no column {name}; expected results of a sweep")
         if frame.schema[name].is_numeric() != PARAMETERS[name].is_numeric():
-            raise InputError(f"{path}: column {name} is {frame.schema[name]}, not {PARAMETERS[name]()}; expected results of a sweep")
+            raise InputError(
+                f"{path}: column {name} is {frame.schema[name]}, not {PARAMETERS[name]()}; expected results of a sweep"
+            )
     return frame
 
 
@@ -213,4 +244,8 @@ def _data_files(folder: Path) -> list[Path]:
 def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema={KEY: pl.String})
-    return pl.concat(frames, how="diagonal_relaxed").select(column_order(frames)).unique(KEY, keep="first", maintain_order=True)
+    return (
+        pl.concat(frames, how="diagonal_relaxed")
+        .select(column_order(frames))
+        .unique(KEY, keep="first", maintain_order=True)
+    )

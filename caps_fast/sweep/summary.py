@@ -39,7 +39,10 @@ def summary(runs: pl.DataFrame) -> pl.DataFrame:
 
 def text_table(frame: pl.DataFrame, rows: int = 40) -> str:
     """A frame as text: headings for people, metrics with their digits, all other numbers with four."""
-    cells = [[_shown(name, value) for name, value in zip(frame.columns, row, strict=True)] for row in frame.head(rows).iter_rows()]
+    cells = [
+        [_shown(name, value) for name, value in zip(frame.columns, row, strict=True)]
+        for row in frame.head(rows).iter_rows()
+    ]
     lines = text_lines([heading(name) for name in frame.columns], cells, [dtype.is_numeric() for dtype in frame.dtypes])
     if frame.height > rows:
         lines.append(f"... and {frame.height - rows:,} more")

@@ -1,4 +1,6 @@
-"""Search for settings that no grid holds: multi-objective, resumable, and shown again on seeds that the search never saw."""
+"""Search for settings that no grid holds: multi-objective, resumable, and shown again on seeds that the search
+never saw.
+"""
 
 from __future__ import annotations
 
@@ -71,16 +73,23 @@ class Search:
         check_options(self.ends())
 
     def ends(self) -> list[Scenario]:
-        """The scenario as given, and with every dimension in turn at either end, or at each of its choices. Raises InputError."""
+        """The scenario as given, and with every dimension in turn at either end, or at each of its choices.
+
+        Raises InputError.
+        """
         moves = [(one, value) for one in self.dimensions for value in one.bounds or one.choices]
-        return [self.base, *(self.base.replace({one.field: int(value) if one.whole else value}) for one, value in moves)]
+        return [
+            self.base,
+            *(self.base.replace({one.field: int(value) if one.whole else value}) for one, value in moves),
+        ]
 
 
 @dataclass(frozen=True)
 class Tuned:
     """A study's outcome.
 
-    front                   one row a setting that no trial beats: fields, objectives, and objectives on the held-out seeds
+    front                   one row a setting that no trial beats: fields, objectives, and objectives on the held-out
+                            seeds
     as_given                one row: the same objectives of the scenario as it came
     hypervolume             of the front, up to the worst trial, on the seeds of the search
     held_out_hypervolume    of the same settings, up to the same point, on the held-out seeds
@@ -98,10 +107,11 @@ class Tuned:
 
 
 def tune(search: Search, study_file: Path, trials: int, workers: Workers | None = None) -> Tuned:
-    """Run the study in `study_file` up to `trials` trials in all, going on where it stopped; then try its front on the held-out seeds.
+    """Run the study in `study_file` up to `trials` trials in all, going on where it stopped; then try its front on
+    the held-out seeds.
 
-    The same search gives the same trials, whatever the workers, interrupted or not. Raises InputError where the scenario cannot be run or the file
-    is another study's.
+    The same search gives the same trials, whatever the workers, interrupted or not. Raises InputError where the
+    scenario cannot be run or the file is another study's.
     """
     workers = workers or Workers()
     expect_inputs(search.ends())
@@ -128,13 +138,21 @@ def _own(search: Search, workers: Workers) -> list[dict[str, float]]:
 
 
 def _open(search: Search, path: Path) -> optuna.Study:
-    about: dict[str, Any] = {"scenario": search.base.hash, "code": code_hash(), "search": [str(one) for one in search.dimensions]}
+    about: dict[str, Any] = {
+        "scenario": search.base.hash,
+        "code": code_hash(),
+        "search": [str(one) for one in search.dimensions],
+    }
     about |= {"objectives": list(search.objectives), "seeds": list(search.seeds), "sampler": search.sampler}
-    directions = [StudyDirection.MAXIMIZE if larger_is_better(name) else StudyDirection.MINIMIZE for name in search.objectives]
+    directions = [
+        StudyDirection.MAXIMIZE if larger_is_better(name) else StudyDirection.MINIMIZE for name in search.objectives
+    ]
     study = open_study(path, "caps-fast", directions)
     before = study.user_attrs.get("about")
     if before is None:
-        study.enqueue_trial({name: value for one in search.dimensions for name, value in one.known(search.base).items()})
+        study.enqueue_trial(
+            {name: value for one in search.dimensions for name, value in one.known(search.base).items()}
+        )
         study.set_user_attr("about", about)
     elif before != about:
         differing = ", ".join(name for name in about if before.get(name) != about[name])
@@ -143,7 +161,9 @@ def _open(search: Search, path: Path) -> optuna.Study:
         for one in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             changes_of(search.dimensions, one.params, search.base)
             if len(one.values) != len(search.objectives) or not all(map(math.isfinite, one.values)):
-                raise InputError(f"trial {one.number} with the results {one.values}: expected a number for every objective")
+                raise InputError(
+                    f"trial {one.number} with the results {one.values}: expected a number for every objective"
+                )
     return study
 
 
@@ -170,7 +190,10 @@ def _run(search: Search, study: optuna.Study, trials: int, workers: Workers) -> 
 
 
 def _ask(search: Search, study: optuna.Study, begun: FrozenTrial | int) -> tuple[Trial, Scenario | str]:
-    """A new trial by its number, or one begun before, and its scenario (or why there is none). Each trial has random numbers of its own."""
+    """A new trial by its number, or one begun before, and its scenario (or why there is none).
+
+    Each trial has random numbers of its own.
+    """
     number = begun if isinstance(begun, int) else begun.number
     if search.sampler == "tpe":
         study.sampler = optuna.samplers.TPESampler(seed=number, multivariate=True, constant_liar=True)
@@ -189,9 +212,13 @@ def _ask(search: Search, study: optuna.Study, begun: FrozenTrial | int) -> tuple
         return trial, str(error)
 
 
-def _evaluate(configs: Sequence[Scenario | str], seeds: Sequence[int], objectives: Sequence[str], workers: Workers) -> list[dict[str, float] | str]:
+def _evaluate(
+    configs: Sequence[Scenario | str], seeds: Sequence[int], objectives: Sequence[str], workers: Workers
+) -> list[dict[str, float] | str]:
     """Objectives of each scenario, means over the seeds; or, where there are none, why."""
-    runs = [[config if isinstance(config, str) else config.replace({"seed": seed}) for seed in seeds] for config in configs]
+    runs = [
+        [config if isinstance(config, str) else config.replace({"seed": seed}) for seed in seeds] for config in configs
+    ]
     size = min(GROUP, math.ceil(len(configs) * len(seeds) / (2 * workers.count)))
     units = []
     for of_seed in zip(*runs, strict=True):
@@ -223,15 +250,32 @@ def _outcome(search: Search, study: optuna.Study, own: Sequence[dict[str, float]
     """The front on the seeds of the search, and what becomes of it on the held-out ones."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not done:
-        errors = [one.user_attrs["error"] for one in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)) if "error" in one.user_attrs]
-        raise InputError(f"tune: no trial has a result; expected some that can be run{f' (the first: {errors[0]})' if errors else ''}")
+        errors = [
+            one.user_attrs["error"]
+            for one in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+            if "error" in one.user_attrs
+        ]
+        raise InputError(
+            "tune: no trial has a result; expected some that can be "
+            f"run{f' (the first: {errors[0]})' if errors else ''}"
+        )
     objectives, held = list(search.objectives), [f"{HELD_OUT}{name}" for name in search.objectives]
-    points = pl.DataFrame([changes_of(search.dimensions, one.params, search.base) | dict(zip(objectives, one.values, strict=True)) for one in done])
-    front = nondominated(points.unique([one.field for one in search.dimensions], keep="first", maintain_order=True), objectives)
-    configs = [search.base.replace({one.field: row[one.field] for one in search.dimensions}) for row in front.to_dicts()]
+    points = pl.DataFrame(
+        [
+            changes_of(search.dimensions, one.params, search.base) | dict(zip(objectives, one.values, strict=True))
+            for one in done
+        ]
+    )
+    front = nondominated(
+        points.unique([one.field for one in search.dimensions], keep="first", maintain_order=True), objectives
+    )
+    configs = [
+        search.base.replace({one.field: row[one.field] for one in search.dimensions}) for row in front.to_dicts()
+    ]
     again = _evaluate(configs, search.held_out, objectives, workers)
     front = front.with_columns(
-        pl.Series(name, [math.nan if isinstance(one, str) else one[of] for one in again]) for name, of in zip(held, objectives, strict=True)
+        pl.Series(name, [math.nan if isinstance(one, str) else one[of] for one in again])
+        for name, of in zip(held, objectives, strict=True)
     )
     worst = [float((points[name].min if larger_is_better(name) else points[name].max)()) for name in objectives]  # type: ignore[arg-type]
     seen_again = front.select(pl.col(name).alias(of) for name, of in zip(held, objectives, strict=True)).filter(

@@ -23,8 +23,9 @@ MAGNITUDES = 300  # of ten, up or down, that a range's numbers may have
 def values(raw: Any, origin: str) -> Sequence[Any]:
     """The values that an axis takes, in order, each once.
 
-    `raw` is a list (whose texts may be ranges), one value, or text: values and ranges with commas between them, `4,8` or `2..16` or `0..2:0.25,3`,
-    or JSON values, `[0.5,0.3,0.2],[1,0,0]`. Ranges include both ends where the step meets the upper one. Raises InputError naming `origin`.
+    `raw` is a list (whose texts may be ranges), one value, or text: values and ranges with commas between them, `4,8`
+    or `2..16` or `0..2:0.25,3`, or JSON values, `[0.5,0.3,0.2],[1,0,0]`. Ranges include both ends where the step meets
+    the upper one. Raises InputError naming `origin`.
     """
     if isinstance(raw, str):
         raw = _split(raw, origin)
@@ -46,7 +47,10 @@ def values(raw: Any, origin: str) -> Sequence[Any]:
 
 
 def span(text: str, origin: str) -> Sequence[int | float]:
-    """The numbers of a range, computed in decimals: `0..2:0.1` holds 0.3, not 0.30000000000000004. Raises InputError."""
+    """The numbers of a range, computed in decimals: `0..2:0.1` holds 0.3, not 0.30000000000000004.
+
+    Raises InputError.
+    """
     match = RANGE.fullmatch(text.strip())
     if not match or not match[1] or not match[2] or "..." in text:
         raise InputError(f"{origin}: {text!r}: {EXPECTED}")

@@ -1,4 +1,7 @@
-"""A unit of work: runs that see the same requests, simulated together. This is all that workers do, wherever they are."""
+"""A unit of work: runs that see the same requests, simulated together.
+
+This is all that workers do, wherever they are.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,16 @@ class Outcome:
 
 
 def work(configs: Sequence[Scenario], code: str, by_pool: bool = False) -> Outcome:
-    """Simulate the scenarios, those with the same requests together; a run that fails stops no other. `by_pool`: rows with metrics of every pool.
+    """Simulate the scenarios, those with the same requests together; a run that fails stops no other.
+
+    `by_pool`: rows with metrics of every pool.
 
     Raises InputError where this worker's program is not the sweep's (`code`, see `code_hash`).
     """
     if code != code_hash():
-        raise InputError(f"a worker runs other code ({code_hash()}) than the sweep ({code}): expected the same program everywhere")
+        raise InputError(
+            f"a worker runs other code ({code_hash()}) than the sweep ({code}): expected the same program everywhere"
+        )
     return _together([_outcome(list(alike), by_pool) for _, alike in groupby(configs, key=workload_key)])
 
 
@@ -52,7 +59,9 @@ def _outcome(configs: list[Scenario], by_pool: bool) -> Outcome:
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:
-    return Outcome([row for one in outcomes for row in one.rows], [failure for one in outcomes for failure in one.failures])
+    return Outcome(
+        [row for one in outcomes for row in one.rows], [failure for one in outcomes for failure in one.failures]
+    )
 
 
 def _failure(config: Scenario, error: Exception) -> Failure:

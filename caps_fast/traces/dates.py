@@ -13,10 +13,11 @@ _SECONDS_LENGTH = len("2023-11-16 18:17:03")
 
 
 def date_expressions(text: pl.Expr, sample: str | None) -> list[pl.Expr]:
-    """Ways to read dates shaped like `sample`, to the microsecond, the quickest first; null where a text is not such a date.
+    """Ways to read dates shaped like `sample`, to the microsecond, the quickest first; null where a text is not
+    such a date.
 
-    The quick way reads whole seconds and fraction apart (several times as fast) and gives null for another offset than the sample's; the last
-    way is exact. Empty where the sample is not a date.
+    The quick way reads whole seconds and fraction apart (several times as fast) and gives null for another offset than
+    the sample's; the last way is exact. Empty where the sample is not a date.
     """
     shape = _SHAPE.fullmatch(sample.strip()) if sample else None
     if shape is None:
@@ -32,7 +33,11 @@ def _in_utc(text: pl.Expr, whole: str, zone: str | None) -> pl.Expr:
     rest = text.str.slice(_SECONDS_LENGTH)
     ends_well = rest.str.ends_with(zone or "")
     fraction = rest.str.strip_suffix(zone or "")
-    microseconds = (pl.when(fraction == "").then(pl.lit("0")).otherwise(fraction).cast(pl.Float64, strict=False) * 1e6).round().cast(pl.Int64)
+    microseconds = (
+        (pl.when(fraction == "").then(pl.lit("0")).otherwise(fraction).cast(pl.Float64, strict=False) * 1e6)
+        .round()
+        .cast(pl.Int64)
+    )
     good = ends_well & fraction.str.contains(r"^(\.\d{1,9})?$")
     found = pl.when(good).then(seconds + pl.duration(microseconds=microseconds, time_unit="us"))
     return found.dt.replace_time_zone("UTC") if zone else found

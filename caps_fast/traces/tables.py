@@ -48,7 +48,9 @@ class Table:
         return found.item() if len(found) else None
 
     def first_values(self) -> dict[str, Any]:
-        """The raw values of the first row, by column; none where there is no row, or none that can be read, which is told later."""
+        """The raw values of the first row, by column; none where there is no row, or none that can be read, which
+        is told later.
+        """
         try:
             return next(iter(self.scan.head(1).collect().iter_rows(named=True)), {})
         except FAULTS:
@@ -99,7 +101,8 @@ def jsonl_keys(content: str) -> tuple[list[str], str | None]:
 def _keys_of_all(content: str, keys: list[str]) -> list[str]:
     """These keys and those that stand in later rows alone.
 
-    All rows are looked through only where some have more names before a colon than the known keys at their place, which counting tells quickly.
+    All rows are looked through only where some have more names before a colon than the known keys at their place, which
+    counting tells quickly.
     """
     known, names = [json.dumps(key).encode() + b":" for key in keys], 0
     with open(content, "rb") as stream:
@@ -118,7 +121,9 @@ def _keys_of_all(content: str, keys: list[str]) -> list[str]:
 
 
 def separator(content: str) -> str:
-    """What stands between the columns of a CSV file: a comma, a semicolon or a tab, whichever the header has most of."""
+    """What stands between the columns of a CSV file: a comma, a semicolon or a tab, whichever the header has most
+    of.
+    """
     with open(content, encoding="utf-8-sig", errors="replace") as stream:
         header = next((line for line in stream if line.strip()), "")
     return max(",;\t", key=header.count)
@@ -178,7 +183,9 @@ def _json_object(line: str) -> dict[str, Any]:
     if len(line) >= _MOST_LINE:
         raise ValueError(f"{shown!r} is longer than {_MOST_LINE:,} characters: expected one JSON object per line")
     try:
-        found = json.loads(line, parse_constant=_finite, parse_float=_finite, parse_int=_finite, object_pairs_hook=_each_once)
+        found = json.loads(
+            line, parse_constant=_finite, parse_float=_finite, parse_int=_finite, object_pairs_hook=_each_once
+        )
     except (json.JSONDecodeError, RecursionError):
         raise ValueError(f"{shown!r} is not JSON or cut off: expected one JSON object per line") from None
     if not isinstance(found, dict):

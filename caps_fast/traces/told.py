@@ -19,9 +19,34 @@ from caps_fast.words import clock_of_name, says_any, words
 
 TIME_WORDS = {"time", "date", "datetime", "stamp", "ts", "arrival", "arrived", "created", "epoch", "clock", "when"}
 TIME_WORDS |= {"submitted", "submission", "received", "queued", "enqueued", "started"}
-DURATIONS: tuple[str, ...] = ("elapsed", "time to", "time per", "latency", "duration", "delay", "deadline", "ttft", "tpot", "e2e", "itl", "timeout")
+DURATIONS: tuple[str, ...] = (
+    "elapsed",
+    "time to",
+    "time per",
+    "latency",
+    "duration",
+    "delay",
+    "deadline",
+    "ttft",
+    "tpot",
+    "e2e",
+    "itl",
+    "timeout",
+)
 DURATIONS += tuple(
-    f"{what} time" for what in ("response", "processing", "service", "queue", "execution", "inference", "prefill", "decode", "wait", "think")
+    f"{what} time"
+    for what in (
+        "response",
+        "processing",
+        "service",
+        "queue",
+        "execution",
+        "inference",
+        "prefill",
+        "decode",
+        "wait",
+        "think",
+    )
 )
 ZONES = ("time zone", "tz", "tz name", "utc offset", "gmt offset")
 CROWD, MOMENT_S = 1000, 60.0  # so many requests in so short a span are a wrong unit rather than a load
@@ -30,17 +55,25 @@ _EPOCH_S = (1e9, 4.2e9)  # from 2001 to 2103
 
 
 def refuse_unused_times(table: Table, form: Format, names: Mapping[str, str], settled: bool) -> None:
-    """Raise InputError where a column looks like a time and is not used, unless the caller has `settled` which one is."""
+    """Raise InputError where a column looks like a time and is not used, unless the caller has `settled` which one
+    is.
+    """
     if settled:
         return
     values = table.first_values()
     for name in table.schema:
-        if name in names.values() or same([name], "") or any(same([name], other) for other in form.others) or says_any(name, *ZONES):
+        if (
+            name in names.values()
+            or same([name], "")
+            or any(same([name], other) for other in form.others)
+            or says_any(name, *ZONES)
+        ):
             continue
         if _is_time(name, values.get(name), table.schema[name]):
             beside = f" beside {listed([names['time']])}" if "time" in names else ""
             raise InputError(
-                f"{table.path}: column {listed([name])} looks like a time{beside}: expected time=NAME in the column map ({option('columns')}) to say "
+                f"{table.path}: column {listed([name])} looks like a time{beside}: expected time=NAME in the "
+                f"column map ({option('columns')}) to say "
                 f"which column has the arrivals, with {option('time_unit')}, or time=- for lengths alone"
             )
 
@@ -66,7 +99,14 @@ def zone_of(table: Table, names: Mapping[str, str]) -> str | None:
     """The time zone that a column states for all rows, None where no column does. Raises InputError where rows differ
     or it is none.
     """
-    name = next((name for name in table.schema if name not in names.values() and any(words(name) == words(zone) for zone in ZONES)), None)
+    name = next(
+        (
+            name
+            for name in table.schema
+            if name not in names.values() and any(words(name) == words(zone) for zone in ZONES)
+        ),
+        None,
+    )
     if name is None:
         return None
     zones = table.collect(pl.col(name).cast(pl.String).unique()).to_series().drop_nulls().to_list()
@@ -76,14 +116,19 @@ def zone_of(table: Table, names: Mapping[str, str]) -> str | None:
         if "/" in zones[0]:
             return str(zones[0].strip())
     shown = ", ".join(repr(zone) for zone in sorted(zones)[:3])
-    raise InputError(f"{table.path}: column {listed([name])} says {shown}: expected the time zone of the dates in {option('time_zone')}")
+    raise InputError(
+        f"{table.path}: column {listed([name])} says {shown}: expected the time zone of the dates in "
+        f"{option('time_zone')}"
+    )
 
 
 def refuse_local(path: str, name: str, first: object, zone: str | None) -> None:
     """Raise InputError where a column of dates says that they are local and nothing says where."""
     offset = isinstance(first, str) and re.search(r":\d\d.*(Z|[+-]\d\d(:?\d\d)?)$", first.strip())
     if zone is None and not offset and clock_of_name(name) not in (None, "UTC"):
-        raise InputError(f"{path}: column {listed([name])} is in local time: expected its time zone in {option('time_zone')}")
+        raise InputError(
+            f"{path}: column {listed([name])} is in local time: expected its time zone in {option('time_zone')}"
+        )
 
 
 def is_digits(value: object) -> bool:
@@ -105,10 +150,15 @@ def refuse_wrong_unit(path: str, name: str, first: float, unit: str) -> None:
     """Raise InputError where a number is a Unix time in another unit than it is read in."""
     other = next((other for other in _PER_SECOND if other != unit and epoch(first, other) is not None), None)
     if first >= 1e11 and epoch(first, unit) is None and other is not None:
-        raise InputError(f"{path}: {name} {first:.0f} is a Unix time in {other}, not in {unit}: expected its unit in {option('time_unit')}")
+        raise InputError(
+            f"{path}: {name} {first:.0f} is a Unix time in {other}, not in {unit}: expected its unit in "
+            f"{option('time_unit')}"
+        )
 
 
-def doubts(requests: int, span_s: float, starts_at: datetime | None, unit: str, names: Collection[str]) -> Iterator[str]:
+def doubts(
+    requests: int, span_s: float, starts_at: datetime | None, unit: str, names: Collection[str]
+) -> Iterator[str]:
     """What is hardly plausible of a trace's times, and columns that a map could use."""
     if requests >= CROWD and span_s < MOMENT_S:
         yield f"{requests:,} requests in {span_s:.3g} s: is the unit of time really {unit}?"

@@ -42,7 +42,8 @@ def compare(log: RequestLog, played: Played, power_w: float | None = None) -> li
 
 
 def metrics_of(log: RequestLog, ttft_s: Array, e2e_s: Array) -> dict[str, float]:
-    """Exact means and quantiles of the latencies (n,) of a log's requests, and rates from its first arrival to its last completion.
+    """Exact means and quantiles of the latencies (n,) of a log's requests, and rates from its first arrival to its
+    last completion.
 
     Requests that were not finished (nan) count nowhere.
     """

@@ -25,9 +25,13 @@ def requests_of(path: str, documents: list[Any], benchmark: int | None) -> tuple
     if not tables:
         raise InputError(f"{path}: no benchmarks: expected one or more")
     if benchmark is None and len(tables) > 1:
-        raise InputError(f"{path}: {len(tables)} benchmarks: expected --benchmark with a number from 1 to {len(tables)}")
+        raise InputError(
+            f"{path}: {len(tables)} benchmarks: expected --benchmark with a number from 1 to {len(tables)}"
+        )
     if benchmark is not None and not 1 <= benchmark <= len(tables):
-        raise InputError(f"--benchmark {benchmark}: {path} has {len(tables)}; expected a number from 1 to {len(tables)}")
+        raise InputError(
+            f"--benchmark {benchmark}: {path} has {len(tables)}; expected a number from 1 to {len(tables)}"
+        )
     rows = [*tables[(benchmark or 1) - 1]]
     served = [(number, *row) for number, row in enumerate(rows, 1) if row is not None]
     for number, *values in served:
@@ -92,7 +96,13 @@ def _guidellm(path: str, benchmark: Any) -> Iterable[Row]:
     if not isinstance(requests, dict) or not isinstance(requests.get("successful"), list):
         raise InputError(f"{path}: requests.successful is missing: expected GuideLLM's report with its requests")
     for number, request in enumerate(requests["successful"], 1):
-        start_s = _first(request, "request_start_time", "start_time", "info.timings.request_start", "scheduler_info.request_timings.request_start")
+        start_s = _first(
+            request,
+            "request_start_time",
+            "start_time",
+            "info.timings.request_start",
+            "scheduler_info.request_timings.request_start",
+        )
         latency_s, end_s = _first(request, "request_latency"), _first(request, "request_end_time", "end_time")
         if latency_s is None and None not in (start_s, end_s):
             for name, value in (("start_time", start_s), ("end_time", end_s)):
@@ -107,7 +117,9 @@ def _guidellm(path: str, benchmark: Any) -> Iterable[Row]:
         if ttft_ms is None or latency_s is None or None in row:
             lacking = dict(zip(COLUMNS, (*row, ttft_ms, latency_s), strict=True))
             name = next(name for name, value in lacking.items() if value is None)
-            raise InputError(f"{path}: request {number}: {name} is missing: expected a streamed text request of GuideLLM")
+            raise InputError(
+                f"{path}: request {number}: {name} is missing: expected a streamed text request of GuideLLM"
+            )
         _expect_number(path, number, "time_to_first_token_ms", ttft_ms)
         yield *row, ttft_ms / 1e3, latency_s
     for outcome in ("incomplete", "errored"):
@@ -125,10 +137,14 @@ def _aiperf(path: str, number: int, record: Any) -> Row:
     if record.get("error") or _first(record, "metadata.was_cancelled") or "time_to_first_token" not in metrics:
         return None
     start_ns = _first(record, "metadata.request_start_ns")
-    values = [_aiperf_value(path, number, metrics, name) for name in ("input_sequence_length", "output_sequence_length")]
+    values = [
+        _aiperf_value(path, number, metrics, name) for name in ("input_sequence_length", "output_sequence_length")
+    ]
     times = [_aiperf_value(path, number, metrics, name, "ms") for name in ("time_to_first_token", "request_latency")]
     if isinstance(start_ns, bool) or not isinstance(start_ns, int | float):
-        raise InputError(f"{path}: line {number}: metadata.request_start_ns {str(start_ns)[:50]!r}: expected nanoseconds")
+        raise InputError(
+            f"{path}: line {number}: metadata.request_start_ns {str(start_ns)[:50]!r}: expected nanoseconds"
+        )
     return start_ns / 1e9, *values, *times  # type: ignore[return-value]
 
 
@@ -141,7 +157,9 @@ def _aiperf_value(path: str, number: int, metrics: Mapping[str, Any], name: str,
         return float(value)
     told = found.get("unit", unit) if isinstance(found, dict) else unit
     if not isinstance(told, str) or told not in SECONDS:
-        raise InputError(f"{path}: line {number}: metrics.{name}: unit {str(told)[:50]!r}: expected one of {', '.join(SECONDS)}")
+        raise InputError(
+            f"{path}: line {number}: metrics.{name}: unit {str(told)[:50]!r}: expected one of {', '.join(SECONDS)}"
+        )
     return float(value) * SECONDS[told]
 
 

@@ -63,7 +63,8 @@ def is_log(columns: list[str]) -> bool:
 def read_log(path: str | Path, benchmark: int | None = None) -> RequestLog:
     """Read a log: CSV with our columns, GuideLLM's or vLLM's JSON, AIPerf's JSONL, distinguished by their content.
 
-    `benchmark` (from 1) chooses one where a file has several. Raises InputError naming the file, the row and the column.
+    `benchmark` (from 1) chooses one where a file has several. Raises InputError naming the file, the row and the
+    column.
     """
     path = str(path)
     try:
@@ -102,7 +103,9 @@ def _documents(path: str, content: bytes) -> list[Any]:
             found.append(parse_json(line, _whole))
         except ValueError as error:
             reason = whole if row == 1 else error
-            raise InputError(f"{path}: line {row}: not JSON: {reason}; expected a JSON document, or one per line") from None
+            raise InputError(
+                f"{path}: line {row}: not JSON: {reason}; expected a JSON document, or one per line"
+            ) from None
     return found
 
 
@@ -134,7 +137,9 @@ def _table(path: str) -> tuple[pl.DataFrame, int]:
         empty = numbers[name].is_null().arg_true()
         if len(empty):
             raise InputError(f"{path}: row {numbers['row'][empty[0]]}: {name} is empty: expected a number")
-    served = numbers.filter(pl.col("ttft_s").is_not_null() & pl.col("e2e_s").is_not_null() & (pl.col("output_tokens") != 0))
+    served = numbers.filter(
+        pl.col("ttft_s").is_not_null() & pl.col("e2e_s").is_not_null() & (pl.col("output_tokens") != 0)
+    )
     return served, len(numbers) - len(served)
 
 
@@ -161,7 +166,11 @@ def _checked(path: str, frame: pl.DataFrame, dropped: int) -> RequestLog:
     _expect(path, frame, late, "arrival_s", f"seconds, at most {MOST_S:.3g} after the first")
     ordered = frame.sort("arrival_s", maintain_order=True)
     arrival_s, ttft_s = ordered["arrival_s"].to_numpy(), ordered["ttft_s"].to_numpy()
-    notes = [f"{path}: {dropped:,} requests were not served and are left out; the engine had their load all the same"] if dropped else []
+    notes = (
+        [f"{path}: {dropped:,} requests were not served and are left out; the engine had their load all the same"]
+        if dropped
+        else []
+    )
     return RequestLog(
         path=path,
         arrival_s=arrival_s - arrival_s[0],
@@ -177,4 +186,6 @@ def _checked(path: str, frame: pl.DataFrame, dropped: int) -> RequestLog:
 def _expect(path: str, frame: pl.DataFrame, good: Array, name: str, expected: str) -> None:
     bad = np.flatnonzero(~good)
     if len(bad):
-        raise InputError(f"{path}: row {frame['row'][int(bad[0])]}: {name} {frame[name][int(bad[0])]:g}: expected {expected}")
+        raise InputError(
+            f"{path}: row {frame['row'][int(bad[0])]}: {name} {frame[name][int(bad[0])]:g}: expected {expected}"
+        )

@@ -23,26 +23,37 @@ DATE = "%Y/%m/%d %H:%M:%S.%f"
 
 @dataclass(frozen=True)
 class PowerLog:
-    """Watts of all replicas together: `power_w` float64 (n,) from each `time_s` (seconds on the request log's clock) to the next."""
+    """Watts of all replicas together: `power_w` float64 (n,) from each `time_s` (seconds on the request log's
+    clock) to the next.
+    """
 
     path: str
     time_s: Array
     power_w: Array
 
     def mean_w(self, log: RequestLog) -> float:
-        """Mean from a log's first arrival to its last completion. Raises InputError where the power log does not span that."""
+        """Mean from a log's first arrival to its last completion.
+
+        Raises InputError where the power log does not span that.
+        """
         return float(self.means_w(log, 1)[0])
 
     def means_w(self, log: RequestLog, parts: int) -> Array:
-        """Means over equal parts of a log's time, float64 (parts,). Raises InputError where the power log does not span it."""
+        """Means over equal parts of a log's time, float64 (parts,).
+
+        Raises InputError where the power log does not span it.
+        """
         start_s = self.time_s - log.began_s
         end_s = float((log.arrival_s + log.e2e_s).max())
         if self.time_s[0] >= EPOCH_S and not log.dated:
-            raise InputError(f"{self.path}: has dates, and {log.path} has none: expected seconds on the clock of its arrivals")
+            raise InputError(
+                f"{self.path}: has dates, and {log.path} has none: expected seconds on the clock of its arrivals"
+            )
         gap_s = float(np.median(np.diff(start_s))) if len(start_s) > 1 else 0.0
         if start_s[0] > 2 * gap_s or start_s[-1] < end_s - 2 * gap_s:
             raise InputError(
-                f"{self.path}: spans {start_s[0]:.6g} to {start_s[-1]:.6g} s after the first request of {log.path}: expected 0 to {end_s:.6g} s"
+                f"{self.path}: spans {start_s[0]:.6g} to {start_s[-1]:.6g} s after the first request of "
+                f"{log.path}: expected 0 to {end_s:.6g} s"
             )
         edges = edges_of(log, parts)
         joules = np.concatenate([[0.0], np.cumsum(self.power_w[:-1] * np.diff(start_s))])
@@ -52,7 +63,9 @@ class PowerLog:
 
 
 def edges_of(log: RequestLog, parts: int) -> Array:
-    """Times that part a log's run, from its first arrival to its last completion, into equal parts, float64 (parts + 1,)."""
+    """Times that part a log's run, from its first arrival to its last completion, into equal parts, float64 (parts
+    + 1,).
+    """
     return np.linspace(0.0, float((log.arrival_s + log.e2e_s).max()), parts + 1)
 
 
@@ -76,16 +89,24 @@ def read_power_log(path: str | Path) -> PowerLog:
         raise InputError(f"{path}: not readable as CSV: {first_line(error)}") from None
     if not is_power_log(raw.columns):
         shown = ", ".join(raw.columns)[:200]
-        raise InputError(f"{path}: columns {shown}: expected {', '.join(OURS)}, or nvidia-smi's {', '.join(NVIDIA_SMI)}")
+        raise InputError(
+            f"{path}: columns {shown}: expected {', '.join(OURS)}, or nvidia-smi's {', '.join(NVIDIA_SMI)}"
+        )
     time_name, power_name = OURS if {*OURS} <= set(raw.columns) else NVIDIA_SMI
-    watts = _numbers(path, power_name, raw[power_name].str.strip_chars().str.strip_suffix("W").str.strip_chars(), raw[power_name])
+    watts = _numbers(
+        path, power_name, raw[power_name].str.strip_chars().str.strip_suffix("W").str.strip_chars(), raw[power_name]
+    )
     if time_name == OURS[0]:
         seconds = _numbers(path, time_name, raw[time_name].str.strip_chars(), raw[time_name])
     else:
         seconds = np.array([_seconds(path, row, text) for row, text in enumerate(raw[time_name], 1)])
     if len(seconds) < 2:
         raise InputError(f"{path}: {len(seconds)} readings: expected two or more")
-    index = raw["index"].fill_null("").str.strip_chars().to_numpy() if "index" in raw.columns else np.full(len(seconds), "0")
+    index = (
+        raw["index"].fill_null("").str.strip_chars().to_numpy()
+        if "index" in raw.columns
+        else np.full(len(seconds), "0")
+    )
     return _summed(path, seconds, watts, index)
 
 
@@ -112,4 +133,6 @@ def _seconds(path: str, row: int, text: str | None) -> float:
     try:
         return datetime.strptime((text or "").strip(), DATE).replace(tzinfo=UTC).timestamp()
     except ValueError:
-        raise InputError(f"{path}: row {row}: timestamp {text!r}: expected a date like 2026/11/29 10:00:00.000") from None
+        raise InputError(
+            f"{path}: row {row}: timestamp {text!r}: expected a date like 2026/11/29 10:00:00.000"
+        ) from None

@@ -1,4 +1,6 @@
-"""A log's requests played by the kernel, under one queue over the replicas: what the simulator says of the same load."""
+"""A log's requests played by the kernel, under one queue over the replicas: what the simulator says of the same
+load.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,22 @@ ENGINE = {
     "cluster.chunk_tokens": 8192,
     "cluster.kv_capacity_tokens": None,
 }
-"""Limits of the engine where nothing else is set: vLLM's on a large GPU, KV memory without limit; with a limit it grows block by block."""
-QUEUE = {"policy.name": "edf", "policy.queueing": "central", "policy.placement": "residents", "predictor.source": "declared"}
+"""Limits of the engine where nothing else is set: vLLM's on a large GPU, KV memory without limit; with a limit it
+grows block by block.
+"""
+QUEUE = {
+    "policy.name": "edf",
+    "policy.queueing": "central",
+    "policy.placement": "residents",
+    "predictor.source": "declared",
+}
 """First come, first served, from one queue to the replica with the fewest residents."""
-UNKNOWN = {"gpu.profile": None, "gpu.prefill_s_per_token": 1e-4, "gpu.decode_base_s": 0.01, "gpu.decode_s_per_seq": 1e-4}
+UNKNOWN = {
+    "gpu.profile": None,
+    "gpu.prefill_s_per_token": 1e-4,
+    "gpu.decode_base_s": 0.01,
+    "gpu.decode_s_per_seq": 1e-4,
+}
 """A speed to be replaced by what `Replay.play` is given."""
 OURS = ("cluster.gpus", "cluster.split", "cluster.roles", "days", "drain_h")
 DRAIN_H = 24.0 * 30
@@ -36,7 +50,9 @@ CONTROLS = 1000  # control steps of a short log, at which power is read
 
 @dataclass(frozen=True)
 class Played:
-    """What the simulator says of a log's requests, in the log's order; nan for one that is not finished a month after the last arrival."""
+    """What the simulator says of a log's requests, in the log's order; nan for one that is not finished a month
+    after the last arrival.
+    """
 
     ttft_s: Array
     e2e_s: Array

@@ -29,7 +29,9 @@ class Workload(Protocol):
 
     @property
     def spread(self) -> float | None:
-        """Long-run variance of the number of drawn requests over its mean (1 for Poisson); None where it is not known."""
+        """Long-run variance of the number of drawn requests over its mean (1 for Poisson); None where it is not
+        known.
+        """
         ...
 
     @property
@@ -71,7 +73,8 @@ def workload_of(config: scenario.Scenario) -> Workload:
 
 
 def drawn_workload(config: scenario.Scenario, start_s: float = 0.0, end_s: float | None = None) -> Workload:
-    """The requests that a scenario draws from `start_s`, below 0 in the days before the run, up to `end_s` or its horizon.
+    """The requests that a scenario draws from `start_s`, below 0 in the days before the run, up to `end_s` or its
+    horizon.
 
     Raises InputError for a bad profile or workload file.
     """

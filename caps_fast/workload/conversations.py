@@ -35,18 +35,31 @@ def sessions_of(config: scenario.Scenario) -> Sessions:
 
 
 def tokens_of(workload: Workload, own: Sessions) -> Array:
-    """Tokens that a turn adds, and of an answer, at scores from -REACH to REACH: float64 (2, CELLS + 1). Raises InputError for a bad trace."""
+    """Tokens that a turn adds, and of an answer, at scores from -REACH to REACH: float64 (2, CELLS + 1).
+
+    Raises InputError for a bad trace.
+    """
     z = np.linspace(-REACH, REACH, CELLS + 1)
     rows = []
-    limits = ((own.input_tokens, "input_tokens", float(MOST_LENGTH)), (own.output_tokens, "output_tokens", float(workload.max_output_tokens)))
+    limits = (
+        (own.input_tokens, "input_tokens", float(MOST_LENGTH)),
+        (own.output_tokens, "output_tokens", float(workload.max_output_tokens)),
+    )
     for lengths, column, most in limits:
         if lengths is not None and lengths.log_mean is None:
             rows.append(np.log(quantile_function(lengths, column, most, workload)(ndtr(z))))
         elif lengths is not None or column == "output_tokens":
-            mean, sd = (workload.output_log_mean, workload.output_log_sd) if lengths is None else (lengths.log_mean or 0.0, lengths.log_sd or 0.0)
+            mean, sd = (
+                (workload.output_log_mean, workload.output_log_sd)
+                if lengths is None
+                else (lengths.log_mean or 0.0, lengths.log_sd or 0.0)
+            )
             rows.append(np.clip(mean + sd * z, 0.0, np.log(most)))
         else:
-            edges, upto = np.log(np.array(workload.input_token_edges)), np.append(0.0, np.cumsum(workload.category_shares))
+            edges, upto = (
+                np.log(np.array(workload.input_token_edges)),
+                np.append(0.0, np.cumsum(workload.category_shares)),
+            )
             u = np.minimum(ndtr(z), 1.0 - 1e-16)
             cell = np.minimum(np.searchsorted(upto, u, side="right") - 1, 2)
             part = (u - upto[cell]) / np.maximum(np.diff(upto)[cell], 1e-300)
@@ -55,7 +68,8 @@ def tokens_of(workload: Workload, own: Sessions) -> Array:
 
 
 class SessionWorkload:
-    """Conversations of a scenario: those that start up to its horizon, or with `users` none, for they are there from t = 0.
+    """Conversations of a scenario: those that start up to its horizon, or with `users` none, for they are there
+    from t = 0.
 
     Raises InputError for bad profiles and traces.
     """
@@ -72,7 +86,9 @@ class SessionWorkload:
         self._arrivals: Arrivals | None = None
         if self.own.users is None:
             demand = laid_over([config.workload])
-            self._arrivals = Arrivals(demand, rate_of(config, demand, 1.0 / self.own.turns_mean), config.seed, 0, 0.0, config.horizon_s)
+            self._arrivals = Arrivals(
+                demand, rate_of(config, demand, 1.0 / self.own.turns_mean), config.seed, 0, 0.0, config.horizon_s
+            )
 
     def blocks(self, size: int) -> Iterator[Array]:
         """REQUEST arrays of at most `size` conversations, in order of arrival: when they start, and nothing else."""
@@ -102,12 +118,20 @@ class SessionWorkload:
         context, total_in, total_out, turns, turn = np.zeros(SAMPLED), 0.0, 0.0, 0, 0
         while len(at):
             turn += 1
-            new, answer = (np.maximum(np.interp(rng.standard_normal(len(at)), z, tokens), 1.0) for tokens in self._tokens)
+            new, answer = (
+                np.maximum(np.interp(rng.standard_normal(len(at)), z, tokens), 1.0) for tokens in self._tokens
+            )
             prompt = np.minimum(context[at] + new, own.max_context_tokens)
-            total_in, total_out, turns = total_in + float(prompt.sum()), total_out + float(answer.sum()), turns + len(at)
+            total_in, total_out, turns = (
+                total_in + float(prompt.sum()),
+                total_out + float(answer.sum()),
+                turns + len(at),
+            )
             context[at] = prompt + answer
             fixed = own.turns_law == "fixed"
-            at = at[np.full(len(at), turn < own.turns_mean) if fixed else rng.random(len(at)) < 1.0 - 1.0 / own.turns_mean]
+            at = at[
+                np.full(len(at), turn < own.turns_mean) if fixed else rng.random(len(at)) < 1.0 - 1.0 / own.turns_mean
+            ]
         return total_in / turns, total_out / turns
 
     @property

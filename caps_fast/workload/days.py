@@ -42,7 +42,9 @@ class Days:
         ends.
         """
         number = np.arange(k, k + size)
-        passed = np.floor(number / self.density + ROUNDING).astype(np.int64)  # requests of the trace before this one, over all loops
+        passed = np.floor(number / self.density + ROUNDING).astype(
+            np.int64
+        )  # requests of the trace before this one, over all loops
         if self.once:
             number, passed = number[passed < len(self.at_s)], passed[passed < len(self.at_s)]
         loop, row = np.divmod(passed, len(self.at_s))

@@ -22,4 +22,7 @@ def rate_notes(config: Scenario, requests: int, source: Workload) -> tuple[str, 
     if abs(requests - wanted) <= slack:
         return ()
     of_rate = wanted / config.horizon_s
-    return (f"{of_rate:g} requests per second were asked for, {requests / config.horizon_s:.4g} were played over {config.days:g} days",)
+    return (
+        f"{of_rate:g} requests per second were asked for, {requests / config.horizon_s:.4g} were played over "
+        f"{config.days:g} days",
+    )

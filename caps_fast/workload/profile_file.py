@@ -27,7 +27,10 @@ KEPT = 16
 
 
 def table_of(demand: Demand, workload: Workload) -> RateTable | None:
-    """The table that a demand of a workload means; None where the rate is constant. Raises InputError for a bad file."""
+    """The table that a demand of a workload means; None where the rate is constant.
+
+    Raises InputError for a bad file.
+    """
     if demand.profile_from is not None:
         path, zone = demand.profile_from, demand.profile_zone
         return _of_trace(path, file_hash(path), facts_of(workload), zone)

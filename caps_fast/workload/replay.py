@@ -1,4 +1,6 @@
-"""Requests from a trace file: re-rated, looped or stretched to the horizon; what the file lacks is drawn from the seed."""
+"""Requests from a trace file: re-rated, looped or stretched to the horizon; what the file lacks is drawn from the
+seed.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,13 @@ from caps_fast.workload.varied import rate_of
 class ReplayedWorkload:
     """The requests of a trace over a run's horizon.
 
-    A looped trace whose first `predictor.train_share` trains the predictor is replayed from there on: CAPS is not judged on what it learned from.
-    One that has dates and spans days keeps its time of day (`clock`), whatever the rate.
+    A looped trace whose first `predictor.train_share` trains the predictor is replayed from there on: CAPS is not
+    judged on what it learned from. One that has dates and spans days keeps its time of day (`clock`), whatever the
+    rate.
 
-    Lengths are the file's. Tenant, tier, turns and task are the file's where it has them; a tenant without a tier gets one by the tiers' shares;
-    where there are no tenants they are drawn as in the synthetic workload. `predicted_tokens` is a noisy estimate that explains `predictability` of
-    the variance of log output tokens.
+    Lengths are the file's. Tenant, tier, turns and task are the file's where it has them; a tenant without a tier gets
+    one by the tiers' shares; where there are no tenants they are drawn as in the synthetic workload. `predicted_tokens`
+    is a noisy estimate that explains `predictability` of the variance of log output tokens.
     """
 
     def __init__(self, config: scenario.Scenario) -> None:
@@ -51,7 +54,10 @@ class ReplayedWorkload:
         if self.trace.timed:
             self._lay_out()
         elif rate_rps is None:
-            raise InputError(f"{self.trace.path}: the file has no arrival times: expected workload.rate_rps (--rate), at which arrivals are drawn")
+            raise InputError(
+                f"{self.trace.path}: the file has no arrival times: expected workload.rate_rps (--rate), at which "
+                "arrivals are drawn"
+            )
         if not config.workload.is_steady:
             self._varied = _Rows(self, self._drawn_arrivals())
             self._merged = Merged([self._varied])
@@ -61,20 +67,32 @@ class ReplayedWorkload:
         """The first row that is replayed: a looped trace's is after those that train the predictor."""
         if self.clock.start is not None and self.trace.timed:
             return self.clock.first
-        if self.config.predictor.source == "declared" or self.config.predictor.model is not None or self.config.workload.trace_fit != "loop":
+        if (
+            self.config.predictor.source == "declared"
+            or self.config.predictor.model is not None
+            or self.config.workload.trace_fit != "loop"
+        ):
             return 0
         share = self.config.predictor.train_share
         if int(share * count) >= count > 1:
-            raise InputError(f"predictor.train_share {share:g}: leaves nothing of {self.trace.path} to replay: expected a share below 1")
+            raise InputError(
+                f"predictor.train_share {share:g}: leaves nothing of {self.trace.path} to replay: expected a share "
+                "below 1"
+            )
         return min(int(share * count), count - 1)
 
     def _lay_out(self) -> None:
-        """Arrivals of one replay, and how long it lasts; of a trace that keeps its time of day, its days. Raises InputError for one moment."""
+        """Arrivals of one replay, and how long it lasts; of a trace that keeps its time of day, its days.
+
+        Raises InputError for one moment.
+        """
         config, clock, at_s = self.config.workload, self.clock, self.columns["arrival_s"]
         if clock.period_s is not None:
             own_rps = len(at_s) / clock.period_s
             wanted_rps = len(at_s) / self.end_s if config.trace_fit == "stretch" else config.rate_rps or own_rps
-            self._days = Days(at_s - clock.base_s, clock.period_s, clock.phase_s, wanted_rps / own_rps, config.trace_fit == "once")
+            self._days = Days(
+                at_s - clock.base_s, clock.period_s, clock.phase_s, wanted_rps / own_rps, config.trace_fit == "once"
+            )
             self._at = self._days.first
             return
         late = clock.start is not None and config.trace_fit == "once"
@@ -83,9 +101,12 @@ class ReplayedWorkload:
         span_s = float(at_s[-1]) + self._mean_gap_s()
         if config.rate_rps is None and config.trace_fit == "loop" and at_s[-1] == 0.0:
             first = self._first_row(len(self.trace.frame)) + 1
-            which = f"its requests from {first:,} on, which predictor.train_share leaves," if first > 1 else "its requests"
+            which = (
+                f"its requests from {first:,} on, which predictor.train_share leaves," if first > 1 else "its requests"
+            )
             raise InputError(
-                f"{self.trace.path}: {which} all arrive at one time, which is no rate to loop them at: expected workload.rate_rps (--rate), "
+                f"{self.trace.path}: {which} all arrive at one time, which is no rate to loop them at: expected "
+                "workload.rate_rps (--rate), "
                 "or workload.trace_fit once or stretch"
             )
         self.period_s = span_s if config.rate_rps is None else len(at_s) / config.rate_rps
@@ -96,7 +117,10 @@ class ReplayedWorkload:
     def _part_notes(self, first: int, count: int) -> Iterator[str]:
         """What of the trace is not replayed, and why."""
         if first and self.config.workload.trace_fit == "loop":
-            yield f"{self.trace.path}: replayed from request {first + 1:,} of {count:,} on, for CAPS learns from those before it"
+            yield (
+                f"{self.trace.path}: replayed from request {first + 1:,} of {count:,} on, for CAPS learns from "
+                "those before it"
+            )
         if not self.trace.timed:
             yield f"{self.trace.path}: has no arrival times; they are drawn"
         elif self.config.workload.trace_fit == "once":
@@ -104,11 +128,20 @@ class ReplayedWorkload:
                 _, arrivals_s = self._days.played(0, math.ceil(len(self.columns["arrival_s"]) * self._days.density))
             else:
                 arrivals_s = self._arrivals_s
-            early, late = int((arrivals_s < 0).sum()) + (first if self._days is None else 0), int((arrivals_s >= self.end_s).sum())
-            for left, when in ((early, "before the run's start"), (late, f"after the run's end (days {self.config.days:g})")):
+            early, late = (
+                int((arrivals_s < 0).sum()) + (first if self._days is None else 0),
+                int((arrivals_s >= self.end_s).sum()),
+            )
+            for left, when in (
+                (early, "before the run's start"),
+                (late, f"after the run's end (days {self.config.days:g})"),
+            ):
                 if left:
                     share = left / max(len(arrivals_s), 1)
-                    yield f"{self.trace.path}: {left:,} requests ({share:.1%}) come {when} and are left out (trace_fit once)"
+                    yield (
+                        f"{self.trace.path}: {left:,} requests ({share:.1%}) come {when} and are left out "
+                        "(trace_fit once)"
+                    )
 
     @property
     def drawn(self) -> bool:
@@ -171,13 +204,22 @@ class ReplayedWorkload:
         return self._fill(rows, arrivals_s)
 
     def _drawn_arrivals(self) -> Arrivals:
-        """Arrivals with the scenario's demand. Raises InputError where the file has times or the demand differs between requests."""
+        """Arrivals with the scenario's demand.
+
+        Raises InputError where the file has times or the demand differs between requests.
+        """
         workload = self.config.workload
         field = next(iter(workload.said), None) or ("by_tier" if workload.by_tier else "by_category")
         if self.trace.timed:
-            raise InputError(f"workload.{field}: {self.trace.path} has arrival times of its own: expected no demand beside a trace with times")
+            raise InputError(
+                f"workload.{field}: {self.trace.path} has arrival times of its own: expected no demand beside a "
+                "trace with times"
+            )
         if workload.by_tier or workload.by_category:
-            raise InputError(f"workload.by_tier, by_category: {self.trace.path} gives requests in its order: expected one demand for all")
+            raise InputError(
+                f"workload.by_tier, by_category: {self.trace.path} gives requests in its order: expected one "
+                "demand for all"
+            )
         demand = laid_over([workload])
         return Arrivals(demand, rate_of(self.config, demand), self.config.seed, 0, 0.0, self.end_s)
 
@@ -218,12 +260,16 @@ class ReplayedWorkload:
         for name in ("input_tokens", "output_tokens", "category", "task"):
             block[name] = self.columns[name][rows]
         block["predicted_tokens"] = self._estimate(block["output_tokens"])
-        drawn_tenant = np.searchsorted(self._tenants.cumulative_share, self._streams["tenants"].random(size), side="right")
+        drawn_tenant = np.searchsorted(
+            self._tenants.cumulative_share, self._streams["tenants"].random(size), side="right"
+        )
         block["tenant"] = self.columns["tenant"][rows] if "tenant" in self.columns else drawn_tenant
         block["tier"] = self.columns["tier"][rows] if "tier" in self.columns else self._tenants.tier[drawn_tenant]
         if "origin" in self.columns:
             block["origin"] = self.columns["origin"][rows]
-        drawn_turns = np.minimum(1 + np.floor(np.log1p(-self._streams["turns"].random(size)) / math.log(CONTINUES)), MAX_TURNS)
+        drawn_turns = np.minimum(
+            1 + np.floor(np.log1p(-self._streams["turns"].random(size)) / math.log(CONTINUES)), MAX_TURNS
+        )
         block["turns"] = self.columns["turns"][rows] if "turns" in self.columns else drawn_turns
         return block
 

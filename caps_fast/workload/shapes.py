@@ -116,7 +116,8 @@ def hourly(arrivals_s: Array, span_s: float, first: datetime | None, zone: str |
     if len(missing):
         raise InputError(
             f"{origin}: spans {span_s / 3600:.3g} h and leaves {len(missing)} hours of the "
-            f"{'week' if weekly else 'day'} open, the first at {int(missing[0]) % 24}:00: expected a trace of a day or more"
+            f"{'week' if weekly else 'day'} open, the first at {int(missing[0]) % 24}:00: expected a trace of a "
+            "day or more"
         )
     rates = np.bincount(bins, counts, hours) / per_bin_s
     return RateTable(factors=tuple(rates / rates.mean()), begins="monday" if weekly else "midnight")

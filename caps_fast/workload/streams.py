@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 
 PURPOSES = (
-    *("arrivals", "categories", "inputs", "outputs", "tenants", "tasks", "turns", "tenant_traits", "carbon", "forecast", "exploration"),
+    *(
+        "arrivals",
+        "categories",
+        "inputs",
+        "outputs",
+        "tenants",
+        "tasks",
+        "turns",
+        "tenant_traits",
+        "carbon",
+        "forecast",
+        "exploration",
+    ),
     *("jumps", "sojourns", "batches", "positions", "origins", "sessions", "failures"),
 )
 

@@ -1,8 +1,9 @@
-"""The paper's synthetic workload: Poisson arrivals, three categories, log-normal outputs, tenants with tiers, tasks and turns.
+"""The paper's synthetic workload: Poisson arrivals, three categories, log-normal outputs, tenants with tiers, tasks
+and turns.
 
-The features (tenant, task, input length) explain the share `predictability` of the variance of log output tokens, and the marginal stays
-log-normal: a score `w . (tenant trait, task trait, input position)` is mapped to a standard normal through its own distribution function, then
-mixed with noise.
+The features (tenant, task, input length) explain the share `predictability` of the variance of log output tokens, and
+the marginal stays log-normal: a score `w . (tenant trait, task trait, input position)` is mapped to a standard normal
+through its own distribution function, then mixed with noise.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ MAIN_TASK_SHARE = 0.7  # of a tenant's requests are of its main task
 CONTINUES = 0.6  # probability that a conversation goes on after a turn
 MAX_TURNS = 50
 TRAIT_WEIGHTS = np.array([0.6, 0.6, 0.53])  # of tenant, task and input position in the score; sum of squares 1
-TASK_TRAITS = np.array([-1.225, 1.225, 0.0])  # standardised over equally frequent tasks: classification short, generation long
+TASK_TRAITS = np.array(
+    [-1.225, 1.225, 0.0]
+)  # standardised over equally frequent tasks: classification short, generation long
 GRID = 4096  # cells of the score table
 GUIDE = 1024  # cells of the guide into the tenants' cumulative shares
 POSITION_REACH = math.sqrt(3.0)  # a uniform position, standardised, lies within +- this
@@ -40,7 +43,9 @@ Cells = Sequence[tuple[int, int, float]]
 
 @dataclass(frozen=True)
 class Tenants:
-    """Who sends requests: tenant i has a share of traffic, a tier, a main task and a trait (how long its outputs are)."""
+    """Who sends requests: tenant i has a share of traffic, a tier, a main task and a trait (how long its outputs
+    are).
+    """
 
     cumulative_share: Array  # float64 (n,)
     tier: Array  # int8 (n,)
@@ -59,7 +64,8 @@ class Tenants:
 
 
 def score_table(shares: Array, task: Array, trait: Array, weights_of: Array) -> ScoreTable:
-    """The map from a score to a standard normal, for tenants with these shares, main tasks and traits and these weights of tenant, task and position.
+    """The map from a score to a standard normal, for tenants with these shares, main tasks and traits and these
+    weights of tenant, task and position.
 
     First score, cells a unit of score, and float64 (GRID + 1,) values.
     """
@@ -69,7 +75,9 @@ def score_table(shares: Array, task: Array, trait: Array, weights_of: Array) -> 
     weights = (shares[:, None] * mix).ravel()
     reach = abs(weights_of[2]) * POSITION_REACH
     grid = np.linspace(centres.min() - reach, centres.max() + reach, GRID + 1)
-    ends = np.concatenate([centres - reach, centres + reach])  # between a centre's ends its distribution function rises evenly
+    ends = np.concatenate(
+        [centres - reach, centres + reach]
+    )  # between a centre's ends its distribution function rises evenly
     order = np.argsort(ends)
     slope = np.cumsum(np.concatenate([weights, -weights])[order])[:-1] / (2 * reach)
     below = np.interp(grid, ends[order], np.cumsum(np.concatenate([[0.0], slope * np.diff(ends[order])])))
@@ -80,7 +88,8 @@ def score_table(shares: Array, task: Array, trait: Array, weights_of: Array) -> 
 def tenants(config: scenario.Scenario) -> Tenants:
     """The tenants of a run. Tiers get exactly their share of traffic; within a tier shares fall like 1/rank.
 
-    Tenants of the same rank in different tiers are alike: tiers differ in what they are promised, not in what they send.
+    Tenants of the same rank in different tiers are alike: tiers differ in what they are promised, not in what they
+    send.
     """
     return _tenants(config.workload.tenants, tuple(tier.share for tier in config.slo.all), config.seed)
 
@@ -112,13 +121,16 @@ def _tenants(count: int, shares_of_tiers: tuple[float, ...], seed: int) -> Tenan
 class Features:
     """Draws everything but the arrivals: category, lengths, tenant with its tier, task, turns.
 
-    `part` numbers one of several parts of a workload that are drawn apart; `cells` says what it consists of, None for everything.
+    `part` numbers one of several parts of a workload that are drawn apart; `cells` says what it consists of, None for
+    everything.
     """
 
     def __init__(self, config: scenario.Scenario, seed: int, part: int = 0, cells: Cells | None = None) -> None:
         self.config = config.workload
         self.tenants = tenants(config)
-        self.streams = {name: stream(seed, name, part) for name in ("categories", "inputs", "outputs", "tenants", "tasks", "turns")}
+        self.streams = {
+            name: stream(seed, name, part) for name in ("categories", "inputs", "outputs", "tenants", "tasks", "turns")
+        }
         self._category_edges = np.cumsum(self.config.category_shares)
         self._category_edges[-1] = 1.0
         self._log_edges = np.log(np.array(self.config.input_token_edges, np.float64))
@@ -151,22 +163,33 @@ class Features:
             (self._category_edges, self._log_edges, self.tenants.guide, self.tenants.cumulative_share),
             (self.tenants.tier, self.tenants.task, self.tenants.trait),
             self.tenants.score_table,
-            (self.config.output_log_mean, self.config.output_log_sd, self.config.predictability, self.config.max_output_tokens),
+            (
+                self.config.output_log_mean,
+                self.config.output_log_sd,
+                self.config.predictability,
+                self.config.max_output_tokens,
+            ),
         )
         return block
 
-    def _within_cells(self, category_u: Array, position_u: Array, tenant_u: Array, task_u: Array, turn_u: Array) -> tuple[Array, ...]:
+    def _within_cells(
+        self, category_u: Array, position_u: Array, tenant_u: Array, task_u: Array, turn_u: Array
+    ) -> tuple[Array, ...]:
         middle, tenant = within_cells(self._cells, category_u, tenant_u)  # type: ignore[arg-type]
         return middle, position_u, tenant, task_u, turn_u
 
 
 def cell_table(who: Tenants, category_edges: Array, cells: Cells) -> Array:
-    """For each cell its cumulative weight, a uniform that means its category, and where its tier's tenants begin and end: float64 (4, n)."""
+    """For each cell its cumulative weight, a uniform that means its category, and where its tier's tenants begin
+    and end: float64 (4, n).
+    """
     weight = np.cumsum([weight for _, _, weight in cells])
     edges = np.concatenate([[0.0], category_edges])
     middle = [(edges[category] + edges[category + 1]) / 2 for _, category, _ in cells]
     upto = np.append(0.0, who.cumulative_share)
-    first, last = ([int(np.searchsorted(who.tier, tier, side=side)) for tier, _, _ in cells] for side in ("left", "right"))
+    first, last = (
+        [int(np.searchsorted(who.tier, tier, side=side)) for tier, _, _ in cells] for side in ("left", "right")
+    )
     return np.array([weight / weight[-1], middle, upto[first], np.nextafter(upto[last], 0.0)])
 
 
@@ -178,7 +201,8 @@ def within_cells(table: Array, cell_u: Array, tenant_u: Array) -> tuple[Array, A
 
 
 class SyntheticWorkload:
-    """Draws the requests of a scenario, block by block, from t = 0 up to its horizon, or from `start_s` < 0 for training.
+    """Draws the requests of a scenario, block by block, from t = 0 up to its horizon, or from `start_s` < 0 for
+    training.
 
     Arrivals are Poisson at a constant rate; `varied.VariedWorkload` draws others.
     """
@@ -222,7 +246,10 @@ class SyntheticWorkload:
         return declared_means(self.config)[1]
 
     def blocks(self, size: int) -> Iterator[Array]:
-        """REQUEST arrays of `size` requests (the last one shorter), in order of arrival. The same requests whatever the size."""
+        """REQUEST arrays of `size` requests (the last one shorter), in order of arrival.
+
+        The same requests whatever the size.
+        """
         while self._now_s < self.end_s:
             gaps_s = self._streams["arrivals"].standard_exponential(size) / self.rate_rps
             gaps_s[0] += self._now_s
@@ -241,15 +268,26 @@ def seed_of(config: scenario.Scenario, start_s: float) -> int:
 
 
 def declared_means(workload: sections.Workload) -> tuple[float, float]:
-    """Means of the declared distributions of input tokens, log-uniform by category, and of output tokens, log-normal."""
+    """Means of the declared distributions of input tokens, log-uniform by category, and of output tokens,
+    log-normal.
+    """
     edges = np.array(workload.input_token_edges, np.float64)
     means = np.diff(edges) / np.log(edges[1:] / edges[:-1])
-    return float(means @ np.array(workload.category_shares)), math.exp(workload.output_log_mean + 0.5 * workload.output_log_sd**2)
+    return float(means @ np.array(workload.category_shares)), math.exp(
+        workload.output_log_mean + 0.5 * workload.output_log_sd**2
+    )
 
 
 @compiled
 def _draw_features(
-    block: Array, arrivals_s: Array, uniforms: tuple[Array, ...], output_z: Array, tables: Any, tenants: Any, score_table: Any, output: Any
+    block: Array,
+    arrivals_s: Array,
+    uniforms: tuple[Array, ...],
+    output_z: Array,
+    tables: Any,
+    tenants: Any,
+    score_table: Any,
+    output: Any,
 ) -> None:
     """Fill `block` from raw draws."""
     category_u, position_u, tenant_u, task_u, turn_u = uniforms
@@ -264,12 +302,16 @@ def _draw_features(
         tenant = guide[int(tenant_u[i] * GUIDE)]
         while tenant_share[tenant] <= tenant_u[i]:
             tenant += 1
-        other = 1 + min(int((task_u[i] - MAIN_TASK_SHARE) * ((DRAWN_TASKS - 1) / (1.0 - MAIN_TASK_SHARE))), DRAWN_TASKS - 2)
+        other = 1 + min(
+            int((task_u[i] - MAIN_TASK_SHARE) * ((DRAWN_TASKS - 1) / (1.0 - MAIN_TASK_SHARE))), DRAWN_TASKS - 2
+        )
         task = (tenant_task[tenant] + (other if task_u[i] >= MAIN_TASK_SHARE else 0)) % DRAWN_TASKS
         low = log_edges[category]
         tokens = int(math.exp(low + position_u[i] * (log_edges[category + 1] - low)) + 1e-9)
         position = (2.0 * position_u[i] - 1.0) * POSITION_REACH
-        score = TRAIT_WEIGHTS[0] * tenant_trait[tenant] + TRAIT_WEIGHTS[1] * TASK_TRAITS[task] + TRAIT_WEIGHTS[2] * position
+        score = (
+            TRAIT_WEIGHTS[0] * tenant_trait[tenant] + TRAIT_WEIGHTS[1] * TASK_TRAITS[task] + TRAIT_WEIGHTS[2] * position
+        )
         at = max((score - first_score) * cells_per_score, 0.0)
         cell = min(int(at), GRID - 1)
         z = to_normal[cell] + (at - cell) * (to_normal[cell + 1] - to_normal[cell])

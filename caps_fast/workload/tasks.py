@@ -1,8 +1,8 @@
 """Task type of a prompt, by keywords.
 
-A text is of the task with the most different keywords in it; on a tie the task named first in `KEYWORDS` wins, without any keyword it is
-`unknown`. Keywords are words or phrases, matched without case and whole; one that ends in `*` matches every word that starts so. Only the first
-`LOOK_AT` characters count: instructions stand in front.
+A text is of the task with the most different keywords in it; on a tie the task named first in `KEYWORDS` wins, without
+any keyword it is `unknown`. Keywords are words or phrases, matched without case and whole; one that ends in `*` matches
+every word that starts so. Only the first `LOOK_AT` characters count: instructions stand in front.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from caps_fast.workload.synthetic import TASKS
 LOOK_AT = OPENING_CHARACTERS
 KEYWORDS = {
     "code": """
-        algorithm, api, apis, arraylist, async, aws, bash, bug, c#, c++, code, codes, coding, compil*, css, dataframe, debug*, developer,
-        django, docker*, error message, excel formula, flask, function, functions, github, golang, html, html5, java, javascript, js, json,
-        kubernetes, laravel, linux, node.js, nodejs, numpy, pandas, php, powershell, program, programmer, programming, python, react,
-        refactor*, regex, ruby, rust, script, scripts, software engineer, sql, stack trace, tensorflow, terminal, typescript, unit test,
-        unit tests, variable, vba, vue""",
+        algorithm, api, apis, arraylist, async, aws, bash, bug, c#, c++, code, codes, coding, compil*, css, dataframe,
+        debug*, developer, django, docker*, error message, excel formula, flask, function, functions, github, golang,
+        html, html5, java, javascript, js, json, kubernetes, laravel, linux, node.js, nodejs, numpy, pandas, php,
+        powershell, program, programmer, programming, python, react, refactor*, regex, ruby, rust, script, scripts,
+        software engineer, sql, stack trace, tensorflow, terminal, typescript, unit test, unit tests, variable, vba,
+        vue""",
     "classification": """
-        answer only, answer with, categori*, choose one, choose the, classif*, detect whether, determine if, determine whether, extract*,
-        fact check, grade, is it true, label, labels, moderat*, multiple choice, one word, positive or negative, rate the, score the,
-        sentiment, spam, tag, true or false, which of the following, yes or no""",
+        answer only, answer with, categori*, choose one, choose the, classif*, detect whether, determine if, determine
+        whether, extract*, fact check, grade, is it true, label, labels, moderat*, multiple choice, one word, positive
+        or negative, rate the, score the, sentiment, spam, tag, true or false, which of the following, yes or no""",
     "generation": """
-        act as, article, articles, blog, brainstorm, compose, continue, create, describe, draft, email, essay, explain, generate, give me,
-        helpful assistant, ideas, letter, list, outline, paragraph, plan, poem, rephrase, rewrite, story, summari*, summary, tell me,
-        translat*, write""",
+        act as, article, articles, blog, brainstorm, compose, continue, create, describe, draft, email, essay,
+        explain, generate, give me, helpful assistant, ideas, letter, list, outline, paragraph, plan, poem, rephrase,
+        rewrite, story, summari*, summary, tell me, translat*, write""",
 }
 _WORD = re.compile(r"[a-z0-9][a-z0-9+#]*(?:\.[a-z0-9+#]+)*")
 _words: dict[str, int] = {}

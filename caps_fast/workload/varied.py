@@ -170,7 +170,11 @@ def _notes(config: scenario.Scenario, expected: float) -> Iterator[str]:
         from caps_fast.client_groups import mix_of  # noqa: PLC0415
 
         groups = (*groups, *mix_of(config.workload.file).clients)
-    tied = [demand for demand in groups if (table := table_of(demand, config.workload)) is not None and table.begins != "start"]
+    tied = [
+        demand
+        for demand in groups
+        if (table := table_of(demand, config.workload)) is not None and table.begins != "start"
+    ]
     told = told_start(config)
     if tied and told is None:
         zones = dict.fromkeys(demand.profile_zone or "UTC" for demand in tied)
