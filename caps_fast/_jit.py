@@ -32,6 +32,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.extending import intrinsic, overload
 
+from caps_fast._parts import PartCompiler, WholeCompiler
 from caps_fast.caches import cache_folder, tell_once
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -40,6 +41,7 @@ PACKAGE = Path(__file__).parent
 COMPILED = (
     *(
         "_jit.py",
+        "_parts.py",
         "by_reference.py",
         "records.py",
         "traits.py",
@@ -59,8 +61,9 @@ INLINE_FLAGS = {
     "_nrt": False,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
+    "pipeline_class": PartCompiler,
 }
-KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False, "pipeline_class": WholeCompiler}
 
 PART = "numba"  # of what is kept
 logger = logging.getLogger(__name__)
@@ -206,7 +209,7 @@ def _as_python(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def compiled(function: Function) -> Function:
     """Compile a small array function, cached, reference counting allowed."""
-    return use_cache(numba.njit(nogil=True, error_model="numpy")(function))  # type: ignore[no-any-return]
+    return use_cache(numba.njit(nogil=True, error_model="numpy", pipeline_class=WholeCompiler)(function))  # type: ignore[no-any-return]
 
 
 def on_one_stack(function: Callable[..., Any], *arguments: Any) -> Any:

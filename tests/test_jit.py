@@ -29,6 +29,28 @@ def test_an_inlined_function_is_compiled_once_for_all_whole_numbers():
     assert [str(signature.args) for signature in add_one.nopython_signatures] == ["(int64,)", "(float64,)"]
 
 
+@inlined
+def add_two(number):
+    return min(add_one(number), number + 3) + 1
+
+
+@numba.njit
+def add_four(number):
+    return add_two(add_two(number))
+
+
+@kernel
+def add_six(numbers):
+    return add_four(numbers[0]) + add_two(0)
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_functions_that_numba_compiles_call_inlined_ones_and_are_called():
+    assert add_six(np.array([3])) == 9
+    assert add_four(1) == 5
+    assert add_two.overloads[(numba.int64,)].library.get_pointer_to_function("any") == 0
+
+
 def test_one_stack_hands_on_what_comes_back():
     assert on_one_stack(divmod, 17, 5) == (3, 2)
     with pytest.raises(ZeroDivisionError):

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "caps_fast"
 # subpackage anything goes.
 LAYERS = """
     errors interrupt caches progress policy_names callable_module
+    _parts
     _jit
     by_reference records traits
     standing served limits fairness crowd outcomes
