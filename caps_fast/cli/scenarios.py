@@ -75,14 +75,15 @@ def _as_typed(message: str, given: Collection[str], own: Collection[str]) -> str
 
 
 def expect_files(outputs: Mapping[str, Path | None], inputs: Collection[str]) -> None:
-    """Check files to write by option, before any work: pictures and pages by their endings. Raises InputError."""
-    from caps_fast.files import expect_outputs, expect_picture
+    """Check files to write by option, before any work: pictures, pages, tables by their endings. Raises InputError."""
+    from caps_fast.files import expect_outputs, expect_parquet, expect_picture
 
     if (picture := outputs.get("--picture")) is not None:
         expect_picture(picture)
     if (page := outputs.get("--report")) is not None and page.suffix.lower() != ".html":
         raise InputError(f"--report {page}: expected a name that ends in .html")
     expect_outputs(outputs, inputs)
+    expect_parquet({option: path for option, path in outputs.items() if option in ("--requests-out", "--series-out")})
 
 
 def settings(pairs: Sequence[str] | None) -> dict[str, Any]:
