@@ -15,6 +15,8 @@ from caps_fast.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     from caps_fast.scenario import Scenario
 
+RATE = "workload.rate_rps"
+
 
 def scenario_of(name: str) -> Scenario:
     """The preset of that name, or else the scenario file. Raises InputError."""
@@ -49,7 +51,11 @@ def changed(config: Scenario, given: Mapping[str, Any], set_: Sequence[str] | No
     """
     own = settings(set_)
     with as_typed(given, own):
-        return config.replace({**given, **own})
+        found = config.replace({**given, **own})
+        users = found.workload.sessions and found.workload.sessions.users
+        if users and {**given, **own}.get(RATE) is not None:
+            raise InputError(f"{RATE} beside workload.sessions.users {users}: users have no rate; expected one of both")
+    return found
 
 
 @contextmanager
