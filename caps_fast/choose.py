@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -65,9 +66,8 @@ def make_policy(config: scenario.Scenario) -> Any:
     policy = policy._replace(**{name: _of_kind(getattr(policy, name), name, value) for name, value in fields.items()})
     for name, (low, high) in TRAITS[type(policy)].within.items():
         if not low < getattr(policy, name) < high:
-            raise InputError(
-                f"policy.options.{name} {getattr(policy, name):g}: expected above {low:g} and below {high:g}"
-            )
+            below = f" and below {high:g}" if high < math.inf else ""
+            raise InputError(f"policy.options.{name} {getattr(policy, name):g}: expected above {low:g}{below}")
     return policy
 
 
@@ -230,7 +230,8 @@ def _combined(policy: Any, part: Any, decisions: Sequence[str], option: str) -> 
     if not hasattr(module, name):
         combined: Any = NamedTuple(name, [(field, Any) for field in (*policy._fields, *part._fields)])  # type: ignore[misc]
         combined.__module__ = kind.__module__
-        TRAITS[combined] = replace(TRAITS[kind], **_memory_of_both(TRAITS[kind], TRAITS[other]))
+        within = {**TRAITS[kind].within, **TRAITS[other].within}
+        TRAITS[combined] = replace(TRAITS[kind], within=within, **_memory_of_both(TRAITS[kind], TRAITS[other]))
         for one in DECISIONS.values():
             source = other if one.name in taken else kind
             if source in one.rules:

@@ -57,7 +57,7 @@ def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
     Raises InputError, saying what was `expected`, where it cannot be read or is not TOML.
     """
     try:
-        return parse_toml(read_bytes(path, MOST_TOML_BYTES).decode())
+        return parse_toml(read_bytes(path, MOST_TOML_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected {expected} in TOML") from None
     except ValueError as error:

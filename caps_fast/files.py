@@ -100,6 +100,13 @@ def expect_picture(path: str | Path) -> None:
         raise InputError(f"{path}: picture: expected a name ending in {', '.join(PICTURES)}")
 
 
+def expect_parquet(outputs: Mapping[str, Path | None]) -> None:
+    """Raise InputError where the name of a table to write, by its option, does not end as a Parquet file's does."""
+    for option, path in outputs.items():
+        if path is not None and path.suffix.lower() != ".parquet":
+            raise InputError(f"{option} {path}: expected a name that ends in .parquet")
+
+
 def expect_regular(path: str | Path) -> None:
     """Raise InputError where something else than a regular file stands."""
     if os.path.exists(path) and not os.path.isfile(path):

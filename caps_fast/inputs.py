@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from caps_fast.carbon.monitor import monitors_of
-from caps_fast.choose import check_options
-from caps_fast.predictor import load
+from caps_fast.choose import check_options, make_policy
+from caps_fast.predictor import expect_predictable, load
 from caps_fast.scenario import Scenario
 from caps_fast.workload import workload_of
 
@@ -23,5 +23,8 @@ def expect_inputs(configs: Iterable[Scenario]) -> None:
         config.workload.model_dump_json(): config for config in tried if not config.workload.is_steady
     }.values():
         workload_of(config)
+    for config in tried:
+        if config.workload.sessions is not None:
+            expect_predictable(make_policy(config), config)
     for path in {config.predictor.model for config in tried if config.predictor.model}:
         load(path)

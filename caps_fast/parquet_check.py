@@ -31,8 +31,11 @@ class Damaged(ValueError):
 
 def check_file(path: str) -> None:
     """As `check_parquet`, for a file."""
-    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        check_parquet(data)
+    with open(path, "rb") as stream:
+        if not stream.read(1):
+            raise Damaged("the file is empty")
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            check_parquet(data)
 
 
 def check_parquet(data: Buffer) -> None:

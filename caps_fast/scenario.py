@@ -54,6 +54,8 @@ from caps_fast.sessions import Sessions
 from caps_fast.spelled import spelled
 from caps_fast.text_table import counted
 
+NO_FIELDS = ("function-after", "constrained-float", "[key]")  # parts of an error's place that no user wrote
+
 
 class Scenario(Section):
     """Everything that determines a run: typed, validated, frozen, in user units.
@@ -267,9 +269,7 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
         return Scenario.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(
-            _name_of(part, data) for part in first["loc"] if part not in ("function-after", "constrained-float")
-        )
+        field = ".".join(_name_of(part, data) for part in first["loc"] if part not in NO_FIELDS)
         message = message_of(first)
         if first["type"] == "extra_forbidden":
             field += _field_meant(field)

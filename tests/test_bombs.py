@@ -206,6 +206,13 @@ def test_parquet_of_absurd_sizes(
         read(path)
 
 
+def test_a_parquet_file_without_a_byte(tmp_path: Path) -> None:
+    path = tmp_path / "empty.parquet"
+    path.touch()
+    with pytest.raises(parquet_check.Damaged, match="the file is empty"):
+        parquet_check.check_file(str(path))
+
+
 def test_models_of_absurd_sizes(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
     np.savez_compressed(path, header=np.zeros(1 << 27))

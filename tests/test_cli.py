@@ -116,6 +116,12 @@ BAD = [
     (("run", "--requests-out", "/nowhere/at/all.parquet"), r"does not exist"),
     (("run", "--requests-out", "."), r"\.: not a regular file; expected a file to write"),
     (("run", "--series-out", "nowhere/at/all.parquet"), r"the folder .*nowhere/at does not exist"),
+    (("run", "--requests-out", "x.xlsx"), r"--requests-out x\.xlsx: expected a name that ends in \.parquet"),
+    (("run", "--set", "admission.by_tier.iron.max_waiting=1"), r"admission\.by_tier\.iron 'iron': expected 'gold', "),
+    (
+        ("run", "--policy", "edf", "--set", "policy.scaling=autoscale", "--set", "policy.options.utilization=0"),
+        r"policy\.options\.utilization 0: expected above 0",
+    ),
     (("run", "--checkpoint", "."), r"not a regular file"),
     (("run", "--checkpoint", __file__), r"test_cli\.py: not a whole checkpoint"),
     (("train", "--out", "."), r"not a regular file"),

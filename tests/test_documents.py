@@ -55,6 +55,12 @@ def test_toml_out_of_bounds_is_refused_at_once(tmp_path: Path, text: str) -> Non
     assert time.monotonic() - start_s < 5
 
 
+def test_toml_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xef\xbb\xbfpreset = 'measured'\r\ndays = 2\r\n")
+    assert load(path).days == 2
+
+
 def test_toml_within_bounds_is_read() -> None:
     assert parse_toml(
         "a.b.c = [1.5, 2.5, 3.5]\nd = '1.2.3.4.5.6.7.8.9.10.11.12.13.14.15'\ne = -9223372036854775808\r\n"

@@ -78,6 +78,7 @@ def test_choices_set_fields_by_region() -> None:
         (["perfect", "perfect"], "'perfect' stands twice"),
         (["carboncast"], "--forecasts 'carboncast': expected its file, as --forecast-file"),
         (["noise:50"], "an error of 10.9; expected below 2"),
+        (["file:none.csv"], "none.csv: cannot be read"),
     ],
 )
 def test_bad_forecasts(names: list[str], said: str) -> None:

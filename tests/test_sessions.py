@@ -21,10 +21,14 @@ from caps_fast import checkpoint, preset, simulate, simulation
 from caps_fast._jit import compiled
 from caps_fast.arrays import Array
 from caps_fast.bounds import bound
+from caps_fast.cli.scenarios import changed
 from caps_fast.errors import InputError
+from caps_fast.inputs import expect_inputs
 from caps_fast.normal import normal_quantile, stream_of, uniform
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import Recording, simulate_group
+from caps_fast.sweep.axes import Axis
+from caps_fast.sweep.plan import Grid, Plan
 from caps_fast.workload import conversations
 from cases import cases, play_fast
 from plain import FIRST_COME, cluster
@@ -227,6 +231,19 @@ def test_what_needs_requests_ahead_is_refused() -> None:
     limited = {"cluster.kv_capacity_tokens": 30_000, "workload.max_output_tokens": 28_000}
     with pytest.raises(InputError, match=r"max_context_tokens 6000: .* at most 2000"):
         simulate(OPEN.replace(limited))
+
+
+def test_a_rate_beside_users_is_refused_and_learned_lengths_before_any_run() -> None:
+    users = {"workload.sessions": {"users": 3}}
+    with pytest.raises(
+        InputError, match=r"^--set workload\.rate_rps beside workload\.sessions\.users 3: users have no"
+    ):
+        changed(BASE.replace(users), {}, ["workload.rate_rps=4"])
+    rates = Axis("rate", ("workload.rate_rps",), [(4.0,), (6.0,)])
+    with pytest.raises(InputError, match=r"^rate: beside workload\.sessions\.users 3: users have no rate"):
+        Plan("grid", {"own": BASE.replace(users)}, (Grid("", {}, (rates,)),)).check()
+    with pytest.raises(InputError, match=r"workload\.sessions: .* expected predictor\.source declared"):
+        expect_inputs([BASE, OPEN.replace({"policy.name": "caps", "predictor.source": "learned"})])
 
 
 def test_the_hash_does_not_change_without_sessions() -> None:

@@ -114,6 +114,9 @@ def test_plants_from_files(tmp_path: Path) -> None:
         ("capacity_factor", [0.5, "x"], "row 3, capacity_factor: 'x'; expected a capacity factor"),
         ("capacity_factor", [0.5] * 24, "has capacity factors; expected the plant's size beside it"),
         ("power", [0.5] * 24, "no column of output among time, power; expected one in MW or kW, or capacity_factor"),
+        ("solar_mw", [1e300, 1.0], "row 2, solar_mw: '1e+300'; expected a power of at least 0, at most 1,000,000 MW"),
+        ("solar_kwh", [0.5] * 24, "no column of output among time, solar_kwh; expected one in MW or kW"),
+        ("g_per_kwh", [0.5] * 24, "no column of output among time, g_per_kwh; expected one in MW or kW"),
         ("solar_mw", [1.0], "one row; expected two"),
         ("solar_mw", [0.0] * 24, "is 0 throughout"),
         ("solar_mw", [1.0] * 3, "has no whole day to repeat"),
@@ -170,7 +173,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
         (("--limit", "-1"), "--limit '-1': expected 0 to"),
         (("--region", "mars"), "region 'mars': expected one of grid"),
         (("--repeat-days", "3"), "its load can be repeated for whole days only"),
-        (("--solar", "none.csv"), "none.csv: cannot be read"),
+        (("--solar", "none.csv"), "none.csv: cannot be read (No such file or directory); expected a table of times"),
+        (("--out", "flows.csv"), "--out flows.csv: expected a name that ends in .parquet"),
     ],
 )
 def test_bad_words(

@@ -185,6 +185,12 @@ def test_numbers_are_compared_as_numbers() -> None:
         compare(runs, "x", [SLO], "beta")
 
 
+def test_none_is_a_value_that_can_be_named() -> None:
+    runs = results([{"gpu.mtbf_s": mtbf_s, SLO: slo} for mtbf_s, slo in ((None, 1.0), (3600.0, 0.5), (60.0, 0.25))])
+    assert compare(runs, "none", [SLO], "gpu.mtbf_s")["difference"].to_list() == [-0.5, -0.75]
+    assert where(runs, ["gpu.mtbf_s=none,60"])[SLO].to_list() == [1.0, 0.25]
+
+
 @pytest.mark.parametrize(
     ("baseline", "factor", "told"),
     [("nope", "policy", "there are"), ("edf", "nope", "column"), ("caps", "split", "two values")],

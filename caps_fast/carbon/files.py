@@ -20,19 +20,19 @@ FREE_BYTES, UNPACKED_A_BYTE = 1 << 24, 100
 """What any compressed file may unpack to, and what more for each of its bytes."""
 
 
-def read_bytes(path: str) -> bytes:
+def read_bytes(path: str, expected: str = "a carbon file") -> bytes:
     """A file's content, decompressed where it is gzip or Zstandard (detected from its first bytes).
 
-    Raises InputError where it cannot be read.
+    Raises InputError, saying what was `expected`, where it cannot be read.
     """
     if is_special(path):
-        raise InputError(f"{path}: not a regular file; expected a carbon file")
+        raise InputError(f"{path}: not a regular file; expected {expected}")
     try:
         raw = read_at_most(path, MOST_BYTES)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a carbon file") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from None
     except ValueError as error:
-        raise InputError(f"{path}: {error}; expected a carbon file") from None
+        raise InputError(f"{path}: {error}; expected {expected}") from None
     if not raw.startswith((GZIP, ZSTD)):
         return raw
     content = io.BytesIO()
@@ -40,14 +40,14 @@ def read_bytes(path: str) -> bytes:
     return content.getvalue()
 
 
-def decode(content: bytes, path: str) -> str:
+def decode(content: bytes, path: str, expected: str = "carbon data") -> str:
     """UTF-8 text, with or without a byte order mark. Raises InputError for anything else, and for an empty file."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not UTF-8; expected a UTF-8 text file") from None
     if not text.strip():
-        raise InputError(f"{path}: empty; expected carbon data")
+        raise InputError(f"{path}: empty; expected {expected}")
     return text
 
 
@@ -64,7 +64,7 @@ class Table:
     frame: pl.DataFrame
 
 
-def read_table(text: str, path: str) -> Table:
+def read_table(text: str, path: str, expected: str = "carbon data") -> Table:
     """Parse comma-, semicolon- or tab-separated text.
 
     Raises InputError for no rows, rows of another length than the header, or a repeated column.
@@ -85,7 +85,7 @@ def read_table(text: str, path: str) -> Table:
         if len(row) != len(header):
             raise InputError(f"{path}: row {number} has {len(row)} cells; expected {len(header)} as in the header")
     if not body:
-        raise InputError(f"{path}: no rows after the header; expected carbon data")
+        raise InputError(f"{path}: no rows after the header; expected {expected}")
     columns = zip(*body, strict=True)
     return Table(
         path,

@@ -67,7 +67,7 @@ def forecast_value(
     Savings of policies under forecasts of different error, with intervals over seeds, by grid and region
     (docs/forecasts.md).
     """
-    from caps_fast.files import expect_outputs, expect_picture, whole
+    from caps_fast.files import expect_outputs, expect_parquet, expect_picture, whole
     from caps_fast.foresight import forecast_value as find
     from caps_fast.sweep import Workers
     from caps_fast.sweep.axes import policies as spelled_out
@@ -80,6 +80,7 @@ def forecast_value(
     file = forecast_file or carbon
     inputs = [scenario, *config.input_files, *(grid or []), *filter(None, [file])]
     expect_outputs({"--out": out, "--picture": picture}, inputs)
+    expect_parquet({"--out": out})
     found = find(
         config,
         spelled_out([name.strip() for name in policies.split(",")]) if policies is not None else (),

@@ -15,6 +15,8 @@ from caps_fast.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     from caps_fast.scenario import Scenario
 
+RATE = "workload.rate_rps"
+
 
 def scenario_of(name: str) -> Scenario:
     """The preset of that name, or else the scenario file. Raises InputError."""
@@ -49,7 +51,11 @@ def changed(config: Scenario, given: Mapping[str, Any], set_: Sequence[str] | No
     """
     own = settings(set_)
     with as_typed(given, own):
-        return config.replace({**given, **own})
+        found = config.replace({**given, **own})
+        users = found.workload.sessions and found.workload.sessions.users
+        if users and {**given, **own}.get(RATE) is not None:
+            raise InputError(f"{RATE} beside workload.sessions.users {users}: users have no rate; expected one of both")
+    return found
 
 
 @contextmanager
@@ -75,14 +81,15 @@ def _as_typed(message: str, given: Collection[str], own: Collection[str]) -> str
 
 
 def expect_files(outputs: Mapping[str, Path | None], inputs: Collection[str]) -> None:
-    """Check files to write by option, before any work: pictures and pages by their endings. Raises InputError."""
-    from caps_fast.files import expect_outputs, expect_picture
+    """Check files to write by option, before any work: pictures, pages, tables by their endings. Raises InputError."""
+    from caps_fast.files import expect_outputs, expect_parquet, expect_picture
 
     if (picture := outputs.get("--picture")) is not None:
         expect_picture(picture)
     if (page := outputs.get("--report")) is not None and page.suffix.lower() != ".html":
         raise InputError(f"--report {page}: expected a name that ends in .html")
     expect_outputs(outputs, inputs)
+    expect_parquet({option: path for option, path in outputs.items() if option in ("--requests-out", "--series-out")})
 
 
 def settings(pairs: Sequence[str] | None) -> dict[str, Any]:

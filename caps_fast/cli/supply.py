@@ -91,7 +91,7 @@ def supply(
 
     docs/supply.md has the models, the figures and their sources.
     """
-    from caps_fast.files import expect_outputs, expect_picture
+    from caps_fast.files import expect_outputs, expect_parquet, expect_picture
     from caps_fast.supply import supply as find
     from caps_fast.supply.designs import axes_of
 
@@ -112,6 +112,7 @@ def supply(
         config = changed(scenario_of(run), changes, set_)
         inputs += config.input_files
     expect_outputs({"--out": out, "--picture": picture}, inputs)
+    expect_parquet({"--out": out})
     names = [name.strip() for name in rules.split(",")]
     found = find(
         config,

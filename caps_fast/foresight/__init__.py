@@ -13,6 +13,7 @@ from scipy.stats import t as student
 from caps_fast.errors import InputError
 from caps_fast.foresight.choices import DEFAULT, Choice, choices_of
 from caps_fast.foresight.runs import OF, Outcome, day, outcomes
+from caps_fast.inputs import expect_inputs
 from caps_fast.policies import BUILT_IN
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.fanout import Workers
@@ -77,6 +78,7 @@ def forecast_value(  # noqa: PLR0913 - all but three by name
             fixed = config.replace(own | {"policy.name": policy})
             settings.append((label, policy, choice))
             configs += [fixed.replace({"seed": seed}) for seed in seeds]
+    expect_inputs(configs)
     played = outcomes(configs, of, workers or Workers())
     found = {key: played[at * len(seeds) : (at + 1) * len(seeds)] for at, key in enumerate(settings)}
     rows = []

@@ -19,7 +19,7 @@ from caps_fast.policies.load import RECENT, load_of_pool, most_of_window
 from caps_fast.policy import policy, rules
 
 
-@policy(layout="queueing", memory=RECENT, rows="pool")
+@policy(layout="queueing", within={"utilization": (0.0, math.inf)}, memory=RECENT, rows="pool")
 class Autoscale(NamedTuple):
     """Target share of the slots in use, share of the replicas within which nothing changes, stabilization window,
     fewest replicas.

@@ -14,6 +14,7 @@ to CP, Bronze to BP, as under SLO-Aware.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from caps_fast.arrays import BP, BRONZE, State
@@ -25,7 +26,7 @@ from caps_fast.policy import policy, rules
 HOUR_S = 3600.0
 
 
-@policy(layout="pools", memory=[("next_plan_s", "f8")])
+@policy(layout="pools", within={"quantum_tokens": (0.0, math.inf)}, memory=[("next_plan_s", "f8")])
 class Green(NamedTuple):
     """Tokens of level 0, levels, what each waits longer; hours of a shift, margin of the backlog, how long a plan
     holds; share filled first.

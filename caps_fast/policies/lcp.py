@@ -17,7 +17,7 @@ from caps_fast.policies.load import RECENT, break_even_s, load_of_pool, most_of_
 from caps_fast.policy import policy, rules
 
 
-@policy(layout="queueing", memory=RECENT, rows="pool")
+@policy(layout="queueing", within={"utilization": (0.0, math.inf)}, memory=RECENT, rows="pool")
 class Lcp(NamedTuple):
     """Target share of the slots in use, break-even times waited, fewest replicas."""
 

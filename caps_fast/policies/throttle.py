@@ -22,7 +22,7 @@ from caps_fast.policies.load import waiting_for
 from caps_fast.policy import policy, rules
 
 
-@policy(layout="queueing", memory=[("tiers", "i8")], rows="pool")
+@policy(layout="queueing", within={"slo_share": (0.0, math.inf)}, memory=[("tiers", "i8")], rows="pool")
 class Throttle(NamedTuple):
     """Share of every limit that what is expected may fill."""
 

@@ -58,9 +58,9 @@ def with_predictions(policy: Any, config: scenario.Scenario) -> tuple[Any, Lengt
     That is for policies with a field `predicts` that is not 0; for others, or where `predictor.source` is "declared",
     the policy as it is and None. Raises InputError for a bad model file.
     """
-    if config.predictor.source == "declared" or not getattr(policy, "predicts", 0):
+    if not _learns(policy, config):
         return policy, None
-    expect_requests_ahead(config, "lengths cannot be predicted ahead in blocks: expected predictor.source declared")
+    expect_predictable(policy, config)
     tiered = bool(getattr(policy, "tiered", 1))
     if TRAITS[type(policy)].like:
         config = config.replace({"policy.placement": TRAITS[type(policy)].like})
@@ -68,6 +68,16 @@ def with_predictions(policy: Any, config: scenario.Scenario) -> tuple[Any, Lengt
     if "learned" in policy._fields:
         policy = policy._replace(learned=model.risks["tiers" if tiered else "no-tiers"].arrays())
     return policy, model.length
+
+
+def _learns(policy: Any, config: scenario.Scenario) -> bool:
+    return config.predictor.source == "learned" and bool(getattr(policy, "predicts", 0))
+
+
+def expect_predictable(policy: Any, config: scenario.Scenario) -> None:
+    """Raise InputError where the policy is to see learned lengths of requests that come after answers."""
+    if _learns(policy, config):
+        expect_requests_ahead(config, "lengths cannot be predicted ahead in blocks: expected predictor.source declared")
 
 
 def predictor_of(config: scenario.Scenario, tiered: bool = True) -> Model:

@@ -56,7 +56,7 @@ def bill_by_policy(runs: pl.DataFrame) -> pl.DataFrame | None:
 
     Carbon is by state where runs have the metrics of every pool, else the states other than busy and idle together.
     """
-    if not {TOTAL, BUSY_KG, IDLE_KG} <= set(runs.columns) or runs[TOTAL].null_count():
+    if not {TOTAL, BUSY_KG, IDLE_KG} <= set(runs.columns) or not runs[TOTAL].is_finite().all(ignore_nulls=False):
         return None
     by_state = {state: part for state in STATES if (part := _of_state(runs, state)) is not None}
     if len(by_state) == len(STATES):

@@ -144,9 +144,8 @@ def _site(run: Result | Scenario | Site | str | Path, region: str | None, days: 
     if isinstance(run, Result):
         return site_of(run, region, days)
     if region is not None or days is not None:
-        raise InputError(
-            f"{'region' if region is not None else 'days'}: a file of a site is what it is; expected a scenario"
-        )
+        given = f"region {region}" if region is not None else f"days {days:g}"
+        raise InputError(f"{given}: a site's load is as it is; expected a scenario to run")
     return run if isinstance(run, Site) else read_site(run)
 
 

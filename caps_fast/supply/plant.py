@@ -22,8 +22,9 @@ from caps_fast.supply.site import Site
 from caps_fast.supply.weather import sun, wind
 from caps_fast.words import says_any, words
 
-KW = {"kw": 1.0, "mw": 1e3, "gw": 1e6, "kwh": 1.0, "mwh": 1e3, "gwh": 1e6}
+KW = {"kw": 1.0, "mw": 1e3, "gw": 1e6}
 MOST_KW = 1e9
+TABLE = "a table of times and power (CSV), or a size as 20MW"
 SIZE = re.compile(r"(?i)([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?) ?([kmg]w)?(h?)")
 Kind = Literal["solar", "wind"]
 
@@ -79,7 +80,7 @@ def named(kind: Kind, text: str | None) -> tuple[str | None, float | None]:
     path, sign, size = text.rpartition("@")
     if not sign or not SIZE.fullmatch(size.strip()):
         path, size = text, ""
-    _value_column(read_table(decode(read_bytes(path), path), path))
+    _value_column(_table(path))
     return path, size_kw(size, f"--{kind}") if size else None
 
 
@@ -89,16 +90,13 @@ def read_plant(path: str, site: Site, kw: float | None = None) -> Plant:
     Each sample holds until the next. The file meets the site at its own date, or else where a carbon file would; one
     that ends earlier is repeated, as they are. Raises InputError naming the file and the row.
     """
-    table = read_table(decode(read_bytes(path), path), path)
+    table = _table(path)
     name, unit_kw = _value_column(table)
     declared = Declared()
     valid_at, _ = instants(table, columns.time_column(table, declared, {name}), declared)
-    values = _values(
-        table,
-        name,
-        "a capacity factor from 0 to 1" if unit_kw is None else "a power of at least 0",
-        1.0 if unit_kw is None else np.inf,
-    )
+    power = f"a power of at least 0, at most {MOST_KW / 1e3:,.0f} MW"
+    expected, most = ("a capacity factor from 0 to 1", 1.0) if unit_kw is None else (power, MOST_KW / unit_kw)
+    values = _values(table, name, expected, most)
     order = np.argsort(valid_at.to_numpy(), kind="stable")
     valid_at, values = valid_at[order.tolist()], values[order]
     step_s = _step_s(valid_at, order, path)
@@ -130,6 +128,10 @@ def read_plant(path: str, site: Site, kw: float | None = None) -> Plant:
     return Plant(size, np.clip(np.diff(so_far) / np.diff(site.edges_s), 0.0, 1.0), path, tuple(notes))
 
 
+def _table(path: str) -> Table:
+    return read_table(decode(read_bytes(path, TABLE), path, TABLE), path, TABLE)
+
+
 def _value_column(table: Table) -> tuple[str, float | None]:
     """The column of output and the kW of its unit; None for capacity factors.
 
@@ -137,11 +139,11 @@ def _value_column(table: Table) -> tuple[str, float | None]:
     """
     found: dict[str, float | None] = {}
     for name in table.frame.columns:
-        units = [KW[word] for word in re.findall(r"[kmg]wh?", name.lower()) if word in KW]
+        unit = re.search(r"(?<![a-z])[kmg]w(?![a-z])", name.lower())
         if says_any(name, "capacity factor", "cf") or "factor" in words(name):
             found[name] = None
-        elif units and re.search(r"(?i)(?<![a-z])[kmg]wh?(?![a-z])", name):
-            found[name] = units[0]
+        elif unit:
+            found[name] = KW[unit[0]]
     if len(found) != 1:
         shown = ", ".join(list(found) or table.frame.columns[:20])
         which = f"columns {shown} could each be the output" if found else f"no column of output among {shown}"

@@ -76,10 +76,14 @@ def where(runs: pl.DataFrame, conditions: Sequence[str]) -> pl.DataFrame:
 
 
 def one_of(runs: pl.DataFrame, name: str, texts: Sequence[str], origin: str) -> pl.Expr:
-    """Whether a column has one of these values: numbers as numbers (0 is 0.0), all else as text.
+    """Whether a column has one of these values: numbers as numbers (0 is 0.0), `none` where there is no value, all
+    else as text.
 
     Raises InputError naming `origin`.
     """
+    if "none" in texts and runs[name].null_count():
+        others = [text for text in texts if text != "none"]
+        return pl.col(name).is_null() | one_of(runs, name, others, origin).fill_null(value=False)
     if not runs.schema[name].is_numeric():
         return pl.col(name).cast(pl.String).is_in(list(texts))
     wanted = [scalar(text) for text in texts]

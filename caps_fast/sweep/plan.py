@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -158,6 +158,8 @@ class Plan:
                         made.append(self.scenario(grid, at * stride))
                     except InputError as error:
                         raise InputError(f"{axis.name}: {str(error).removeprefix('scenario: ')}") from None
+                if "workload.rate_rps" in axis.fields:
+                    _expect_no_users(axis.name, made)
         return made
 
     def requests(self) -> float:
@@ -200,6 +202,15 @@ class Plan:
             "scenarios": {name: base.model_dump(mode="json") for name, base in self.bases.items()},
             "grids": grids,
         }
+
+
+def _expect_no_users(axis: str, made: Iterable[Scenario]) -> None:
+    """Raise InputError where an axis sets the rate of users, whose rate is an outcome: its runs would be the same."""
+    for sessions in (config.workload.sessions for config in made):
+        if sessions and sessions.users:
+            raise InputError(
+                f"{axis}: beside workload.sessions.users {sessions.users}: users have no rate; expected one of both"
+            )
 
 
 def _offsets(axes: list[tuple[Axis, int]]) -> Iterator[int]:
