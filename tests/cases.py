@@ -11,10 +11,6 @@ import numpy as np
 from hypothesis import strategies as st
 
 import naive
-import naive_failures
-import naive_policies
-import naive_scalers
-import naive_states
 import naive_world
 import waiting
 from caps_fast import arrays, scenario, sections
@@ -23,17 +19,16 @@ from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.clock_section import CLOCK_FIELDS
-from caps_fast.failures import fail
 from caps_fast.fleet import Fleet
 from caps_fast.origins import Origin
 from caps_fast.outcome import Outcome
 from caps_fast.pack import Means
 from caps_fast.places import places_of
-from caps_fast.policy_choice import PolicyChoice
 from caps_fast.simulation import Recording, Run, prepare
 from clocked import give_clocks
-from failing import lives
-from scaler_cases import JUMPY, SCALER_OPTIONS, SCALERS
+from reference import reference
+from reference_policies import reference_policy
+from scaler_cases import JUMPY, give_scaling
 
 E = TypeVar("E", bound=naive.Engine)
 POLICIES = (
@@ -246,25 +241,9 @@ def scaled(
     """
     case = draw(engines(policy) if with_terms else fleets(policy))
     data = case.config.model_dump(mode="json")
-    delays = st.sampled_from([0.0, 0.0, 0.3, 2.0, 11.7])
-    for kind in data["gpus"].values():
-        kind |= {
-            "sleep_w": draw(st.sampled_from([None, 0.0, kind["idle_w"] / 3])),
-            "off_w": draw(st.sampled_from([None, 0.0, kind["idle_w"] / 8])),
-            "start_w": draw(st.sampled_from([None, 150.0])),
-            "replicas_per_node": draw(st.sampled_from([1, 1, 2, 3])),
-            "host_w": draw(st.sampled_from([0.0, 80.0])),
-            **{name: draw(delays) for name in ("wake_s", "start_s", "stop_s")},
-        }
+    give_scaling(draw, data, scaling)
     if with_clocks:
         give_clocks(draw, data)
-    data["policy"] = data["policy"] | {
-        "queueing": None,
-        "scaling": scaling,
-        "scale_every_s": draw(st.sampled_from([0.5, 3.0, 7.0, 20.0])),
-        "off_after_s": draw(st.sampled_from([0.0, 1.0, 6.5])),
-        "options": draw(st.fixed_dictionaries(SCALER_OPTIONS[scaling])),
-    }
     return replace(case, config=scenario.build(data, "scaled"))
 
 
@@ -322,16 +301,12 @@ def play_fast(case: Case, block: int = 10**9) -> Outcome:
 
 def play_slow(case: Case) -> naive_world.Outcome:
     """The reference engine's play of the same case."""
-    chosen = case.config.policy
-    if case.config.workload.sessions is not None:
-        setup, _, policy = slow_world(case)
-        return waiting.play_sessions(case.config, case.requests["arrival_s"], setup, policy)
-    scaler = naive_scalers.Whole() if chosen.scaling == "none" else SCALERS[chosen.scaling](**chosen.options)
-    if fail(case.config):
-        return naive_failures.FailingEngine(*slow_world(case), scaler, lives(case.config)).run()
-    if chosen.scaling == "none":
-        return slow_engine(case, naive.Engine).run()
-    return naive_states.play_scaled(*slow_world(case), scaler)
+    return slow_reference(case).run()
+
+
+def slow_reference(case: Case) -> naive.Engine:
+    """The reference engine with all that the case needs, ready to play it."""
+    return reference(case.config, *slow_world(case), case.requests["arrival_s"])
 
 
 def slow_engine(case: Case, engine: type[E]) -> E:
@@ -393,7 +368,7 @@ def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request]
             for row in case.requests
         )
     ]
-    return setup, requests, _naive_policy(config.policy)
+    return setup, requests, reference_policy(config)
 
 
 def _naive_hardware(kind: sections.Kind) -> naive_world.Hardware:
@@ -441,26 +416,4 @@ def _naive_region(name: str, monitor: Monitor, fleet: Fleet) -> naive_world.Regi
             for t, row in zip(monitor.forecast.issued_s.tolist(), monitor.forecast.g_per_kwh.tolist(), strict=True)
         ],
         gamma_mean=seen.integral(first_s, 0.0) / -first_s if first_s < 0 else seen.at(0.0),
-    )
-
-
-def _naive_policy(chosen: PolicyChoice) -> naive.Policy:
-    cyclic = chosen.queueing == "cyclic"
-    simple = {
-        "round-robin": naive_policies.RoundRobin(),
-        "edf": naive_policies.Edf(cyclic=cyclic),
-        "slo-aware": naive_policies.SloAware(),
-        "carbon-aware": naive_policies.CarbonAware(cyclic=cyclic),
-    }
-    if chosen.name in simple:
-        return simple[chosen.name]
-    return naive_policies.Caps(
-        alpha=chosen.alpha,
-        beta=0.0 if chosen.name == "caps-no-carbon" else chosen.beta,
-        lambda_=chosen.lambda_,
-        risk_sharpness=chosen.risk_sharpness,
-        plan_every_s=chosen.plan_every_s,
-        plan_margin=chosen.plan_margin,
-        no_predictor=chosen.name == "caps-no-predictor",
-        no_tiers=chosen.name == "caps-no-tiers",
     )

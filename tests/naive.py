@@ -176,8 +176,10 @@ class Engine:
         return not self.policy.timed() or not head.held or key[0] <= (self.controls - 1) * self.setup.control_step_s
 
     def cost(self, gpu: Gpu) -> float:
-        """What joining a replica costs, under the scenario's placement."""
+        """What joining a replica costs, by the policy's rule or the scenario's placement."""
         residents, setup = len(gpu.residents), self.setup
+        if rule := getattr(self.policy, "place", None):
+            return float(np.float32(rule(gpu)))
         if setup.placement == "prompts":
             prompts = sum(job.prompt_at_admission for job in gpu.residents if job.prompt_left)
             return float(np.float32(setup.tokens_per_resident * residents + prompts))

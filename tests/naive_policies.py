@@ -87,6 +87,12 @@ def slots(region: Region, t: float, until_s: float) -> Iterator[tuple[float, flo
             yield max(start_s, t), min(end_s, until_s), value
 
 
+def service_s(engine: Engine, queue: Queue) -> float:
+    """How long an average request takes on a full replica."""
+    hw, setup = queue.hardware, engine.setup
+    return hw.prompt_s * setup.mean_input + (hw.base_s + hw.seq_s * hw.max_batch) * setup.mean_output
+
+
 @dataclass
 class Caps:
     alpha: float = 1.0
@@ -188,17 +194,13 @@ class Caps:
         hw, gpus, waiting = queue.hardware, len(queue.counted), len(queue.waiting)
         slots_ = gpus * hw.max_batch
         hold = 0.0 if queue.open else max(queue.start_s - engine.now, 0.0)
-        queueing = 0.0 if queue.residents + waiting < slots_ else (waiting + 1) * self.service(engine, queue) / slots_
+        queueing = 0.0 if queue.residents + waiting < slots_ else (waiting + 1) * service_s(engine, queue) / slots_
         prompts = queue.prompt_admitted + queue.prompt_waiting
         if not queue.open or engine.held_work_waits(queue):
             hold, queueing, prompts = hold + queueing, 0.0, queue.prompt_admitted
         ahead = job.request.input_tokens + prompts / gpus
         rounds = max(1.0, ahead / hw.chunk_tokens) if hw.chunk_tokens else 1.0
         return hold, queueing + (rounds + 0.5) * step + hw.prompt_s * ahead
-
-    def service(self, engine: Engine, queue: Queue) -> float:
-        hw, setup = queue.hardware, engine.setup
-        return hw.prompt_s * setup.mean_input + (hw.base_s + hw.seq_s * hw.max_batch) * setup.mean_output
 
     # ------------------------------------------------ gates
 
@@ -224,7 +226,7 @@ class Caps:
     def gate_bp(self, engine: Engine, queue: Queue) -> bool:
         if engine.now < queue.next_plan_s:
             return queue.open
-        t, waiting, service = engine.now, len(queue.waiting), self.service(engine, queue)
+        t, waiting, service = engine.now, len(queue.waiting), service_s(engine, queue)
         queue.next_plan_s = t + self.plan_every_s
         head = naive_fair.head(engine, queue)[2].request if waiting else None
         due_s = head.arrival_s + self.tier(engine, head.tier).e2e_s if head else t + self.tier(engine, BRONZE).e2e_s

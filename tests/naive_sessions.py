@@ -7,6 +7,7 @@ from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -123,8 +124,8 @@ class Turn(Job):
 class SessionEngine(Engine):
     """Plays the sessions that begin at `starts_s`."""
 
-    def __init__(self, setup: Setup, starts_s: Sequence[float], policy: Policy, habits: Habits) -> None:
-        super().__init__(setup, [], policy)
+    def __init__(self, setup: Setup, starts_s: Sequence[float], habits: Habits, policy: Policy, *parts: Any) -> None:
+        super().__init__(setup, [], policy, *parts)
         for number, start_s in enumerate(starts_s):
             self.expect(Session(number, habits), start_s)
 

@@ -10,21 +10,42 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-import naive
-import naive_geo
-import naive_regions
-import naive_world
 from caps_fast import scenario, sections
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.places import places_of
-from cases import Case, fleets, slow_world
+from cases import Case, fleets
+from scaler_cases import give_scaling
 
 CENTRAL = ("edf", "carbon-aware")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "greencourier": {"points_per_ms": st.sampled_from([0.0, 0.3])},
+    "gaia": {
+        "wait_h": st.sampled_from([0.5, 1.0, 5.0]),
+        "carbon_time": st.integers(0, 1),
+        "reserved_share": st.sampled_from([0.0, 0.5]),
+    },
+    "carbon-scaler": {
+        "elasticity": st.sampled_from([1.0, 0.5, 0.8]),
+        "plan_every_s": st.sampled_from([1.0, 10.0, 40.0]),
+        "plan_margin": st.sampled_from([0.5, 1.5, 5.0]),
+    },
+    "green": {
+        "quantum_tokens": st.sampled_from([2.0, 8.0, 64.0]),
+        "levels": st.integers(1, 5),
+        "level_wait_h": st.sampled_from([0.0, 0.001, 0.01, 1.0]),
+        "window_h": st.sampled_from([0.005, 0.02, 24.0]),
+        "plan_margin": st.sampled_from([0.5, 1.5, 20.0]),
+        "plan_every_s": st.sampled_from([1.0, 10.0, 40.0]),
+        "width": st.sampled_from([0.3, 0.75, 1.0]),
+    },
+}
 
 
 @st.composite
-def regional(draw: Any, policy: str | None = None) -> Case:
-    """A fleet in one region or two whose requests come from places, may be bound, and may move with their context."""
+def regional(draw: Any, policy: str | None = None, scaling: str = "none") -> Case:
+    """A fleet in one region or two whose requests come from places, may be bound, and may move with their context; it
+    may grow and shrink.
+    """
     case = draw(fleets(policy))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     data = case.config.model_dump(mode="json")
@@ -57,14 +78,11 @@ def regional(draw: Any, policy: str | None = None) -> Case:
             "pue": draw(st.sampled_from([1.0, 1.3])),
             "longitude": draw(st.sampled_from([-120.0, 0.0, 75.0])),
         }
-    if case.config.policy.name == "greencourier":
-        data["policy"]["options"] = {"points_per_ms": draw(st.sampled_from([0.0, 0.3]))}
+    if case.config.policy.name in OPTIONS:
+        data["policy"]["options"] = draw(st.fixed_dictionaries(OPTIONS[case.config.policy.name]))
+    if scaling != "none" or case.config.policy.name == "carbon-scaler":
+        give_scaling(draw, data, scaling)
     if case.config.policy.name == "gaia":
-        data["policy"]["options"] = {
-            "wait_h": draw(st.sampled_from([0.5, 1.0, 5.0])),
-            "carbon_time": draw(st.integers(0, 1)),
-            "reserved_share": draw(st.sampled_from([0.0, 0.5])),
-        }
         data["drain_h"] = draw(st.sampled_from([0.5, 6.0]))
         data["control_step_s"] = draw(st.sampled_from([5.0, 700.0]))
     config = scenario.build(data, "regional")
@@ -87,30 +105,3 @@ def _with_marginal(draw: Any, rng: np.random.Generator, monitor: Any) -> Any:
     marginal = CarbonTrace(times_s, rng.uniform(100, 900, len(times_s)), "marginal", "lifecycle", "test", "test")
     seen = marginal if draw(st.booleans()) else trace
     return replace(monitor, trace=trace.refined(marginal), marginal=marginal.refined(trace), seen=seen)
-
-
-def play_regions(case: Case) -> tuple[naive_regions.RegionsEngine, naive_world.Outcome]:
-    """The reference engine after its play of the case, and what came out."""
-    setup, requests, policy = slow_world(case)
-    engine = naive_regions.RegionsEngine(setup, requests, geo_policy(case) or policy)
-    return engine, engine.run()
-
-
-def geo_policy(case: Case) -> naive.Policy | None:
-    """The reference engine's policy of the case, if it is one over several regions."""
-    chosen = case.config.policy
-    if chosen.name == "greencourier":
-        return naive_geo.GreenCourier(**chosen.options)
-    if chosen.name == "follow-the-sun":
-        return naive_geo.FollowTheSun(
-            longitudes={name: region.longitude or 0.0 for name, region in case.config.fleet.regions.items()}
-        )
-    if chosen.name == "gaia":
-        return naive_geo.Gaia(**chosen.options)
-    if chosen.name == "caps-geo":
-        weights = {
-            name: getattr(chosen, name)
-            for name in ("alpha", "beta", "lambda_", "risk_sharpness", "plan_every_s", "plan_margin")
-        }
-        return naive_geo.CapsGeo(**weights)
-    return None

@@ -41,3 +41,27 @@ SCALERS = {
         "power-limit": naive_scalers.PowerLimit,
     },
 }
+
+
+def give_scaling(draw: Any, data: dict[str, Any], scaling: str) -> None:
+    """Replicas that sleep, nodes that may be off, delays from none to long, and a scale rule for a scenario; with
+    `none` the policy's own.
+    """
+    delays = st.sampled_from([0.0, 0.0, 0.3, 2.0, 11.7])
+    for kind in data["gpus"].values():
+        kind |= {
+            "sleep_w": draw(st.sampled_from([None, 0.0, kind["idle_w"] / 3])),
+            "off_w": draw(st.sampled_from([None, 0.0, kind["idle_w"] / 8])),
+            "start_w": draw(st.sampled_from([None, 150.0])),
+            "replicas_per_node": draw(st.sampled_from([1, 1, 2, 3])),
+            "host_w": draw(st.sampled_from([0.0, 80.0])),
+            **{name: draw(delays) for name in ("wake_s", "start_s", "stop_s")},
+        }
+    data["policy"] |= {
+        "queueing": None,
+        "scaling": scaling,
+        "scale_every_s": draw(st.sampled_from([0.5, 3.0, 7.0, 20.0])),
+        "off_after_s": draw(st.sampled_from([0.0, 1.0, 6.5])),
+    }
+    if scaling != "none":
+        data["policy"]["options"] = draw(st.fixed_dictionaries(SCALER_OPTIONS[scaling]))

@@ -28,15 +28,16 @@ from caps_fast.report.regions import moves_of, moves_sentence
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group
 from caps_fast.workload import workload_of
-from cases import Case, play_fast
+from cases import Case, play_fast, slow_reference
 from naive_regions import marginal_g
-from regional_cases import play_regions, regional
+from regional_cases import regional
 
 
 def assert_same_regions(case: Case) -> Outcome:
     """The kernel and the reference engine agree on a regional case. Returns the kernel's result."""
     fast = play_fast(case)
-    engine, slow = play_regions(case)
+    engine = slow_reference(case)
+    slow = engine.run()
     rows = fast.requests
     assert rows is not None
     for name in ("admitted_s", "first_token_s", "finished_s", "energy_j", "carbon_g"):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from caps_fast.origins import Origin
 from cases import fleets, play_fast
+from failing import with_failures
 from regional_cases import regional
 from test_regions import assert_same_regions
 
@@ -32,6 +33,15 @@ def parity(data: st.DataObject) -> None:
         assert_same_regions(data.draw(regional(policy)))
 
 
+@settings(max_examples=EXAMPLES, parent=SETTINGS)
+@given(data=st.data())
+def parity_of_fleets_that_change(data: st.DataObject) -> None:
+    """Scale rules and failures beside origins and links; the policies of publications without either."""
+    for policy, scaling in (("slo-aware", "autoscale"), ("caps", "power-down"), ("carbon-scaler", "none")):
+        assert_same_regions(data.draw(regional(policy, scaling)))
+    assert_same_regions(with_failures(data.draw, data.draw(regional("green"))))
+
+
 @settings(max_examples=2 * EXAMPLES, parent=SETTINGS)
 @given(data=st.data())
 def one_origin_without_a_round_trip_changes_no_bit(data: st.DataObject) -> None:
@@ -45,4 +55,5 @@ def one_origin_without_a_round_trip_changes_no_bit(data: st.DataObject) -> None:
 
 if __name__ == "__main__":
     parity()
+    parity_of_fleets_that_change()
     one_origin_without_a_round_trip_changes_no_bit()

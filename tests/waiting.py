@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import naive
 import naive_sessions
 import naive_world
 from caps_fast import pack_sessions
@@ -35,10 +34,10 @@ def fairness_of(chosen: PolicyChoice) -> naive_world.Fairness | None:
     )
 
 
-def play_sessions(
-    config: Scenario, arrivals_s: Array, setup: naive_world.Setup, policy: naive.Policy
-) -> naive_world.Outcome:
-    """The reference engine's play of conversations, those that begin then or those of the scenario's users."""
+def sessions_of_case(config: Scenario, arrivals_s: Array) -> tuple[list[float], naive_sessions.Habits]:
+    """When the reference engine's sessions begin, those that begin then or those of the scenario's users, and what
+    they do.
+    """
     state = pack_sessions.session_rows(config)
     row, own = state["crowd"][0], conversations.sessions_of(config)
     habits = naive_sessions.Habits(
@@ -49,4 +48,4 @@ def play_sessions(
         *(config.workload.input_token_edges[1:3], state["tenant_share"], state["tenant_tier"]),
     )
     starts_s = arrivals_s if own.users is None else pack_sessions.first_due_s(config, own.users, habits.pause_s)
-    return naive_sessions.SessionEngine(setup, starts_s.tolist(), policy, habits).run()
+    return starts_s.tolist(), habits

@@ -23,7 +23,7 @@ from caps_fast.outlook import first_slot, slot_at, slot_end_s
 from caps_fast.policies.slo_aware import pool_of_tier
 from caps_fast.policy import policy, rules
 
-MOST_SLOTS = 256  # of the forecast; later ones count as the last
+MOST_SLOTS = 256  # of the forecast; later ones are left out
 PLAN = [("taken", "i4", (MOST_SLOTS,)), ("next_plan_s", "f8"), ("replicas", "i4")]
 
 
