@@ -26,7 +26,10 @@ TIERS = ("gold", "silver", "bronze")
 DIURNAL = [
     1.0 + 0.6 * math.cos((hour - 20) / 12 * math.pi) for hour in range(24)
 ]  # the day's peak is four times the night, at 20 UTC
-DEMANDS: dict[str, Changes] = {"flat": {}, "diurnal": {"workload.rate_table": {"step_s": 3600.0, "factors": DIURNAL}}}
+DEMANDS: dict[str, Changes] = {
+    "flat": {},
+    "diurnal": {"workload.rate_table": {"step_s": 3600.0, "factors": DIURNAL, "begins": "midnight"}},
+}
 GRIDS: dict[str, Changes] = {
     "clean": {"carbon.scale_to_g_per_kwh": [20.0, 120.0]},
     "mixed": {},
@@ -157,12 +160,13 @@ def main(
         int, typer.Option(help="its seeds, from 100 on: none of those that the policies were made with")
     ] = 5,
     only: Annotated[str, typer.Option(help="studies whose name holds this")] = "",
+    presets: Annotated[str, typer.Option(help="presets, with commas")] = "measured,paper",
 ) -> None:
     """Play the studies of docs/bill.md."""
     studies: list[tuple[str, str, dict[str, Changes], Changes, float, range, bool]] = []
     whole, part = range(100, 100 + headline_seeds), range(100, 100 + seeds)
-    for name in ("measured", "paper"):
-        sizes = (6, 7, 8) if name == "measured" else (20, 22)
+    for name in presets.split(","):
+        sizes, small = ((6, 7, 8), (3, 4, 5)) if name == "measured" else ((20, 22), (8, 12, 16))
         studies.append(("headline", name, HEADLINE | fixed(sizes), {}, headline_days, whole, True))
         for demand, by_demand in DEMANDS.items():
             studies.append(
@@ -178,12 +182,16 @@ def main(
             )
         for grid, by_grid in GRIDS.items():
             for load, rate in (("100 %", 10.0), ("30 %", 3.0)):
-                rows = HEADLINE | fixed(sizes if rate == 10.0 else tuple(sorted({max(n // 3, 3) for n in sizes})))
+                rows = HEADLINE | fixed(sizes if rate == 10.0 else small)
                 studies.append(
                     (f"{grid} grid, load {load}", name, rows, by_grid | {"workload.rate_rps": rate}, days, part, False)
                 )
-        peak = HEADLINE | fixed((8, 10, 12, 14, 16) if name == "measured" else (24,))
-        studies.append(("diurnal demand", name, peak, DEMANDS["diurnal"], days, part, False))
+        peak = (
+            HEADLINE
+            | {"caps-elastic, quantile 0.9": option(quantile=0.9)}
+            | fixed((10, 11, 12) if name == "measured" else (24,))
+        )
+        studies.append(("diurnal demand", name, peak, DEMANDS["diurnal"], 3 * days, part, False))
     folder.mkdir(parents=True, exist_ok=True)
     played: list[dict[str, Any]] = []
     lines: list[str] = []

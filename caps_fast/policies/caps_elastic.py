@@ -267,11 +267,13 @@ def at_quantile(policy: Any, t_s: float, p: int, s: State) -> int:
     kind = s.kinds[queue.kind]
     change = s.changes[queue.kind]
     ahead_s = s.scaling[0].every_s + (change.start_s if change.can_stop else change.wake_s)
-    needed = replicas_for(memory, s.run_memory[0], t_s, ahead_s, deviations(policy.quantile), s.tiers[queue.role], kind)
+    z = deviations(policy.quantile)
+    tier = s.tiers[queue.role]
+    needed = replicas_for(memory, s.run_memory[0], t_s, ahead_s, z, tier, kind)
     full = pool.end_gpu - pool.first_gpu
     wanted = math.ceil(min(needed, float(full)))
-    spare = 0.0 if waits else spare_work(memory, s.run_memory[0], pool.serving, policy.pace, s.tiers[queue.role], kind)
-    memory.spare_s = spare * s.scaling[0].every_s
+    capacity = 0.0 if waits else pool.serving * (1.0 - kind.decode_base_s / (policy.pace * tier.tpot_s))
+    memory.spare_s = spare_work(memory, s.run_memory[0], t_s, ahead_s, z, capacity) * s.scaling[0].every_s
     if waits:
         filled = math.ceil((residents_of(p, s) + queue.waiting) / kind.max_batch)
         wanted = max(wanted, min(filled, full))

@@ -173,12 +173,13 @@ def room_of(tier: Any, kind: Any) -> float:
 
 
 @inlined
-def spare_work(memory: Any, run_memory: Any, serving: int, pace: float, tier: Any, kind: Any) -> float:
-    """Work a second that `serving` replicas can take beside the mean load with iterations within `pace` times
-    `tpot_s`.
+def spare_work(memory: Any, run_memory: Any, t_s: float, ahead_s: float, z: float, capacity: float) -> float:
+    """Work a second that is left of `capacity` beside the load foreseen, at z of its forecast's error.
+
+    Chance arrivals have no say: what may wait comes after them in order.
     """
-    mean = bias(run_memory, False) * memory.work_s / memory.seconds
-    return max(serving * (1.0 - kind.decode_base_s / (pace * tier.tpot_s)) - mean, 0.0)
+    mean = max(growth(memory, t_s, ahead_s), 1.0) * bias(run_memory, False) * memory.work_s / memory.seconds
+    return max(capacity - mean * (1.0 + z * math.sqrt(memory.error2)), 0.0)
 
 
 @inlined
