@@ -15,7 +15,7 @@ from caps_fast.carbon.forecast import ForecastGrid
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.outcome import Outcome
-from caps_fast.pack import Means
+from caps_fast.pack_kinds import Means
 from caps_fast.policies.carbon_scaler import greedy_now
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import Run, prepare
