@@ -21,7 +21,7 @@ from numba._dispatcher import compute_fingerprint
 from caps_fast import _jit, scenario
 from caps_fast.arrays import State
 from caps_fast.engine.loop import advance
-from caps_fast.errors import InputError, did_you_mean
+from caps_fast.errors import InputError, did_you_mean, reason_of
 from caps_fast.files import open_regular
 from caps_fast.pack_origins import expect_longitudes
 from caps_fast.policies import BUILT_IN, OTHERS, SCALERS
@@ -267,7 +267,7 @@ def _from_file(path: str, name: str | None) -> Any:
             content = stream.read()
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror}); expected a Python file that defines a policy"
+            f"{path}: cannot be read ({reason_of(error)}); expected a Python file that defines a policy"
         ) from None
     module_name = f"caps_fast_policy_{hashlib.sha256(content).hexdigest()[:16]}"
     module = sys.modules.get(module_name)

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from caps_fast.demand import Demand
 from caps_fast.documents import read_toml
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, reason_of
 from caps_fast.origins import Names
 from caps_fast.section import Positive, Section, Share, Tokens, message_of
 
@@ -119,7 +119,7 @@ def mix_of(path: str) -> Mix:
     try:
         stat = Path(path).stat()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a workload file in TOML") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); expected a workload file in TOML") from None
     return _read(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 

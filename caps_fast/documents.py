@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, reason_of
 from caps_fast.files import open_regular
 from caps_fast.records import Array
 
@@ -59,7 +59,7 @@ def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
     try:
         return parse_toml(read_bytes(path, MOST_TOML_BYTES).decode("utf-8-sig"))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {expected} in TOML") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); expected {expected} in TOML") from None
     except ValueError as error:
         raise InputError(f"{path}: not TOML: {error}; expected {expected}") from None
 

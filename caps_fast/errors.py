@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 
 LONG_ENOUGH = 3  # first letters of a name
@@ -25,6 +26,15 @@ def naming(origin: str) -> Iterator[None]:
         if not origin or str(error).startswith(f"{origin}: "):
             raise
         raise InputError(f"{origin}: {error}") from None
+
+
+def reason_of(error: OSError) -> str:
+    """The system's reason; of a missing file with a relative name also the folder that it was looked up in."""
+    reason = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError) and error.filename and not os.path.isabs(error.filename):
+        with suppress(OSError):
+            reason += f" in {os.getcwd()}"
+    return reason
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -212,12 +212,16 @@ class Outcome:
         if self.requests is None:
             raise InputError("requests not recorded: expected simulate(scenario, Recording(requests=True))")
         rows = self.requests
-        names = ("arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "gpu")
+        names = ("arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "role", "gpu")
         of_session = ("session", "turn") if self.scenario.workload.sessions is not None else ()
-        table = {"request": rows["seq"]} | {name: rows[name] for name in (*names, *of_session)}
+        table = {"request": rows["seq"]} | {
+            name: rows["pool" if name == "role" else name] for name in (*names, *of_session)
+        }
         table["tier"] = np.array(sections.TIERS)[rows["tier"]]
         table["category"] = np.array(sections.CATEGORIES)[rows["category"]]
-        table["pool"] = np.array(self.scenario.fleet.roles)[rows["pool"]]
+        pools = self.scenario.fleet.pools
+        table["role"] = np.array([pool.role for pool in pools])[rows["pool"]]
+        table["pool"] = np.array([pool.name for pool in pools])[rows["pool"]]
         if self.scenario.origins and (places := places_of(self.scenario)):
             table["origin"] = np.array([*places.origins] * len(places.bounds))[rows["origin"]]
         times = {name: rows[name] for name in ("released_s", "admitted_s", "first_token_s", "finished_s")}
@@ -225,7 +229,9 @@ class Outcome:
         frame = pl.DataFrame(
             table | times | outcome | {name: rows[name] for name in ("energy_j", "carbon_g")}, nan_to_null=True
         )
-        return frame.with_columns(pl.when(pl.col("gpu") >= 0).then(name).alias(name) for name in ("pool", "gpu"))
+        return frame.with_columns(
+            pl.when(pl.col("gpu") >= 0).then(name).alias(name) for name in ("pool", "gpu", "role")
+        )
 
 
 def parameters(config: scenario.Scenario) -> dict[str, Any]:

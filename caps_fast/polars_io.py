@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 from polars.datatypes import DataTypeClass
 
+from caps_fast.errors import reason_of
 from caps_fast.files import open_regular
 from caps_fast.parquet_check import MOST_COLUMNS, Damaged, check_file
 
@@ -44,10 +45,9 @@ def scan_parquet(path: str | Path) -> pl.LazyFrame:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error of Polars or of the system, in printable characters, or its name."""
-    said = (
-        (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    ).splitlines()[0]
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in said[:300])
+    text = reason_of(error) if isinstance(error, OSError) else str(error)
+    line = (text or type(error).__name__).splitlines()[0]
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line[:300])
 
 
 def _expect_header(path: str | Path) -> None:

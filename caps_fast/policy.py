@@ -94,13 +94,31 @@ def policy(
     like: str | None = None,
     within: Mapping[str, tuple[float, float]] | None = None,
 ) -> Callable[[type[PolicyType]], type[PolicyType]]:
-    """Declare the decorated NamedTuple type as a policy.
+    """Declare the decorated NamedTuple type, whose fields are numbers with defaults, as a policy.
 
-    `memory` lists the fields of its memory: a structured dtype, a description that `numpy.dtype` accepts, or an
-    `arrays.Record` type. If a policy is `timed`, its `order` returns a time: a request starts at the first control step
-    from then at the earliest, or at once if that time is not after it joins its queue; such a policy has no gate. If it
-    is `like` a placement, its SLO risk is learned with that one, not the scenario's. Fields `within` bounds are
-    rejected outside. Raises InputError.
+    layout    queues: central (one for all replicas), pools (one per pool), cyclic (one per replica), or queueing
+              (central or cyclic by the scenario's `policy.queueing`)
+    preempts  function of the policy: whether Gold pre-empts in the low-latency pools
+    memory    fields of its memory: a structured dtype, a description that `numpy.dtype` accepts, or a `Record` type
+    rows      what a row of the memory stands for: queue, tenant, replica or pool; or a function of the policy that
+              returns the number of rows
+    timed     whether `order` returns a time, s: a request starts at the first control step from then at the earliest,
+              or immediately if that time is not after it joins its queue; such a policy has no gate
+    like      the `policy.placement` with which its SLO risk is learned; None = the scenario's
+    within    exclusive lower and upper limits of fields, by name
+
+    Raises InputError.
+
+    >>> from typing import NamedTuple
+    >>> from caps_fast import policy, rules
+    >>> @policy(layout="central")
+    ... class ShortestFirst(NamedTuple):
+    ...     weight_s: float = 0.1
+    >>> @rules.order(ShortestFirst)
+    ... def by_length(policy, t_s, r, q, s):
+    ...     return t_s + policy.weight_s * s.live[r].predicted_tokens
+    >>> rules.order.of(ShortestFirst).__name__
+    'by_length'
     """
     if layout not in get_args(Layout):
         raise InputError(f"@policy: layout {layout!r}: expected one of {', '.join(get_args(Layout))}")
@@ -253,7 +271,33 @@ DECISIONS = {
 
 
 class rules:  # noqa: N801 - reads as a namespace: rules.route(...)
-    """Registers of the decisions."""
+    """Registers of the decisions: `@rules.NAME(PolicyType)` makes the decorated function that policy's rule.
+
+    route    (policy, t_s, r, s)      at arrival: index of the queue that live request r joins
+    order    (policy, t_s, r, q, s)   at arrival: its key in queue q, smallest first
+    place    (policy, g, s)           when the load of replica g has changed: cost of joining it, the least is chosen
+    gate     (policy, t_s, q, s)      at control steps: whether queue q may start work in its region
+    scale    (policy, t_s, p, s)      every `policy.scale_every_s`: replicas of pool p that may take work
+    clock    (policy, t_s, p, s)      at the same times: clock of pool p over the highest, 0..1
+    observe  (policy, t_s, r, s)      at a completion: updates the policy's memory
+
+    `t_s` is simulated time, s; `s` the `arrays.State`. Arguments are checked at registration, returned types when the
+    policy is compiled. Raises InputError for other arguments.
+
+    >>> from typing import NamedTuple
+    >>> from caps_fast import policy, rules
+    >>> @policy(layout="pools")
+    ... class NightFleet(NamedTuple):
+    ...     night_replicas: int = 4
+    >>> @rules.scale(NightFleet)
+    ... def by_hour(policy, t_s, p, s):
+    ...     return policy.night_replicas if t_s % 86400.0 < 21600.0 else 100_000
+    >>> @rules.gate(NightFleet)
+    ... def wrong(policy, s):
+    ...     return True
+    Traceback (most recent call last):
+    caps_fast.errors.InputError: policy NightFleet: wrong(policy, s): expected the arguments policy, t_s, q, s
+    """
 
     route = DECISIONS["route"]
     order = DECISIONS["order"]

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from caps_fast.admission import Admission
 from caps_fast.documents import parse_toml, read_toml
-from caps_fast.errors import InputError, did_you_mean
+from caps_fast.errors import InputError, did_you_mean, reason_of
 from caps_fast.files import open_regular
 from caps_fast.fleet import (
     FORMS,
@@ -290,7 +290,7 @@ def file_hash(path: str) -> str:
         found = os.stat(path)
         return _content_hash(path, found.st_ino, found.st_size, found.st_mtime_ns)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)})") from None
 
 
 @cache

@@ -201,10 +201,19 @@ class Prepared:
 def prepare(
     config: scenario.Scenario, means: Means | None = None, monitors: Sequence[Monitor] | None = None
 ) -> Prepared:
-    """Read, train or load the inputs of a run of the scenario; a monitor per region and the workload's means may be
-    given instead.
+    """Read, train or load the inputs of a run: policy, grids and forecasts, means of the workload, predictor.
 
-    Raises InputError for bad inputs.
+    config    the scenario
+    means     mean tokens of its requests; None = those of its workload
+    monitors  one per region, in the order of `config.fleet.regions`; None = those of the scenario
+
+    Returns a `Prepared`, from which `Run.start` starts a run. `simulate` calls it itself; a separate call
+    measures or shares the preparation, such as training. Raises InputError for bad inputs.
+
+    >>> from caps_fast import prepare, preset
+    >>> prepared = prepare(preset("paper").replace(days=0.01, policy__name="edf"))
+    >>> type(prepared.policy).__name__, len(prepared.monitors), round(prepared.means.output_tokens)
+    ('Edf', 1, 223)
     """
     policy = make_policy(config)
     if means is None:

@@ -26,6 +26,7 @@ COLUMNS = [
     "tenant",
     *LENGTHS,
     "pool",
+    "role",
     "gpu",
     *TIMES,
     "outcome",

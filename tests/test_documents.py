@@ -4,6 +4,7 @@ line.
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from caps_fast.cli.scenarios import settings
 from caps_fast.documents import parse_json, parse_toml
 from caps_fast.errors import InputError
 from caps_fast.profiles import read_profile
-from caps_fast.scenario import load
+from caps_fast.scenario import load, preset
 from caps_fast.sweep import load as load_sweep
 from caps_fast.sweep import sweep
 from caps_fast.sweep.journal import held
@@ -110,3 +111,16 @@ def test_a_study_of_odd_json(tmp_path: Path, text: str) -> None:
     (tmp_path / "study.log").write_text(text + "\n")
     with pytest.raises(InputError, match="not a study"), held(tmp_path / "study.log"):
         pass
+
+
+@pytest.mark.parametrize("fields", [{"workload.trace": "gone"}, {"carbon.file": "gone"}, {"predictor.model": "gone"}])
+def test_a_missing_file_is_named_with_the_folder_it_was_looked_up_in(
+    fields: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=re.escape(f"gone: cannot be read (No such file or directory in {tmp_path})")):
+        _ = preset("paper").replace(fields).hash
+    with pytest.raises(
+        InputError, match=re.escape(f"gone.toml: cannot be read (No such file or directory in {tmp_path}")
+    ):
+        load("gone.toml")

@@ -21,7 +21,8 @@ QUICK = {"days": 0.01, "policy.name": "round-robin"}
 RECORDED = Recording(requests=True, sample_every_s=30.0)
 DOCUMENTED = (
     "caps_fast",
-    *(f"caps_fast.{name}" for name in ("scenario", "simulation", "results", "study", "sizing", "bounds")),
+    *(f"caps_fast.{name}" for name in ("scenario", "simulation", "results", "study", "sizing", "bounds", "policy")),
+    *(f"caps_fast.{name}" for name in ("carbon.formats", "traces.reading")),
 )
 
 

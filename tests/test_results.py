@@ -303,7 +303,7 @@ def test_request_table_columns() -> None:
     assert table["request"].is_sorted()
     assert set(table["tier"]) == set(sections.TIERS)
     assert set(table["category"]) == set(sections.CATEGORIES)
-    assert set(table["pool"]) <= set(sections.ROLES)
+    assert set(zip(table["pool"], table["role"], strict=True)) <= {("lp", "LP"), ("cp", "CP"), ("bp", "BP")}
     assert table.null_count().sum_horizontal().item() == 0
     assert table["met_slo"].dtype == pl.Boolean
 

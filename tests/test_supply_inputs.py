@@ -173,7 +173,10 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
         (("--limit", "-1"), "--limit '-1': expected 0 to"),
         (("--region", "mars"), "region 'mars': expected one of grid"),
         (("--repeat-days", "3"), "its load can be repeated for whole days only"),
-        (("--solar", "none.csv"), "none.csv: cannot be read (No such file or directory); expected a table of times"),
+        (
+            ("--solar", "none.csv"),
+            f"none.csv: cannot be read (No such file or directory in {Path.cwd()}); expected a table of",
+        ),
         (("--out", "flows.csv"), "--out flows.csv: expected a name that ends in .parquet"),
     ],
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from caps_fast.documents import read_bytes as read_at_most
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, reason_of
 from caps_fast.files import GZIP, ZSTD, is_special
 from caps_fast.parquet_check import MOST_COLUMNS
 from caps_fast.unpacking import unpack
@@ -30,7 +30,7 @@ def read_bytes(path: str, expected: str = "a carbon file") -> bytes:
     try:
         raw = read_at_most(path, MOST_BYTES)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); expected {expected}") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}; expected {expected}") from None
     if not raw.startswith((GZIP, ZSTD)):

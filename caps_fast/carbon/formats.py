@@ -36,16 +36,29 @@ def read_carbon(
     scope: str | None = None,
     **more: Any,
 ) -> pl.DataFrame:
-    """Read a carbon file into the canonical schema (see `frame`), sorted by zone, kind, scope, issue time and time.
+    """Read a carbon file into one frame, sorted by zone, kind, scope, issue time and time.
 
-    format  one of `FORMATS`; None = told from the content
-    zone, kind, scope   select from what the file states; declare what it does not state (then kind defaults to average,
-                        scope to unknown)
-    unit    one of `words.G_PER_KWH`, where the file does not state it
+    path    a file in one of `FORMATS`, plain, gzip or Zstandard
+    format  one of `FORMATS`; None = detect from the content
+    zone    zone to use; None = all zones of the file
+    unit    one of `words.G_PER_KWH`, such as `kg/MWh`, if the file does not state it
+    kind    average or marginal: selects rows, or declares them if the file does not state it (then default average)
+    scope   direct or lifecycle: likewise (then default unknown)
     more    columns, time_zone, time_format, interval: see `Declared`
 
-    `.gz` and `.zst` are read as they are. Samples without a value are left out (`find_gaps` finds them).
-    Raises InputError naming file, row, column, value and what was expected.
+    Returns a Polars frame with the columns `zone` (text), `issued_at` and `valid_at` (UTC, microseconds; `issued_at` is
+    null for observed values), `g_per_kwh` (float64, g CO2e/kWh), `kind` and `scope` (text). Samples without a value are
+    left out (`find_gaps` lists them). Raises InputError naming file, row, column, value and what was expected.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from caps_fast import read_carbon
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "grid.csv")
+    ...     _ = file.write_text("time,carbon_intensity\\n2024-08-05T00:00Z,310\\n2024-08-05T01:00Z,295\\n")
+    ...     frame = read_carbon(file, unit="g/kWh")
+    >>> frame["g_per_kwh"].to_list(), frame["kind"][0], frame["scope"][0]
+    ([310.0, 295.0], 'average', 'unknown')
     """
     return read_with_notes(path, format, Declared(zone, unit, kind, scope, **more)).frame
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from caps_fast.documents import read_json
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, reason_of
 
 BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "half": 2.0, "float8_e4m3fn": 1.0, "int8": 1.0}
 QUANTIZED = {
@@ -64,7 +64,7 @@ def read_model(path: str | Path) -> Model:
     try:
         data = read_json(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a model's config.json") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); expected a model's config.json") from None
     except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}; expected a model's config.json") from None
     if not isinstance(data, dict):

@@ -8,7 +8,7 @@ from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, reason_of
 from caps_fast.files import open_regular
 from caps_fast.profiles.step_tables import Steps, is_step_table, read_steps
 from caps_fast.validation.log import RequestLog, is_log, read_log
@@ -89,7 +89,7 @@ def _columns(path: str) -> list[str] | None:
         with open_regular(path) as stream:
             start = stream.read(HEADER_BYTES)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected measurements") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); expected measurements") from None
     if start.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"["):
         return None
     try:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from caps_fast.documents import parse_json, read_arrays
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, reason_of
 from caps_fast.files import whole
 from caps_fast.predictor import length, risk
 from caps_fast.predictor.explore import RISK_FEATURES
@@ -83,7 +83,7 @@ def load(path: str | Path) -> Model:
     except DAMAGES:
         raise InputError(f"{path}: not a model, or truncated: {EXPECTED}") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}): {EXPECTED}") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}): {EXPECTED}") from None
     return _unpacked(content, str(path))
 
 

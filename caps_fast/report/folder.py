@@ -82,7 +82,7 @@ def read_folder(folder: str | Path) -> Results:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise InputError(f"{root}: expected a folder with the results of a sweep or of reproduce")
+        raise InputError(f"{root.absolute()}: no such folder; expected one with the results of a sweep or of reproduce")
     files = (
         [root / "runs.parquet"]
         if (root / "runs.parquet").is_file()

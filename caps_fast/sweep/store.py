@@ -26,7 +26,7 @@ import polars as pl
 
 from caps_fast import __version__
 from caps_fast.documents import read_json
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, reason_of
 from caps_fast.files import expect_no_link
 from caps_fast.sealed import read_sealed, sealed
 from caps_fast.sweep.disk import write_whole, writing
@@ -117,7 +117,7 @@ class Store:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+            raise InputError(f"{path}: cannot be read ({reason_of(error)})") from None
         except (ValueError, TypeError):
             self._put_aside(path, f"{path}: not a list of failed runs; put aside, its runs are run again")
             return []
@@ -203,7 +203,7 @@ def manifest(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)})") from None
     except (ValueError, KeyError, TypeError):
         raise InputError(
             f"{path}: not the manifest of a sweep; expected a folder that caps-fast filled, or a new one"

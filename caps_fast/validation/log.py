@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from caps_fast.documents import MOST_JSON_BYTES, parse_json, read_bytes
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, reason_of
 from caps_fast.parquet_check import Damaged
 from caps_fast.polars_io import FAULTS, first_line, scan_csv
 from caps_fast.records import Array
@@ -71,7 +71,7 @@ def read_log(path: str | Path, benchmark: int | None = None) -> RequestLog:
         with_json = _first_byte(path) in (b"{", b"[")
         content = read_bytes(path, MOST_JSON_BYTES).removeprefix(BOM_UTF8) if with_json else b""
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a request log") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); expected a request log") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}; expected a smaller log") from None
     if with_json:

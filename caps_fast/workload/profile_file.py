@@ -13,7 +13,7 @@ import numpy as np
 from caps_fast.clock import Facts, facts_of, read_trace
 from caps_fast.demand import LEAST_STEP_S, MOST_FACTOR, MOST_STEPS, NAMED, Demand, RateTable
 from caps_fast.documents import read_bytes
-from caps_fast.errors import InputError
+from caps_fast.errors import InputError, reason_of
 from caps_fast.instants import looks_like_time, parse_utc
 from caps_fast.scenario import file_hash
 from caps_fast.sections import Workload
@@ -71,7 +71,7 @@ def _rows(path: str) -> list[list[str]]:
         text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
         rows = [row for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)]
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {EXPECTED}") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); {EXPECTED}") from None
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: not a rate profile ({error}); {EXPECTED}") from None
     if len(rows) < 2:
