@@ -10,15 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caps_fast.arrays import SECONDS_PER_DAY
-from caps_fast.instants import is_date, parse_utc
+from caps_fast.moments import is_date, parse_utc
 from caps_fast.records import Array
 from caps_fast.scenario import Scenario, file_hash
 from caps_fast.sections import Workload
-from caps_fast.traces import TraceFile, read_requests
+
+if TYPE_CHECKING:
+    from caps_fast.traces import TraceFile
 
 DAY_FROM_S = 6 * 3600.0
 """A shorter trace is not a day of traffic: its loops follow one another directly."""
@@ -69,6 +72,8 @@ def read_trace(path: str, content: str, facts: Facts) -> TraceFile:
     maps, told = facts
     columns, tiers = (dict(one) for one in maps)
     form, unit, zone, time_format = told
+    from caps_fast.traces import read_requests  # noqa: PLC0415 - brings Polars
+
     return read_requests(path, form, columns, unit, time_zone=zone, time_format=time_format, tiers=tiers)
 
 

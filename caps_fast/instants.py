@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import polars as pl
 
@@ -78,31 +77,6 @@ def check_zone(time_zone: str | None, origin: str) -> None:
         raise InputError(
             f"{origin} {time_zone!r}: expected a time zone like America/Los_Angeles, Europe/Berlin or UTC"
         ) from None
-
-
-YEARS = (1900, 2200)
-
-
-def parse_utc(text: str, origin: str) -> datetime:
-    """A date or time, UTC unless it has an offset. Raises InputError naming `origin`."""
-    try:
-        value = datetime.fromisoformat(text)
-        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InputError(f"{origin} {text!r}: expected a date or time like 2024-08-05 or 2024-08-05T06:00Z") from None
-    if not YEARS[0] <= value.year <= YEARS[1]:
-        raise InputError(f"{origin} {text!r}: expected a year from {YEARS[0]} to {YEARS[1]}")
-    return value
-
-
-def is_date(text: str) -> bool:
-    """Whether the text has a date and no time of day."""
-    return bool(re.fullmatch(r"\d{4}-?\d\d-?\d\d", text.strip()))
-
-
-def looks_like_time(cell: str | None) -> bool:
-    """Whether a cell reads as a date with or without a time of day."""
-    return bool(cell and re.match(r"\d{4}-\d\d-\d\d|\d{1,2}[/.]\d{1,2}[/.]\d{4}|\d{4}/\d{1,2}/\d{1,2}", cell.strip()))
 
 
 def _as_told(cells: pl.Series, time_format: str) -> pl.Series:

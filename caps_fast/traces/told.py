@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from caps_fast.errors import InputError
-from caps_fast.instants import looks_like_time
+from caps_fast.moments import looks_like_time
 from caps_fast.traces.formats import Format, listed, option, same
 from caps_fast.traces.tables import Table
 from caps_fast.words import clock_of_name, says_any, words

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
 from caps_fast import arrays, scenario
 from caps_fast.client_groups import MOST_LENGTH
@@ -20,7 +19,6 @@ from caps_fast.records import Array
 from caps_fast.sections import Workload
 from caps_fast.sessions import Sessions
 from caps_fast.workload.arrivals import Arrivals
-from caps_fast.workload.clients import quantile_function
 from caps_fast.workload.varied import rate_of
 
 REACH, CELLS = 8.0, 1024  # of the tables of lengths, by score, as the kernel reads them
@@ -39,6 +37,10 @@ def tokens_of(workload: Workload, own: Sessions) -> Array:
 
     Raises InputError for a bad trace.
     """
+    from scipy.special import ndtr  # noqa: PLC0415 - slow import
+
+    from caps_fast.workload.clients import quantile_function  # noqa: PLC0415 - slow import
+
     z = np.linspace(-REACH, REACH, CELLS + 1)
     rows = []
     limits = (

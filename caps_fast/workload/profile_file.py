@@ -14,7 +14,7 @@ from caps_fast.clock import Facts, facts_of, read_trace
 from caps_fast.demand import LEAST_STEP_S, MOST_FACTOR, MOST_STEPS, NAMED, Demand, RateTable
 from caps_fast.documents import read_bytes
 from caps_fast.errors import InputError, reason_of
-from caps_fast.instants import looks_like_time, parse_utc
+from caps_fast.moments import looks_like_time, parse_utc
 from caps_fast.scenario import file_hash
 from caps_fast.sections import Workload
 from caps_fast.workload.shapes import DAY_S, WEEK_S, built_in, checked_table, hourly, local_time

@@ -15,7 +15,7 @@ from caps_fast import scenario
 from caps_fast.clock import told_start
 from caps_fast.demand import Demand, laid_over
 from caps_fast.errors import InputError
-from caps_fast.instants import parse_utc
+from caps_fast.moments import parse_utc
 from caps_fast.records import Array
 from caps_fast.sections import CATEGORIES, TIERS
 from caps_fast.workload.arrivals import Arrivals
