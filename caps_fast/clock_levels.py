@@ -6,7 +6,7 @@ import numpy as np
 
 from caps_fast.fleet import Fleet
 from caps_fast.records import Array
-from caps_fast.sections import Kind
+from caps_fast.replica_section import Kind
 
 DECODE_TIMES = ("decode_s_per_seq", "decode_s_per_context_token", "mixed_s_per_context_token")
 PREFILL_TIMES = ("prefill_s_per_token", "prefill_s_per_token_pair")

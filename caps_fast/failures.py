@@ -12,8 +12,8 @@ import numpy as np
 from caps_fast import records
 from caps_fast.errors import InputError
 from caps_fast.records import Array, Rows
+from caps_fast.replica_section import Kind
 from caps_fast.scenario import Scenario
-from caps_fast.sections import Kind
 from caps_fast.standing import Life
 from caps_fast.workload.streams import stream
 

@@ -13,7 +13,9 @@ from functools import cached_property
 from typing import Any
 
 from caps_fast.errors import InputError
-from caps_fast.sections import ENGINE_LIMITS, Kind, Pool, Region
+from caps_fast.grid_section import Region
+from caps_fast.replica_section import ENGINE_LIMITS, Kind
+from caps_fast.sections import Pool
 
 SHORT_KIND, SHORT_REGION = "gpu", "grid"  # names of what the short form describes
 FORMS = {"fleet": (("cluster", "gpu"), ("gpus", "pools")), "grid": (("carbon", "monitor"), ("regions",))}  # short, long

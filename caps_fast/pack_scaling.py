@@ -10,7 +10,7 @@ import numpy as np
 from caps_fast import records, scenario
 from caps_fast.clock_levels import levels
 from caps_fast.policy import sets_clocks
-from caps_fast.sections import Kind
+from caps_fast.replica_section import Kind
 from caps_fast.standing import Change, Scaling, Standing, Strength
 
 

@@ -14,12 +14,12 @@ from caps_fast.arrays import J_PER_KWH
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.clock import clock_of
 from caps_fast.errors import InputError
+from caps_fast.grid_section import MOST_PRICE, Region
 from caps_fast.instants import looks_like_time, read_times
 from caps_fast.parquet_check import Damaged
 from caps_fast.polars_io import FAULTS, first_line, scan_csv
 from caps_fast.records import Array
 from caps_fast.scenario import Scenario, file_hash
-from caps_fast.sections import MOST_PRICE, Region
 
 COLUMNS = ("time", "price_per_kwh")
 HOUR_S, DAY_S = 3600.0, 86400.0

@@ -9,18 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Mapping
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
-from types import UnionType
-from typing import Any, Self, Union, get_args, get_origin
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from caps_fast.admission import Admission, Limited
-from caps_fast.demand import Demand
+from caps_fast.admission import Admission
 from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError, did_you_mean
 from caps_fast.files import open_regular
@@ -34,23 +31,14 @@ from caps_fast.fleet import (
     lengthen,
     with_defaults,
 )
+from caps_fast.grid_section import Carbon, Monitor, Region
 from caps_fast.origins import Links, Origin, expect_known_places
 from caps_fast.policy_choice import LONGEST_DAYS, PolicyChoice, Predictor
 from caps_fast.profiles import profile_fields
+from caps_fast.replica_section import Gpu, Kind
+from caps_fast.scenario_fields import field_hint, set_field
 from caps_fast.section import LATER, NonNegative, Positive, Section, message_of
-from caps_fast.sections import (
-    TIERS,
-    Carbon,
-    Cluster,
-    Gpu,
-    Kind,
-    Monitor,
-    Pool,
-    Region,
-    Tiers,
-    Workload,
-)
-from caps_fast.sessions import Sessions
+from caps_fast.sections import TIERS, Cluster, Pool, Tiers, Workload
 from caps_fast.spelled import spelled
 from caps_fast.text_table import counted
 
@@ -198,7 +186,7 @@ class Scenario(Section):
         # Profiles first, for they clear what others may set; then the short form, which a field of the long one writes
         # out.
         for path in sorted(changes, key=lambda path: (not path.endswith(".profile"), path.split(".")[0] not in short)):
-            _set(data, path, changes[path])
+            set_field(Scenario, data, path, changes[path])
         return build(data, "scenario")
 
     @cached_property
@@ -272,7 +260,7 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
         )
         message = message_of(first)
         if first["type"] == "extra_forbidden":
-            field += _field_meant(field)
+            field += field_hint(Scenario, field)
         value = first.get("input")
         shown = "" if first["type"] == "value_error" or isinstance(value, dict) else f" {repr(value)[:200]}:"
         raise InputError(f"{origin}: {field}{shown} {message}" if field else f"{origin}: {message}") from None
@@ -289,28 +277,6 @@ def _name_of(part: Any, data: Mapping[str, Any]) -> str:
     ):
         return str(pools[part].get("name", part))
     return str(part)
-
-
-def _field_meant(path: str, beside: Iterable[str] = ()) -> str:
-    """A hint at the field that `path` may stand for: a name `beside` it, or a field of a scenario, or one of that
-    last name.
-    """
-    parent, _, leaf = path.rpartition(".")
-    if hint := did_you_mean(leaf, beside):
-        return hint.replace("mean ", f"mean {parent}.") if parent else hint
-    known = list(_fields(Scenario))
-    same = [field for field in known if field.rpartition(".")[2] == leaf]
-    return did_you_mean(path, known, 0.85) or (f" (did you mean {same[0]}?)" if same else "")
-
-
-def _fields(model: type[Section], prefix: str = "") -> Iterator[str]:
-    """Dotted fields, those of named kinds, pools and regions left out."""
-    for name, field in model.model_fields.items():
-        inner, own = _plain(field.annotation), f"{prefix}{field.alias or name}"
-        if isinstance(inner, type) and issubclass(inner, Section):
-            yield from _fields(inner, f"{own}.")
-        else:
-            yield own
 
 
 def file_hash(path: str) -> str:
@@ -359,73 +325,3 @@ def _as_given(kind: dict[str, Any], max_batch: int) -> dict[str, Any]:
     """A kind's data without what its profile says."""
     filled = _filled({"profile": kind["profile"]}, max_batch)
     return {key: value for key, value in kind.items() if key == "profile" or filled.get(key) != value}
-
-
-def _set(data: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted field. Raises InputError where a scenario has none of that name."""
-    head = path.split(".", maxsplit=1)[0]
-    for form, (short, long) in FORMS.items():
-        if head in long:
-            written = lengthen(data, form)
-            data.clear()
-            data.update(with_defaults(written))
-        elif head in short and any(data.get(part) for part in long):
-            shown = " and ".join(f"{part}.NAME.FIELD" for part in long)
-            raise InputError(
-                f"{path}: this scenario has {' and '.join(long)} in place of {' and '.join(short)}: expected {shown}"
-            )
-    *parents, leaf = path.split(".")
-    model: Any = Scenario
-    node: Any = data
-    for part in parents:
-        if (
-            node is data
-            and part in ("carbon", "monitor", "cluster", "gpu", "links", "admission")
-            and node.get(part) is None
-        ):
-            node[part] = {}
-        model, node = _within(model, node, part, path)
-    known = {name for name, field in getattr(model, "model_fields", {}).items() for name in (name, field.alias) if name}
-    if not isinstance(node, dict) or (
-        leaf not in known and parents[-1:] not in (["options"], ["trace_columns"], ["rtt_ms"], ["share_by_tier"])
-    ):
-        raise InputError(f"{path}{_field_meant(path, known)}: no such field of a scenario")
-    if leaf == "profile":
-        for name in Gpu.model_fields:
-            node.pop(name, None)
-    node[leaf] = deepcopy(value)
-
-
-def _within(model: Any, node: Any, part: str, path: str) -> tuple[Any, Any]:
-    """The model and the data one step further along a dotted field."""
-    if isinstance(node, list | tuple):
-        named = {pool.get("name"): pool for pool in node}
-        if part not in named:
-            raise InputError(
-                f"{path}: no pool {part!r}{did_you_mean(part, map(str, named))}: expected one of "
-                f"{', '.join(map(str, named))}"
-            )
-        return Pool, named[part]
-    if model in (Kind, Region) or isinstance(model, type):
-        field = getattr(model, "model_fields", {}).get(part)
-        inner = _plain(field.annotation) if field else None
-        section = (
-            isinstance(inner, type)
-            if issubclass(model, Demand | Sessions)
-            else issubclass(model, Admission) and get_origin(inner) is dict
-        )
-        if section and isinstance(node, dict) and node.get(part) is None:
-            node[part] = {}
-        return inner, (node.get(part) if isinstance(node, dict) else None)
-    held = get_args(model)[1:] if get_origin(model) is dict else ()
-    if held in ((Demand,), (Limited,)) and isinstance(node, dict):
-        node.setdefault(part, {})
-    if held and isinstance(node, dict) and part not in node:
-        raise InputError(f"{path}: no {part!r}{did_you_mean(part, node)}: expected one of {', '.join(node)}")
-    return (held[0] if held else None), (node.get(part) if isinstance(node, dict) else None)
-
-
-def _plain(annotation: Any) -> Any:
-    """An annotation without `None`."""
-    options = [option for option in get_args(annotation) if option is not type(None)]
-    return options[0] if get_origin(annotation) in (Union, UnionType) and len(options) == 1 else annotation

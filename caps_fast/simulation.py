@@ -19,7 +19,8 @@ from caps_fast.clock import told_start
 from caps_fast.engine.loop import advance, settle
 from caps_fast.errors import InputError
 from caps_fast.outcome import Outcome, collect, unfinished_rows
-from caps_fast.pack import Means, pack, with_room
+from caps_fast.pack import pack, with_room
+from caps_fast.pack_kinds import Means
 from caps_fast.pack_sessions import with_seats
 from caps_fast.predictor import LengthModel, Lengths, warmup_requests, with_predictions
 from caps_fast.prices import prices_of

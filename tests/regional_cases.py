@@ -17,7 +17,8 @@ import naive_world
 from caps_fast import scenario, sections
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.places import places_of
-from cases import Case, fleets, slow_world
+from cases import fleets, slow_world
+from slow_engine import Case
 
 CENTRAL = ("edf", "carbon-aware")
 

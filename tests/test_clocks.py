@@ -18,9 +18,9 @@ from caps_fast.choose import make_policy
 from caps_fast.clock_levels import at_clock
 from caps_fast.clock_section import CLOCK_FIELDS
 from caps_fast.errors import InputError
+from caps_fast.replica_section import Kind
 from caps_fast.saved_state import expect_sound
 from caps_fast.scenario import Scenario, preset
-from caps_fast.sections import Kind
 from caps_fast.simulation import Group, Recording, simulate, simulate_group
 from cases import JUMPY, play_fast, scaled
 from naive import play

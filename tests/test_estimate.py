@@ -15,7 +15,7 @@ from caps_fast.cli import estimate_profile as command
 from caps_fast.errors import InputError
 from caps_fast.estimate import data_sheet, data_sheets, estimate, read_model
 from caps_fast.profiles import profile_fields
-from caps_fast.sections import Gpu
+from caps_fast.replica_section import Gpu
 
 LLAMA_8B = {
     "architectures": ["LlamaForCausalLM"],

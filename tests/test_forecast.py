@@ -22,8 +22,8 @@ from caps_fast.carbon.skill import CARBONCAST, error_table
 from caps_fast.carbon.trace import CarbonTrace, carbon_trace
 from caps_fast.cli.forecast_error import register
 from caps_fast.errors import InputError
+from caps_fast.grid_section import Monitor
 from caps_fast.scenario import preset
-from caps_fast.sections import Monitor
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "carbon"
 CAISO, CARBONCAST_FILE = DATA / "US-CAL-CISO_2024_hourly.csv", DATA / "CISO_carboncast_lifecycle_2021H2.csv"

@@ -15,12 +15,13 @@ from caps_fast.bounds.points import operating_points
 from caps_fast.carbon.monitor import monitors_of
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.errors import InputError
-from caps_fast.pack import replica_power_w
+from caps_fast.pack_kinds import replica_power_w
 from caps_fast.pack_scaling import host_share_w
 from caps_fast.records import Array
+from caps_fast.replica_section import Kind
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario
-from caps_fast.sections import TIERS, Kind
+from caps_fast.sections import TIERS
 from caps_fast.workload import workload_of
 from caps_fast.workload.conversations import expect_requests_ahead
 

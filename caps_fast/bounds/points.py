@@ -13,9 +13,9 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
 from caps_fast.clock_levels import levels
-from caps_fast.pack import replica_power_w, replica_prompt_w
+from caps_fast.pack_kinds import replica_power_w, replica_prompt_w
 from caps_fast.records import Array
-from caps_fast.sections import Kind
+from caps_fast.replica_section import Kind
 
 WORK = ("prompt_tokens", "output_tokens", "context_tokens", "prompt_pairs")
 """Sorts of work: prompt tokens, decoded tokens, tokens of context read by decoding, pairs of a prompt token and one

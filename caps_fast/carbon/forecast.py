@@ -13,7 +13,7 @@ from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
     from caps_fast.carbon.trace import CarbonTrace
-    from caps_fast.sections import Monitor
+    from caps_fast.grid_section import Monitor
 
 __all__ = ["ForecastGrid", "degrade", "forecast_error", "forecast_grid"]
 

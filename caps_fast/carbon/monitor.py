@@ -22,9 +22,9 @@ from caps_fast.scenario import file_hash
 
 if TYPE_CHECKING:
     from caps_fast.carbon.trace import CarbonTrace
+    from caps_fast.grid_section import Carbon, Region
+    from caps_fast.grid_section import Monitor as MonitorConfig
     from caps_fast.scenario import Scenario
-    from caps_fast.sections import Carbon, Region
-    from caps_fast.sections import Monitor as MonitorConfig
 
 Floats = NDArray[np.float64]
 KEPT = 16  # monitors, for the next run that has the same

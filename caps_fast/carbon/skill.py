@@ -15,7 +15,7 @@ from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
     from caps_fast.carbon.trace import CarbonTrace
-    from caps_fast.sections import Monitor
+    from caps_fast.grid_section import Monitor
 
 Floats = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from caps_fast.errors import InputError
 from caps_fast.instants import is_date, parse_utc
 
 if TYPE_CHECKING:
-    from caps_fast.sections import Carbon
+    from caps_fast.grid_section import Carbon
 
 Floats = NDArray[np.float64]
 

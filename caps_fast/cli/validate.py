@@ -11,7 +11,7 @@ from caps_fast.cli.scenarios import settings
 from caps_fast.cli.talk import say
 
 if TYPE_CHECKING:
-    from caps_fast.sections import Kind
+    from caps_fast.replica_section import Kind
     from caps_fast.validation import Comparison
 
 MILLI = 1e3

@@ -31,7 +31,7 @@ DIGITS = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """Estimated fields of `sections.Gpu`, KV memory in tokens, and the batch at which power counts as full."""
+    """Estimated fields of `replica_section.Gpu`, KV memory in tokens, and the batch at which power counts as full."""
 
     fields: dict[str, float | int]
     kv_capacity_tokens: int

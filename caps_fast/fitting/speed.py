@@ -58,7 +58,7 @@ class SpeedFit:
 
     @property
     def fields(self) -> dict[str, float | int]:
-        """Fields of `sections.Gpu`."""
+        """Fields of `replica_section.Gpu`."""
         return {one.field: one.value for one in self.coefficients}
 
     def summary(self) -> dict[str, list[float]]:

@@ -25,12 +25,13 @@ from caps_fast.choose import compile_for
 from caps_fast.engine.loop import advance
 from caps_fast.errors import InputError
 from caps_fast.fleet import Fleet
-from caps_fast.pack import Means, pack, with_room
+from caps_fast.pack import pack, with_room
+from caps_fast.pack_kinds import Means
 from caps_fast.policies.caps import by_role, may_enter
 from caps_fast.policies.risk import load_of
 from caps_fast.policy import policy, rules
 from caps_fast.records import Array, Record, dtype_of, f8
-from caps_fast.sections import Kind
+from caps_fast.replica_section import Kind
 from caps_fast.workload.streams import stream
 
 FEWEST = 500  # requests that are worth learning from

@@ -17,7 +17,7 @@ from caps_fast import scenario
 from caps_fast.arrays import SECONDS_PER_DAY
 from caps_fast.clock import trace_of, training_rows
 from caps_fast.errors import InputError
-from caps_fast.pack import Means
+from caps_fast.pack_kinds import Means
 from caps_fast.predictor import length, risk
 from caps_fast.predictor.explore import FEWEST, RISK_FEATURES, explore
 from caps_fast.predictor.features import LENGTH_FEATURES, Histories

@@ -1,6 +1,6 @@
 """GPU profiles: speed and power of a serving replica, by name or from a file.
 
-A profile is a TOML file with fields of `sections.Gpu` and, besides, `about`, `source` and a table `fit` (see
+A profile is a TOML file with fields of `replica_section.Gpu` and, besides, `about`, `source` and a table `fit` (see
 `caps_fast.profiles.fit`).
 """
 

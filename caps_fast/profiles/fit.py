@@ -48,7 +48,7 @@ class Given:
 class Fit:
     """A fitted profile.
 
-    `fields` are fields of `sections.Gpu`; `points` (Polars) has one row a fitted point: `what` (prefill, step, power),
+    `fields` are fields of `Gpu`; `points` (Polars) has one row a fitted point: `what` (prefill, step, power),
     `at` (prompt tokens or batch), `measured`, `fitted` (seconds or watts) and `error` (fitted / measured - 1);
     `max_batch` is the batch that counts as full.
     """

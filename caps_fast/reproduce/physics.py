@@ -9,7 +9,7 @@ import numpy as np
 
 from caps_fast.arrays import J_PER_KWH
 from caps_fast.carbon.trace import CarbonTrace, carbon_trace
-from caps_fast.pack import replica_power_w
+from caps_fast.pack_kinds import replica_power_w
 from caps_fast.scenario import Scenario
 from caps_fast.workload.synthetic import SyntheticWorkload
 

@@ -17,7 +17,7 @@ from caps_fast.carbon.monitor import monitors_of
 from caps_fast.carbon.trace import carbon_trace
 from caps_fast.clock import clock_of
 from caps_fast.errors import InputError
-from caps_fast.pack import replica_power_w
+from caps_fast.pack_kinds import replica_power_w
 from caps_fast.parquet_check import Damaged
 from caps_fast.polars_io import FAULTS, first_line, scan_parquet
 from caps_fast.prices import prices_of, samples_of

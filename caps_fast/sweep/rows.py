@@ -15,11 +15,13 @@ from typing import Any, get_args
 import polars as pl
 from pydantic import BaseModel
 
+from caps_fast.grid_section import Region
 from caps_fast.metrics import POOL, metric_of
 from caps_fast.outcome import parameters
+from caps_fast.replica_section import Kind
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario, file_hash
-from caps_fast.sections import Kind, Pool, Region
+from caps_fast.sections import Pool
 
 PACKAGE = Path(__file__).parent.parent
 ABOVE = (

@@ -13,10 +13,10 @@ import numpy as np
 from caps_fast import arrays, records
 from caps_fast.errors import InputError
 from caps_fast.outcome import Outcome
-from caps_fast.pack import Means
+from caps_fast.pack_kinds import Means
 from caps_fast.records import Array
+from caps_fast.replica_section import Kind
 from caps_fast.scenario import Scenario, preset
-from caps_fast.sections import Kind
 from caps_fast.simulation import Prepared, Recording, Run, prepare
 from caps_fast.validation.log import RequestLog
 
