@@ -41,7 +41,7 @@ from caps_fast.traits import sessions as has_sessions
 from caps_fast.traits import traits
 
 FIRST_ROOM = 65_536  # live requests
-SMALL = (  # and written to all the time
+SMALL = (  # and written often
     *("clock", "queues", "spans", "regions", "pools", "accounts", "leap_end_s", "first_to_end", "tree", "room_tree"),
     *("touched", "dirty", "cells", "memory", "run_memory", "phases", "transit"),
 )
@@ -52,7 +52,7 @@ def pack(
 ) -> State:
     """Fresh arrays for one run, `monitors` by region; no block, no room for live requests and no series yet.
 
-    Unless `placed`, requests come from nowhere in particular, whatever the scenario says.
+    Unless `placed`, the origins of requests are ignored.
     """
     fleet = config.fleet
     levels = levels_of(config, policy)
@@ -143,16 +143,14 @@ def pack(
 
 
 def with_room(state: State, incoming: int) -> State:
-    """The same simulation with room for `incoming` more live requests, and for many more: memory is taken up only
-    where it is written to.
-    """
+    """The same simulation with room for at least `incoming` more live requests; unwritten memory costs nothing."""
     clock, room = state.clock[0], len(state.live)
     missing = incoming - int(clock["free"] + room - clock["used"])
     return state if missing <= 0 else resized(state, room + max(missing, 3 * room, FIRST_ROOM))
 
 
 def resized(state: State, room: int) -> State:
-    """The same simulation with room for so many live requests, not fewer than have been used."""
+    """The same simulation with room for `room` live requests, at least as many as have been used."""
     used, free = int(state.clock[0]["used"]), int(state.clock[0]["free"])
     live: Any = aligned(room, arrays.LIVE, np.empty)
     stack = np.empty(room, np.uint32)
@@ -166,7 +164,7 @@ def resized(state: State, room: int) -> State:
 
 
 def _spans_and_queues(fleet: Fleet, layout: str, levels: Levels) -> tuple[Any, Any]:
-    """The queues of a layout and their spans: stretches of neighbouring pools in one region."""
+    """The queues of a layout and their spans: neighbouring pools in one region."""
     names = list(fleet.regions)
     sizes, ends = np.array(fleet.sizes), np.cumsum(fleet.sizes)
     regions = np.array([names.index(pool.region) for pool in fleet.pools])
@@ -205,7 +203,7 @@ def _spans_and_queues(fleet: Fleet, layout: str, levels: Levels) -> tuple[Any, A
 
 
 def _regions(monitors: Sequence[Monitor]) -> Any:
-    """Where each region's samples, thresholds and forecasts lie among those of all."""
+    """Positions of each region's samples, thresholds and forecasts in the arrays of all regions."""
     rows = records.zeros(Region, len(monitors))
     samples = thresholds = issues = forecasts = 0
     for row, monitor in zip(rows, monitors, strict=True):
@@ -223,12 +221,12 @@ def _regions(monitors: Sequence[Monitor]) -> Any:
 
 
 def _in_force(monitor: Monitor, t_s: float) -> int:
-    """Number of the carbon sample in force at a time."""
+    """Index of the carbon sample in force at a time."""
     return max(int(np.searchsorted(monitor.trace.times_s, t_s, side="right")) - 1, 0)
 
 
 def _pools(config: scenario.Scenario, regions: Any, monitors: Sequence[Monitor]) -> tuple[Any, Any]:
-    """Pools, and room for what each does in every sample of its region that a run may meet."""
+    """Pools, and room for the accounts of each in every sample of its region that a run may meet."""
     names, until_s = list(config.fleet.regions), config.horizon_s + config.drain_h * 3600
     rows = records.zeros(arrays.Pool, len(config.fleet.pools))
     at = 0
@@ -280,9 +278,7 @@ def _setup(config: scenario.Scenario, policy: Any, monitors: Sequence[Monitor], 
 
 
 def mean_before_start(monitor: Monitor) -> float:
-    """Mean intensity of the rolling window at t = 0, g/kWh; the intensity at t = 0 where nothing is known from
-    before.
-    """
+    """Mean intensity of the rolling window at t = 0, g/kWh; without history, the intensity at t = 0."""
     trace = monitor.signal
     from_s = max(float(trace.times_s[0]), -monitor.window_s)
     mean = float(trace.integral(from_s, 0.0)) / -from_s if from_s < 0 else float(trace.at(0.0))
@@ -333,5 +329,5 @@ def _memory_rows(config: scenario.Scenario, policy: Any, queues: int) -> int:
 
 
 def _joined(parts: list[Array]) -> Array:
-    """One array of several; the only one as it is."""
+    """Concatenated arrays; a single one unchanged."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -22,15 +22,15 @@ TERMS = (  # of a kind's speed
 
 
 class Means(NamedTuple):
-    """What a scheduler knows of the workload in advance."""
+    """What the scheduler knows about the workload in advance."""
 
     input_tokens: float
     output_tokens: float
 
 
 def kind_rows(config: scenario.Scenario, levels: Levels, means: Means) -> Any:
-    """Kinds in the order of the fleet's, at each of their clocks; the fastest is that which serves an average
-    request alone the soonest.
+    """Kinds in the order of the fleet, at each of their clocks; the fastest is the one that serves a single average
+    request first.
     """
     rows = records.zeros(arrays.Kind, len(levels.rows))
     alone_s = sorted({average_request_s(kind, means, 1) for kind in levels.rows})
@@ -60,7 +60,7 @@ def kind_rows(config: scenario.Scenario, levels: Levels, means: Means) -> Any:
 
 
 def average_request_s(kind: Kind, means: Means, batch: int) -> float:
-    """How long an average request takes, its prompt alone and then decoding in a batch of so many (Eq. 1)."""
+    """Duration of an average request, s: its prompt alone, then decoding in a batch of `batch` (Eq. 1)."""
     return (
         kind.prefill_s_per_token * means.input_tokens
         + (kind.decode_base_s + kind.decode_s_per_seq * batch) * means.output_tokens
@@ -74,7 +74,7 @@ def kv_capacity_tokens(kind: Kind) -> int:
 
 
 def has_terms(kind: Kind) -> bool:
-    """Does a kind have any term of speed or power beyond the linear ones?"""
+    """Whether a kind has any term of speed or power beyond the linear ones."""
     return kind.overlap_exponent != 1 or kind.prefill_w is not None or any(getattr(kind, name) for name in TERMS[2:])
 
 
@@ -93,12 +93,12 @@ def phase_rows(fleet: Fleet) -> Array:
 
 
 def replica_power_w(kind: Kind, members: Array) -> Array:
-    """What a replica draws by its members (Eq. 2), its share of its node's host included, in watts."""
+    """Power of a replica by its members (Eq. 2), including its share of the host, W."""
     return np.asarray(kind.gpus_per_replica * busy_w(kind, _gpu_power_w(kind, members)) + host_share_w(kind))
 
 
 def replica_prompt_w(kind: Kind, members: Array) -> Array:
-    """The same while it does nothing but process prompts."""
+    """The same while it only processes prompts."""
     return np.asarray(kind.gpus_per_replica * prompt_w(kind, _gpu_power_w(kind, members)) + host_share_w(kind))
 
 
@@ -109,7 +109,9 @@ def _gpu_power_w(kind: Kind, members: Array) -> Array:
 
 
 def share_tables_w(levels: Sequence[Kind], replicas: int) -> Array:
-    """What one more request would draw in a pool, by its clock and those present: float64 (n_levels * (slots + 1),)."""
+    """Power share of one more request in a pool, by clock and number of residents, W: float64 (n_levels * (slots +
+    1),).
+    """
     slots = replicas * levels[0].max_batch
     batch = np.minimum(1 + np.arange(slots + 1) / replicas, levels[0].max_batch)
     return np.concatenate([replica_power_w(kind, batch) / batch for kind in levels])

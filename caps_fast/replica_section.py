@@ -12,7 +12,7 @@ from caps_fast.section import NonNegative, Positive, Tokens
 
 SLOWEST_S = 100.0  # a token or an iteration
 SLOWEST_CHANGE_S = 86400.0  # of a replica's state
-MOST_W = 1e9  # of a GPU: beyond any, and sums of it stay finite
+MOST_W = 1e9  # of a GPU: above any real one, and sums stay finite
 
 
 def _power_of_two(tokens: int) -> int:
@@ -25,7 +25,7 @@ BlockTokens = Annotated[int, Field(ge=1, le=1024), AfterValidator(_power_of_two)
 
 
 def expect_a_block(kv: str, capacity_tokens: int | None, block_tokens: int) -> None:
-    """Raise ValueError where KV memory is to grow by blocks and none fits."""
+    """Raise ValueError if KV memory grows by blocks and no block fits."""
     if kv == "grow" and (capacity_tokens or 0) < block_tokens:
         shown = "is missing" if capacity_tokens is None else str(capacity_tokens)
         raise ValueError(
@@ -34,15 +34,17 @@ def expect_a_block(kv: str, capacity_tokens: int | None, block_tokens: int) -> N
 
 
 class Gpu(Clocks, Failures):
-    """Speed and power of one serving replica. A `profile` fills what is not given."""
+    """Speed and power of one serving replica. A `profile` sets the fields that are not given."""
 
     profile: str | None = Field(None, description="a built-in profile by name, or a profile file")
     prefill_s_per_token: Positive = Field(le=SLOWEST_S, description="a_p of Eq. 1")
-    decode_base_s: Positive = Field(le=SLOWEST_S, description="d0: seconds an iteration takes at the least")
-    decode_s_per_seq: NonNegative = Field(le=SLOWEST_S, description="d1: seconds more a decoding sequence")
-    decode_s_per_context_token: NonNegative = Field(0.0, le=0.01, description="d2: seconds more a token of context")
+    decode_base_s: Positive = Field(le=SLOWEST_S, description="d0: least seconds per iteration")
+    decode_s_per_seq: NonNegative = Field(le=SLOWEST_S, description="d1: additional seconds per decoding sequence")
+    decode_s_per_context_token: NonNegative = Field(
+        0.0, le=0.01, description="d2: additional seconds per token of context"
+    )
     overhead_s: NonNegative = Field(
-        0.0, le=SLOWEST_S, description="o: of decode_base_s, what nothing overlaps with: scheduling, CPU time"
+        0.0, le=SLOWEST_S, description="o: part of decode_base_s that overlaps with nothing: scheduling, CPU time"
     )
     overlap_exponent: float = Field(
         1.0,
@@ -51,7 +53,7 @@ class Gpu(Clocks, Failures):
         description="p: how memory and compute time combine; 1 = their sum, large = the longer of them (roofline)",
     )
     mixed_s_per_context_token: NonNegative = Field(
-        0.0, le=0.01, description="d2m: seconds per token of context, beside d2, in iterations that carry a prompt"
+        0.0, le=0.01, description="d2m: seconds per token of context, in addition to d2, in iterations with a prompt"
     )
     prefill_s_per_token_pair: NonNegative = Field(
         0.0, le=0.01, description="q: seconds per pair of a prompt token and a token before it (quadratic prefill)"
@@ -63,7 +65,7 @@ class Gpu(Clocks, Failures):
         0,
         ge=0,
         le=1,
-        description="iterations by which who is admitted to a busy replica joins late; 1 = async scheduling",
+        description="iterations by which a request admitted to a busy replica joins late; 1 = async scheduling",
     )
     idle_w: NonNegative = Field(100.0, le=MOST_W, description="P_idle of Eq. 2, one GPU")
     peak_w: Positive = Field(400.0, le=MOST_W, description="P_peak of Eq. 2, one GPU")
@@ -77,7 +79,7 @@ class Gpu(Clocks, Failures):
     embodied_kg: NonNegative = Field(0.0, le=1e6, description="carbon of making one GPU; 0 = not counted")
     lifetime_years: Positive = Field(5.0, le=100, description="years over which embodied_kg is spread")
     price_per_replica_hour: NonNegative = Field(
-        0.0, le=1e9, description="of an hour of a replica that is not off, energy apart; any currency"
+        0.0, le=1e9, description="price of an hour of a replica that is not off, without energy; any currency"
     )
     sleep_w: NonNegative | None = Field(
         None, le=MOST_W, description="power asleep (weights and KV kept), one GPU; none = cannot sleep"
@@ -92,9 +94,9 @@ class Gpu(Clocks, Failures):
         0.0, le=SLOWEST_CHANGE_S, description="seconds from serving or asleep to off, at idle_w"
     )
     replicas_per_node: int = Field(
-        1, ge=1, le=100_000, description="replicas that share a host and are off together only"
+        1, ge=1, le=100_000, description="replicas that share a host and can only be off together"
     )
-    host_w: NonNegative = Field(0.0, le=MOST_W, description="power of a node beside its GPUs, unless it is off")
+    host_w: NonNegative = Field(0.0, le=MOST_W, description="power of a node without its GPUs, unless it is off")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -125,10 +127,10 @@ STATE_FIELDS = (
 class Kind(Gpu):
     """A kind of serving replica: hardware, model and engine limits together."""
 
-    max_batch: int = Field(32, ge=1, le=4096, description="residents per replica at most")
+    max_batch: int = Field(32, ge=1, le=4096, description="most residents per replica")
     prefill: Literal["chunked", "unchunked"] = "chunked"
     chunk_tokens: Tokens = Field(512, description="token budget of a chunked iteration")
-    kv_capacity_tokens: Tokens | None = Field(None, description="KV tokens per replica at most; none = no limit")
+    kv_capacity_tokens: Tokens | None = Field(None, description="most KV tokens per replica; none = no limit")
     kv: Literal["reserve", "grow"] = Field(
         "reserve",
         description=(

@@ -17,11 +17,11 @@ from caps_fast.soundness import expect as _expect
 from caps_fast.soundness import expect_equal as _expect_equal
 from caps_fast.traits import fails, grows
 
-WAITING, JOINING, PROMPT, CLAIMING, DECODING, MOVING = range(6)  # where a live request stands
+WAITING, JOINING, PROMPT, CLAIMING, DECODING, MOVING = range(6)  # the place of a live request
 
 
 class Places:
-    """Where every live request stands: its place and its queue or GPU, found by following all links."""
+    """The place of every live request, and its queue or GPU, found by following all links."""
 
     def __init__(self, state: State, is_live: Array) -> None:
         self.state, self.is_live = state, is_live.tolist()
@@ -72,7 +72,7 @@ class Places:
             raise Unsound(f"{what}_tail {tail}")
 
     def _in_transit(self) -> None:
-        """Requests on their way to a queue, the first to get there at the root."""
+        """Requests in transit to a queue, the first to arrive at the root."""
         transit = self.state.transit[0]
         self._heap("transit.root", MOVING, NONE, int(transit["root"]))
         moving = self._at(MOVING)
@@ -116,7 +116,7 @@ class Places:
             _expect_equal("phases", self.state.phases[g], phases)
         whole_prompt = (
             gpu["chunk"] > 0 and self.state.kinds[int(gpu["kind"])]["chunk_tokens"] == 0
-        )  # nothing decodes meanwhile
+        )  # nothing decodes in the same iteration
         if gpu["state"] == BUSY and gpu["decoding"] != (0 if whole_prompt else size):
             raise Unsound(f"gpus.decoding {gpu['decoding']}")
 
@@ -184,7 +184,7 @@ class Places:
         _expect_equal("queues.residents", queues["residents"], total)
 
     def _expect_held(self, need: Array, claims: Array, victims: Array) -> None:
-        """KV tokens of those that do not decode and of claims; what each has yet to produce."""
+        """KV tokens of residents that do not decode and of claims; output tokens that each has yet to produce."""
         live = self.state.live
         for r in self._at(JOINING, PROMPT):
             prompt, left = int(need[r] - live["decode_left"][r]), int(live["prompt_left"][r])
@@ -209,7 +209,7 @@ class Places:
         _expect_equal("live.prompt_counted", self.held[claims][fixed], beside[fixed])
 
     def _expect_flags(self) -> None:
-        """Residents know their GPU and what they do there."""
+        """The fields of residents match their GPU and their place."""
         live = self.state.live
         residents, members = self._at(JOINING, PROMPT, DECODING), self._at(PROMPT, DECODING)
         _expect_equal("live.gpu", live["gpu"][residents], self.owner[residents])
@@ -234,7 +234,7 @@ class Places:
         return found
 
     def _expect_flexible(self) -> None:
-        """Residents that may have to give way stand in their queue's list of them, each once."""
+        """Preemptible residents are in their queue's list, each once."""
         state, live = self.state, self.state.live
         residents = self._at(JOINING, PROMPT, DECODING)
         queue_of = state.gpus["queue"][self.owner[residents]]
@@ -256,5 +256,5 @@ class Places:
 
 
 def _blocks(tokens: Any, block: int) -> Any:
-    """So many tokens in whole blocks."""
+    """Tokens rounded up to whole blocks."""
     return -(-tokens // block) * block

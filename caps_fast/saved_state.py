@@ -1,10 +1,9 @@
-"""Does a saved state make sense?
+"""Consistency checks of a saved state.
 
-Kernels take indices, links and counts on trust: a wrong one would crash the process, or run for ever.
+Kernels trust indices, links and counts: a wrong one would crash the process, or loop forever.
 
-`RANGES` is the table of what is an index or a count: a field that a kernel uses as one belongs there. What is linked
-must be a whole number of lists and heaps in which every live request stands once, and what is counted or summed must be
-what is there.
+`RANGES` is the table of indices and counts: a field that a kernel uses as one belongs there. Links must form lists and
+heaps in which every live request is once, and counts and sums must match the requests.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ RANGES: dict[str, dict[str, tuple[float, float | str]]] = {
         "category": (0, 3),
     },
 }
-FIXED = {  # a fresh state's have these values
+FIXED = {  # equal to those of a fresh state
     "gpus": ("queue", "pool"),
     "queues": ("first_gpu", "end_gpu", "first_span", "end_span", "role", "share_at", "kv_capacity_tokens"),
     "spans": ("first_gpu", "end_gpu", "region", "tree_at", "width", "kv_capacity_tokens"),
@@ -128,14 +127,14 @@ FIXED = {  # a fresh state's have these values
 
 
 def expect_ranges(name: str, rows: Array, state: State) -> None:
-    """Raise Unsound for a value of `rows` that is out of the range that the table has for an array of this name."""
+    """Raise Unsound for a value of `rows` outside the range of the table for an array of this name."""
     for field, (least, end) in RANGES[name].items():
         most = len(getattr(state, end)) if isinstance(end, str) else end
         _expect((least <= rows[field]) & (rows[field] < most), f"{name}.{field}", rows[field])
 
 
 def expect_sound(state: State, fresh: State, done: Array) -> None:
-    """Raise Unsound for a saved state that kernels cannot go on from.
+    """Raise Unsound for a saved state that kernels cannot continue from.
 
     `live` and `free` hold the used entries; `fresh` is the run's first state.
     """
@@ -189,7 +188,7 @@ def expect_sound(state: State, fresh: State, done: Array) -> None:
 
 
 def expect_history(known: Any) -> None:
-    """Raise Unsound for histories of tenants that cannot be gone on with."""
+    """Raise Unsound for inconsistent histories of tenants."""
     first, count = known.ring.tolist()
     size = len(known.pending)
     _expect(np.array([0 <= first < size and 0 <= count <= size]), "history.ring", known.ring)
@@ -200,7 +199,7 @@ def expect_history(known: Any) -> None:
 
 
 def expect_source(state: Any) -> None:
-    """Raise Unsound for a place in the workload that cannot be one."""
+    """Raise Unsound for an impossible position in the workload."""
     for name, kinds in (("now_s", (int, float)), ("at", (int,))):
         value = state.get(name, 0)
         if type(value) not in kinds or not 0 <= value < MANY:
@@ -208,7 +207,7 @@ def expect_source(state: Any) -> None:
 
 
 def expect_held(held: Array, state: State) -> None:
-    """Raise Unsound for held requests that cannot be played."""
+    """Raise Unsound for inconsistent held requests."""
     expect_ranges("held", held, state)
     if has_origins(state):
         _expect((held["origin"] >= 0) & (held["origin"] < len(state.origins)), "held.origin", held["origin"])
@@ -217,7 +216,7 @@ def expect_held(held: Array, state: State) -> None:
 
 
 def _expect_time(state: State) -> None:
-    """Leaps and changes of state end from now on, those of idle GPUs never, and the agenda says which is first."""
+    """Leaps and changes of state do not end in the past, those of idle GPUs never end, and the agenda has the first."""
     end_s, now_s = state.leap_end_s, state.clock[0]["now_s"]
     must, may = (np.pad(some, (0, len(end_s) - len(some))) for some in has_end(state))
     _expect((end_s >= now_s) & np.where(np.isfinite(end_s), must | may, ~must), "leap_end_s", end_s)

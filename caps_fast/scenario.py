@@ -1,7 +1,7 @@
-"""A run, described whole: typed, validated, frozen, in user units.
+"""The complete description of a run: typed, validated, frozen, in user units.
 
-A scenario is read from TOML, built from a preset, or made in Python; it is echoed beside every result. Fields are
-documented where they stand.
+A scenario is read from TOML, built from a preset, or made in Python; it is echoed with every result. Fields are
+documented at their definition.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from caps_fast.text_table import counted
 class Scenario(Section):
     """Everything that determines a run: typed, validated, frozen, in user units.
 
-    Made by `preset`, `load` and `replace`.
+    Created by `preset`, `load` and `replace`.
 
     >>> from caps_fast import preset
     >>> preset("paper")
@@ -87,13 +87,13 @@ class Scenario(Section):
     policy: PolicyChoice
     predictor: Predictor
     admission: Admission | None = Field(
-        None, json_schema_extra=LATER, description="limits of what may wait; none = all may"
+        None, json_schema_extra=LATER, description="limits of what may wait; none = no limit"
     )
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        """Fill what profiles say, and the kind and region of pools where there is only one."""
+        """Set the fields of profiles, and the kind and region of pools if there is only one."""
         if not isinstance(data, dict):
             return data
         expect_one_form(data)
@@ -121,7 +121,7 @@ class Scenario(Section):
 
     @cached_property
     def fleet(self) -> Fleet:
-        """Kinds, regions and pools, written out where the scenario is in the short form."""
+        """Kinds, regions and pools; the short form is converted."""
         kinds, pools, regions = self.gpus, self.pools, self.regions
         if self.cluster is not None and self.gpu is not None:
             short = {part: getattr(self, part).model_dump() for part in ("cluster", "gpu")}
@@ -154,7 +154,7 @@ class Scenario(Section):
         return self.days * 86400.0
 
     def replace(self, changes: Mapping[str, Any] | None = None, /, **fields: Any) -> Scenario:
-        """A scenario with fields changed, validated anew; this one stays as it is.
+        """A scenario with changed fields, validated again; this one is not changed.
 
         changes   by dotted field: `{"workload.rate_rps": 4, "policy.lambda": 1}`
         fields    the same as keywords, with two underscores for a dot: `workload__rate_rps=4`
@@ -168,7 +168,7 @@ class Scenario(Section):
         """
         given = {name.replace("__", "."): value for name, value in fields.items()}
         if twice := sorted(given.keys() & (changes or {}).keys()):
-            raise InputError(f"{twice[0]}: given twice; expected once")
+            raise InputError(f"{twice[0]} appears twice; expected once")
         changes = {**(changes or {}), **given}
         if changes.get("preset", self.preset) != self.preset:
             raise InputError(
@@ -183,8 +183,8 @@ class Scenario(Section):
         for name, kind in (data["gpus"] or {}).items():
             data["gpus"][name] = _as_given(kind, kind["max_batch"])
         short = {part for parts, _ in FORMS.values() for part in parts}
-        # Profiles first, for they clear what others may set; then the short form, which a field of the long one writes
-        # out.
+        # Profiles first, because they clear other fields; then the short form, which a field of the long one converts
+        #
         for path in sorted(changes, key=lambda path: (not path.endswith(".profile"), path.split(".")[0] not in short)):
             set_field(Scenario, data, path, changes[path])
         return build(data, "scenario")
@@ -224,7 +224,7 @@ def presets() -> list[str]:
 
 
 def preset(name: str) -> Scenario:
-    """The built-in preset of that name. Raises InputError where there is none.
+    """The built-in preset of that name. Raises InputError for an unknown name.
 
     >>> from caps_fast import preset
     >>> preset("measured").replace(days=1).workload.rate_rps
@@ -250,7 +250,7 @@ def load(path: str | Path) -> Scenario:
 
 
 def build(data: Mapping[str, Any], origin: str) -> Scenario:
-    """Validate nested plain data; one line an error, naming `origin` and the field. Raises InputError."""
+    """Validate nested plain data. Raises InputError in one line, naming `origin` and the field."""
     try:
         return Scenario.model_validate(data)
     except ValidationError as error:
@@ -267,7 +267,7 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
 
 
 def _name_of(part: Any, data: Mapping[str, Any]) -> str:
-    """A part of a field's place; of a pool, its name."""
+    """A part of a field's path; for a pool, its name."""
     pools = data.get("pools")
     if (
         isinstance(part, int)
@@ -280,9 +280,9 @@ def _name_of(part: Any, data: Mapping[str, Any]) -> str:
 
 
 def file_hash(path: str) -> str:
-    """SHA-256 of a file's content (16 hex digits); of a name like `package:...` itself.
+    """SHA-256 of a file's content (16 hex digits), or of a name like `package:...`.
 
-    Raises InputError where it cannot be read.
+    Raises InputError if it cannot be read.
     """
     if path.startswith("package:"):
         return hashlib.sha256(path.encode()).hexdigest()[:16]
@@ -295,7 +295,7 @@ def file_hash(path: str) -> str:
 
 @cache
 def _content_hash(path: str, *state: int) -> str:
-    """The hash of a file's content, which is read once while the file's `state` stays the same."""
+    """The hash of a file's content, which is read again only if the file's `state` changes."""
     with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
@@ -315,13 +315,13 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _filled(kind: Mapping[str, Any], max_batch: Any) -> dict[str, Any]:
-    """A kind's data with what its profile says, power at that batch, where it says nothing itself."""
+    """A kind's data with the fields of its profile (power at that batch) for fields that it does not set."""
     if not spelled(kind.get("profile"), str | None):
         return dict(kind)
     return {**profile_fields(str(kind["profile"]), max_batch if isinstance(max_batch, int) else None), **kind}
 
 
 def _as_given(kind: dict[str, Any], max_batch: int) -> dict[str, Any]:
-    """A kind's data without what its profile says."""
+    """A kind's data without the fields of its profile."""
     filled = _filled({"profile": kind["profile"]}, max_batch)
     return {key: value for key, value in kind.items() if key == "profile" or filled.get(key) != value}

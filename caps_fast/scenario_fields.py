@@ -1,4 +1,4 @@
-"""Dotted fields of a scenario's data: which there are, and setting one."""
+"""Dotted fields of a scenario's data: listing and setting them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from caps_fast.sessions import Sessions
 
 
 def field_hint(scenario: type[Section], path: str, beside: Iterable[str] = ()) -> str:
-    """A hint at the field that `path` may stand for: a name `beside` it, or a field of a scenario, or one of that
-    last name.
+    """A hint at the field that `path` may stand for: a name in `beside`, a field of a scenario, or one with that last
+    name.
     """
     parent, _, leaf = path.rpartition(".")
     if hint := did_you_mean(leaf, beside):
@@ -31,7 +31,7 @@ def field_hint(scenario: type[Section], path: str, beside: Iterable[str] = ()) -
 
 
 def _fields(model: type[Section], prefix: str = "") -> Iterator[str]:
-    """Dotted fields, those of named kinds, pools and regions left out."""
+    """Dotted fields, without those of named kinds, pools and regions."""
     for name, field in model.model_fields.items():
         inner, own = _plain(field.annotation), f"{prefix}{field.alias or name}"
         if isinstance(inner, type) and issubclass(inner, Section):
@@ -41,7 +41,7 @@ def _fields(model: type[Section], prefix: str = "") -> Iterator[str]:
 
 
 def set_field(scenario: type[Section], data: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted field of a scenario's data. Raises InputError where a scenario has no field of that name."""
+    """Set a dotted field of a scenario's data. Raises InputError if a scenario has no field of that name."""
     head = path.split(".", maxsplit=1)[0]
     for form, (short, long) in FORMS.items():
         if head in long:
@@ -68,7 +68,7 @@ def set_field(scenario: type[Section], data: dict[str, Any], path: str, value: A
     if not isinstance(node, dict) or (
         leaf not in known and parents[-1:] not in (["options"], ["trace_columns"], ["rtt_ms"], ["share_by_tier"])
     ):
-        raise InputError(f"{path}{field_hint(scenario, path, known)}: no such field of a scenario")
+        raise InputError(f"{path}{field_hint(scenario, path, known)}: unknown field of a scenario")
     if leaf == "profile":
         for name in Gpu.model_fields:
             node.pop(name, None)
@@ -76,7 +76,7 @@ def set_field(scenario: type[Section], data: dict[str, Any], path: str, value: A
 
 
 def _within(model: Any, node: Any, part: str, path: str) -> tuple[Any, Any]:
-    """The model and the data one step further along a dotted field."""
+    """The model and the data of the next part of a dotted field."""
     if isinstance(node, list | tuple):
         named = {pool.get("name"): pool for pool in node}
         if part not in named:

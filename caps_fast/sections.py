@@ -1,4 +1,4 @@
-"""The sections of a scenario: typed, validated, frozen, in user units. Fields are documented where they stand."""
+"""The sections of a scenario: typed, validated, frozen, in user units. Fields are documented at their definition."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ LEAST_RPS = 1e-12
 class Cluster(Section):
     """GPUs (serving replicas), their pools and their batching."""
 
-    gpus: int = Field(24, ge=1, le=100_000, description="serving replicas in all")
-    split: str = Field("8/8/8", description="GPUs a pool, in order")
+    gpus: int = Field(24, ge=1, le=100_000, description="total number of serving replicas")
+    split: str = Field("8/8/8", description="GPUs per pool, in order")
     roles: str = Field("LP/CP/BP", description="role of each pool: LP low latency, CP low carbon, BP batch")
-    max_batch: int = Field(32, ge=1, le=4096, description="residents a GPU at most")
+    max_batch: int = Field(32, ge=1, le=4096, description="most residents per GPU")
     prefill: Literal["chunked", "unchunked"] = "chunked"
     chunk_tokens: Tokens = Field(512, description="token budget of a chunked iteration")
-    kv_capacity_tokens: Tokens | None = Field(None, description="KV tokens a GPU at most; none = no limit")
+    kv_capacity_tokens: Tokens | None = Field(None, description="most KV tokens per GPU; none = no limit")
     kv: Literal["reserve", "grow"] = Field(
         "reserve",
         description=(
@@ -76,12 +76,12 @@ class Pool(Section):
     name: str = Field(pattern=NAME)
     role: Role
     replicas: int = Field(ge=1, le=100_000)
-    gpu: str = Field(description="kind of the replicas; may be left out where there is one kind")
-    region: str = Field(description="where they are; may be left out where there is one region")
+    gpu: str = Field(description="kind of the replicas; optional if there is one kind")
+    region: str = Field(description="their region; optional if there is one region")
     clock: Clock | None = Field(
         None,
         json_schema_extra=LATER,
-        description="clock that they keep, of their kind's; none = the highest, or as a rule says",
+        description="fixed clock, of their kind's; none = the highest, or set by a rule",
     )
 
 
@@ -129,14 +129,14 @@ class Tiers(Section):
 
 
 def _default_rps(trace: str | None, file: str | None) -> float | None:
-    """The mean rate where none is given. Raises InputError for a bad workload file."""
+    """The default mean rate. Raises InputError for a bad workload file."""
     if trace:
         return None
     return (file and mix_of(file).rate_rps) or SYNTHETIC_RPS
 
 
 class Workload(Demand):
-    """Requests: drawn, or replayed from a trace with tiers, tenants and tasks drawn where it has none."""
+    """Requests: drawn, or replayed from a trace, with tiers, tenants and tasks drawn if it has none."""
 
     trace: str | None = Field(None, description="request trace file; none = synthetic")
     file: str | None = Field(
@@ -152,7 +152,7 @@ class Workload(Demand):
     )
     trace_format: str | None = Field(None, description="name of the trace's format; none = detect from content")
     trace_columns: dict[str, str] = Field(
-        default_factory=dict, description="our names to the file's, for other layouts (docs/traces.md)"
+        default_factory=dict, description="our names to the file's column names, for other layouts (docs/traces.md)"
     )
     trace_time_unit: str | None = Field(
         None, description="unit of the time column with trace_columns: s, ms, us, ns or datetime"
@@ -161,21 +161,21 @@ class Workload(Demand):
         None, description="time zone of the trace's dates without an offset; none = UTC"
     )
     trace_time_format: str | None = Field(
-        None, description="format of the trace's dates, as strptime has it; none = detect from content"
+        None, description="format of the trace's dates, as for strptime; none = detect from content"
     )
     trace_tiers: dict[str, str] = Field(
         default_factory=dict, description="classes in the trace's tier column to gold, silver or bronze; * = others"
     )
     trace_fit: Literal["loop", "stretch", "once"] = Field("loop", description="how a trace fills the horizon")
     sessions: Sessions | None = Field(
-        None, json_schema_extra=LATER, description="conversations of several turns; none = requests by themselves"
+        None, json_schema_extra=LATER, description="conversations of several turns; none = independent requests"
     )
     by_tier: dict[Literal["gold", "silver", "bronze"], Demand] = Field(
         default_factory=dict,
-        description="demand of a tier where it differs: any field from rate_profile to batch_size_law",
+        description="demand of a tier if it differs: any field from rate_profile to batch_size_law",
     )
     by_category: dict[Literal["short", "long", "agentic"], Demand] = Field(
-        default_factory=dict, description="demand of a category where it differs; goes before by_tier"
+        default_factory=dict, description="demand of a category if it differs; overrides by_tier"
     )
     category_shares: tuple[Share, Share, Share] = Field((0.5, 0.35, 0.15), description="short, long, agentic")
     input_token_edges: tuple[Tokens, Tokens, Tokens, Tokens] = Field(
@@ -184,7 +184,9 @@ class Workload(Demand):
     output_log_mean: float = Field(4.8, ge=0, le=12, description="mu of log output tokens")
     output_log_sd: float = Field(1.1, ge=0, le=3, description="sigma of log output tokens")
     max_output_tokens: Tokens = 32768
-    tenants: int = Field(60, ge=3, le=100_000, description="tenants in all, spread over the tiers by their shares")
+    tenants: int = Field(
+        60, ge=3, le=100_000, description="number of tenants, distributed over the tiers by their shares"
+    )
     predictability: Share = Field(
         0.9665,
         description=(
@@ -204,7 +206,7 @@ class Workload(Demand):
             raise ValueError(f"trace {self.trace} and file {self.file}: expected one of them")
         if self.file and (self.by_tier or self.by_category):
             raise ValueError(
-                f"by_tier or by_category beside file {self.file}: expected each client group to say its own"
+                f"by_tier or by_category together with file {self.file}: expected each client group to set its own"
             )
         if self.rate_rps is not None and self.rate_rps < LEAST_RPS:
             raise ValueError(f"rate_rps {self.rate_rps:g}: expected at least {LEAST_RPS:g}")
@@ -215,12 +217,12 @@ class Workload(Demand):
                 self.trace or self.file, bool(self.by_tier or self.by_category), next(iter(self.said), None)
             )
         if self.trace and self.trace_fit == "stretch" and self.rate_rps is not None:
-            raise ValueError("trace_fit 'stretch' sets the rate itself: expected no rate_rps beside it")
+            raise ValueError("trace_fit 'stretch' sets the rate itself: expected no rate_rps with it")
         return self
 
     @property
     def asked_rps(self) -> float | None:
-        """The rate that is asked for; None where a trace or users set it."""
+        """The rate of the scenario; None if a trace or users set it."""
         return None if self.sessions and self.sessions.users else self.rate_rps
 
     def demand_of(self, tier: str, category: str) -> Demand:
@@ -230,7 +232,7 @@ class Workload(Demand):
 
     @property
     def demands(self) -> tuple[Demand, ...]:
-        """Every demand that is written down."""
+        """Every demand of the scenario."""
         return (self, *self.by_tier.values(), *self.by_category.values())
 
     @property

@@ -150,7 +150,7 @@ def test_dates_in_a_file(tmp_path: Path) -> None:
     [
         ("time,price\n0,1\n", "no column price_per_kwh"),
         ("time,price_per_kwh\n", "no rows"),
-        ("time,price_per_kwh\n0,1\n0,2\n", "row 2: time 0: expected one after"),
+        ("time,price_per_kwh\n0,1\n0,2\n", "row 2: time 0: expected a later time than"),
         ("time,price_per_kwh\n0,1\n1,x\n", "row 2: price_per_kwh 'x'"),
         ("time,price_per_kwh\n0,1\n1,nan\n", "row 2: price_per_kwh 'nan'"),
         (

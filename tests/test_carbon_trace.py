@@ -24,7 +24,7 @@ def test_start_sets_zero_history_is_kept_and_the_last_sample_holds(tmp_path: Pat
     trace = carbon_trace(config(path, start="2024-08-05T12:30"), 7200.0)
     assert trace.times_s.tolist() == [-1800.0, 1800.0]
     assert trace.at([-1800, 0, 1800, 1e9]).tolist() == [290.25, 290.25, 280.0, 280.0]
-    assert any("its last sample holds on" in line for line in trace.warnings)
+    assert any("its last sample holds until then" in line for line in trace.warnings)
     assert trace.start == NOON + timedelta(minutes=30)
     with pytest.raises(InputError, match="expected a time from its first sample"):
         trace.at(-1801.0)

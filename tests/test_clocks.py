@@ -136,7 +136,7 @@ def test_throttle_saves_energy_and_keeps_what_was_promised() -> None:
     assert slow.metrics["mean_clock"] < 0.9
     assert slow.metrics["energy_kwh"] < 0.9 * fast.metrics["energy_kwh"]
     assert slow.metrics["slo_attainment"] > fast.metrics["slo_attainment"] - 0.02
-    assert slow.notes == ("clocks of gpu: what they cost and save is assumed (clock_source; docs/clocks.md)",)
+    assert slow.notes == ("clocks of gpu: their times and powers are assumed (clock_source; docs/clocks.md)",)
 
 
 # ---------------------------------------------------------------- by hand, on the hardware of `naive_cases.py`
@@ -203,7 +203,7 @@ def test_hashes_know_of_clocks_only_where_they_are_said() -> None:
             {"gpu.clocks": [1.0], "policy.scaling": "throttle"},
             r"policy\.scaling throttle: no kind of replica has clocks: expected some, like",
         ),
-        ({"policy.scaling": "autoscale+lcp"}, r"policy\.scaling autoscale\+lcp: lcp decides what another part does"),
+        ({"policy.scaling": "autoscale+lcp"}, r"policy\.scaling autoscale\+lcp: lcp conflicts with another part"),
         ({"policy.scaling": "none+throttle"}, r"scaling 'none\+throttle'.*: expected one of none"),
     ],
 )

@@ -29,8 +29,8 @@ REFUSED: list[tuple[str, tuple[object, ...], str]] = [
     ("decoding,prompt_tokens,context_tokens\n1,0,1\n", (), "step_s is missing among the columns"),
     (GOOD.replace("step_s", "step_s,gpu").replace("0.01\n", "0.01,A\n").replace("0.011\n", "0.011,B\n"), (),
      "several values of hardware"),
-    (GOOD, ("--set", "gpu.colour=1"), "--set gpu.colour: expected a coefficient of the speed to hold"),
-    (GOOD, ("--set", "gpu.idle_w=1"), "--set gpu.idle_w: expected a coefficient of the speed to hold"),
+    (GOOD, ("--set", "gpu.colour=1"), "--set gpu.colour: expected a coefficient of the speed"),
+    (GOOD, ("--set", "gpu.idle_w=1"), "--set gpu.idle_w: expected a coefficient of the speed"),
     (GOOD, ("--set", "gpu.overhead_s=much"), "--set gpu.overhead_s=much: expected a number"),
     (GOOD, ("--set", "gpu.overhead_s=-1"), "gpu.overhead_s"),
     (GOOD, ("--set", "cluster.gpus=2"), "--set cluster.gpus: expected"),
@@ -65,10 +65,10 @@ def test_files_that_do_not_go_together(tmp_path: Path) -> None:
         (
             (good, tmp_path / "power.csv"),
             ("--idle-w", 50),
-            "1 logs of power beside 0 request logs: expected one of each run",
+            "1 power logs with 0 request logs: expected one of each per run",
         ),
         ((good, tmp_path / "gone.csv"), (), "gone.csv: cannot be read"),
-        ((good,), ("--out", good), "a file that is read; expected another one"),
+        ((good,), ("--out", good), "a file which is an input; expected another file"),
     ):
         with pytest.raises(InputError) as caught:
             run(*files, *options)

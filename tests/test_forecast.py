@@ -141,9 +141,9 @@ def test_noise_realises_its_error_within_a_few_percent_and_is_without_bias() -> 
     [
         ({"forecast": "oracle"}, "monitor.forecast 'oracle': expected one of perfect"),
         ({"forecast": "noisy", "forecast_error": [2.5]}, "monitor.forecast_error 2.5: expected"),
-        ({"forecast": "noisy", "forecast_error": []}, "expected at least one figure"),
+        ({"forecast": "noisy", "forecast_error": []}, "expected at least one number"),
         ({"forecast": "file"}, "monitor.forecast_file is missing"),
-        ({"forecast": "perfect", "forecast_file": "a.csv"}, "expected monitor.forecast = 'file' beside it"),
+        ({"forecast": "perfect", "forecast_file": "a.csv"}, "expected monitor.forecast = 'file' with it"),
     ],
 )
 def test_bad_choices_are_refused(fields: dict[str, object], message: str) -> None:

@@ -157,7 +157,7 @@ def test_runs_with_other_pasts_are_no_group(model: Model, model_file: Path) -> N
         SMALL.replace({"predictor.model": str(model_file), "predictor.train_days": days}) for days in (1e-3, 1.0)
     )
     assert simulate(short).metrics != simulate(long).metrics
-    with pytest.raises(InputError, match="expected some that share their workload"):
+    with pytest.raises(InputError, match="expected at least one"):
         simulate_group([short, long])
 
 
@@ -259,7 +259,7 @@ def test_a_trace_without_text_still_works(tmp_path: Path) -> None:
 def test_a_trace_too_short_to_learn_from(tmp_path: Path) -> None:
     config = trace_of(tmp_path / "trace.csv", "at,in,out", rows=400)
     with pytest.raises(
-        InputError, match=r"trace\.csv: 200 requests to learn from in the first 50% \(predictor.*at least 500"
+        InputError, match=r"trace\.csv: 200 requests for training in the first 50% \(predictor.*at least 500"
     ):
         train.lessons_of(config)
 

@@ -101,5 +101,5 @@ def test_the_page_works_in_a_real_browser(tmp_path: Path, name: str) -> None:
     assert len(re.findall(r'<svg[^>]*class="marks"', document)) == 3  # curves and plane, timeline, latencies
     assert "<title>caps-fast: results</title>" in document
     assert 'id="injected"' not in document
-    for text in ("SLO attainment", "carbon intensity", "share that took longer", "Carbon-Aware"):
+    for text in ("SLO attainment", "carbon intensity", "share with a longer latency", "Carbon-Aware"):
         assert text in document

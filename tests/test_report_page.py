@@ -197,7 +197,7 @@ def test_a_page_of_runs_at_hand(ran: list[Result], tmp_path: Path) -> None:
     text = expect_readable(page)
     for heading in (
         "Summary",
-        "The whole bill",
+        "The bill",
         "Replicas by state, over the grid",
         "Latencies by tier",
         "All parameters",

@@ -77,7 +77,7 @@ def test_studies_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     study = tmp_path / "study.log"
     with pytest.raises(InputError, match="expected one of requests"):
         search(objectives=(CARBON, "nope"))
-    with pytest.raises(InputError, match=r"policy\.options\.typo: no such field"):
+    with pytest.raises(InputError, match=r"policy\.options\.typo: unknown field"):
         search(dimensions=(dimension("policy.options.typo=0..1"),))
     tune(search(), study, 1, Workers(1))
     monkeypatch.setattr(
@@ -96,7 +96,7 @@ def test_studies_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         search(objectives=(SLO,))
     with pytest.raises(InputError, match="beta stands twice"):
         search(dimensions=(dimension("beta=0..1"), dimension("beta=1..2")))
-    with pytest.raises(InputError, match="no such field"):
+    with pytest.raises(InputError, match="unknown field"):
         search(dimensions=(dimension("no.such=0..1"),))
     with pytest.raises(InputError, match="greater than or equal to 0"):
         search(dimensions=(dimension("beta=-1..1"),))

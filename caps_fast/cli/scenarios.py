@@ -1,4 +1,4 @@
-"""A scenario as commands name it: a preset or a file, and fields set on the command line."""
+"""The scenario of a command: a preset or a file, with fields set on the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def scenario_of(name: str) -> Scenario:
-    """The preset of that name, or else the scenario file. Raises InputError."""
+    """The preset of that name, or the scenario file. Raises InputError."""
     from caps_fast.scenario import load, preset, presets
 
     expect_scenario(name)
@@ -25,7 +25,7 @@ def scenario_of(name: str) -> Scenario:
 
 
 def expect_scenario(name: str) -> None:
-    """Raise InputError where there is neither a preset nor a file of that name."""
+    """Raise InputError if there is neither a preset nor a file of that name."""
     from caps_fast.scenario import presets
 
     known = presets()
@@ -54,7 +54,7 @@ def changed(config: Scenario, given: Mapping[str, Any], set_: Sequence[str] | No
 
 @contextmanager
 def as_typed(given: Collection[str], own: Collection[str] = ()) -> Iterator[None]:
-    """Within, an InputError about a field names the option that gave it, or `--set` for `own` fields."""
+    """A context in which an InputError about a field names the option that gave it, or `--set` for `own` fields."""
     try:
         yield
     except InputError as error:
@@ -62,7 +62,7 @@ def as_typed(given: Collection[str], own: Collection[str] = ()) -> Iterator[None
 
 
 def _as_typed(message: str, given: Collection[str], own: Collection[str]) -> str:
-    """The message with the option in place of the field that it begins with."""
+    """The message with the option in place of the field at its start."""
     text = message.removeprefix("scenario: ")
     for field in sorted((*own, *given), key=len, reverse=True):
         names = OF_FIELD.get(field) or option_of(field)
@@ -75,7 +75,7 @@ def _as_typed(message: str, given: Collection[str], own: Collection[str]) -> str
 
 
 def expect_files(outputs: Mapping[str, Path | None], inputs: Collection[str]) -> None:
-    """Check files to write by option, before any work: pictures and pages by their endings. Raises InputError."""
+    """Check the files to write, by option, before any work: endings of pictures and pages. Raises InputError."""
     from caps_fast.files import expect_outputs, expect_picture
 
     if (picture := outputs.get("--picture")) is not None:
