@@ -13,7 +13,7 @@ import simpy
 
 from caps_fast import arrays
 from caps_fast.arrays import Array
-from caps_fast.pack import Means
+from caps_fast.pack_kinds import Means
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import Recording, Run, prepare
 

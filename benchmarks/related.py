@@ -18,8 +18,8 @@ from typing import Any
 
 from caps_fast import preset, simulate
 from caps_fast.carbon.trace import built_in
+from caps_fast.grid_section import Carbon
 from caps_fast.scenario import Scenario
-from caps_fast.sections import Carbon
 
 DAYS = 2.0
 START = datetime(2026, 3, 2, tzinfo=UTC)

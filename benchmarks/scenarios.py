@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caps_fast import scenario, sections
-from caps_fast.pack import Means
+from caps_fast.pack_kinds import Means
 from caps_fast.predictor import explore
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import BLOCK, simulate

@@ -1,8 +1,8 @@
-"""The only place that names Numba flags, and the pin of its cache.
+"""Numba flags and the compilation cache, in one place.
 
 Numba's cache notices edits of the file that defines a function, not of the functions it calls. So compiled kernels are
-kept under a hash of every source that can end up inside them: an edit anywhere compiles anew, nothing stale is ever
-run.
+stored under a hash of every source that can end up inside them: an edit of any of these sources causes recompilation,
+and stale code never runs.
 """
 
 from __future__ import annotations
@@ -65,19 +65,19 @@ INLINE_FLAGS = {
 }
 KERNEL_FLAGS = {"nogil": True, "error_model": "numpy", "_nrt": False, "pipeline_class": WholeCompiler}
 
-PART = "numba"  # of what is kept
+PART = "numba"  # of cached files
 logger = logging.getLogger(__name__)
 CACHE_LINE = 64  # bytes; records of LIVE and GPU are two lines long
-KNOWS_CMOV_CONVERTER = 22  # the last LLVM that was tried; it ends the process at an option that it does not know
+KNOWS_CMOV_CONVERTER = 22  # newest LLVM that was tested; LLVM ends the process at an option that it does not know
 
 if platform.machine() in ("x86_64", "AMD64") and llvm.llvm_version_info[0] <= KNOWS_CMOV_CONVERTER:
-    # Keep conditional moves in loops. LLVM makes branches of them where it hopes for good guesses, but which GPU comes
-    # next cannot be guessed.
+    # Keep conditional moves in loops. LLVM turns them into branches where it expects good prediction, but which GPU
+    # comes next cannot be predicted.
     llvm.set_option("caps-fast", "-x86-cmov-converter=false")
 
 
 class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
-    """Numba's files, with a digest of the code: machine code that lacks a bit would run, wrongly."""
+    """Numba's cache files with a digest of the code, because damaged machine code would run and give wrong results."""
 
     def save(self, key: Any, data: Any) -> None:
         code = dumps(data)
@@ -106,8 +106,8 @@ def _digest(key: Any, code: bytes) -> bytes:
 
 
 class OurFolder(CompileResultCacheImpl):  # type: ignore[misc]
-    """Keeps to the folder that it is given: Numba's own would go elsewhere, such as beside the sources, where
-    nothing says what is stale.
+    """Uses only the given folder. Numba's own locator falls back to other folders, such as that of the sources, where
+    stale code is not detected.
     """
 
     _locator_classes = tuple(
@@ -116,7 +116,7 @@ class OurFolder(CompileResultCacheImpl):  # type: ignore[misc]
 
 
 class NotKept(NullCache):  # type: ignore[misc]
-    """No cache, which is said when something has been compiled."""
+    """No cache; a warning follows when something has been compiled."""
 
     about = ""
 
@@ -128,12 +128,10 @@ class NotKept(NullCache):  # type: ignore[misc]
 
 
 class KeptCode(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of compiled code, but a damaged file counts as none, and what the disk does not take is not
-    kept.
-    """
+    """Numba's cache of compiled code, except that a damaged file is ignored and a failed write is not an error."""
 
     _impl_class = OurFolder
-    about = ""  # for people: what is compiled where it is not kept yet; "" for what takes no time
+    about = ""  # for the log: what is compiled if it is not cached; "" for what takes no time
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
@@ -144,12 +142,12 @@ class KeptCode(FunctionCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The code on disk, or None.
 
-        Numba's own method first imports all that it compiles with, which takes longer than the rest.
+        Numba's own method first imports the whole compiler, which takes longer than the rest.
         """
         try:
-            rtsys.initialize(target_context)  # what loaded code may allocate with
+            rtsys.initialize(target_context)  # loaded code may allocate with it
             found = self._load_overload(sig, target_context)
-        except Exception:  # unpickling may make anything of damaged bytes
+        except Exception:  # unpickling damaged bytes can raise anything
             with suppress(OSError):
                 self.flush()
             found = None
@@ -170,8 +168,8 @@ def _tell_of_compiling(about: str) -> None:
 def inlined(function: Function) -> Function:
     """Compile as part of every kernel that calls it. Without reference counting: such code must not allocate.
 
-    Whole numbers are taken as int64 (or uint64), so that it is compiled once, not for every width that a caller has at
-    hand, nor for every constant.
+    Integers are converted to int64 (or uint64), so that it is compiled once, and not for every integer width and
+    constant of its callers.
     """
     dispatcher: Any = numba.njit(**INLINE_FLAGS)(function)
     if numba.config.DISABLE_JIT:
@@ -189,7 +187,7 @@ def _wide(kind: Any) -> Any:
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile as a kernel of its own; `use_cache` gives it a place on disk."""
+    """Compile as a separate kernel; `use_cache` stores it on disk."""
     return _as_python(function) if numba.config.DISABLE_JIT else numba.njit(**KERNEL_FLAGS)(function)
 
 
@@ -260,9 +258,7 @@ def _without_annotations(signature: inspect.Signature) -> inspect.Signature:
 
 
 def prefetch(records: Any, index: Any) -> None:
-    """Ask the memory for an entry that will soon be written: its cache lines are then there, where otherwise all
-    would wait for them.
-    """
+    """Prefetch an entry that will soon be written, so that the write does not wait for its cache lines."""
 
 
 @intrinsic
@@ -296,7 +292,7 @@ def use_cache(dispatcher: Any, *sources: Path | str, about: str = "") -> Any:
     """Keep what `dispatcher` compiles next under the hash of the kernel's sources and of `sources` (a policy's
     file, its type's name).
 
-    `about` is what people are told is being compiled, where it is not kept yet.
+    `about` names what is compiled in the log line that appears if it is not cached yet.
     """
     if not numba.config.DISABLE_JIT:
         dispatcher._cache = _cache_of(
@@ -317,12 +313,12 @@ def _cache_of(function: Any, root: Path | None, sources: Iterable[Path | str]) -
 
 
 def cache_root() -> Path | None:
-    """Where compiled kernels live, if anywhere."""
+    """Folder of compiled kernels; None if they are not cached."""
     return cache_folder(PART)
 
 
 def expect_own(path: str) -> None:
-    """Raise ValueError where a file belongs to somebody else: it would be executed."""
+    """Raise ValueError if a file belongs to another user, since it would be executed."""
     if os.path.exists(path) and os.stat(path).st_uid != os.geteuid():
         raise ValueError("another user's file")
 

@@ -1,4 +1,4 @@
-"""The arrays in which a simulation lives. No logic.
+"""The arrays that hold the state of a simulation. No logic.
 
 Times are seconds from the start of the run, power is watts, energy joules, carbon grams, intensity g/kWh, lengths
 tokens. A link (`next`, `child`, ...) is the index of another live request, or NONE.
@@ -21,24 +21,22 @@ NONE = -1
 LP, CP, BP = 0, 1, 2
 N_ROLES = 3
 GOLD, SILVER, BRONZE = 0, 1, 2
-ANY_TIER = 3  # the row of `tiers` that judges all alike
+ANY_TIER = 3  # the row of `tiers` for requests of any tier
 N_LEVELS, N_CATEGORIES, N_TIERS = 3, 3, 3
 N_CELLS = N_LEVELS * N_CATEGORIES * N_TIERS
-IDLE, BUSY, WAKING, STARTING, ASLEEP, OFF, STOPPING, FAILED = range(
-    8
-)  # in the order in which a growing pool takes them
+IDLE, BUSY, WAKING, STARTING, ASLEEP, OFF, STOPPING, FAILED = range(8)  # in the order in which a growing pool uses them
 STATES = ("idle", "busy", "waking", "starting", "asleep", "off", "stopping", "failed")
 N_STATES = len(STATES)
 RESIDENTS, PROMPTS, PACK, FASTEST = 0, 1, 2, 3
 J_PER_KWH = 3.6e6
 SLACK = (
     1.0 + 1e-6
-)  # limits count as kept to one part in a million: latencies are differences of absolute times, which are rounded
+)  # limits are compared with a tolerance of 1e-6: latencies are differences of absolute times, which are rounded
 SECONDS_PER_DAY = 86400.0
 
 
 class Request(Record):
-    """One arriving request, as a workload hands it over."""
+    """One arriving request, as a workload yields it."""
 
     arrival_s: f8
     predicted_tokens: f8  # n_out_hat
@@ -71,7 +69,7 @@ class Live(Record):
     task: i1
     level: i1  # carbon level at arrival: low, mid, high
     held: i1
-    admitted: i1  # has been; all that follows is only set then
+    admitted: i1  # has been; the fields below are only set then
     released_s: f8
     admitted_s: f8  # first admission
     first_token_s: f8  # nan before
@@ -120,7 +118,7 @@ class Gpu(Record):
     residents: i2
     heap_len: i2
     kind: u2
-    state: i1  # one of STATES
+    state: i1  # an index of STATES
     touched: i1
     barred: i1  # admits nobody until its next iteration has ended: its memory was too small
 
@@ -158,18 +156,18 @@ class Queue(Record):
     end_span: i4
     role: i4
     kind: i4  # of its replicas, where they are of one kind, as in the layout `pools`; else of the first
-    region: i4  # of the replicas for which the gate is being asked
+    region: i4  # of the replicas whose gate is being evaluated
     slots: i4  # of its replicas that neither drain nor have failed; of the first, if there are none
     per_gpu: f8  # 1 / those replicas
     head: i4  # of the sorted run
     tail: i4
     root: i4  # of the pairing heap beside it
     flexible_tail: i4  # the non-Gold resident that was admitted last
-    open: i1  # in one of its regions at the least
+    open: i1  # in at least one of its regions
     backlog: i1  # held work is waiting
     dirty: i1
     waiting: i8
-    returned: i8  # of those waiting, who had been admitted before; counted where KV grows or replicas fail
+    returned: i8  # waiting requests that were admitted before; counted where KV grows or replicas fail
     waiting_prompt_tokens: i8
     waiting_predicted_tokens: f8
     residents: i8
@@ -194,7 +192,7 @@ class Span(Record):
 class Pool(Record):
     """One pool: its region, and what its replicas did besides drawing power."""
 
-    g_per_kwh: f8  # intensity in force in its region, and since when it is
+    g_per_kwh: f8  # intensity in force in its region, and the time since which it is
     intensity_from_s: f8
     member_s: f8
     requests: i8
@@ -210,7 +208,7 @@ class Account(Record):
     seconds: f8
     energy_j: f8
     carbon_g: f8
-    sliced_s: f8  # of these, what stands in `slices`
+    sliced_s: f8  # the part of these that is in `slices`
     sliced_j: f8
 
 
@@ -242,7 +240,7 @@ class Cell(Record):
 
 
 class Clock(Record):
-    """Where the simulation stands."""
+    """Progress of the simulation."""
 
     now_s: f8
     intensity_until_s: f8  # when the intensity of a region changes next
@@ -251,8 +249,8 @@ class Clock(Record):
     cursor: i8  # next request of the block
     seq: i8
     live: i8
-    used: i8  # entries of `live` that have ever been
-    free: i8  # of these, those that may be used again
+    used: i8  # entries of `live` that have ever been used
+    free: i8  # of these, entries that are free
     touched: i8
     dirty: i8
     claims: i8  # places claimed, not yet taken
@@ -265,7 +263,7 @@ class Clock(Record):
     events: i8
     refused: i8  # 1 + seq of the first request whose routing or key cannot be followed; 0 = none
     refused_queue: i8  # where it was sent
-    unpriced: i8  # 1 + the first replica that joining costs no number; 0 = none
+    unpriced: i8  # 1 + the first replica whose cost of joining is not a number; 0 = none
 
 
 class Setup(Record):
@@ -279,10 +277,10 @@ class Setup(Record):
     average_request: f8  # unit of E: J g/kWh of an average request alone on a replica at the mean intensity
     low_g_per_kwh: f8  # edges of the carbon levels
     high_g_per_kwh: f8
-    least_chunk_tokens: i8  # least that admission takes of memory that grows, but for shorter prompts
-    tokens_per_resident: f8  # PROMPTS: what a resident counts
+    least_chunk_tokens: i8  # least KV memory that an admission takes where KV grows, except for shorter prompts
+    tokens_per_resident: f8  # PROMPTS: tokens that a resident counts as
     placement: i4  # RESIDENTS, PROMPTS, PACK or FASTEST
-    by_residents: i1  # what joining a replica costs is its residents
+    by_residents: i1  # the cost of joining a replica is its number of residents
     limits_kv: i1  # a kind has a limit of KV tokens
     preempts: i1
     gated: i1
@@ -298,7 +296,7 @@ class Sample(Record):
     energy_j: f8  # so far, in all states
     residents: i8
     waiting: i8
-    replicas: Annotated[Array, f"{N_STATES + 1}i8"]  # by state; at N_STATES those that are on and drain
+    replicas: Annotated[Array, f"{N_STATES + 1}i8"]  # by state; at N_STATES draining replicas
     open: i1
 
 
@@ -313,7 +311,7 @@ DONE = dtype_of(Done)
 HISTOGRAMS = ("ttft", "ttft_after_release", "tpot", "e2e")
 TTFT, TTFT_AFTER_RELEASE, TPOT, E2E = range(4)
 SUB_BIN_BITS = 8
-SUB_BINS = 1 << SUB_BIN_BITS  # bins an octave: a bin is less than 0.4 % wide
+SUB_BINS = 1 << SUB_BIN_BITS  # bins per octave: a bin is less than 0.4 % wide
 OCTAVES = 40
 FIRST_EXPONENT = -14  # values below 2**-14 s (61 us) fall into the first bin
 HISTOGRAM_BINS = SUB_BINS * OCTAVES
@@ -323,16 +321,16 @@ class State(NamedTuple):
     """All arrays of one simulation. Kernels mutate them in place."""
 
     traits: Traits
-    limits: Rows[Limits]  # (3,): of what may wait, by the tier of who comes
+    limits: Rows[Limits]  # (3,): limits of what may wait, by the tier of the arrival
     fairness: Rows[Fairness]  # (1,)
     lines: Rows[Line]  # (n_queues * owners,); empty without fairness, as are those below
     turns: Rows[Turn]  # (n_queues,)
-    in_line: Array  # uint32 (n_queues * owners,): who waits in a queue, the first `turns.owners` of its own
+    in_line: Array  # uint32 (n_queues * owners,): owners that wait, the first `turns.owners` of each queue
     charged: Array  # int32 (n_gpus,): iterations of the leap in progress whose tokens are counted
     crowd: Rows[Crowd]  # (1,)
     sessions: Rows[Session]  # (capacity,): among the first crowd.used; empty without sessions, as are those below
     thinking: Rows[Thinking]  # (capacity,): heap of the crowd.thinking sessions that think
-    spare: Array  # uint32 (capacity,): sessions that are over, a stack of crowd.spare
+    spare: Array  # uint32 (capacity,): finished sessions, a stack of crowd.spare
     session_of: Array  # int32 (capacity of `live`,)
     tokens: Array  # float64 (2, cells + 1): what a turn adds, and an answer, by score
     tenant_share: Array  # float64 (n_tenants,): cumulative
@@ -348,11 +346,11 @@ class State(NamedTuple):
     tiers: Rows[Tier]  # (4,): gold, silver, bronze, and their mean
     origins: Rows[Origin]  # (n_origins,)
     transit: Rows[Transit]  # (1,)
-    rtt_s: Array  # float64 (n_origins, n_regions): round-trip times
-    # float64 (n_regions, n_regions): from, to: how long the context of an input token takes, and the energy of it, J
+    rtt_s: Array  # float64 (n_origins, n_regions): round-trip times, s
+    # float64 (n_regions, n_regions): from, to: transfer time (s) and energy (J) of the context of an input token
     move_s: Array
     move_j: Array
-    link_j: Array  # float64 (samples of all regions,): energy of links put down to a region, by its sample
+    link_j: Array  # float64 (samples of all regions,): energy of links attributed to a region, J, by its carbon sample
     queues: Rows[Queue]  # (n_queues,)
     spans: Rows[Span]  # (n_spans,): in the order of their queues
     gpus: Rows[Gpu]  # (n_gpus,)
@@ -362,22 +360,22 @@ class State(NamedTuple):
     accounts: Rows[Account]  # (n_pools * n_states,)
     slices: Rows[Slice]  # (sum over pools of the samples of their region * n_states,)
     live: Rows[Live]  # (capacity,): requests in the system, among the first clock.used
-    free: Array  # uint32 (capacity,): entries of `live` to be used again, a stack of clock.free
+    free: Array  # uint32 (capacity,): free entries of `live`, a stack of clock.free
     power_w: Array  # float64: Eq. 2 by kind and members
     prompt_w: Array  # float64: the same while only prompts are processed; empty where all clocks are the highest
     # float64: from a queue's `share_at` on, what one more request would draw there by clock and those present, P(u) /
     # batch
     share_w: Array
     finish_at: (
-        Array  # uint64 (n_gpus, max_batch): heap of the decode iterations at which sequences end, with whose they are
+        Array  # uint64 (n_gpus, max_batch): heap of the decode iterations at which sequences end, each with its request
     )
     decode_s: Array  # float64: memory and compute time of iterations that only decode, by kind and sequences
     # int32 (n_gpus, most block tokens), where KV grows: decoding sequences by when they need their next block
     phases: Array
     leap_end_s: Array  # float64 (width,): when each GPU's leap ends
     first_to_end: Array  # uint32 (2 width,): tournament of these
-    tree: Array  # int64: tournaments of what joining a replica costs, one a span
-    room_tree: Array  # int64: the same of minus free KV tokens; empty where KV is not limited
+    tree: Array  # int64: tournaments of the cost of joining a replica, one per span
+    room_tree: Array  # int64: tournaments of minus the free KV tokens; empty where KV is not limited
     touched: Array  # uint32 (n_gpus,): GPUs between iterations at this instant
     dirty: Array  # uint32 (n_queues,): queues to dispatch at this instant
     carbon_s: Array  # float64: sample times, region by region

@@ -1,4 +1,4 @@
-"""The books of a finished run, as its metrics read them: sums over accounts, latencies' quantiles, pools one by one."""
+"""The accounts of a finished run, from which metrics are computed: sums, quantiles of latencies, figures by pool."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from caps_fast.records import Array
 SEEN_STATES = (
     *arrays.STATES,
     "draining",
-)  # of a series: replicas that are on and drain stand apart from those that take work
+)  # of a series: draining replicas are counted apart from those that take work
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True)
 class PoolBooks:
-    """The books of one pool.
+    """The accounts of one pool.
 
-    slots           residents that its replicas hold at most
+    slots           most residents that its replicas hold
     requests        finished requests that were placed in it
     spent           ACCOUNT (n_states,): replica-seconds, energy (J) and carbon (g) by state
     member_s        resident-seconds
@@ -40,7 +40,7 @@ class PoolBooks:
 
 @dataclass(frozen=True)
 class Terms:
-    """What a pool's replicas cost besides their carbon.
+    """What a pool's replicas cost, apart from carbon.
 
     energy_cost             of all its energy, PUE included, in any currency
     price_per_replica_hour  in the same currency
@@ -60,7 +60,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Moved:
-    """What went over links: requests, bytes, energy (J), carbon (g)."""
+    """Transfers over links: requests, bytes, energy (J), carbon (g)."""
 
     requests: int = 0
     bytes: float = 0.0
@@ -73,7 +73,7 @@ NOTHING_MOVED = Moved()
 
 @dataclass(frozen=True)
 class Books:
-    """The books of one run.
+    """The accounts of one run.
 
     cells           CELL (27,): accounts by carbon level, category and tier
     pools           POOL (n_pools,)
@@ -81,16 +81,16 @@ class Books:
     histograms      int64 (3, 4, HISTOGRAM_BINS): tier, latency, bin
     horizon_s       length of the arrivals, s
     end_s           last completion, or the end of the drain if work is unfinished, s
-    preemptions     sequences that gave way
+    preemptions     pre-empted sequences
     recomputed_tokens  tokens whose KV was lost
     strength        `standing.Strength` (n_pools,): starts and wakes of replicas
     names, roles    of the pools, in order
     replicas        of each pool
-    max_batch       of each pool: residents that a replica holds at most
+    max_batch       of each pool: most residents that a replica holds
     pue             of each pool: power usage effectiveness of its region
     terms           of each pool
     marginal_g      carbon of all states by marginal intensity, PUE included, and of links; nan where a region has none
-    moved           what went over links
+    moved           transfers over links
     """
 
     cells: Array
@@ -197,12 +197,12 @@ class Books:
 
     @cached_property
     def energy_cost(self) -> float:
-        """Of all energy, PUE included."""
+        """Cost of all energy, PUE included."""
         return sum(pool.energy_cost for pool in self.terms)
 
     @cached_property
     def cost(self) -> float:
-        """Of energy and of replicas that are not off."""
+        """Cost of energy and of replicas that are not off."""
         hours = (self._on_s / 3600.0).tolist()
         return self.energy_cost + float(
             sum(pool.price_per_replica_hour * own for pool, own in zip(self.terms, hours, strict=True))
@@ -210,25 +210,25 @@ class Books:
 
     @cached_property
     def mean_clock(self) -> float:
-        """Of busy replicas, over the highest."""
+        """Mean clock of busy replicas over the highest clock."""
         busy_s = self.spent["seconds"][:, BUSY].sum()
         return ratio(self.strength["clock_s"].sum() or busy_s, busy_s)
 
     @cached_property
     def embodied_kg(self) -> float:
-        """Carbon of making all replicas, for the time that they were kept, off or not."""
+        """Embodied carbon of all replicas over the run, whether on or off, g."""
         kept_s = self.spent["seconds"].sum(axis=1).tolist()
         return float(sum(pool.embodied_kg_per_s * own_s for pool, own_s in zip(self.terms, kept_s, strict=True)))
 
     @cached_property
     def water_l(self) -> float:
-        """Water for the energy of all states."""
+        """Water for the energy of all states, litres."""
         energy_kwh = (self.spent["energy_j"].sum(axis=1) / arrays.J_PER_KWH).tolist()
         return float(sum(pool.water_l_per_kwh * own for pool, own in zip(self.terms, energy_kwh, strict=True)))
 
     @property
     def _on_s(self) -> Array:
-        """Seconds of each pool's replicas in all states save off."""
+        """Seconds of each pool's replicas in all states except off."""
         on = [state != "off" for state in arrays.STATES]
         seconds: Array = self.spent["seconds"][:, on].sum(axis=1)
         return seconds
@@ -264,7 +264,7 @@ class Books:
 
     @cached_property
     def by_pool(self) -> dict[str, PoolBooks]:
-        """The books of every pool, by its name."""
+        """The accounts of every pool, by its name."""
         rows = zip(self.names, self.replicas, self.max_batch, self.pools, self.spent, strict=True)
         return {
             name: PoolBooks(
@@ -302,5 +302,5 @@ def histogram_quantiles(counts: Array, *q: float) -> list[float]:
 
 
 def ratio(part: Any, whole: Any) -> float:
-    """part / whole; nan where there is no whole."""
+    """part / whole; nan where whole is 0."""
     return float(part) / float(whole) if whole else float("nan")

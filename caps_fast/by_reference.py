@@ -1,8 +1,7 @@
-"""A NamedTuple of arrays as compiled code passes it on: one address, where Numba would pass every array as seven
-values.
+"""Pass a NamedTuple of arrays to compiled code as one address, where Numba would pass every array as seven values.
 
-A state is an argument of nearly every function. Passed whole it is over 200 values at every call, which were most of
-what LLVM had to read: a kernel compiles in half the time without. After inlining nothing is left of the difference.
+A state is an argument of nearly every function. Passed by value it is over 200 values per call, which were most of
+LLVM's input: a kernel compiles in half the time without them. After inlining nothing is left of the difference.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ Tuple = TypeVar("Tuple", bound=tuple[Any, ...])
 
 
 def _short(*parts: Any) -> str:
-    """A name for what is made of `parts`: those of records list all their fields, and names of types are part of
+    """A short name for a type made of `parts`: names of record types list all their fields, and type names are part of
     every symbol.
     """
     return hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=8).hexdigest()
 
 
 class Items(types.Type):  # type: ignore[misc]
-    """Entries of a contiguous array of one dimension: where they begin, and how many there are."""
+    """Entries of a contiguous one-dimensional array: address and number."""
 
     def __init__(self, dtype: types.Type) -> None:
         self.dtype = dtype
@@ -101,7 +100,7 @@ def _by_reference(context: Any, whole: Any) -> Any:
     return kind(whole), generate
 
 
-# The same NamedTuple, passed on by its address. A kernel asks for it itself: the fields lie in the frame of the
+# The same NamedTuple, passed by its address. A kernel creates it itself: the fields lie in the frame of the
 # function that does.
 by_reference: Callable[[Tuple], Tuple] = _as_it_is if numba.config.DISABLE_JIT else _by_reference
 
@@ -181,7 +180,7 @@ def _set(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 
 def _entry(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    """Where an entry is. A negative index counts from the end, as with arrays."""
+    """Address of an entry. A negative index counts from the end, as with arrays."""
     items, at = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0]), args[1]
     if signature.args[1].signed:
         at = builder.select(builder.icmp_signed("<", at, at.type(0)), builder.add(at, items.length), at)

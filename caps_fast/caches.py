@@ -1,7 +1,6 @@
-"""Where things are kept from one run to the next: a folder of the user's own that nobody else may write to, or none.
+"""The cache folder: one of the user's own that nobody else may write to, or none.
 
-Compiled code is executed when it is loaded, so a folder in which others may put files is as good as a program of
-theirs.
+Compiled code is executed when it is loaded, so whoever can write to the folder can run code as the user.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 
 def cache_folder(part: str) -> Path | None:
-    """The folder of a part of what is kept, made if need be; None where there is none to be trusted (`why_not` says
-    why).
+    """The folder of one part of the cache, created if missing; None if no folder can be trusted (`why_not` gives the
+    reason).
     """
     root = _root()
     return None if root is None or why_not(part) else root / part
@@ -27,7 +26,7 @@ def cache_folder(part: str) -> Path | None:
 
 @cache
 def why_not(part: str) -> str:
-    """Why nothing can be kept in this part; "" where it can."""
+    """Why this part cannot be cached; "" if it can."""
     root = _root()
     if root is None:
         return "no home folder is known"
@@ -36,14 +35,14 @@ def why_not(part: str) -> str:
 
 @cache
 def tell_once(what: str, part: str) -> None:
-    """Warn that something is not kept, and why."""
-    logger.warning("%s not kept: %s (%s)", what, why_not(part), WAY_OUT)
+    """Warn that something is not cached, and why."""
+    logger.warning("%s not cached: %s (%s)", what, why_not(part), WAY_OUT)
 
 
 def _root() -> Path | None:
     """`CAPS_FAST_CACHE`, or caps-fast in the user's cache folder.
 
-    Empty and relative values of other variables count as none.
+    Empty and relative values of other variables are ignored.
     """
     if named := os.environ.get("CAPS_FAST_CACHE"):
         return Path(named).absolute()
@@ -59,7 +58,7 @@ def _root() -> Path | None:
 
 
 def _fault(folder: Path) -> str:
-    """What is wrong with a folder to keep things in, which is made if need be, for this user alone; "" for nothing."""
+    """What is wrong with a cache folder, which is created if missing, for this user alone; "" if nothing is."""
     try:
         for place in reversed((folder, *folder.parents)):
             if not place.exists():

@@ -1,4 +1,4 @@
-"""Modules that can be called: `caps_fast.sweep` and `caps_fast.policy` are a module and what it is for at once."""
+"""Callable modules: `caps_fast.sweep` and `caps_fast.policy` are both a module and a function."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 
 def calls(module: str, function: str, home: str = "") -> None:
-    """Let `module` be called as its function of that name, or as the one of the module `home`, which is imported
-    then.
+    """Make `module` callable as its function of that name, or as that of the module `home`, which is imported on the
+    first call.
     """
 
     class Called(ModuleType):

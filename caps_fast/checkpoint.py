@@ -1,4 +1,4 @@
-"""Checkpoints of long runs: the whole state in one file, written whole or not at all, taken up to the same bits."""
+"""Checkpoints of long runs: the whole state in one file, written atomically; a resumed run gives the same bits."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MUTABLE = (
     *("sessions", "thinking", "spare", "session_of"),
 )
 GROWING = ("live", "free", "sessions", "thinking", "spare", "session_of")
-HISTORY = Known._fields[1:]  # all but the lag, which is the model's
+HISTORY = Known._fields[1:]  # all except the lag, which belongs to the model
 
 
 class InProgress(Protocol):
@@ -64,19 +64,19 @@ class Keeper:
     """Saves and restores a group of simulations at `path`."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is saved at `path`, if anything is.
+        """Read the file at `path`, if there is one.
 
-        Raises InputError for a damaged file, before a group is made at length.
+        Raises InputError for a damaged file, before a group is prepared.
         """
         self.path = path
         self._saved_at_s = time.monotonic()
         self._found: dict[str, Array] = {}
         if path.exists():
             with self._expecting_a_whole_one():
-                self._found = read_arrays(path, path.stat().st_size)  # they are not compressed
+                self._found = read_arrays(path, path.stat().st_size)  # not compressed
 
     def save_if_due(self, group: InProgress) -> None:
-        """Save if the last time is a minute ago."""
+        """Save if a minute has passed since the last time."""
         if time.monotonic() - self._saved_at_s >= EVERY_S:
             self.save(group)
 
@@ -109,11 +109,11 @@ class Keeper:
         self._saved_at_s = time.monotonic()
 
     def expect_of(self, configs: Sequence[Scenario]) -> None:
-        """Raise InputError where what was saved is of another program or of other scenarios."""
+        """Raise InputError if the checkpoint is of another program version or of other scenarios."""
         self._expect({"program": _program(), "scenario": [config.hash for config in configs]})
 
     def restore(self, group: InProgress) -> None:
-        """Take up what was saved, if anything was.
+        """Restore what was saved, if there is a checkpoint.
 
         Raises InputError for a file that is damaged or of another recording.
         """
@@ -165,15 +165,16 @@ class Keeper:
             raise
         except Unsound as error:
             raise InputError(
-                f"{self.path}: not a sound checkpoint ({error}); expected one written by caps-fast run"
+                f"{self.path}: not a consistent checkpoint ({error}); expected one written by caps-fast run"
             ) from None
-        except Exception as error:  # reading damaged bytes may end in anything
+        except Exception as error:  # reading damaged bytes can raise anything
             raise InputError(
-                f"{self.path}: not a whole checkpoint ({type(error).__name__}); expected one written by caps-fast run"
+                f"{self.path}: not a complete checkpoint ({type(error).__name__}); expected one written by caps-fast "
+                "run"
             ) from None
 
     def remove(self) -> None:
-        """The run is over: no checkpoint is needed, nor what a killed process had begun to write."""
+        """The run has finished: remove the checkpoint, and what a killed process had begun to write."""
         remove(self.path)
 
 
@@ -192,7 +193,7 @@ def _recording(group: InProgress) -> list[str]:
 
 
 def _like(fresh: Array, saved: Array, whole_shape: bool = False) -> Array:
-    """The saved array, if its records, and where told its shape, are those of the fresh one. Raises ValueError."""
+    """Return `saved` if its dtype (and shape, if given) match `fresh`. Raises ValueError."""
     if saved.dtype != fresh.dtype or saved.ndim != fresh.ndim or (whole_shape and saved.shape != fresh.shape):
-        raise ValueError("an array of another kind")
+        raise ValueError("an array of another type")
     return saved

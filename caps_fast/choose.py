@@ -1,6 +1,4 @@
-"""From a scenario to its policy: built in or a user's own file, with the scenario's weights as fields; compiled
-once.
-"""
+"""The policy of a scenario: built in or from a user's file, with the scenario's weights as fields; compiled once."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ _compiled: set[tuple[type, bytes]] = set()
 def make_policy(config: scenario.Scenario) -> Any:
     """The policy of a scenario, its fields filled from the scenario's weights and options. Raises InputError.
 
-    A built-in policy passes over options that it has no field for: they are for another policy of the same study
+    A built-in policy ignores options that it has no field for: they belong to another policy of the same study
     (`check_options`).
     """
     chosen = config.policy
@@ -79,8 +77,8 @@ def _scaled(policy: Any, config: scenario.Scenario) -> Any:
         own = {decision for decision in ("scale", "clock") if type(part) in DECISIONS[decision].rules}
         if own & decided:
             raise InputError(
-                f"policy.scaling {config.policy.scaling}: {name} decides what another part does: expected a scale "
-                "and a clock rule"
+                f"policy.scaling {config.policy.scaling}: {name} conflicts with another part: expected one scale rule "
+                "and one clock rule"
             )
         if own == {"clock"} and all(len(kind.clocks) == 1 for kind in config.fleet.kinds.values()):
             raise InputError(
@@ -105,22 +103,21 @@ def _check_fields(options: Iterable[str], fields: Iterable[str]) -> None:
     if unknown:
         hint = did_you_mean(unknown[0], fields)
         expected = ", ".join(fields) or "no options"
-        raise InputError(f"policy.options.{unknown[0]}{hint}: no such field of a policy here; expected {expected}")
+        raise InputError(f"policy.options.{unknown[0]}{hint}: unknown option; expected {expected}")
 
 
 def _of_kind(default: Any, name: str, value: float) -> Any:
-    """The value of an option, as its field's default is: a whole number, a float, true or false."""
+    """The value of an option, of the type of its field's default: a whole number, a float, true or false."""
     if isinstance(default, int | float) and type(default)(value) == value:
         return type(default)(value)
     expected = {bool: "0 or 1", int: "a whole number", float: "a number"}.get(
-        type(default), "another field, this one is no number"
+        type(default), "another field; this one is not a number"
     )
     raise InputError(f"policy.options.{name} {value:g}: expected {expected}")
 
 
 def layout_of(policy: Any, config: scenario.Scenario) -> str:
-    """The layout of queues that the policy declares, or that `policy.queueing` says where it leaves that to the
-    scenario.
+    """The layout of queues that the policy declares, or `policy.queueing` if it leaves that to the scenario.
 
     Raises InputError for a layout that cannot be scaled.
     """
@@ -145,7 +142,7 @@ def compile_for(policy: Any, state: State) -> None:
     kind = (
         type(policy),
         compute_fingerprint((state, policy)),
-    )  # Numba's own shorthand for types, which take it a millisecond to find
+    )  # shorthand for Numba's own type inference, which takes a millisecond
     with _compiling:
         if kind in _compiled:
             return
@@ -155,7 +152,7 @@ def compile_for(policy: Any, state: State) -> None:
             _jit.on_one_stack(
                 advance.compile, (numba.typeof(state), numba.typeof(policy), numba.float64, numba.boolean)
             )
-        except Exception as error:  # Numba lets pass what a rule's own names raise
+        except Exception as error:  # Numba passes on exceptions of a rule's own names
             raise InputError(
                 f"{source.name}: policy {type(policy).__qualname__} does not compile: {_reason(policy, state) or error}"
             ) from None
@@ -163,7 +160,7 @@ def compile_for(policy: Any, state: State) -> None:
 
 
 def _reason(policy: Any, state: State) -> str | None:
-    """Which of the policy's rules does not compile by itself, or returns what it should not, and why."""
+    """The first of the policy's rules that does not compile by itself or returns a wrong type, and the reason."""
     kinds = {"policy": numba.typeof(policy), "t_s": numba.float64, "s": numba.typeof(state)}
     for decision in DECISIONS.values():
         rule = decision.of(type(policy))
@@ -188,13 +185,13 @@ def _reason(policy: Any, state: State) -> str | None:
 
 
 def _short(text: str) -> str:
-    """Without the innards of the state's types, which fill pages."""
+    """Without the definitions of the state's types, which fill pages."""
     return re.sub(r"\b(State|array|Array|Record)\(.*", r"\1", text)
 
 
 def _digest(content: bytes, module: ModuleType) -> str:
-    """Hash of all that a user's rules are compiled from: the file, its constants, and the files of the modules that
-    it takes names from.
+    """Hash of everything that a user's rules are compiled from: the file, its constants, and the modules that it
+    imports names from.
     """
     digest = hashlib.sha256(content)
     for name, value in sorted(vars(module).items()):
@@ -208,7 +205,7 @@ def _digest(content: bytes, module: ModuleType) -> str:
 
 
 def _combined(policy: Any, part: Any, decisions: Sequence[str], option: str) -> Any:
-    """The policy with another's rules for some decisions: a type of its own with the fields and memories of both.
+    """The policy with another's rules for some decisions: a new type with the fields and memories of both.
 
     Raises InputError.
     """
@@ -224,7 +221,7 @@ def _combined(policy: Any, part: Any, decisions: Sequence[str], option: str) -> 
     if both or kept:
         shared = f"a field {both[0]}" if both else f"a field {min(kept)} of their memory"
         raise InputError(
-            f"policy.{option}: {other.__qualname__} and the policy both have {shared}: expected it in one of them"
+            f"policy.{option}: {other.__qualname__} and the policy both have {shared}: expected it in only one of them"
         )
     name, module = f"{kind.__name__}_{other.__name__}", sys.modules[kind.__module__]
     if not hasattr(module, name):
@@ -236,7 +233,7 @@ def _combined(policy: Any, part: Any, decisions: Sequence[str], option: str) -> 
             source = other if one.name in taken else kind
             if source in one.rules:
                 one.rules[combined] = one.rules[source]
-        setattr(module, name, combined)  # where Numba's cache looks for it
+        setattr(module, name, combined)  # where Numba's cache looks it up
     return getattr(module, name)(*policy, *part)
 
 
@@ -246,7 +243,7 @@ def _names(kind: type) -> set[str]:
 
 
 def _memory_of_both(one: Traits, other: Traits) -> dict[str, Any]:
-    """Memory and rows of two policies in one: the fields of both, as many rows as either needs."""
+    """Combined memory of two policies: the fields of both, and as many rows as either needs."""
     used = [traits for traits in (one, other) if traits.memory != NO_MEMORY]
     fields = [(name, traits.memory[name]) for traits in used for name in traits.memory.names or ()]
     memory = np.dtype(fields, align=True) if fields else NO_MEMORY
@@ -258,13 +255,13 @@ def _built_in(name: str) -> Any:
         return OTHERS[name]
     if name not in BUILT_IN:
         known = [*BUILT_IN, *OTHERS]
-        expected = f"{', '.join(known)}, main, ablations, all, or a Python file of yours (FILE.py)"
+        expected = f"{', '.join(known)}, main, ablations, all, or your own Python file (FILE.py)"
         raise InputError(f"policy {name!r}{did_you_mean(name, known)}: expected some of {expected}")
     return BUILT_IN[name]
 
 
 def _from_file(path: str, name: str | None) -> Any:
-    """The policy that a Python file declares: its only one, or the one whose type is called `name`."""
+    """The policy that a Python file declares: its only one, or the one of type `name`."""
     try:
         with open_regular(path) as stream:
             content = stream.read()
@@ -279,7 +276,7 @@ def _from_file(path: str, name: str | None) -> Any:
         module.__file__ = path
         sys.modules[module_name] = module
         try:
-            # Not by a loader, which would take an old compiled file of the same time and size.
+            # Not by a loader, which would use a stale compiled file of the same time and size.
             exec(compile(content, path, "exec", dont_inherit=True), vars(module))
         except (Exception, SystemExit) as error:
             del sys.modules[module_name]
@@ -305,9 +302,9 @@ def _from_file(path: str, name: str | None) -> Any:
     if held:
         raise InputError(
             f"{path}: policy {kind.__qualname__}: field {held} = {kind._field_defaults[held]!r}: expected a number; "
-            "what changes in a run belongs into the policy's memory, @policy(memory=...)"
+            "values that change during a run belong in the policy's memory, @policy(memory=...)"
         )
-    # Numba knows types by this name: an edited policy is another one
+    # Numba identifies types by this name, so an edited policy is a different type
     kind.__name__ = f"{kind.__qualname__}_{_digest(content, module)}"
     try:
         return kind()

@@ -1,4 +1,4 @@
-"""Workloads as files: client groups with a share of the rate, a demand, a tier and lengths (docs/demand.md)."""
+"""Workload files: client groups with a share of the rate, a demand, a tier and lengths (docs/demand.md)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_LENGTH = 10_000_000  # tokens, as in traces
 
 
 class Lengths(Section):
-    """A distribution of tokens, in one of four ways."""
+    """A distribution of tokens, in one of four forms."""
 
     tokens: Tokens | None = Field(None, le=MOST_LENGTH, description="the same for all")
     log_mean: float | None = Field(None, ge=0, le=16, description="log-normal: mean of log tokens")
@@ -33,14 +33,14 @@ class Lengths(Section):
         max_length=MOST_QUANTILES,
         description="pairs of probability and tokens from 0 to 1, log-linear in between",
     )
-    trace: str | None = Field(None, min_length=1, description="request trace whose lengths are taken")
+    trace: str | None = Field(None, min_length=1, description="request trace to take the lengths from")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         ways = [name for name in ("tokens", "log_mean", "quantiles", "trace") if getattr(self, name) is not None]
         if len(ways) != 1:
             given = " and ".join(ways) or "nothing"
-            raise ValueError(f"{given} given: expected one of tokens, log_mean with log_sd, quantiles, trace")
+            raise ValueError(f"{given}: expected one of tokens, log_mean with log_sd, quantiles, trace")
         if (self.log_mean is None) != (self.log_sd is None):
             raise ValueError("expected log_mean and log_sd together")
         return self
@@ -64,12 +64,12 @@ class Lengths(Section):
 
 
 class ClientGroup(Demand):
-    """Requests that are alike: their share of the rate, how they arrive, whose they are, how long they are."""
+    """A group of similar requests: share of the rate, arrivals, tier, origin, lengths."""
 
     name: str = Field(min_length=1, max_length=100)
     share: Positive = Field(le=1, description="share of the workload's rate")
-    tier: Literal["gold", "silver", "bronze"] | None = Field(None, description="its tier; none = by the tiers' shares")
-    origin: str | None = Field(None, description="its origin, one of the scenario's; none = by the origins' shares")
+    tier: Literal["gold", "silver", "bronze"] | None = Field(None, description="tier; none = by the tiers' shares")
+    origin: str | None = Field(None, description="origin, one of the scenario's; none = by the origins' shares")
     regions: Names | None = Field(
         None, min_length=1, description="regions that may serve its requests, whatever the policy; none = all"
     )
@@ -82,12 +82,12 @@ class ClientGroup(Demand):
         allow_inf_nan=False,
         description="correlation of input and output length, both as normal scores (Gaussian copula)",
     )
-    predictability: Share | None = Field(None, description="as the workload's, for this group; none = the workload's")
+    predictability: Share | None = Field(None, description="predictability of this group; none = the workload's")
 
     @field_validator("input_tokens", "output_tokens", mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        """A number alone means that length."""
+        """A single number means that length."""
         return {"tokens": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
     @property
@@ -100,7 +100,7 @@ class ClientGroup(Demand):
 class Mix(Section):
     """The content of a workload file."""
 
-    rate_rps: Positive | None = Field(None, le=1e9, description="mean arrivals per second, where a scenario gives none")
+    rate_rps: Positive | None = Field(None, le=1e9, description="mean arrivals per second, if the scenario sets none")
     clients: tuple[ClientGroup, ...] = Field(min_length=1, max_length=MOST_GROUPS)
 
     @model_validator(mode="after")
@@ -110,7 +110,7 @@ class Mix(Section):
             raise ValueError(f"shares of clients sum to {total:g}: expected 1")
         names = [group.name for group in self.clients]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"client {twice!r}: given twice: expected different names")
+            raise ValueError(f"client {twice!r} appears twice: expected different names")
         return self
 
 

@@ -1,8 +1,8 @@
-"""One clock for traffic and grid: which date and time t = 0 is, and how a dated trace keeps its own time of day.
+"""One clock for traffic and grid: the date and time of t = 0, and how a dated trace keeps its time of day.
 
-A trace that spans days is replayed in whole days: its loops, the part that trains the predictor, its start. A higher or
-lower rate then means more or fewer requests at the same times of day, never a faster clock. Traces without dates, and
-shorter ones, are replayed as they are.
+A trace that spans days is replayed in whole days: its loops, the part that trains the predictor, its start. Another
+rate then changes the number of requests at the same times of day, not the speed of the clock. Traces without dates, and
+shorter ones, are replayed unchanged.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from caps_fast.sections import Workload
 from caps_fast.traces import TraceFile, read_requests
 
 DAY_FROM_S = 6 * 3600.0
-"""A shorter trace is no day's traffic: its loops follow on one another."""
-KEPT = 2  # traces, for the next run that has the same
+"""A shorter trace is not a day of traffic: its loops follow one another directly."""
+KEPT = 2  # cached traces
 FORMAT = "%a %Y-%m-%d %H:%M:%S"
 
 
 @dataclass(frozen=True)
 class Clock:
-    """How a run's seconds lie on the calendar.
+    """Maps a run's seconds to the calendar.
 
-    start       date and time of t = 0 in UTC, as the traffic has it; None: it has no dates
-    period_s    length of a loop, whole days; None: the trace is replayed as a span of its own
+    start       date and time of t = 0 of the traffic, UTC; None: it has no dates
+    period_s    length of a loop, whole days; None: the trace is replayed once per its own span
     first, last rows of the trace that are replayed: from `first` up to `last`
     base_s      second of the trace at which a loop begins
     phase_s     second of a loop that is t = 0
-    notes       lines that the user should see
+    notes       lines for the user
     """
 
     start: datetime | None = None
@@ -48,24 +48,24 @@ class Clock:
 
 
 Facts = tuple[tuple[tuple[tuple[str, str], ...], ...], tuple[str | None, ...]]
-"""What a workload says of its traces, hashable: column and tier maps, then format, time unit, zone and format."""
+"""What a workload states about its traces, hashable: column and tier maps, then format, time unit, zone and format."""
 
 
 def trace_of(workload: Workload, path: str | None = None) -> TraceFile:
-    """The workload's trace, or another that it names. Raises InputError for a bad one."""
+    """The workload's trace, or another one that it names. Raises InputError for a bad one."""
     named = path or workload.trace or ""
     return read_trace(named, file_hash(named), facts_of(workload))
 
 
 def facts_of(workload: Workload) -> Facts:
-    """What the workload says of its traces."""
+    """What the workload states about its traces."""
     maps = tuple(tuple(one.items()) for one in (workload.trace_columns, workload.trace_tiers))
     return maps, (workload.trace_format, workload.trace_time_unit, workload.trace_time_zone, workload.trace_time_format)
 
 
 @lru_cache(KEPT)
 def read_trace(path: str, content: str, facts: Facts) -> TraceFile:
-    """A trace by what is said of it; `content` is the file's hash. Raises InputError for a bad one."""
+    """A trace by what the workload states about it; `content` is the file's hash. Raises InputError for a bad one."""
     maps, told = facts
     columns, tiers = (dict(one) for one in maps)
     form, unit, zone, time_format = told
@@ -97,19 +97,16 @@ def clock_of(config: Scenario) -> Clock:
     loop = f", loops of {period_s / SECONDS_PER_DAY:g} d" if period_s is not None and fit == "loop" else ""
     told = [f"{trace.path}: t = 0 is {start:{FORMAT}} UTC{loop}"]
     if last < len(arrivals_s):
-        told.append(
-            f"{trace.path}: {len(arrivals_s) - last:,} requests of its last day, which is not whole, are left out"
-        )
+        told.append(f"{trace.path}: {len(arrivals_s) - last:,} requests of its incomplete last day are left out")
     if period_s is None and fit != "once" and _outlasts(config, arrivals_s):
         told.append(
-            f"{trace.path}: spans {arrivals_s[-1] / 3600:.3g} h, too short to keep its time of day when it is "
-            "replayed for longer"
+            f"{trace.path}: spans {arrivals_s[-1] / 3600:.3g} h, too short to keep its time of day in a longer replay"
         )
     return Clock(start, period_s, first, last, base_s, phase_s, tuple(told))
 
 
 def training_rows(config: Scenario, trace: TraceFile) -> int:
-    """How many requests of a trace train the predictor: those of whole days, where it has dates and spans them."""
+    """Number of requests of a trace that train the predictor: those of whole days, if it has dates and spans days."""
     count = len(trace.frame)
     share = config.predictor.train_share
     if trace.timed and (_date_of(trace) is not None or config.start is not None):
@@ -119,10 +116,10 @@ def training_rows(config: Scenario, trace: TraceFile) -> int:
 
 
 def whole_days(arrivals_s: Array) -> int:
-    """How many days a trace spans; 0 where it is shorter than a day's traffic.
+    """Days that a trace spans; 0 if it is shorter than a day of traffic.
 
-    The last day counts if the hours that it lacks have at most half of a day's requests on the days before: a night is
-    no gap.
+    The last day counts if its missing hours hold at most half of a day's requests on the days before, so that a quiet
+    night is not a gap.
     """
     span_s = float(arrivals_s[-1])
     if span_s < DAY_FROM_S:
@@ -141,7 +138,7 @@ def _date_of(trace: TraceFile) -> datetime | None:
 
 
 def _cut(arrivals_s: Array, days: int, share: float) -> tuple[int, float]:
-    """The first row after the part that trains, and the second of the trace at which that row's loop begins."""
+    """The first row after the training part, and the second of the trace at which that row's loop begins."""
     if days < 2:
         row = min(int(share * len(arrivals_s)), len(arrivals_s) - 1)
         return row, float(arrivals_s[row])
@@ -150,9 +147,7 @@ def _cut(arrivals_s: Array, days: int, share: float) -> tuple[int, float]:
 
 
 def told_start(config: Scenario) -> tuple[str, str] | None:
-    """The date and time of t = 0 that the user gives, and the field that has it: `start`, or that of the grids if they
-    share one.
-    """
+    """The date and time of t = 0 that the user gives, and its field: `start`, or that of the grids if they agree."""
     if config.start is not None:
         return config.start, "start"
     starts = {region.carbon.start for region in config.fleet.regions.values()}
@@ -161,7 +156,7 @@ def told_start(config: Scenario) -> tuple[str, str] | None:
 
 
 def _start(config: Scenario, own: datetime) -> datetime:
-    """The date and time of t = 0: told (a date alone keeps the trace's time of day), or the trace's own."""
+    """The date and time of t = 0: given (a date alone keeps the trace's time of day), or the trace's own."""
     told = told_start(config)
     if told is None:
         return own
@@ -170,8 +165,8 @@ def _start(config: Scenario, own: datetime) -> datetime:
 
 
 def _phase_s(late_s: float, period_s: float | None, fit: str, span_s: float) -> float:
-    """The second of the trace that is t = 0, which lies `late_s` after its first: on its own date, or else weekday, or
-    else time of day.
+    """The second of the trace that is t = 0, `late_s` after its first: on its own date, else by weekday, else by time
+    of day.
     """
     if fit == "once":
         return late_s if 0 <= late_s <= span_s else -(-late_s % SECONDS_PER_DAY)

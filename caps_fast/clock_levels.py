@@ -1,4 +1,4 @@
-"""Clocks of a kind of replica: what is slower and what draws less at each level (docs/model.md, section 11)."""
+"""Clocks of a kind of replica: speed and power at each level (docs/model.md, section 11)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from caps_fast.fleet import Fleet
 from caps_fast.records import Array
-from caps_fast.sections import Kind
+from caps_fast.replica_section import Kind
 
 DECODE_TIMES = ("decode_s_per_seq", "decode_s_per_context_token", "mixed_s_per_context_token")
 PREFILL_TIMES = ("prefill_s_per_token", "prefill_s_per_token_pair")
@@ -18,9 +18,7 @@ def levels(kind: Kind) -> list[Kind]:
 
 
 def at_clock(kind: Kind, clock: float) -> Kind:
-    """The kind at that clock: its speeds there, and no other clock; powers are then those of `busy_w` and
-    `prompt_w`.
-    """
+    """The kind at that clock: its speeds there, without other clocks; `busy_w` and `prompt_w` give its powers."""
     if clock == 1.0:
         return kind.model_copy(update={"clocks": (1.0,)})
     decode, prefill = (1.0 - share + share / clock for share in (kind.clock_decode_time, kind.clock_prefill_time))
@@ -32,14 +30,12 @@ def at_clock(kind: Kind, clock: float) -> Kind:
 
 
 def busy_w(kind: Kind, full_w: Array) -> Array:
-    """What a GPU draws at the kind's highest clock where it draws `full_w` by its members (Eq. 2) at the full one,
-    W.
-    """
+    """Power of a GPU at the kind's highest clock if it draws `full_w` by its members (Eq. 2) at the full clock, W."""
     return _throttled_w(kind, full_w, kind.clock_decode_power)
 
 
 def prompt_w(kind: Kind, full_w: Array) -> Array:
-    """The same while it does nothing but process prompts."""
+    """The same while it only processes prompts."""
     return _throttled_w(kind, np.maximum(full_w, kind.prefill_w or 0.0), kind.clock_prefill_power)
 
 
@@ -51,9 +47,9 @@ def _throttled_w(kind: Kind, full_w: Array, saving: float) -> Array:
 
 
 def assumed_clocks(fleet: Fleet) -> list[str]:
-    """Notes on kinds with several clocks whose times and powers there are not measured."""
+    """Notes on kinds with several clocks without measured times and powers."""
     return [
-        f"clocks of {name}: what they cost and save is assumed (clock_source; docs/clocks.md)"
+        f"clocks of {name}: their times and powers are assumed (clock_source; docs/clocks.md)"
         for name, kind in fleet.kinds.items()
         if len(kind.clocks) > 1 and kind.clock_source == "assumed"
     ]

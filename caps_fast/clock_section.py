@@ -1,4 +1,4 @@
-"""The section of a kind of replica that says at which clocks its GPUs run (docs/clocks.md)."""
+"""The section of the clocks of a kind of replica (docs/clocks.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Clock = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]  # over the hig
 
 
 class Clocks(Section):
-    """Clocks of a GPU, and what is slower and draws less at each."""
+    """Clocks of a GPU, and speed and power at each."""
 
     clocks: tuple[Clock, ...] = Field(
         (1.0,),
@@ -23,19 +23,19 @@ class Clocks(Section):
         description="levels of the GPUs' clock over the highest, rising to 1",
     )
     clock_decode_time: Share = Field(
-        0.25, json_schema_extra=LATER, description="share of the decode part of an iteration that goes with 1 / clock"
+        0.25, json_schema_extra=LATER, description="share of the decode part of an iteration that scales with 1 / clock"
     )
     clock_prefill_time: Share = Field(
-        1.0, json_schema_extra=LATER, description="share of the prompt part of an iteration that goes with 1 / clock"
+        1.0, json_schema_extra=LATER, description="share of the prompt part of an iteration that scales with 1 / clock"
     )
     clock_decode_power: Share = Field(
-        0.55, json_schema_extra=LATER, description="d of decoding: power goes with 1 - d (1 - clock^3)"
+        0.55, json_schema_extra=LATER, description="d of decoding: power scales with 1 - d (1 - clock^3)"
     )
     clock_prefill_power: Share = Field(
-        0.7, json_schema_extra=LATER, description="d of processing prompts: power goes with 1 - d (1 - clock^3)"
+        0.7, json_schema_extra=LATER, description="d of prompt processing: power scales with 1 - d (1 - clock^3)"
     )
     clock_change_s: NonNegative = Field(
-        0.05, le=100, json_schema_extra=LATER, description="seconds that a replica stands still to change it"
+        0.05, le=100, json_schema_extra=LATER, description="seconds for which a replica stalls when its clock changes"
     )
     clock_source: Literal["assumed", "fitted"] = Field(
         "assumed",

@@ -1,4 +1,4 @@
-"""Accounts of a run over several regions that follow from its energy: marginal carbon, and what went over links."""
+"""Accounts of a run over several regions, computed from its energy: marginal carbon, and transfers over links."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOUR_S = 3600.0
 
 
 def moved(config: Scenario, state: State) -> Moved:
-    """What went over links in a run that has ended."""
+    """Transfers over links in a finished run."""
     if config.links is None:
         return Moved()
     transit = state.transit[0]
@@ -50,9 +50,7 @@ def marginal_g(config: Scenario, state: State, monitors: Sequence[Monitor]) -> f
 
 
 def signal_notes(config: Scenario, monitors: Sequence[Monitor]) -> Iterator[str]:
-    """What the user should know of the clock that grids are on, and of the kinds of intensity in the accounts and
-    the decisions.
-    """
+    """Notes on the dates of the grids, and on the kinds of intensity in the accounts and the decisions."""
     regions = config.fleet.regions
     begins = {
         name: monitor.trace.start
@@ -61,12 +59,15 @@ def signal_notes(config: Scenario, monitors: Sequence[Monitor]) -> Iterator[str]
     }
     if len(set(begins.values())) > 1:
         told = ", ".join(f"{at:%Y-%m-%d %H:%M} UTC in {name}" for name, at in begins.items())
-        yield f"grids are not on one clock: t = 0 is {told}; give start to lay them on the same dates"
+        yield f"grids are not on the same dates: t = 0 is {told}; set start to align them"
     kinds = {region.carbon.kind for region in regions.values()}
     if len(kinds) > 1:
         told = ", ".join(f"{name} {region.carbon.kind}" for name, region in regions.items())
-        yield f"carbon of different kinds in one sum: {told}; give the average as carbon and the marginal beside it"
+        yield (
+            f"carbon of different kinds in one sum: {told}; set average intensity as carbon and marginal intensity as "
+            "marginal"
+        )
     deciding = [name for name, region in regions.items() if region.decide_on == "marginal"]
     if deciding:
-        told = "carbon and bill_kg are average, marginal_kg is the bill by marginal intensity"
+        told = "carbon and bill_kg use average intensity, marginal_kg is the bill by marginal intensity"
         yield f"policies see marginal intensity in {', '.join(deciding)}; {told}"

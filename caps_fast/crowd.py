@@ -6,10 +6,10 @@ from caps_fast.records import Record, f8, i1, i4, i8, u8
 
 
 class Session(Record):
-    """One conversation in progress, or one user: a stream of draws, and where it stands."""
+    """One conversation in progress, or one user: a random stream and its position."""
 
     number: i8
-    stream: u8  # of its draws
+    stream: u8  # of its random draws
     drawn: i8  # turns drawn from it so far
     context_tokens: i8  # of the conversation so far
     tenant: i4
@@ -19,27 +19,27 @@ class Session(Record):
 
 
 class Thinking(Record):
-    """A session that thinks, and when its next turn comes."""
+    """A thinking session, and the time of its next turn."""
 
     due_s: f8
     session: i8
 
 
 class Crowd(Record):
-    """All sessions: how many there are, and what they do."""
+    """All sessions: their number and activity."""
 
     seed: i8
     started: i8
-    used: i8  # entries of `sessions` that have ever been
-    spare: i8  # of these, those that may be used again
+    used: i8  # entries of `sessions` that have ever been used
+    spare: i8  # of these, entries that are free
     thinking: i8
     goes_on: f8  # probability of another turn
-    turns: i8  # of a conversation; 0 = as `goes_on` says
+    turns: i8  # of a conversation; 0 = by `goes_on`
     think_s: f8
     think_log_mean: f8
     think_log_sd: f8
     pause_s: f8
-    explained: f8  # of the score of an answer's length: weight of what is known of it, and of the rest
+    explained: f8  # of the score of an answer's length: weight of its known part, and of the rest
     rest: f8
     most_context_tokens: i8
     most_output_tokens: i8
@@ -47,4 +47,4 @@ class Crowd(Record):
     agentic_from_tokens: i8
     think_law: i1
     closed: i1  # users come back
-    full: i1  # there may be no room to record more
+    full: i1  # the room for records may be full

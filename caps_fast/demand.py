@@ -11,27 +11,27 @@ from caps_fast.section import Finite, NonNegative, Positive, Section
 
 SECONDS_PER_DAY = 86400.0
 SHAPES = ("rate_profile", "profile_from", "rate_table")
-"""Three ways to say how the rate changes over time, of which one is given at most."""
+"""Three ways to state the rate over time; at most one is used."""
 MOST_STEPS = 1_000_000  # of a rate table
 LEAST_STEP_S = 0.1
 MOST_LEVELS = 16
-MOST_FACTOR = 1e15  # of a rate table, so that sums of them stay finite
+MOST_FACTOR = 1e15  # of a rate table, so that sums stay finite
 Factor = Annotated[float, Field(ge=0, le=MOST_FACTOR, allow_inf_nan=False)]
 
 
 class RateTable(Section):
-    """A rate over time, piecewise constant and repeated; a shape: its mean is the rate that is asked for."""
+    """A rate over time, piecewise constant and repeated; only its shape counts: its mean is scaled to the rate."""
 
-    step_s: float = Field(3600.0, ge=LEAST_STEP_S, le=7 * SECONDS_PER_DAY, description="how long each factor holds")
+    step_s: float = Field(3600.0, ge=LEAST_STEP_S, le=7 * SECONDS_PER_DAY, description="duration of each factor")
     factors: tuple[Factor, ...] = Field(min_length=1, max_length=MOST_STEPS, description="relative rates")
     begins: Literal["monday", "midnight", "start"] = Field(
-        "monday", description="where the first factor holds from: Monday 00:00 or midnight in profile_zone, or t = 0"
+        "monday", description="start of the first factor: Monday 00:00 or midnight in profile_zone, or t = 0"
     )
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
         if max(self.factors) <= 0:
-            raise ValueError("factors: all are 0: expected at least one above 0")
+            raise ValueError("factors: all are 0; expected at least one above 0")
         expect_whole(self.span_s, self.begins)
         return self
 
@@ -41,33 +41,35 @@ class RateTable(Section):
 
 
 def expect_whole(span_s: float, begins: str) -> None:
-    """Raise ValueError where a table that repeats would leave the hours of the day or the week that it is tied to."""
+    """Raise ValueError if a repeating table drifts from the hours of the day or the week that it starts at."""
     unit_s = {"monday": 7 * SECONDS_PER_DAY, "midnight": SECONDS_PER_DAY}.get(begins)
     if unit_s is not None and abs(span_s / unit_s - round(span_s / unit_s)) * unit_s > 1e-6 * span_s:
         unit = "weeks" if begins == "monday" else "days"
-        raise ValueError(f"a table of {span_s / 3600:g} h that begins at {begins}: expected whole {unit}")
+        raise ValueError(f"a table of {span_s / 3600:g} h that begins at {begins}; expected whole {unit}")
 
 
 class Surge(Section):
-    """A stretch of time in which the rate is multiplied."""
+    """A period in which the rate is multiplied."""
 
-    at_h: Finite = Field(description="when it begins, in hours from t = 0")
-    hours: Positive = Field(le=1e6, description="how long it lasts")
-    factor: NonNegative = Field(le=1e6, description="what the rate is multiplied by")
+    at_h: Finite = Field(description="start, in hours from t = 0")
+    hours: Positive = Field(le=1e6, description="duration")
+    factor: NonNegative = Field(le=1e6, description="factor of the rate")
 
 
 class Levels(Section):
     """A rate that jumps between levels at random: a Markov-modulated Poisson process."""
 
     levels: tuple[NonNegative, ...] = Field(min_length=1, max_length=MOST_LEVELS, description="relative rates")
-    sojourn_s: tuple[Positive, ...] = Field(min_length=1, max_length=MOST_LEVELS, description="mean seconds at each")
+    sojourn_s: tuple[Positive, ...] = Field(
+        min_length=1, max_length=MOST_LEVELS, description="mean seconds at each level"
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
         if len(self.levels) != len(self.sojourn_s):
             raise ValueError(f"{len(self.levels)} levels and {len(self.sojourn_s)} sojourn_s: expected as many")
         if max(self.levels) <= 0:
-            raise ValueError("levels: all are 0: expected at least one above 0")
+            raise ValueError("levels: all are 0; expected at least one above 0")
         if not all(1 <= sojourn <= 1e9 for sojourn in self.sojourn_s):
             raise ValueError(f"sojourn_s {self.sojourn_s}: expected 1 s to 1e9 s")
         return self
@@ -83,16 +85,16 @@ class Levels(Section):
 
 
 class Demand(Section):
-    """What is said about the arrivals of some requests; None where nothing is said."""
+    """The arrivals of some requests; None = not set."""
 
     rate_profile: str | None = Field(
         None,
         min_length=1,
         description="rate over the week: flat (the default), office, evening, global, or a file (docs/demand.md)",
     )
-    profile_from: str | None = Field(None, min_length=1, description="request trace whose course of rate is the shape")
+    profile_from: str | None = Field(None, min_length=1, description="request trace whose rate over time is the shape")
     rate_table: RateTable | None = Field(None, description="rate over time, written out: step_s, factors, begins")
-    profile_zone: str | None = Field(None, description="time zone of the hours that profiles mean; none = UTC")
+    profile_zone: str | None = Field(None, description="time zone of the hours of profiles; none = UTC")
     growth_per_month: float | None = Field(
         None,
         gt=-1,
@@ -100,7 +102,7 @@ class Demand(Section):
         allow_inf_nan=False,
         description="growth of the rate in 30.4375 days, compound, day by day from t = 0 (0.05 = 5 %)",
     )
-    surges: tuple[Surge, ...] | None = Field(None, max_length=1000, description="stretches with a multiple of the rate")
+    surges: tuple[Surge, ...] | None = Field(None, max_length=1000, description="periods with a multiple of the rate")
     gap_cv: float | None = Field(
         None,
         ge=0,
@@ -110,9 +112,11 @@ class Demand(Section):
     )
     rate_levels: Levels | None = Field(None, description="rate that jumps between levels (MMPP): levels, sojourn_s")
     batch_size: float | None = Field(
-        None, ge=1, le=1e6, description="mean number of requests that come together; default 1"
+        None, ge=1, le=1e6, description="mean number of requests that arrive together; default 1"
     )
-    batch_size_law: Literal["geometric", "fixed"] | None = Field(None, description="of batch sizes; default geometric")
+    batch_size_law: Literal["geometric", "fixed"] | None = Field(
+        None, description="distribution of batch sizes; default geometric"
+    )
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:
@@ -135,7 +139,7 @@ class Demand(Section):
 
     @property
     def shape_files(self) -> tuple[str, ...]:
-        """The files that it takes its shape from."""
+        """The files that its shape comes from."""
         named = (self.rate_profile if self.rate_profile not in NAMED else None, self.profile_from)
         return tuple(path for path in named if path)
 
@@ -151,11 +155,11 @@ STEADY: dict[str, Any] = {
     "batch_size": 1.0,
     "batch_size_law": ANY,
 }
-"""Values with which arrivals stay a Poisson process of constant rate."""
+"""Values for which arrivals are a Poisson process of constant rate."""
 
 
 def laid_over(demands: Iterable[Demand]) -> Demand:
-    """Later demands over earlier ones, field by field; one way to say the shape takes the place of another."""
+    """Later demands override earlier ones, field by field; one form of the shape replaces another."""
     fields: dict[str, Any] = {}
     for demand in demands:
         said = demand.said

@@ -1,6 +1,6 @@
-"""What others wrote, read within bounds: JSON and TOML as data, archives of arrays.
+"""Untrusted documents read within limits: JSON and TOML as data, archives of arrays.
 
-What is out of bounds is a ValueError in words.
+Beyond a limit a ValueError says why.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONG_KEY = re.compile(rf"(?<![\w-])(?:{_KEY_PART}[ \t]*+\.[ \t]*+){{{MOST_KEY_P
 
 
 def read_bytes(path: str | Path, most: int) -> bytes:
-    """A regular file's content. Raises ValueError where it has more than so many bytes, and OSError."""
+    """A regular file's content. Raises ValueError if it is larger than the limit, and OSError."""
     with open_regular(path) as stream:
         content = stream.read(most + 1)
     if len(content) > most:
@@ -42,7 +42,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None) -> Any:
-    """The data of a JSON document. Raises ValueError where it is none or nested too deep."""
+    """The data of a JSON document. Raises ValueError if it is not JSON or nested too deep."""
     try:
         data = json.loads(text, parse_int=parse_int)
     except RecursionError:
@@ -54,7 +54,7 @@ def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None)
 def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
     """The data of a TOML file.
 
-    Raises InputError, saying what was `expected`, where it cannot be read or is not TOML.
+    Raises InputError with what was `expected` if it cannot be read or is not TOML.
     """
     try:
         return parse_toml(read_bytes(path, MOST_TOML_BYTES).decode("utf-8-sig"))
@@ -67,7 +67,7 @@ def read_toml(path: str | Path, expected: str) -> dict[str, Any]:
 def parse_toml(text: str) -> dict[str, Any]:
     """The data of a TOML document, dates as text.
 
-    Raises ValueError where it is none, nested too deep, or has numbers beyond TOML's 64 bits.
+    Raises ValueError if it is not TOML, nested too deep, or has numbers beyond 64 bits.
     """
     if long := _LONG_KEY.search(text):
         line = text.count("\n", 0, long.start()) + 1
@@ -89,7 +89,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 def read_arrays(path: str | Path, most: int) -> dict[str, Array]:
     """The arrays of an archive (npz), without pickles.
 
-    Raises ValueError where they would take more than so many bytes, OSError, and, of damaged bytes, almost anything.
+    Raises ValueError if they would take more bytes than the limit, OSError, and almost anything for damaged bytes.
     """
     with open_regular(path) as stream:
         with zipfile.ZipFile(stream) as archive:
@@ -109,7 +109,7 @@ def _without_dates(value: Any) -> Any:
 
 
 def _expect_shallow(data: Any) -> list[Any]:
-    """All values that are neither lists nor tables. Raises ValueError where there are more than `DEEPEST` levels."""
+    """All values that are neither lists nor tables. Raises ValueError if there are more than `DEEPEST` levels."""
     leaves: list[Any] = []
     level = [data]
     for _ in range(DEEPEST + 1):

@@ -1,4 +1,4 @@
-"""The one exception that users see, and the hint at what they may have meant."""
+"""The exception for bad input, and the hint at what the user may have meant."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
-LONG_ENOUGH = 3  # letters that begin a name
+LONG_ENOUGH = 3  # first letters of a name
 
 
 class InputError(ValueError):
@@ -18,9 +18,7 @@ class InputError(ValueError):
 
 @contextmanager
 def naming(origin: str) -> Iterator[None]:
-    """Within, an InputError begins with `origin`, the file that is to blame, if there is one and the message does
-    not begin with it.
-    """
+    """A context in which an InputError begins with `origin`, the file that caused it."""
     try:
         yield
     except InputError as error:
@@ -30,7 +28,7 @@ def naming(origin: str) -> Iterator[None]:
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """` (did you mean NAME?)`, with the known name that `word` begins or is close to; "" where none is close."""
+    """` (did you mean NAME?)`, with the known name that `word` begins or is close to; "" if none is close."""
     plain = {_plain(name): name for name in known}
     begun = sorted((name for name in plain if len(word) >= LONG_ENOUGH and name.startswith(_plain(word))), key=len)
     found = begun or get_close_matches(_plain(word), plain, 1, cutoff)

@@ -1,4 +1,4 @@
-"""The section of a kind of replica that says how often it fails (docs/fleet.md)."""
+"""The section of the failures of a kind of replica (docs/fleet.md)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_REPAIR_S = 366 * 86400.0
 
 
 class Failures(Section):
-    """How long a replica is on between failures, and how long it takes to repair it."""
+    """Time between failures of a replica, and time to repair it."""
 
     mtbf_s: float | None = Field(
         None,
@@ -25,7 +25,7 @@ class Failures(Section):
         None,
         le=MOST_REPAIR_S,
         json_schema_extra=LATER,
-        description="mean time to repair one that has failed; it starts afterwards",
+        description="mean time to repair a failed replica; it starts afterwards",
     )
 
     @model_validator(mode="after")

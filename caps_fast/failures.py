@@ -1,6 +1,4 @@
-"""When replicas fail, and how long they take to repair: drawn before a run, replica by replica (docs/model.md,
-section 15).
-"""
+"""Failures and repairs of replicas, drawn before a run, replica by replica (docs/model.md, section 15)."""
 
 from __future__ import annotations
 
@@ -12,25 +10,25 @@ import numpy as np
 from caps_fast import records
 from caps_fast.errors import InputError
 from caps_fast.records import Array, Rows
+from caps_fast.replica_section import Kind
 from caps_fast.scenario import Scenario
-from caps_fast.sections import Kind
 from caps_fast.standing import Life
 from caps_fast.workload.streams import stream
 
-MOST_LIVES = 20_000_000  # expected of a run: 320 MB
+MOST_LIVES = 20_000_000  # expected in a run: 320 MB
 REPLICAS_OF_A_POOL = 1 << 20  # are fewer
 DRAWN_AT_ONCE = 16
 
 
 def fail(config: Scenario) -> bool:
-    """Does any replica ever fail?"""
+    """Whether any replica can fail."""
     return any(kind.mtbf_s is not None for kind in config.fleet.kind_of)
 
 
 def failure_rows(config: Scenario, scaling: dict[str, Any]) -> dict[str, Any]:
     """Fields of `arrays.State` by name: those of `pack_scaling`, with every replica in its first life, and `lives`.
 
-    Raises InputError for more failures than there is room for.
+    Raises InputError for too many failures.
     """
     if not fail(config):
         return scaling | {"lives": records.zeros(Life, 0)}
@@ -44,8 +42,8 @@ def failure_rows(config: Scenario, scaling: dict[str, Any]) -> dict[str, Any]:
 
 
 def lives_of_pool(config: Scenario, p: int) -> list[Rows[Life]]:
-    """The lives of every replica of a pool, as many as it may come to in the run; of a kind that never fails one
-    without an end.
+    """The lives of every replica of a pool, as many as it may need in the run; one without an end if its kind never
+    fails.
     """
     pool, kind, until_s = config.fleet.pools[p], config.fleet.kind_of[p], config.horizon_s + config.drain_h * 3600.0
     if kind.mtbf_s is None:
@@ -66,7 +64,7 @@ def _drawn(seed: int, p: int, i: int) -> np.random.Generator:
 
 
 def _lives(kind: Kind, until_s: float, draws: np.random.Generator) -> Rows[Life]:
-    """Lives until a replica that is always on has been on for longer than `until_s`."""
+    """Lives of a replica that is always on until their sum exceeds `until_s`."""
     units = draws.standard_exponential((DRAWN_AT_ONCE, 2))
     while units[:, 0].sum() * (kind.mtbf_s or 0.0) <= until_s:
         units = np.concatenate([units, draws.standard_exponential((len(units), 2))])

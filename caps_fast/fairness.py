@@ -1,4 +1,4 @@
-"""The arrays of fairness between those who wait (docs/model.md, section 13). No logic."""
+"""The arrays of fairness among waiting requests (docs/model.md, section 13). No logic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from caps_fast.records import Record, f8, i1, i4, i8
 
 
 class Fairness(Record):
-    """Between whom, and what a token counts."""
+    """The owners, and the weights of tokens."""
 
     owners: i8  # tenants, or tiers
     input_weight: f8
@@ -26,7 +26,7 @@ class Line(Record):
 
 
 class Turn(Record):
-    """How many owners wait in a queue, and who left it last."""
+    """Number of owners that wait in a queue, and the one that left it last."""
 
     owners: i4
     last_left: i4

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, over nothing that is not theirs."""
+"""Atomic writing of files, which replaces nothing but regular files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from pathlib import Path
 from caps_fast.errors import InputError
 
 PICTURES = (".png", ".svg", ".pdf")
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # how compressed files begin
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # first bytes of compressed files
 
 
 @contextmanager
 def whole(path: Path, follow: bool = True) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes the place of `path` at the end, or is removed where anything fails.
+    """A temporary file next to `path` to write to; it replaces `path` at the end, or is removed if anything fails.
 
-    A link is followed, or else, as is right in a folder that may come from others, replaced. What killed processes had
-    begun to write is removed. Raises InputError where it cannot be written, and at once where something else than a
-    regular file stands there.
+    A link is followed, or replaced, as is right in a folder that may come from others. Unfinished files of killed
+    processes are removed. Raises InputError if it cannot be written, and at once if `path` is not a regular file.
     """
     expect_regular(path)
     target = (
@@ -34,7 +33,7 @@ def whole(path: Path, follow: bool = True) -> Iterator[Path]:
     _remove_begun(target)
     beside = target.with_name(
         f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.part"
-    )  # a name at which no link can wait
+    )  # a name at which there cannot be a link
     try:
         yield beside
         os.replace(beside, target)
@@ -49,13 +48,13 @@ def whole(path: Path, follow: bool = True) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file that `whole` wrote, if it is there, and what killed processes had begun to write to it."""
+    """Remove a file that `whole` wrote, if it exists, and unfinished files of killed processes."""
     path.unlink(missing_ok=True)
     _remove_begun(path)
 
 
 def _remove_begun(path: Path) -> None:
-    """Remove what processes that are no more had begun to write in place of a file."""
+    """Remove unfinished files of processes that no longer exist."""
     for one in path.parent.glob(f".{escape(path.name)}.*.part"):
         number = one.name.removeprefix(f".{path.name}.").partition(".")[0]
         if number.isdecimal() and not _is_running(int(number)):
@@ -74,12 +73,12 @@ def _is_running(process: int) -> bool:
 
 
 def expect_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path]) -> None:
-    """Find out before the work what would fail after it.
+    """Check outputs before the work.
 
-    Raises InputError where an output (by its option) has no folder or cannot be written, or would take the place of an
-    input or of another output.
+    Raises InputError if an output (by its option) has no folder or cannot be written, or would replace an input or
+    another output.
     """
-    taken = {os.path.realpath(path): "that is read" for path in inputs}
+    taken = {os.path.realpath(path): "which is an input" for path in inputs}
     for option, path in outputs.items():
         if path is None:
             continue
@@ -90,12 +89,12 @@ def expect_outputs(outputs: Mapping[str, str | Path | None], inputs: Iterable[st
         if not os.access(folder, os.W_OK):
             raise InputError(f"{option} {path}: the folder {folder} cannot be written to; expected one that can")
         if use := taken.get(os.path.realpath(path)):
-            raise InputError(f"{option} {path}: a file {use}; expected another one to write to")
-        taken[os.path.realpath(path)] = f"that {option} writes"
+            raise InputError(f"{option} {path}: a file {use}; expected another file to write to")
+        taken[os.path.realpath(path)] = f"which {option} writes"
 
 
 def expect_picture(path: str | Path) -> None:
-    """Raise InputError where the name does not end as a picture's does."""
+    """Raise InputError if the name does not end like a picture's."""
     if Path(path).suffix.lower() not in PICTURES:
         raise InputError(f"{path}: picture: expected a name ending in {', '.join(PICTURES)}")
 
@@ -108,21 +107,21 @@ def expect_parquet(outputs: Mapping[str, Path | None]) -> None:
 
 
 def expect_regular(path: str | Path) -> None:
-    """Raise InputError where something else than a regular file stands."""
+    """Raise InputError if there is something other than a regular file."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"{path}: not a regular file; expected a file to write")
 
 
 def expect_no_link(path: str | Path, kind: str = "a regular file") -> None:
-    """Raise InputError where a link stands in place of a file or folder of ours: it may lead anywhere."""
+    """Raise InputError if a file or folder of a result is a link, which may lead anywhere."""
     if os.path.islink(path):
         raise InputError(f"{path}: a link to {os.readlink(path)}; expected {kind}, or nothing")
 
 
 def _reason(error: Exception) -> str | None:
-    """What the system said against writing; None for other errors.
+    """The system's reason against writing; None for other errors.
 
-    Polars, in Rust, says it in the text of errors of several classes.
+    Polars, in Rust, has it in the text of errors of several classes.
     """
     if number := re.search(r"\(os error (\d+)\)", str(error)):
         return os.strerror(int(number[1]))
@@ -132,7 +131,7 @@ def _reason(error: Exception) -> str | None:
 def open_regular(path: str | Path) -> BufferedReader:
     """Open a file for reading.
 
-    Raises OSError, at once where a pipe stands there, which might never say anything, or a device without end.
+    Raises OSError; at once for a pipe, which might block forever, and for a device without end.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     kind = os.fstat(handle).st_mode
@@ -144,5 +143,5 @@ def open_regular(path: str | Path) -> BufferedReader:
 
 
 def is_special(path: str) -> bool:
-    """Whether something stands there that can be read once only or without end: a pipe, a device, a socket."""
+    """Whether it can be read only once or without end: a pipe, a device, a socket."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)

@@ -1,7 +1,7 @@
-"""The fleet as data: kinds of replica, regions and pools, and the short way to say one kind in one region.
+"""The fleet as data: kinds of replica, regions and pools, and the short form for one kind in one region.
 
 `[cluster]` with `[gpu]` is short for one kind and its pools, `[carbon]` with `[monitor]` for one region. `lengthen`
-writes the short form out, so that the rest of the program knows the long form only.
+converts the short form, so that the rest of the program uses the long form only.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from functools import cached_property
 from typing import Any
 
 from caps_fast.errors import InputError
-from caps_fast.sections import ENGINE_LIMITS, Kind, Pool, Region
+from caps_fast.grid_section import Region
+from caps_fast.replica_section import ENGINE_LIMITS, Kind
+from caps_fast.sections import Pool
 
-SHORT_KIND, SHORT_REGION = "gpu", "grid"  # names of what the short form describes
+SHORT_KIND, SHORT_REGION = "gpu", "grid"  # names in the short form
 FORMS = {"fleet": (("cluster", "gpu"), ("gpus", "pools")), "grid": (("carbon", "monitor"), ("regions",))}  # short, long
 
 
@@ -59,20 +61,20 @@ class Fleet:
 
     @cached_property
     def only_kind(self) -> Kind:
-        """The kind of a fleet of one kind. Raises InputError for another fleet."""
+        """The kind of a fleet of one kind. Raises InputError for a fleet of several."""
         if len(self.kinds) != 1:
             raise InputError(f"gpus: {', '.join(self.kinds)}: expected a fleet of one kind here")
         return next(iter(self.kinds.values()))
 
     @cached_property
     def only_region(self) -> Region:
-        """The region of a fleet in one region. Raises InputError for another fleet."""
+        """The region of a fleet in one region. Raises InputError for a fleet in several."""
         if len(self.regions) != 1:
             raise InputError(f"regions: {', '.join(self.regions)}: expected a fleet in one region here")
         return next(iter(self.regions.values()))
 
     def describe(self) -> dict[str, Any]:
-        """The whole fleet as plain data, in the long form."""
+        """The fleet as plain data, in the long form."""
         return {
             "gpus": {name: kind.model_dump(mode="json") for name, kind in self.kinds.items()},
             "regions": {name: region.model_dump(mode="json") for name, region in self.regions.items()},
@@ -81,15 +83,13 @@ class Fleet:
 
 
 def pool_names(roles: Sequence[str]) -> tuple[str, ...]:
-    """Names of the pools of the short form, in order: the role in small letters, numbered from 1 where several have
-    it.
-    """
+    """Names of the pools of the short form, in order: the role in lower case, numbered from 1 if it is repeated."""
     numbers = [str(roles[: at + 1].count(role)) if roles.count(role) > 1 else "" for at, role in enumerate(roles)]
     return tuple(role.lower() + number for role, number in zip(roles, numbers, strict=True))
 
 
 def lengthen(data: Mapping[str, Any], form: str) -> dict[str, Any]:
-    """A scenario's data with one of its short FORMS written out; as it is where it is long already."""
+    """A scenario's data with one of its short FORMS converted to the long form; unchanged if it is long already."""
     short, _ = FORMS[form]
     if all(data.get(part) is None for part in short):
         return dict(data)
@@ -109,20 +109,21 @@ def lengthen(data: Mapping[str, Any], form: str) -> dict[str, Any]:
 
 
 def expect_one_form(data: Mapping[str, Any]) -> None:
-    """Raise ValueError where a scenario's data says one thing in the short form and in the long one."""
+    """Raise ValueError if a scenario's data has both the short and the long form."""
     for short, long in FORMS.values():
         said = [part for part in (*long, *short) if data.get(part) is not None]
         if set(said) & set(short) and set(said) & set(long):
             raise ValueError(
-                f"[{said[0]}] beside [{said[-1]}]: expected {' and '.join(short)}, or {' and '.join(long)}, not both"
+                f"[{said[0]}] together with [{said[-1]}]: expected {' and '.join(short)}, or {' and '.join(long)}, "
+                "not both"
             )
 
 
 def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left of a preset's data where a scenario, in one form (`expect_one_form`), has its fleet or grid in
-    the long one: the short one goes.
+    """A preset's data to lay under a scenario that has one form (`expect_one_form`): if its fleet or grid is in the
+    long form, the short one is removed.
 
-    Pools without kinds of their own are of the preset's kind.
+    Pools without their own kinds use the preset's kind.
     """
     left = dict(base)
     for form, (_, long) in FORMS.items():
@@ -139,7 +140,7 @@ def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
 
 
 def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Pools that name no kind or region have the only one."""
+    """Set the kind and region of pools that name none, if there is only one."""
     kinds, regions, pools = data.get("gpus"), data.get("regions"), data.get("pools")
     if not isinstance(pools, list | tuple):
         return dict(data)
@@ -154,11 +155,11 @@ def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def expect_consistent(fleet: Fleet) -> None:
-    """Raise ValueError for a fleet whose names do not meet."""
+    """Raise ValueError for a fleet with unknown, unused or repeated names."""
     names = [pool.name for pool in fleet.pools]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise ValueError(f"pools.{twice}: two pools of that name: expected a name of its own for each")
+        raise ValueError(f"pools.{twice}: two pools of that name: expected different names")
     for pool in fleet.pools:
         clocks = fleet.kinds[pool.gpu].clocks if pool.gpu in fleet.kinds else ()
         if pool.clock is not None and clocks and pool.clock not in clocks:
@@ -175,8 +176,6 @@ def expect_consistent(fleet: Fleet) -> None:
                 )
         for name in known:
             if name not in used:
-                raise ValueError(
-                    f"{what}.{name}: no pool is of it: expected it in the field {field} of a pool, or not at all"
-                )
+                raise ValueError(f"{what}.{name}: no pool uses it: expected it as the {field} of a pool")
             if not name or "." in name:
                 raise ValueError(f"{what}.{name}: expected a name without dots")

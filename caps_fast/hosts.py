@@ -1,4 +1,4 @@
-"""Carbon of the hosts beside the replicas: a part of the accounts of their states."""
+"""Carbon of the hosts of nodes: a part of the accounts of the states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from caps_fast.scenario import Scenario
 
 
 def host_carbon_g(config: Scenario, monitors: Sequence[Monitor], slices: Array, end_s: float) -> Array:
-    """Of each pool's nodes, whose hosts draw unless they are off: float64 (n_pools,), PUE excluded.
+    """Carbon of each pool's hosts, which draw unless their node is off: float64 (n_pools,), PUE excluded.
 
     `slices` is time and energy by sample of the region's grid, pool by pool, and state.
     """

@@ -1,4 +1,4 @@
-"""What scenarios name, tried before any work: policies, grids and forecasts, traces, demand, models."""
+"""Checks before any work of what scenarios name: policies, grids and forecasts, traces, demand, models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from caps_fast.workload import workload_of
 
 
 def expect_inputs(configs: Iterable[Scenario]) -> None:
-    """Build everything that the scenarios name, once each. Raises InputError for what cannot be used."""
+    """Build everything that the scenarios name, once each. Raises InputError for unusable input."""
     tried = list(configs)
     check_options({str((config.policy.name, config.policy.options)): config for config in tried}.values())
     for config in {str((config.fleet.regions, config.days)): config for config in tried}.values():

@@ -1,4 +1,4 @@
-"""Dates and times in text, whole columns at a time: which shape a column has, and its instants in UTC."""
+"""Dates and times in text, whole columns at a time: the form of a column, and its instants in UTC."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _ISO = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 _CLOCKS = ("%H:%M:%S%.f", "%I:%M:%S %p", "%I:%M %p", "%H:%M", "")
 _COMPACT = {14: "%Y%m%d%H%M%S", 12: "%Y%m%d%H%M", 10: "%Y%m%d%H", 8: "%Y%m%d"}
 UNIX = ((1e8, 1e10, 1e6), (1e11, 1e13, 1e3), (1e14, 1e16, 1.0))
-"""Unix times by their size: from, below, microseconds a unit (seconds, milliseconds, microseconds)."""
+"""Unix times by their size: from, below, microseconds per unit (seconds, milliseconds, microseconds)."""
 
 
 @dataclass(frozen=True)
 class Times:
     """A column's instants.
 
-    utc     INSTANT, null where a cell is no time
-    naive   whether some cell had a date and no offset; it was taken as local to the zone given, or else as UTC
-    notes   what was assumed of their shape
+    utc     INSTANT, null where a cell is not a time
+    naive   whether some cell had a date and no offset; it was read as local to the given zone, or else as UTC
+    notes   assumptions about their form
     """
 
     utc: pl.Series
@@ -34,15 +34,14 @@ class Times:
 
 
 class Unclear(ValueError):
-    """Times that can be read in two ways."""
+    """Ambiguous times."""
 
 
 def read_times(text: pl.Series, time_zone: str | None = None, time_format: str | None = None) -> Times:
     """Instants from text: ISO dates, dates with slashes or dots, digits such as 2024080500, Unix times, or a format of
     strptime.
 
-    A date without an offset is local to `time_zone`, or else in UTC. Raises Unclear where day and month cannot be told
-    apart.
+    A date without an offset is local to `time_zone`, or else in UTC. Raises Unclear if day and month are ambiguous.
     """
     cells = text.cast(pl.String).str.strip_chars()
     split = pl.DataFrame({"text": cells}).select(
@@ -70,7 +69,7 @@ def read_times(text: pl.Series, time_zone: str | None = None, time_format: str |
 
 
 def check_zone(time_zone: str | None, origin: str) -> None:
-    """Raise InputError for a time zone that nobody knows."""
+    """Raise InputError for an unknown time zone."""
     if time_zone is None:
         return
     try:
@@ -107,8 +106,8 @@ def looks_like_time(cell: str | None) -> bool:
 
 
 def _as_told(cells: pl.Series, time_format: str) -> pl.Series:
-    """Raises InputError for a format that is none."""
-    lacks_minutes = re.search("%[HI]", time_format) and "%M" not in time_format  # which Polars wants beside an hour
+    """Raises InputError for an invalid format."""
+    lacks_minutes = re.search("%[HI]", time_format) and "%M" not in time_format  # which Polars requires with an hour
     text, form = (cells + " 00", f"{time_format} %M") if lacks_minutes else (cells, time_format)
     try:
         return text.str.to_datetime(form, time_unit="us", strict=False)
@@ -119,7 +118,7 @@ def _as_told(cells: pl.Series, time_format: str) -> pl.Series:
 
 
 def _dates(bare: pl.Series, notes: list[str]) -> pl.Series:
-    """Local times without offsets (Datetime[us]), null where a cell has none of the shapes."""
+    """Local times without offsets (Datetime[us]), null where a cell has none of the forms."""
     first = next((cell for cell in bare.head(1000).to_list() if cell), "")
     if re.fullmatch(r"\d{8}|\d{10}|\d{12}|\d{14}", first):
         found = _compact(bare, len(first))
@@ -140,9 +139,7 @@ def _first_that_fits(bare: pl.Series, formats: tuple[str, ...] | list[str]) -> p
 
 
 def _compact(bare: pl.Series, digits: int) -> pl.Series | None:
-    """Dates of digits alone, if all cells are; None where one is none, for then they are Unix times or no times at
-    all.
-    """
+    """Dates of digits only, if all cells are; otherwise None, since they are Unix times or not times."""
     if not (bare.str.contains(rf"^\d{{{digits}}}$") | bare.is_null() | (bare == "")).all():
         return None
     padded = bare + "0" * (14 - digits) if digits > 8 else bare + "000000"
@@ -153,7 +150,7 @@ def _compact(bare: pl.Series, digits: int) -> pl.Series | None:
 
 
 def _order(bare: pl.Series, separator: str, notes: list[str]) -> str:
-    """Day first or month first, from what the column holds. Raises Unclear where it could be either."""
+    """Day first or month first, by the column's values. Raises Unclear if both are possible."""
     parts = bare.str.extract_groups(r"^(\d{1,2})[/.](\d{1,2})[/.]").struct.unnest().cast(pl.Int64, strict=False)
     first, second = (parts.select(pl.all().max()).row(0)[index] or 0 for index in (0, 1))
     month_first, day_first = f"%m{separator}%d{separator}%Y", f"%d{separator}%m{separator}%Y"
@@ -168,7 +165,7 @@ def _order(bare: pl.Series, separator: str, notes: list[str]) -> str:
 
 
 def _without_offset(local: pl.Series, offset: pl.Series) -> pl.Series:
-    """UTC, where a cell without an offset counts as UTC."""
+    """UTC; a cell without an offset counts as UTC."""
     sign = pl.when(pl.col("offset").str.starts_with("-")).then(-1).otherwise(1)
     hours = pl.col("offset").str.slice(1, 2).cast(pl.Int64, strict=False)
     minutes = pl.col("offset").str.slice(3).str.strip_prefix(":").cast(pl.Int64, strict=False).fill_null(0)

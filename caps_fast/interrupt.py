@@ -1,7 +1,7 @@
 """Interrupts that wait for native libraries.
 
-LLVM swallows what is raised in its callbacks, and ends the process if Python ends while a thread compiles; LightGBM
-frees what it has not made yet.
+LLVM discards exceptions raised in its callbacks, and aborts the process if Python ends while a thread compiles;
+LightGBM frees memory that it has not allocated yet.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Handler = Callable[[int, FrameType | None], None]
 
 
 def raising(error: type[BaseException]) -> Handler:
-    """A handler of a signal that raises the error, or where a native library is at work in this thread, sends the
-    signal again a moment later.
+    """A signal handler that raises the error or, while a native library runs in this thread, sends the signal again a
+    moment later.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -36,17 +36,16 @@ def raising(error: type[BaseException]) -> Handler:
 
 
 class Ended(SystemExit):
-    """The system asked the process to end (SIGTERM): what was begun is tidied up on the way out."""
+    """The process is to end (SIGTERM): unfinished work is cleaned up on the way out."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
 
 
 def leave(code: int) -> NoReturn:
-    """End the process; at once, without Python's own tidying up, if another thread is in a native library, or
-    compiling.
+    """End the process; at once, without Python's clean-up, if another thread is in a native library or compiles.
 
-    Raises BrokenPipeError where nobody reads what was printed any more, while that can still be answered.
+    Raises BrokenPipeError if the reader of the output has gone, while it can still be handled.
     """
     sys.stdout.flush()
     frames = sys._current_frames()

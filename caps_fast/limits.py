@@ -8,8 +8,8 @@ NO_LIMIT = 2**62
 
 
 class Limits(Record):
-    """What an arrival of a tier may find in its queue, or is rejected; NO_LIMIT or inf where it has no such limit."""
+    """Greatest load of a queue at which an arrival of a tier is accepted; NO_LIMIT or inf without a limit."""
 
-    waiting: i8  # requests, itself included
-    waiting_tokens: i8  # of prompts, its own included
+    waiting: i8  # requests, including itself
+    waiting_tokens: i8  # of prompts, including its own
     ttft_s: f8  # predicted

@@ -1,7 +1,7 @@
-"""Where arrays that kernels write to lie: on cache lines that nothing else lies on.
+"""Cache-line-aligned allocation of arrays that kernels write to, which avoids false sharing.
 
-Small arrays of runs on several threads would otherwise come to lie on one line, and a processor that writes to it takes
-it from the others each time.
+Otherwise small arrays of runs on several threads could share a line, and every write would take it from the other
+processors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from caps_fast.records import Array
 
 
 def aligned(count: int, kind: DTypeLike, make: Callable[..., Array] = np.zeros) -> Array:
-    """So many zeros, or what `make` makes, on lines of their own, the first at the beginning of one."""
+    """An array of zeros, or of `make`, on cache lines of its own, aligned to the first."""
     size = count * np.dtype(kind).itemsize
     raw = make(size + 2 * CACHE_LINE, np.uint8)
     first = -raw.ctypes.data % CACHE_LINE
@@ -24,7 +24,7 @@ def aligned(count: int, kind: DTypeLike, make: Callable[..., Array] = np.zeros) 
 
 
 def on_own_lines(values: Array) -> Array:
-    """A copy on lines of its own."""
+    """A copy on cache lines of its own."""
     copy = aligned(values.size, values.dtype, np.empty).reshape(values.shape)
     copy[...] = values
     return copy

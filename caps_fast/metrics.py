@@ -14,7 +14,7 @@ from caps_fast.sections import ROLES, TIERS
 
 B = TypeVar("B")
 COUNT, SHARE = "", "share"
-POOL = "pool."  # what columns of one pool begin with: pool.<name>.<metric>
+POOL = "pool."  # prefix of the columns of one pool: pool.<name>.<metric>
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Metric(Generic[B]):
     better      which direction is better; None = neither, so that it cannot be optimised
     heading     above its column in printed tables
     digits      after the decimal point, in printed tables (of values below 1,000)
-    formula     its value, from the books of a run (or of a pool)
-    about       what it is, in a line of docs/schema.md
+    formula     its value, from the accounts of a run (or of a pool)
+    about       one line for docs/schema.md
     """
 
     name: str
@@ -44,7 +44,7 @@ class Metric(Generic[B]):
         return int if self.unit == COUNT else float
 
     def shown(self, value: float | None) -> str:
-        """A value for people: shares in per cent, thousands without a fraction."""
+        """A value for tables: shares in per cent, thousands without a fraction."""
         if value is None or math.isnan(value):
             return "-"
         if self.unit == SHARE:
@@ -141,7 +141,7 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
     Metric("output_tokens", COUNT, "larger", "output tokens", 0, lambda b: b.output_tokens,
            "output tokens of finished requests"),
     Metric("requests_per_s", "1/s", None, "requests per s", 3, lambda b: b.requests / b.horizon_s,
-           "arrival rate as played: arrived requests per second of the arrivals' length"),
+           "arrival rate: arrived requests per second of the arrivals' length"),
     Metric("output_tokens_per_s", "tokens/s", "larger", "output tokens/s", 1, lambda b: ratio(b.output_tokens, b.end_s),
            "throughput: output tokens of finished requests per second of the run, from 0 to `end_s`"),
     Metric("slo_attainment", SHARE, "larger", "SLO met", 1, lambda b: ratio(b.cells["met"].sum(), b.requests),
@@ -153,8 +153,7 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
            lambda b: ratio(b.carbon_g * 1000, b.output_tokens), "attributed carbon per 1,000 output tokens"),
     Metric("total_carbon_g_per_1k_tokens", "g", "smaller", "g/1k with idle", 4,
            lambda b: ratio(b.total("carbon_g") * 1000, b.output_tokens), (
-               "the same with the power of GPUs that serve "
-               "nobody"
+               "the same with the power of idle GPUs"
            )),
     Metric("carbon_g_per_1k_good_tokens", "g", "smaller", "g/1k good", 4,
            lambda b: ratio(b.carbon_g * 1000, b.good_tokens),
@@ -177,26 +176,26 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
     Metric("bill_kg", "kg", "smaller", "bill kg", 2, lambda b: b.bill("carbon_g") / 1000,
            "carbon of all states times the PUE of the region, and of links"),
     Metric("marginal_kg", "kg", "smaller", "marginal kg", 2, lambda b: b.marginal_g / 1000,
-           "the bill's energy times marginal intensity; empty unless every region has `marginal` beside `carbon`"),
+           "the bill's energy times marginal intensity; empty unless every region has `marginal` and `carbon`"),
     Metric("moved", COUNT, None, "moved", 0, lambda b: b.moved.requests,
            "requests whose context was moved to another region"),
     Metric("moved_gb", "GB", "smaller", "moved GB", 2, lambda b: b.moved.bytes / 1e9, "their contexts, 1e9 bytes"),
     Metric("moved_kwh", "kWh", "smaller", "moved kWh", 2, lambda b: b.moved.energy_j / J_PER_KWH,
-           "energy of links, in `bill_kwh`, too"),
+           "energy of links, included in `bill_kwh`"),
     Metric("moved_kg", "kg", "smaller", "moved kg", 2, lambda b: b.moved.carbon_g / 1000,
-           "carbon of links, in `bill_kg`, too"),
+           "carbon of links, included in `bill_kg`"),
     Metric("bill_g_per_1k_tokens", "g", "smaller", "bill g/1k", 4,
            lambda b: ratio(b.bill("carbon_g") * 1000, b.output_tokens), "the same per 1,000 output tokens"),
     Metric("pue_energy_kwh", "kWh", "smaller", "PUE kWh", 2, lambda b: b.overhead("energy_j") / J_PER_KWH,
-           "of the bill's energy, what the PUE adds: cooling and power supply"),
+           "part of the bill's energy that the PUE adds: cooling and power supply"),
     Metric("pue_carbon_kg", "kg", "smaller", "PUE kg", 2, lambda b: b.overhead("carbon_g") / 1000,
-           "of the bill's carbon, what the PUE adds"),
+           "part of the bill's carbon that the PUE adds"),
     Metric("host_energy_kwh", "kWh", "smaller", "host kWh", 2, lambda b: b.host_energy_j / J_PER_KWH,
            "energy of the hosts of nodes that are not off; part of the energy of the states"),
     Metric("host_carbon_kg", "kg", "smaller", "host kg", 2, lambda b: b.host_carbon_g / 1000,
            "carbon of the hosts of nodes that are not off; part of the carbon of the states"),
     Metric("embodied_kg", "kg", "smaller", "embodied kg", 3, lambda b: b.embodied_kg,
-           "carbon of making the replicas, for the time that they were kept; in no other column but the next"),
+           "carbon of making the replicas, over the run; only in this column and the next"),
     Metric("sci_g_per_1k_tokens", "g", "smaller", "SCI g/1k", 4,
            lambda b: ratio((b.bill("carbon_g") + 1000 * b.embodied_kg) * 1000, b.output_tokens),
            "software carbon intensity (ISO/IEC 21031): bill and embodied carbon per 1,000 output tokens"),
@@ -211,8 +210,8 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
            lambda b: ratio(b.total("energy_j"), max(b.end_s, b.horizon_s)),
            "mean power of the whole fleet until the last completion and the end of the arrivals, in all states"),
     Metric("starts", COUNT, "smaller", "starts", 0, lambda b: int(b.strength["starts"].sum()),
-           "replicas that were started from off"),
-    Metric("wakes", COUNT, "smaller", "wakes", 0, lambda b: int(b.strength["wakes"].sum()), "replicas that were woken"),
+           "times that a replica was started from off"),
+    Metric("wakes", COUNT, "smaller", "wakes", 0, lambda b: int(b.strength["wakes"].sum()), "replica wake-ups"),
     Metric("failures", COUNT, "smaller", "failures", 0, lambda b: int(b.strength["failures"].sum()),
            "times that a replica failed"),
     Metric("failed_replica_hours", "h", "smaller", "failed replica h", 1,
@@ -232,16 +231,16 @@ RUN_METRICS: tuple[Metric[Books], ...] = (
     Metric("held_share", SHARE, None, "held", 1, lambda b: ratio(b.held_tokens, b.output_tokens),
            "share of output tokens whose request was held back"),
     Metric("held_not_bronze_share", SHARE, None, "held, not Bronze", 1, _held_not_bronze,
-           "of those, the share that was not Bronze; 0 where none was held"),
+           "share of these that was not Bronze; 0 if none was held"),
     *map(_share, ROLES),
     Metric("preemptions", COUNT, "smaller", "preemptions", 0, lambda b: b.preemptions,
-           "sequences that gave way, to a Gold request or for lack of KV memory"),
+           "sequences pre-empted by a Gold request or for lack of KV memory"),
     Metric("recomputed_tokens", COUNT, "smaller", "recomputed tokens", 0, lambda b: b.recomputed_tokens,
-           "tokens whose KV was lost, in a pre-emption or with a replica, and that were processed once more"),
+           "tokens whose KV was lost in a pre-emption or a failure, and that were processed again"),
     Metric("unfinished", COUNT, "smaller", "not finished", 0, lambda b: b.requests - b.finished - b.rejected,
            "arrived requests that neither finished nor were rejected"),
     Metric("rejected", COUNT, "smaller", "rejected", 0, lambda b: b.rejected,
-           "arrived requests that were rejected, for too much was waiting; their SLO is not met"),
+           "arrived requests that were rejected because too much was waiting; their SLO is not met"),
     *map(_rejected, range(len(TIERS))),
     Metric("utilization", SHARE, "larger", "slots used", 1, lambda b: ratio(b.pools["member_s"].sum(), b.slot_s),
            "mean residents per slot"),
@@ -261,7 +260,7 @@ ONE_POOL: tuple[Metric[PoolBooks], ...] = (
 METRICS = {metric.name: metric for metric in RUN_METRICS}
 POOL_METRICS = {metric.name: metric for metric in ONE_POOL}
 
-BILL = (  # the whole bill, by parts
+BILL = (  # the bill, by parts
     *(
         "bill_kwh",
         "bill_kg",
@@ -274,7 +273,7 @@ BILL = (  # the whole bill, by parts
     ),
     *("embodied_kg", "sci_g_per_1k_tokens", "replica_hours", "energy_cost", "cost", "water_l"),
 )
-TABLE = (  # what the tables of `run` and `grid` show
+TABLE = (  # columns of the tables of `run` and `grid`
     *("slo_attainment", *(f"slo_attainment_{tier}" for tier in TIERS)),
     *("carbon_g_per_1k_tokens", "total_carbon_g_per_1k_tokens", "carbon_g_per_1k_good_tokens", "total_carbon_kg"),
     *(*(f"ttft_p95_{tier}_s" for tier in TIERS), "ttft_after_release_p95_s", "e2e_p95_s"),
@@ -290,7 +289,7 @@ def metric_of(column: str) -> Metric[Books] | Metric[PoolBooks] | None:
 
 
 def heading(column: str) -> str:
-    """What stands above a result column in printed tables."""
+    """The heading of a result column in printed tables."""
     metric = metric_of(column)
     if metric is None:
         return column
@@ -301,17 +300,17 @@ def heading(column: str) -> str:
 def larger_is_better(column: str, among: Iterable[str] = METRICS) -> bool:
     """Whether more of a metric is better.
 
-    Raises InputError where neither direction is, and names the metrics `among` some columns that have one.
+    Raises InputError if neither direction is better, and names the metrics `among` some columns that have one.
     """
     metric = metric_of(column)
     if metric is None or metric.better is None:
         directed = [name for name in among if (found := metric_of(name)) and found.better]
         known = ", ".join(directed)
-        raise InputError(f"metric {column!r}: has no better direction; expected one that has: {known}")
+        raise InputError(f"metric {column!r}: has no better direction; expected one of {known}")
     return metric.better == "larger"
 
 
 def expect_metric(name: str) -> None:
-    """Raises InputError for a name that is no metric of every run."""
+    """Raises InputError for a name that is not a metric of every run."""
     if name not in METRICS:
         raise InputError(f"metric {name!r}{did_you_mean(name, METRICS)}: expected one of {', '.join(METRICS)}")

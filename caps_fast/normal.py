@@ -1,4 +1,4 @@
-"""Draws by their number instead of from a stream, and the quantile function of the standard normal, for kernels."""
+"""Random draws by their number (counter-based), and the quantile function of the standard normal, for kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sections of a scenario that say where requests come from, which regions may serve them, and what lies between."""
+"""The sections of a scenario about origins of requests, the regions that may serve them, and links between regions."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ MOST_ORIGINS = 100
 class Origin(Section):
     """A place that requests come from."""
 
-    share: NonNegative = Field(1.0, le=1e9, description="its share of the requests, beside the other origins' shares")
+    share: NonNegative = Field(1.0, le=1e9, description="share of the requests, relative to the other origins' shares")
     share_by_tier: dict[Literal["gold", "silver", "bronze"], NonNegative] = Field(
-        default_factory=dict, description="its share of a tier's requests, where it differs"
+        default_factory=dict, description="share of a tier's requests, if it differs"
     )
     rtt_ms: dict[str, NonNegative] = Field(
         default_factory=dict,
-        description="round-trip time to a region by its name, in TTFT and E2E; 0 to those not named",
+        description="round-trip time to a region, ms, by its name, in TTFT and E2E; 0 for regions not named",
     )
-    home: str | None = Field(
-        None, description="region where the context of its requests lies; none = there is nothing to move"
-    )
+    home: str | None = Field(None, description="region where the context of its requests lies; none = nothing to move")
     regions: Names | None = Field(None, min_length=1, description="regions that may serve its requests; none = all")
 
     def share_of(self, tier: str) -> float:
-        """Its share of a tier's requests, beside those of the other origins."""
+        """Its share of a tier's requests, relative to those of the other origins."""
         return self.share_by_tier.get(tier, self.share)  # type: ignore[call-overload, no-any-return]
 
 
 class LinkTerms(Section):
-    """What moving a request's context from one region to another takes."""
+    """Bandwidth, latency and energy of moving a request's context from one region to another."""
 
-    gbit_per_s: Positive = Field(10.0, le=1e9, description="what a request's context moves at, in 1e9 bits per second")
-    kwh_per_gb: NonNegative = Field(0.0, le=1e6, description="energy of moving 1e9 bytes, half of it at either end")
+    gbit_per_s: Positive = Field(
+        10.0, le=1e9, description="bandwidth for the context of a request, in 1e9 bits per second"
+    )
+    kwh_per_gb: NonNegative = Field(0.0, le=1e6, description="energy of moving 1e9 bytes, half of it at each end")
 
 
 class Links(LinkTerms):
@@ -48,20 +48,18 @@ class Links(LinkTerms):
         4.0, le=1e12, description="bytes of context per input token: 4 of text, or those of its KV"
     )
     between: dict[str, LinkTerms] = Field(
-        default_factory=dict, description="pairs of regions with terms of their own: FROM/TO"
+        default_factory=dict, description="pairs of regions with their own terms: FROM/TO"
     )
 
     def terms(self, a: str, b: str) -> LinkTerms:
-        """The terms of the way from region `a` to region `b`, those of the way back if only they are given."""
+        """The terms of the link from region `a` to region `b`; those of the reverse link if only they are given."""
         return self.between.get(f"{a}/{b}") or self.between.get(f"{b}/{a}") or self
 
 
 def expect_known_places(
     origins: dict[str, Origin], tiers: dict[str, Names | None], links: Links | None, regions: Names
 ) -> None:
-    """Raise ValueError where a name is none of a region's, or where a tier's requests of an origin could be served
-    nowhere.
-    """
+    """Raise ValueError if a name is not a region's, or if no region may serve a tier's requests of an origin."""
     if len(origins) > MOST_ORIGINS:
         raise ValueError(f"origins: {len(origins)}: expected at most {MOST_ORIGINS}")
     said = [(f"origins.{name}.{field}", named) for name, one in origins.items() for field, named in _named(one)]
@@ -77,7 +75,7 @@ def expect_known_places(
         for tier, names in tiers.items():
             if not set(one.regions or regions) & set(names or regions):
                 raise ValueError(
-                    f"origins.{name}.regions and slo.{tier}.regions have none in common: expected one at least"
+                    f"origins.{name}.regions and slo.{tier}.regions have none in common: expected at least one"
                 )
     for tier in tiers:
         if origins and not any(one.share_of(tier) for one in origins.values()):

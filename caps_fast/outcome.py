@@ -1,4 +1,4 @@
-"""One run's outcome as arrays, and the books that its metrics are formulas of."""
+"""One run's outcome as arrays, and the accounts that its metrics are computed from."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ YEAR_S = 365.25 * 86400.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run's outcome as arrays and books, for the package's own use; `results.Result` is what users get."""
+    """One run's outcome as arrays and accounts, for internal use; users get a `results.Result`."""
 
     scenario: scenario.Scenario
     end_s: float  # last completion, or the end of the drain if work is unfinished
@@ -53,12 +53,12 @@ class Outcome:
     marginal_g: (
         float  # carbon of all states by marginal intensity, PUE included, and of links; nan where a region has none
     )
-    moved: Moved  # what went over links
+    moved: Moved  # transfers over links
     host_carbon_g: Array  # float64 (n_pools,)
     histograms: Array  # int64 (3, 4, HISTOGRAM_BINS)
     samples: Array  # SAMPLE (n, n_pools)
-    requests: Array | None  # DONE rows in input order, if asked for
-    notes: tuple[str, ...]  # what the user should know of the grid and the forecasts
+    requests: Array | None  # DONE rows in input order, if recorded
+    notes: tuple[str, ...]  # notes on the grid and the forecasts
 
     @property
     def idle_energy_j(self) -> float:
@@ -72,7 +72,7 @@ class Outcome:
 
     @cached_property
     def books(self) -> Books:
-        """What the metrics are formulas of."""
+        """The accounts that metrics are computed from."""
         fleet = self.scenario.fleet
         return Books(
             cells=self.accounts,
@@ -110,12 +110,12 @@ class Outcome:
     def metrics(self) -> dict[str, float]:
         """All metrics by name (see caps_fast/metrics.py).
 
-        Latencies and deferral are over finished requests; attainments over all arrived ones.
+        Latencies and deferral are over finished requests, attainments over all arrived ones.
         """
         found = {name: metric.formula(self.books) for name, metric in METRICS.items()}
         return {
             name: math.nan if math.isnan(value) else value for name, value in found.items()
-        }  # one nan: equal to itself in a dictionary
+        }  # one NaN object, so that it equals itself in a dictionary
 
     @cached_property
     def by_pool(self) -> dict[str, dict[str, float]]:
@@ -206,7 +206,7 @@ class Outcome:
 
     @cached_property
     def request_table(self) -> pl.DataFrame:
-        """One row a request, in input order; what has not happened to it by the end is null."""
+        """One row per request, in input order; what has not happened by the end is null."""
         import polars as pl  # noqa: PLC0415 - slow import
 
         if self.requests is None:
@@ -289,8 +289,8 @@ def collect(
 
 
 def unfinished_rows(state: State) -> Array:
-    """DONE rows of the requests that are still in the system after `settle`: nan for what has not happened, no GPU
-    and no pool while not placed.
+    """DONE rows of the requests that are still in the system after `settle`: nan for what has not happened, no GPU and
+    no pool if not placed.
     """
     live = state.live[: int(state.clock[0]["used"])]
     is_live = np.isfinite(live["arrival_s"])

@@ -1,4 +1,4 @@
-"""What a run records of each request. No logic."""
+"""The record of each request of a run. No logic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Done(Record):
     """One request that has finished, was rejected, or is unfinished at the end of the run."""
 
     seq: i8
-    session: i8  # number of its session, and which turn of its conversation it is
+    session: i8  # number of its session, and of its turn in the conversation
     arrival_s: f8
     released_s: f8
     admitted_s: f8

@@ -1,4 +1,4 @@
-"""What may be expected: of a queue, by closed forms, and of a region, by the forecast in force."""
+"""Expectations: of a queue, by closed forms, and of a region, by the forecast in force."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from caps_fast.arrays import State
 
 @inlined
 def queueing_s(s: State, q: int) -> float:
-    """How long a request that comes to queue `q` now waits for a slot of its replicas."""
+    """Expected wait of a request that joins queue `q` now for a slot of its replicas, s."""
     queue = s.queues[q]
     present = queue.residents + queue.waiting
     return 0.0 if present < queue.slots else (queue.waiting + 1) * s.kinds[queue.kind].service_s / queue.slots
@@ -18,7 +18,7 @@ def queueing_s(s: State, q: int) -> float:
 
 @inlined
 def step_s(s: State, q: int, present: int) -> float:
-    """Length of an iteration of queue `q` with one more than so many requests on its replicas."""
+    """Length of an iteration of queue `q` with one more request than this number on its replicas."""
     queue = s.queues[q]
     kind = s.kinds[queue.kind]
     return kind.decode_base_s + kind.decode_s_per_seq * min(1.0 + present * queue.per_gpu, kind.max_batch)
@@ -26,7 +26,7 @@ def step_s(s: State, q: int, present: int) -> float:
 
 @inlined
 def first_token_s(s: State, q: int, input_tokens: int, prompt_tokens: int, step_s: float, wait_s: float) -> float:
-    """When a request has its first token that starts after `wait_s`, behind so many prompt tokens of queue `q`."""
+    """Time of the first token of a request that starts after `wait_s`, behind this many prompt tokens of queue `q`."""
     queue = s.queues[q]
     kind = s.kinds[queue.kind]
     ahead_tokens = input_tokens + prompt_tokens * queue.per_gpu
@@ -42,14 +42,14 @@ def slot_start_s(s: State, z: int, slot: int) -> float:
 
 @inlined
 def slot_at(s: State, z: int, t_s: float) -> int:
-    """The slot of the forecast in force that covers `t_s`; the first and last ones hold on."""
+    """The slot of the forecast in force that covers `t_s`; the first and last slots extend without end."""
     slot = math.floor((t_s - s.issued_s[s.regions[z].issue_at]) / s.regions[z].forecast_step_s)
     return min(max(slot, 0), s.regions[z].leads - 1)
 
 
 @inlined
 def slot_end_s(s: State, z: int, slot: int) -> float:
-    """End of slot `slot`: the next one's start, or never for the last, which holds on."""
+    """End of slot `slot`: the next one's start; inf for the last."""
     if slot + 1 == s.regions[z].leads:
         return math.inf
     return slot_start_s(s, z, slot + 1)
@@ -57,7 +57,7 @@ def slot_end_s(s: State, z: int, slot: int) -> float:
 
 @inlined
 def first_slot(s: State, z: int) -> int:
-    """Where the forecast in force begins in `forecast_g_per_kwh`."""
+    """Index of the forecast in force in `forecast_g_per_kwh`."""
     region = s.regions[z]
     return region.forecast_at + (region.issue_at - region.issue_first) * region.leads
 

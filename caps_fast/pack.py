@@ -5,47 +5,46 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from caps_fast import arrays, outcomes, records, scenario, sections
 from caps_fast.arrays import N_STATES, NONE, State
 from caps_fast.carbon.monitor import Monitor
-from caps_fast.clock_levels import busy_w, prompt_w
 from caps_fast.containers import agenda, tournament
 from caps_fast.failures import fail, failure_rows
 from caps_fast.fleet import Fleet
 from caps_fast.memory import aligned, on_own_lines
+from caps_fast.pack_kinds import (
+    Means,
+    average_request_s,
+    decode_table_s,
+    has_terms,
+    kind_rows,
+    kv_capacity_tokens,
+    phase_rows,
+    replica_power_w,
+    replica_prompt_w,
+    share_tables_w,
+)
 from caps_fast.pack_origins import bits, origin_rows, set_regions
-from caps_fast.pack_scaling import Levels, host_share_w, levels_of, scaling_rows
+from caps_fast.pack_scaling import Levels, levels_of, scaling_rows
 from caps_fast.pack_sessions import session_rows
 from caps_fast.pack_waiting import waiting_rows
 from caps_fast.places import places_of
 from caps_fast.policy import DECISIONS, TRAITS, is_gated, scales
 from caps_fast.policy_choice import PLACEMENTS
 from caps_fast.records import Array
-from caps_fast.sections import Kind
 from caps_fast.served import Region, Tier
 from caps_fast.traits import sessions as has_sessions
 from caps_fast.traits import traits
 
-TERMS = (  # of a kind's speed
-    *("overhead_s", "overlap_exponent", "mixed_s_per_context_token", "prefill_s_per_token_pair"),
-    *("first_token_overhead_s", "lag_iterations"),
-)
 FIRST_ROOM = 65_536  # live requests
-SMALL = (  # and written to all the time
+SMALL = (  # and written often
     *("clock", "queues", "spans", "regions", "pools", "accounts", "leap_end_s", "first_to_end", "tree", "room_tree"),
     *("touched", "dirty", "cells", "memory", "run_memory", "phases", "transit"),
 )
-
-
-class Means(NamedTuple):
-    """What a scheduler knows of the workload in advance."""
-
-    input_tokens: float
-    output_tokens: float
 
 
 def pack(
@@ -53,7 +52,7 @@ def pack(
 ) -> State:
     """Fresh arrays for one run, `monitors` by region; no block, no room for live requests and no series yet.
 
-    Unless `placed`, requests come from nowhere in particular, whatever the scenario says.
+    Unless `placed`, the origins of requests are ignored.
     """
     fleet = config.fleet
     levels = levels_of(config, policy)
@@ -67,10 +66,10 @@ def pack(
     set_regions(regions, config)
     pools, slices = _pools(config, regions, monitors)
     pools["span"] = np.searchsorted(spans["first_gpu"], np.cumsum(fleet.sizes) - 1, side="right") - 1
-    kinds = _kinds(config, levels, means)
+    kinds = kind_rows(config, levels, means)
     free = kinds["kv_capacity_tokens"][gpus["kind"]]
     free[free == 0] = tournament.FULL
-    share_w = [_share_tables(levels.of(pool.gpu), pool.replicas) for pool in fleet.pools] if layout == "pools" else []
+    share_w = [share_tables_w(levels.of(pool.gpu), pool.replicas) for pool in fleet.pools] if layout == "pools" else []
     queues["share_at"] = np.cumsum([0, *map(len, share_w[:-1])]) if share_w else 0
     most = max(kind.max_batch for kind in fleet.kinds.values())
     places = places_of(config) if placed else None
@@ -78,7 +77,7 @@ def pack(
     state = State(
         traits=traits(
             fleet=not plain,
-            terms=any(map(_has_terms, fleet.kinds.values())),
+            terms=any(map(has_terms, fleet.kinds.values())),
             growth=bool(kinds["kv_block_tokens"].any()),
             scales=scales(type(policy)) or fail(config),
             origins=places is not None,
@@ -115,8 +114,8 @@ def pack(
         ),
         share_w=np.concatenate([*share_w, np.zeros(0)]),
         finish_at=aligned(fleet.replicas * most, np.uint64).reshape(fleet.replicas, -1),
-        decode_s=np.concatenate([_decode_s(kind) for kind in levels.rows]),
-        phases=_phases(fleet),
+        decode_s=np.concatenate([decode_table_s(kind) for kind in levels.rows]),
+        phases=phase_rows(fleet),
         leap_end_s=leap_end_s,
         first_to_end=first_to_end,
         tree=tree,
@@ -144,16 +143,14 @@ def pack(
 
 
 def with_room(state: State, incoming: int) -> State:
-    """The same simulation with room for `incoming` more live requests, and for many more: memory is taken up only
-    where it is written to.
-    """
+    """The same simulation with room for at least `incoming` more live requests; unwritten memory costs nothing."""
     clock, room = state.clock[0], len(state.live)
     missing = incoming - int(clock["free"] + room - clock["used"])
     return state if missing <= 0 else resized(state, room + max(missing, 3 * room, FIRST_ROOM))
 
 
 def resized(state: State, room: int) -> State:
-    """The same simulation with room for so many live requests, not fewer than have been used."""
+    """The same simulation with room for `room` live requests, at least as many as have been used."""
     used, free = int(state.clock[0]["used"]), int(state.clock[0]["free"])
     live: Any = aligned(room, arrays.LIVE, np.empty)
     stack = np.empty(room, np.uint32)
@@ -167,7 +164,7 @@ def resized(state: State, room: int) -> State:
 
 
 def _spans_and_queues(fleet: Fleet, layout: str, levels: Levels) -> tuple[Any, Any]:
-    """The queues of a layout and their spans: stretches of neighbouring pools in one region."""
+    """The queues of a layout and their spans: neighbouring pools in one region."""
     names = list(fleet.regions)
     sizes, ends = np.array(fleet.sizes), np.cumsum(fleet.sizes)
     regions = np.array([names.index(pool.region) for pool in fleet.pools])
@@ -205,39 +202,8 @@ def _spans_and_queues(fleet: Fleet, layout: str, levels: Levels) -> tuple[Any, A
     return spans, queues
 
 
-def _kinds(config: scenario.Scenario, levels: Levels, means: Means) -> Any:
-    """Kinds in the order of the fleet's, at each of their clocks; the fastest is that which serves an average
-    request alone the soonest.
-    """
-    rows = records.zeros(arrays.Kind, len(levels.rows))
-    alone_s = sorted({average_request_s(kind, means, 1) for kind in levels.rows})
-    power_at = 0
-    for row, kind in zip(rows, levels.rows, strict=True):
-        for name in (
-            *TERMS,
-            "prefill_s_per_token",
-            "decode_base_s",
-            "decode_s_per_seq",
-            "decode_s_per_context_token",
-            "max_batch",
-        ):
-            row[name] = getattr(kind, name)
-        row["prefill_w"] = (
-            0.0 if kind.prefill_w is None else kind.prefill_w * kind.gpus_per_replica + host_share_w(kind)
-        )
-        row["kv_block_tokens"] = kind.kv_block_tokens if kind.kv == "grow" else 0
-        row["service_s"] = average_request_s(kind, means, kind.max_batch)
-        row["kv_capacity_tokens"] = kv_capacity_tokens(kind)
-        row["chunk_tokens"] = kind.chunk_tokens if kind.prefill == "chunked" else 0
-        row["rank"] = alone_s.index(average_request_s(kind, means, 1))
-        row["pack_below"] = math.ceil(config.policy.pack_below * kind.max_batch)
-        row["power_at"] = power_at
-        power_at += kind.max_batch + 1
-    return rows
-
-
 def _regions(monitors: Sequence[Monitor]) -> Any:
-    """Where each region's samples, thresholds and forecasts lie among those of all."""
+    """Positions of each region's samples, thresholds and forecasts in the arrays of all regions."""
     rows = records.zeros(Region, len(monitors))
     samples = thresholds = issues = forecasts = 0
     for row, monitor in zip(rows, monitors, strict=True):
@@ -255,12 +221,12 @@ def _regions(monitors: Sequence[Monitor]) -> Any:
 
 
 def _in_force(monitor: Monitor, t_s: float) -> int:
-    """Number of the carbon sample in force at a time."""
+    """Index of the carbon sample in force at a time."""
     return max(int(np.searchsorted(monitor.trace.times_s, t_s, side="right")) - 1, 0)
 
 
 def _pools(config: scenario.Scenario, regions: Any, monitors: Sequence[Monitor]) -> tuple[Any, Any]:
-    """Pools, and room for what each does in every sample of its region that a run may meet."""
+    """Pools, and room for the accounts of each in every sample of its region that a run may meet."""
     names, until_s = list(config.fleet.regions), config.horizon_s + config.drain_h * 3600
     rows = records.zeros(arrays.Pool, len(config.fleet.pools))
     at = 0
@@ -311,18 +277,8 @@ def _setup(config: scenario.Scenario, policy: Any, monitors: Sequence[Monitor], 
     return setup
 
 
-def average_request_s(kind: Kind, means: Means, batch: int) -> float:
-    """How long an average request takes, its prompt alone and then decoding in a batch of so many (Eq. 1)."""
-    return (
-        kind.prefill_s_per_token * means.input_tokens
-        + (kind.decode_base_s + kind.decode_s_per_seq * batch) * means.output_tokens
-    )
-
-
 def mean_before_start(monitor: Monitor) -> float:
-    """Mean intensity of the rolling window at t = 0, g/kWh; the intensity at t = 0 where nothing is known from
-    before.
-    """
+    """Mean intensity of the rolling window at t = 0, g/kWh; without history, the intensity at t = 0."""
     trace = monitor.signal
     from_s = max(float(trace.times_s[0]), -monitor.window_s)
     mean = float(trace.integral(from_s, 0.0)) / -from_s if from_s < 0 else float(trace.at(0.0))
@@ -372,54 +328,6 @@ def _memory_rows(config: scenario.Scenario, policy: Any, queues: int) -> int:
     return max(rows(policy) if callable(rows) else named[rows] for rows in TRAITS[type(policy)].rows)
 
 
-def kv_capacity_tokens(kind: Kind) -> int:
-    """KV memory of a replica, in whole blocks where it grows by blocks; 0 = no limit."""
-    capacity = kind.kv_capacity_tokens or 0
-    return capacity // kind.kv_block_tokens * kind.kv_block_tokens if kind.kv == "grow" else capacity
-
-
-def _has_terms(kind: Kind) -> bool:
-    """Does a kind have any term of speed or power beyond the linear ones?"""
-    return kind.overlap_exponent != 1 or kind.prefill_w is not None or any(getattr(kind, name) for name in TERMS[2:])
-
-
-def _decode_s(kind: Kind) -> Array:
-    """Memory and compute time of iterations that only decode, by sequences: float64 (max_batch + 1,)."""
-    memory_s, compute_s = kind.decode_base_s - kind.overhead_s, kind.decode_s_per_seq * np.arange(kind.max_batch + 1)
-    longer = np.maximum(memory_s, compute_s)
-    ratio = np.divide(np.minimum(memory_s, compute_s), longer, out=np.zeros_like(longer), where=longer > 0)
-    return np.asarray(kind.overhead_s + longer * (1 + ratio**kind.overlap_exponent) ** (1 / kind.overlap_exponent))
-
-
-def _phases(fleet: Fleet) -> Array:
-    """Room for the decoding sequences by when they need their next block: int32 (n_gpus, most tokens of a block)."""
-    blocks = [kind.kv_block_tokens for kind in fleet.kinds.values() if kind.kv == "grow"]
-    return np.zeros((fleet.replicas, max(blocks)) if blocks else (0, 0), np.int32)
-
-
-def replica_power_w(kind: Kind, members: Array) -> Array:
-    """What a replica draws by its members (Eq. 2), its share of its node's host included, in watts."""
-    return np.asarray(kind.gpus_per_replica * busy_w(kind, _gpu_power_w(kind, members)) + host_share_w(kind))
-
-
-def replica_prompt_w(kind: Kind, members: Array) -> Array:
-    """The same while it does nothing but process prompts."""
-    return np.asarray(kind.gpus_per_replica * prompt_w(kind, _gpu_power_w(kind, members)) + host_share_w(kind))
-
-
-def _gpu_power_w(kind: Kind, members: Array) -> Array:
-    """Eq. 2 at the full clock."""
-    load = members / kind.max_batch
-    return np.asarray(kind.idle_w + (kind.peak_w - kind.idle_w) * load**kind.power_exponent)
-
-
-def _share_tables(levels: Sequence[Kind], replicas: int) -> Array:
-    """What one more request would draw in a pool, by its clock and those present: float64 (n_levels * (slots + 1),)."""
-    slots = replicas * levels[0].max_batch
-    batch = np.minimum(1 + np.arange(slots + 1) / replicas, levels[0].max_batch)
-    return np.concatenate([replica_power_w(kind, batch) / batch for kind in levels])
-
-
 def _joined(parts: list[Array]) -> Array:
-    """One array of several; the only one as it is."""
+    """Concatenated arrays; a single one unchanged."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

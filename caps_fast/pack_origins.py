@@ -21,18 +21,17 @@ EARTH_TILT, DAYS_A_YEAR = 23.44, 365.25  # degrees
 
 
 def origin_rows(config: Scenario, places: Places | None, samples: int, layout: str) -> dict[str, Any]:
-    """Fields of `arrays.State` by name, for requests from `places` and so many samples of all regions' grids.
+    """Fields of `arrays.State` by name, for requests from `places` and the number of samples of all regions' grids.
 
-    Raises InputError where links meet a queue over several regions.
+    Raises InputError for links with a queue over several regions.
     """
     names = list(config.fleet.regions)
     links = config.links if places else None
     places = places or Places(ANYWHERE, (tuple(names),))
     if links and layout == "central" and len(names) > 1:
         raise InputError(
-            f"links: policy {config.policy.name} has one queue over {len(names)} regions, so nobody knows where a "
-            "context is to go: "
-            "expected policy.queueing = 'cyclic', or a policy with a queue per pool"
+            f"links: policy {config.policy.name} has one queue over {len(names)} regions, so the target of a context "
+            "is unknown: expected policy.queueing = 'cyclic', or a policy with a queue per pool"
         )
     origins, transit = records.zeros(Origin, len(places.rows)), records.zeros(Transit, 1)
     transit["root"], transit["due_s"] = NONE, math.inf
@@ -62,7 +61,7 @@ def bits(chosen: Iterable[str] | None, names: list[str]) -> int:
 
 
 def set_regions(rows: Any, config: Scenario) -> None:
-    """Set what policies over several regions know of each: its PUE beside the others', and the course of the sun."""
+    """Set what policies over several regions know about each: its relative PUE, and the position of the sun."""
     regions, start = config.fleet.regions.values(), clock_of(config).start
     rows["relative_pue"] = np.array([region.pue for region in regions]) / min(region.pue for region in regions)
     day = 0.0 if start is None else start.timetuple().tm_yday
@@ -77,10 +76,9 @@ def set_regions(rows: Any, config: Scenario) -> None:
 
 
 def expect_longitudes(config: Scenario) -> None:
-    """Raise InputError for a region of which it is not said where it lies."""
+    """Raise InputError for a region without a longitude."""
     for name, region in config.fleet.regions.items():
         if region.longitude is None:
             raise InputError(
-                f"regions.{name}.longitude is missing: expected degrees east, for policy {config.policy.name} to "
-                "know where the sun is"
+                f"regions.{name}.longitude is missing: expected degrees east, which policy {config.policy.name} needs"
             )

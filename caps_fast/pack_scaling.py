@@ -1,4 +1,4 @@
-"""From a scenario to the arrays of a fleet that is scaled (docs/model.md, section 9)."""
+"""From a scenario to the arrays of a scaled fleet (docs/model.md, section 9)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from caps_fast import records, scenario
 from caps_fast.clock_levels import levels
 from caps_fast.policy import sets_clocks
-from caps_fast.sections import Kind
+from caps_fast.replica_section import Kind
 from caps_fast.standing import Change, Scaling, Standing, Strength
 
 
 @dataclass(frozen=True)
 class Levels:
-    """The kinds that kernels know: those of the fleet, each at all of its clocks if a run changes clocks or has a
-    pool below the highest.
+    """The kinds in kernels: those of the fleet, each at all of its clocks if a run changes clocks or has a pool below
+    the highest.
 
     rows        kinds at one clock, kind by kind, in rising order of the clock
     first       by kind's name: its first row, and the end
     start       of each pool: the row that its replicas begin at
-    in_play     whether any clock but the highest may be met
+    in_play     whether any clock below the highest may occur
     """
 
     rows: tuple[Kind, ...]
@@ -40,7 +40,7 @@ class Levels:
 
 
 def levels_of(config: scenario.Scenario, policy: Any) -> Levels:
-    """The kinds of a run at the clocks that it may meet."""
+    """The kinds of a run at the clocks that may occur."""
     fleet = config.fleet
     changes = sets_clocks(type(policy)) and any(len(kind.clocks) > 1 for kind in fleet.kinds.values())
     in_play = changes or any(pool.clock not in (None, 1.0) for pool in fleet.pools)

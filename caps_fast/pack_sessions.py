@@ -20,7 +20,7 @@ from caps_fast.workload.synthetic import tenants
 def session_rows(config: scenario.Scenario) -> dict[str, Any]:
     """Fields of `arrays.State` by name; users pause at t = 0.
 
-    Raises InputError for a context that no replica has memory for.
+    Raises InputError for a context that exceeds the memory of the replicas.
     """
     crowd = records.zeros(Crowd, 1)
     none = {name: np.zeros(0, kind) for name, kind in (("spare", np.uint32), ("session_of", np.int32))}
@@ -57,7 +57,7 @@ def session_rows(config: scenario.Scenario) -> dict[str, Any]:
     order = np.argsort(due_s, kind="stable")
     comes = order[due_s[order] < config.horizon_s]
     row["thinking"], row["spare"] = len(comes), len(people) - len(comes)
-    thinking["session"][: len(comes)], thinking["due_s"][: len(comes)] = comes, due_s[comes]  # what is sorted is a heap
+    thinking["session"][: len(comes)], thinking["due_s"][: len(comes)] = comes, due_s[comes]  # a sorted array is a heap
     spare[: len(people) - len(comes)] = order[len(comes) :]
     found = tenants(config)
     who = {"tenant_share": found.cumulative_share, "tenant_tier": found.tier, "tenant_task": found.task}
@@ -67,7 +67,7 @@ def session_rows(config: scenario.Scenario) -> dict[str, Any]:
 
 
 def with_seats(state: State, incoming: int) -> State:
-    """The same simulation with room for `incoming` more sessions, and for many more."""
+    """The same simulation with room for at least `incoming` more sessions."""
     used, spare, room = int(state.crowd[0]["used"]), int(state.crowd[0]["spare"]), len(state.sessions)
     missing = incoming - (spare + room - used)
     if missing <= 0:
@@ -82,12 +82,12 @@ def with_seats(state: State, incoming: int) -> State:
 
 
 def first_due_s(config: scenario.Scenario, users: int, pause_s: float) -> Array:
-    """When users come first, each after a pause of its own: float64 (users,)."""
+    """Times at which users first arrive, each after its own pause, s: float64 (users,)."""
     return np.asarray(np.maximum(stream(config.seed, "sessions", 1).standard_exponential(users) * pause_s, 1e-3))
 
 
 def _expect_memory(config: scenario.Scenario) -> None:
-    """Raise InputError where the longest prompt with the longest answer does not fit the memory of a replica."""
+    """Raise InputError if the longest prompt with the longest answer does not fit the memory of a replica."""
     own, longest = sessions_of(config), config.workload.max_output_tokens
     kinds = zip(config.fleet.pools, config.fleet.kind_of, strict=True)
     limits = {pool.gpu: kind.kv_capacity_tokens for pool, kind in kinds if kind.kv_capacity_tokens}

@@ -1,4 +1,4 @@
-"""From a scenario to the arrays of what may wait, and whose turn it is (docs/model.md, sections 12 and 13)."""
+"""From a scenario to the arrays of admission limits and fairness (docs/model.md, sections 12 and 13)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MOST_LINES = 10_000_000
 
 
 def waiting_rows(config: scenario.Scenario, queues: int, timed: bool) -> dict[str, Any]:
-    """Fields of `arrays.State` by name: limits by the tier of who comes, and lines by queue and tenant or tier.
+    """Fields of `arrays.State` by name: limits by the tier of the arrival, and lines by queue and tenant or tier.
 
-    Raises InputError for more lines than fit the memory, and for fairness under a policy whose order is `timed`.
+    Raises InputError for more lines than fit the memory, and for fairness with a policy whose order is `timed`.
     """
     return {"limits": _limits(config), **_fairness(config, queues, timed)}
 
@@ -42,7 +42,7 @@ def _fairness(config: scenario.Scenario, queues: int, timed: bool) -> dict[str, 
     if queues * owners > MOST_LINES:
         raise InputError(
             f"policy.fairness {chosen.fairness}: {queues:,} queues of {owners:,} tenants: expected at most "
-            f"{MOST_LINES:,} in all"
+            f"{MOST_LINES:,} in total"
         )
     row["owners"], row["by_tenant"] = owners, chosen.fairness == "tenant"
     row["input_weight"], row["output_weight"] = chosen.fair_input_weight, chosen.fair_output_weight

@@ -1,7 +1,7 @@
-"""A look at a Parquet file's headers before it is read: sizes and counts must fit the file and each other, and be
-such as memory can hold.
+"""A check of a Parquet file's headers before it is read: sizes and counts must match the file and each other, and fit
+into memory.
 
-The reader takes them on trust, and a damaged size can end the whole process. Source: the Apache Parquet format (Thrift
+The reader trusts them, and a damaged size can abort the process. Source: the Apache Parquet format (Thrift
 compact protocol).
 """
 
@@ -20,13 +20,13 @@ MOST_COLUMNS = 10_000
 _MOST_FOOTER_BYTES = 1 << 23
 _FREE_ROWS, _ROWS_A_BYTE, _MOST_ROWS = 1_000_000, 4, 400_000_000
 _FREE_BYTES, _UNPACKED_A_BYTE = 1 << 28, 250
-"""Of rows and of unpacked bytes, so many go without saying, and so many more for every byte of the file."""
+"""Limits of rows and of decompressed bytes: a base, and a factor of the file's size."""
 
 Buffer = mmap.mmap | bytes
 
 
 class Damaged(ValueError):
-    """The headers do not fit the file."""
+    """The headers do not match the file."""
 
 
 def check_file(path: str) -> None:
@@ -39,7 +39,7 @@ def check_file(path: str) -> None:
 
 
 def check_parquet(data: Buffer) -> None:
-    """Walk the footer and every page header. Raises Damaged (in words) where a size or count cannot be right."""
+    """Walk the footer and every page header. Raises Damaged (with a reason) if a size or count cannot be right."""
     if len(data) < 12 or data[-4:] != MAGIC:
         raise Damaged("the file is cut off: expected PAR1 at its end")
     footer_bytes = struct.unpack("<I", data[-8:-4])[0]
@@ -55,11 +55,11 @@ def check_parquet(data: Buffer) -> None:
         _expect(len(footer[2]) <= MOST_COLUMNS, f"more than {MOST_COLUMNS:,} columns: expected fewer")
         _expect(_depth(footer[2]) <= _DEEPEST, "its columns are nested too deep")
         found = [_check_group(data, group, start) for group in footer.get(4, [])]
-        _expect(sum(of_group for of_group, _ in found) == rows, "rows of the row groups do not add up")
+        _expect(sum(of_group for of_group, _ in found) == rows, "the rows of its row groups do not add up")
         unpacked, most = sum(size for _, size in found), max(_FREE_BYTES, _UNPACKED_A_BYTE * len(data))
-        _expect(unpacked <= most, f"{len(data):,} bytes unpack to {unpacked:,}: expected at most {most:,}")
+        _expect(unpacked <= most, f"{len(data):,} bytes decompress to {unpacked:,}: expected at most {most:,}")
     except (IndexError, KeyError, TypeError, AttributeError, struct.error, OverflowError):
-        raise Damaged("its headers are garbled") from None
+        raise Damaged("its headers are damaged") from None
 
 
 def _depth(schema: list[dict[int, Any]]) -> int:
@@ -68,7 +68,7 @@ def _depth(schema: list[dict[int, Any]]) -> int:
     for node in schema:
         while open_nodes and open_nodes[-1] == 0:
             open_nodes.pop()
-        _expect(bool(open_nodes), "its columns are garbled")
+        _expect(bool(open_nodes), "its columns are damaged")
         open_nodes[-1] -= 1
         open_nodes.append(node.get(5) or 0)
         deepest = max(deepest, len(open_nodes))
@@ -76,7 +76,7 @@ def _depth(schema: list[dict[int, Any]]) -> int:
 
 
 def _check_group(data: Buffer, group: dict[int, Any], end: int) -> tuple[int, int]:
-    """Rows and unpacked bytes of a row group."""
+    """Rows and decompressed bytes of a row group."""
     rows, unpacked = group[3], 0
     _expect(isinstance(rows, int) and rows >= 0, "a row group has a negative number of rows")
     for chunk in group[1]:
@@ -92,7 +92,7 @@ def _check_group(data: Buffer, group: dict[int, Any], end: int) -> tuple[int, in
 
 
 def _pages(data: Buffer, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Number of values and unpacked bytes of each page; a dictionary's values do not count."""
+    """Number of values and decompressed bytes of each page; a dictionary's values do not count."""
     at = start
     while at < stop:
         header, at = _struct(data, at)
@@ -116,8 +116,8 @@ def _expect(holds: bool, otherwise: str) -> None:
 
 
 def _struct(data: Buffer, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """A Thrift struct as {field number: value}, and where it ends."""
-    _expect(depth < _DEEPEST, "its headers are garbled")
+    """A Thrift struct as {field number: value}, and the position of its end."""
+    _expect(depth < _DEEPEST, "its headers are damaged")
     fields: dict[int, Any] = {}
     number = 0
     while True:
@@ -138,21 +138,21 @@ def _value(data: Buffer, at: int, kind: int, depth: int) -> tuple[Any, int]:
         return _zigzag(data, at)
     if kind == 8:
         length, at = _varint(data, at)
-        _expect(length <= len(data) - at, "its headers are garbled")
+        _expect(length <= len(data) - at, "its headers are damaged")
         return length, at + length
     if kind in (9, 10):
         return _list(data, at, depth)
     if kind == 12:
         return _struct(data, at, depth + 1)
     widths = {1: 1, 2: 1, 3: 1, 7: 8}
-    _expect(kind in widths, "its headers are garbled")
+    _expect(kind in widths, "its headers are damaged")
     return None, at + widths[kind]
 
 
 def _list(data: Buffer, at: int, depth: int) -> tuple[list[Any], int]:
     head = data[at]
     size, at = (head >> 4, at + 1) if head >> 4 < 15 else _varint(data, at + 1)
-    _expect(size <= len(data) - at, "its headers are garbled")
+    _expect(size <= len(data) - at, "its headers are damaged")
     items = []
     for _ in range(size):
         item, at = _value(data, at, head & 15, depth + 1)
@@ -174,4 +174,4 @@ def _varint(data: Buffer, at: int) -> tuple[int, int]:
         if byte < 128:
             return value, at
         shift += 7
-        _expect(shift < 70, "its headers are garbled")
+        _expect(shift < 70, "its headers are damaged")

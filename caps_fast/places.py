@@ -1,8 +1,8 @@
-"""Where the requests of a scenario come from and may be served: the rows of `arrays.Origin`, and how a workload
-names them.
+"""The origins of a scenario's requests and the regions that may serve them: the rows of `arrays.Origin`, and their
+codes in a workload.
 
-A row is an origin, and the regions that it and the client group of a request are bound to. A workload hands requests
-over with a code: the number of a set of regions times (origins + 1), plus 1 + the number of the origin, or 0 where that
+A row is an origin, and the regions that it and the client group of a request are bound to. A workload yields requests
+with a code: the number of a set of regions times (origins + 1), plus 1 + the number of the origin, or 0 if the origin
 is to be drawn.
 """
 
@@ -22,7 +22,7 @@ ANYWHERE = {"anywhere": Origin()}
 
 @dataclass(frozen=True)
 class Places:
-    """Origins by name, and the sets of regions that client groups are bound to, of which the first is all regions."""
+    """Origins by name, and the sets of regions that client groups are bound to; the first set is all regions."""
 
     origins: dict[str, Origin]
     bounds: tuple[Names, ...]
@@ -37,16 +37,15 @@ class Places:
         ]
 
     def code(self, origin: str | None, bound: Names | None) -> int:
-        """What requests of an origin, or of a drawn one, that are bound to these regions are handed over with."""
+        """The code of requests of an origin, or of a drawn one, that are bound to these regions."""
         stated = 0 if origin is None else 1 + list(self.origins).index(origin)
         return self.bounds.index(self.bounds[0] if bound is None else bound) * (len(self.origins) + 1) + stated
 
 
 def places_of(config: Scenario) -> Places | None:
-    """The places of a scenario; None where it says nothing about them.
+    """The places of a scenario; None if it has none.
 
-    Raises InputError for a client group that names another origin or region than the scenario, or that could be served
-    nowhere.
+    Raises InputError for a client group that names an unknown origin or region, or that no region may serve.
     """
     groups = mix_of(config.workload.file).clients if config.workload.file else ()
     bound = [group for group in groups if group.origin is not None or group.regions is not None]
@@ -76,5 +75,5 @@ def _expect_known(config: Scenario, group: ClientGroup, origins: dict[str, Origi
             sets = (group.regions, origins[name].regions, limits.regions)
             if group.tier in (None, tier) and not frozenset(regions).intersection(*(one or regions for one in sets)):
                 raise InputError(
-                    f"{where}.regions: none may serve {tier} from {name}: expected one that slo and origins allow"
+                    f"{where}.regions: no region may serve {tier} from {name}: expected one that slo and origins allow"
                 )

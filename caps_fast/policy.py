@@ -1,4 +1,4 @@
-"""The only seam between policies and the kernel: a policy is a few decisions, and a memory of its own.
+"""The only interface between policies and the kernel: a policy is a few decisions and a memory.
 
 A policy is a NamedTuple type with its parameters as fields (numbers, each with a default), declared with a layout of
 queues, and up to seven functions:
@@ -10,24 +10,24 @@ queues, and up to seven functions:
     @rules.route(MyPolicy)
     def to_pool(policy, t_s, r, s): ...      # at arrival: index of the queue that live request r joins
     @rules.order(MyPolicy)
-    def by_key(policy, t_s, r, q, s): ...    # at arrival: its key there, smaller goes first
+    def by_key(policy, t_s, r, q, s): ...    # at arrival: its key there, smaller first
     @rules.place(MyPolicy)
-    def cost(policy, g, s): ...              # when replica g's load has changed: what joining it costs (least is taken)
+    def cost(policy, g, s): ...              # when replica g's load has changed: the cost of joining it
     @rules.gate(MyPolicy)
-    def may_start(policy, t_s, q, s): ...    # at control steps: may queue q start work in region s.queues[q].region?
+    def may_start(policy, t_s, q, s): ...    # at control steps: whether queue q may start work in s.queues[q].region
     @rules.scale(MyPolicy)
-    def enough(policy, t_s, p, s): ...       # every `policy.scale_every_s`: how many replicas of pool p may take work
+    def enough(policy, t_s, p, s): ...       # every `policy.scale_every_s`: replicas of pool p that may take work
     @rules.clock(MyPolicy)
-    def fast(policy, t_s, p, s): ...         # then: pool p's clock over the highest (the next level up is taken)
+    def fast(policy, t_s, p, s): ...         # then: pool p's clock over the highest (rounded up to a level)
     @rules.observe(MyPolicy)
-    def learn(policy, t_s, r, s): ...        # at a completion: nothing is answered, the memory is updated
+    def learn(policy, t_s, r, s): ...        # at a completion: update the memory, no return value
 
-What is not registered falls back to: the queues in turn, arrival order, the scenario's placement, an open gate, all
-replicas on, the clock as it is, nothing. `s` is the `arrays.State`; decisions may read all of it and write to their
-memory alone: `@policy(memory=...)` gives rows of a dtype, `s.memory[q]` one per queue (or tenant, or replica, or pool:
+Defaults of decisions without a rule: the queues in turn, arrival order, the scenario's placement, an open gate, all
+replicas on, the clock unchanged, nothing. `s` is the `arrays.State`; decisions may read all of it and write only to
+their memory: `@policy(memory=...)` gives rows of a dtype, `s.memory[q]` one per queue (or tenant, or replica, or pool:
 `rows`) and `s.run_memory[0]` one for the run. They are zero when a run starts, are kept in checkpoints and belong to
 one run. The body is chosen at compile time by the policy's type, so a user's own policy runs as fast as ours. An edit
-of its file, its constants or what it imports compiles it anew; a scenario's hash knows of the file alone.
+of its file, its constants or its imports recompiles it; a scenario's hash covers only the file.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from caps_fast.records import Record, dtype_of
 # One queue per pool; one for all replicas; one per replica; or central or cyclic as the scenario's `policy.queueing`
 # says.
 Layout = Literal["pools", "central", "cyclic", "queueing"]
-# What a row of a policy's memory stands for, or how many there are, asked of the policy.
+# What a row of a policy's memory stands for, or a function of the policy that returns the number of rows.
 RowOf = Literal["queue", "tenant", "replica", "pool"]
 MemoryRows = RowOf | Callable[[Any], int]
 
@@ -61,15 +61,15 @@ NO_MEMORY = np.dtype([("nothing", "i1")])
 
 @dataclass(frozen=True)
 class Traits:
-    """What a policy type declares.
+    """The declaration of a policy type.
 
     layout      its layout of queues
-    preempts    whether Gold pre-empts in the low-latency pools, asked of the policy
+    preempts    function of the policy: whether Gold pre-empts in the low-latency pools
     memory      dtype of its memory
-    rows        what a row of its memory stands for; of a policy put together of two, for the one and for the other
-    timed       whether what `order` answers is a planned start, before which the request waits
-    like        the `policy.placement` that its own place rule is most like: its SLO risk is learned under that one
-    within      fields that lie above one number and below another
+    rows        what a row of its memory stands for; for a policy combined of two, for each of them
+    timed       whether `order` returns a planned start, before which the request waits
+    like        the `policy.placement` most similar to its place rule: its SLO risk is learned with that one
+    within      fields with an exclusive lower and upper limit
     """
 
     layout: Layout
@@ -96,11 +96,11 @@ def policy(
 ) -> Callable[[type[PolicyType]], type[PolicyType]]:
     """Declare the decorated NamedTuple type as a policy.
 
-    `memory` lists the fields of its memory: a structured dtype, what `numpy.dtype` makes one of, or an `arrays.Record`
-    type. Where a policy is `timed`, what its `order` answers is a time: a request starts at the first control step from
-    then on at the earliest, or at once if that time is not after it joins its queue; such a policy has no gate. Where
-    it is `like` a placement, its SLO risk is learned under that one, not the scenario's. Fields `within` bounds are
-    refused outside. Raises InputError.
+    `memory` lists the fields of its memory: a structured dtype, a description that `numpy.dtype` accepts, or an
+    `arrays.Record` type. If a policy is `timed`, its `order` returns a time: a request starts at the first control step
+    from then at the earliest, or at once if that time is not after it joins its queue; such a policy has no gate. If it
+    is `like` a placement, its SLO risk is learned with that one, not the scenario's. Fields `within` bounds are
+    rejected outside. Raises InputError.
     """
     if layout not in get_args(Layout):
         raise InputError(f"@policy: layout {layout!r}: expected one of {', '.join(get_args(Layout))}")
@@ -111,7 +111,8 @@ def policy(
     def declare(policy_type: type[PolicyType]) -> type[PolicyType]:
         if not hasattr(policy_type, "_fields"):
             raise InputError(
-                f"@policy: {policy_type.__name__} is no NamedTuple: expected class {policy_type.__name__}(NamedTuple)"
+                f"@policy: {policy_type.__name__} is not a NamedTuple: expected class "
+                f"{policy_type.__name__}(NamedTuple)"
             )
         TRAITS[policy_type] = traits
         return policy_type
@@ -120,17 +121,17 @@ def policy(
 
 
 def is_gated(policy_type: type) -> bool:
-    """Does this policy ever close a gate?"""
+    """Whether this policy can close a gate."""
     return policy_type in rules.gate.rules
 
 
 def scales(policy_type: type) -> bool:
-    """Does this policy say how many replicas take work?"""
+    """Whether this policy has a scale rule."""
     return policy_type in rules.scale.rules
 
 
 def sets_clocks(policy_type: type) -> bool:
-    """Does this policy say at which clock replicas run?"""
+    """Whether this policy has a clock rule."""
     return policy_type in rules.clock.rules
 
 
@@ -156,8 +157,8 @@ def _memory_of(memory: Any) -> np.dtype[Any]:
 
 @dataclass
 class Decision:
-    """One decision: its name, what is done where a policy has no rule of its own, what a rule answers, and the
-    rules by policy type.
+    """One decision: its name, the default for policies without a rule, what a rule returns, and the rules by policy
+    type.
     """
 
     name: str
@@ -265,4 +266,4 @@ class rules:  # noqa: N801 - reads as a namespace: rules.route(...)
 
 route, order, place, gate, scale, clock, observe = (decision.asked() for decision in DECISIONS.values())
 
-calls(__name__, "policy")  # as `from caps_fast import policy` promises
+calls(__name__, "policy")  # for `from caps_fast import policy`

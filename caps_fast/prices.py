@@ -1,4 +1,4 @@
-"""What energy costs over time: a constant, a table by hour of the day, or a file."""
+"""The price of energy over time: a constant, a table by hour of the day, or a file."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from caps_fast.arrays import J_PER_KWH
 from caps_fast.carbon.monitor import Monitor
 from caps_fast.clock import clock_of
 from caps_fast.errors import InputError
+from caps_fast.grid_section import MOST_PRICE, Region
 from caps_fast.instants import looks_like_time, read_times
 from caps_fast.parquet_check import Damaged
 from caps_fast.polars_io import FAULTS, first_line, scan_csv
 from caps_fast.records import Array
 from caps_fast.scenario import Scenario, file_hash
-from caps_fast.sections import MOST_PRICE, Region
 
 COLUMNS = ("time", "price_per_kwh")
 HOUR_S, DAY_S = 3600.0, 86400.0
-KEPT = 16  # files, for the next run that has the same
+KEPT = 16  # cached files
 
 
 @dataclass(frozen=True)
 class Prices:
-    """A price that holds from each of its times to the next, the last for ever and the first before it.
+    """A price that holds from each of its times to the next; the last holds without end, the first also before it.
 
     times_s     float64 (n,), ascending, from the run's t = 0
     per_kwh     float64 (n,)
@@ -38,7 +38,7 @@ class Prices:
     per_kwh: Array
 
     def mean(self, from_s: Array, to_s: Array) -> Array:
-        """Mean price from `from_s` to `to_s` (float64, same shape); the price at `from_s` where they are equal."""
+        """Mean price from `from_s` to `to_s` (float64, same shape); the price at `from_s` if they are equal."""
         length_s = to_s - from_s
         at = np.maximum(np.searchsorted(self.times_s, from_s, side="right") - 1, 0)
         whole = self._integral(to_s) - self._integral(from_s)
@@ -53,7 +53,7 @@ class Prices:
 
 
 def prices_of(region: Region, config: Scenario) -> Prices:
-    """The prices of a region in a run. Raises InputError for a file that holds none."""
+    """The prices of a region in a run. Raises InputError for a file without prices."""
     if region.price_file is not None:
         return _read(region.price_file, file_hash(region.price_file), clock_of(config).start)
     if region.price_by_hour is not None:
@@ -101,15 +101,17 @@ def read_prices(path: str, start: datetime | None) -> Prices:
     falls = np.flatnonzero(np.diff(times_s) <= 0.0)
     if len(falls):
         row = int(falls[0]) + 2
-        raise InputError(f"{path}: row {row}: time {frame['time'][row - 1]}: expected one after that of the row before")
+        raise InputError(
+            f"{path}: row {row}: time {frame['time'][row - 1]}: expected a later time than in the row before"
+        )
     return Prices(times_s, per_kwh)
 
 
 def energy_cost(config: Scenario, monitors: Sequence[Monitor], slices: Array, end_s: float) -> Array:
-    """What the energy of each pool costs, PUE included: float64 (n_pools,), in the currency of the prices.
+    """Cost of the energy of each pool, PUE included: float64 (n_pools,), in the currency of the prices.
 
-    `slices` is energy by sample of the region's grid, pool by pool; within a sample it is taken as even, up to the end
-    of the run.
+    `slices` is energy by sample of the region's grid, pool by pool; within a sample it is assumed constant, up to the
+    end of the run.
     """
     cost = np.zeros(len(config.fleet.pools))
     for p, (pool, (from_s, to_s, rows)) in enumerate(
@@ -121,8 +123,8 @@ def energy_cost(config: Scenario, monitors: Sequence[Monitor], slices: Array, en
 
 
 def samples_of(config: Scenario, monitors: Sequence[Monitor], end_s: float) -> Iterator[tuple[Array, Array, slice]]:
-    """Of every pool in turn the samples of its region's grid in the run: when each begins and ends, float64 (n,)
-    each, up to the end of the run, and its rows of `Result.slices`.
+    """For every pool in turn, the samples of its region's grid in the run: start and end of each, float64 (n,) each, up
+    to the end of the run, and its rows of `Result.slices`.
     """
     names, until_s, at = list(config.fleet.regions), config.horizon_s + config.drain_h * HOUR_S, 0
     for pool in config.fleet.pools:

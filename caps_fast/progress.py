@@ -1,7 +1,7 @@
-"""Progress: runs, requests and the time that is left, logged now and then; the command line draws a bar of it.
+"""Progress: runs, requests and the remaining time, logged periodically; the command line draws a bar.
 
 A line at level INFO every `SPARSE_S`, and at the level LIVE, below DEBUG, every `LIVE_S`. Records carry `share`, the
-part that is done, and `ended`, whether it is the last one.
+completed part, and `ended`, whether it is the last one.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import time
 
 LIVE_S = 0.2
 SPARSE_S = 30.0
-LIVE = 5  # level of records that are meant for a bar only
+LIVE = 5  # level of records for the bar only
 logger = logging.getLogger(__name__)
-TOLD_SHARE = 0.05  # so much tells a speed
+TOLD_SHARE = 0.05  # requests that are enough to estimate the speed
 
 
 class Progress:
-    """Counts what is done against what there is to do.
+    """Counts completed work and total work.
 
-    runs        to do
-    requests    to do, expected; 0 if unknown: the time left is then told by runs
+    runs        total number
+    requests    expected total number; 0 if unknown: the remaining time then follows from runs
     """
 
     def __init__(self, runs: int, requests: float) -> None:
@@ -31,12 +31,12 @@ class Progress:
         self._lead_s, self._lead_share = (
             0.0,
             0.0,
-        )  # when something was done first, after compiling and learning, and how much
+        )  # time and amount of the first completed work, after compiling and training
         self._start_s = self._logged_s = self._drawn_s = time.monotonic()
         self._log(LIVE)
 
     def add(self, runs: int, requests: float, failed: int = 0) -> None:
-        """So many more are done, so many of them failed."""
+        """Add completed runs and requests, and failed runs."""
         is_first = not (self.runs_done or self.requests_done)
         self.runs_done += runs
         self.requests_done += requests
@@ -46,12 +46,12 @@ class Progress:
         self.tell()
 
     def skip(self, requests: float, runs: int = 1) -> None:
-        """So much of what there is to do needs no doing."""
+        """Add runs that are already complete."""
         self.runs_skipped += runs
         self.requests_skipped += requests
 
     def tell(self) -> None:
-        """Say where things stand, if it is time to."""
+        """Log the progress, if it is time to."""
         now_s = time.monotonic()
         if now_s - self._logged_s >= SPARSE_S:
             self._logged_s = self._drawn_s = now_s
@@ -61,7 +61,7 @@ class Progress:
             self._log(LIVE)
 
     def close(self) -> None:
-        """Leave the last state standing."""
+        """Log the final state."""
         self._log(LIVE, ended=True)
 
     def _log(self, level: int, ended: bool = False) -> None:
@@ -70,7 +70,7 @@ class Progress:
             logger.log(level, "%s", line, extra={"share": min(self._share(), 1.0), "ended": ended})
 
     def line(self, elapsed_s: float) -> str:
-        """The line to show after so many seconds."""
+        """The line after this many seconds."""
         runs, requests = self._to_do()
         share = self._share()
         parts = [f"{self.runs_done:,} of {runs:,} runs"]
@@ -93,8 +93,8 @@ class Progress:
         return self.requests_done / requests if requests > 0 else self.runs_done / max(runs, 1)
 
     def _left_s(self, share: float, elapsed_s: float) -> float | None:
-        """The time left, from the speed since something was done first, since compiling and learning would be taken
-        for slow work; None while that cannot be told.
+        """The remaining time, from the speed since the first completed work, since compiling and training would count
+        as slow work; None while it is unknown.
         """
         if not 0 < share < 1:
             return None

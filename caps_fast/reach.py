@@ -1,6 +1,4 @@
-"""How far a request has to go: the regions that may serve it, and its round trip to them (docs/model.md, section
-10).
-"""
+"""The regions that may serve a request, and its round trips to them (docs/model.md, section 10)."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from caps_fast.traits import has_origins
 
 @inlined
 def may_serve(s: State, z: int, r: int) -> bool:
-    """May live request `r` be served in region `z`?"""
+    """Whether live request `r` may be served in region `z`."""
     if not has_origins(s):
         return True
     return bool(s.tiers[s.live[r].tier].regions & s.origins[s.live[r].origin].regions & (1 << z))
@@ -28,7 +26,7 @@ def round_trip_s(s: State, z: int, r: int) -> float:
 
 @inlined
 def moves_from(s: State, q: int, r: int) -> int:
-    """The region from which the context of live request `r` has to move to queue `q`; NONE where nothing moves."""
+    """The region from which the context of live request `r` must move to queue `q`; NONE if nothing moves."""
     if not has_origins(s):
         return NONE
     home: int = s.origins[s.live[r].origin].home
@@ -37,8 +35,8 @@ def moves_from(s: State, q: int, r: int) -> int:
 
 @inlined
 def away_s(s: State, q: int, r: int) -> float:
-    """The round trip of live request `r` to queue `q`, s: the least to those of its regions that may serve it, if
-    any may.
+    """The round trip of live request `r` to queue `q`, s: the least to the regions of the queue that may serve it, if
+    any.
     """
     if not has_origins(s):
         return 0.0

@@ -1,6 +1,4 @@
-"""Structured arrays whose rows have types: a class lists a record's fields, its dtype follows, and mypy checks
-every access.
-"""
+"""Structured arrays with typed rows: a class lists the fields, the dtype follows, and mypy checks every access."""
 
 from __future__ import annotations
 

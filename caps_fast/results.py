@@ -1,4 +1,4 @@
-"""What a run found, as its user sees it: metrics with units in their names, frames, pictures."""
+"""The result of a run: metrics with units in their names, frames, pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """What `simulate` gives: metrics, frames (Polars) and pictures of one run.
+    """The result of `simulate`: metrics, frames (Polars) and pictures of one run.
 
     >>> from caps_fast import preset, simulate
     >>> result = simulate(preset("paper").replace(days=0.01, policy__name="round-robin"))
@@ -29,16 +29,16 @@ class Result:
     (2844, 27, True)
     """
 
-    outcome: Outcome  # arrays and books behind the frames, for the package's own use
+    outcome: Outcome  # arrays and accounts behind the frames, for internal use
 
     @property
     def scenario(self) -> scenario.Scenario:
-        """The scenario that was run."""
+        """The scenario of the run."""
         return self.outcome.scenario
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What one should know of the grid, the forecasts and the trace."""
+        """Notes on the grid, the forecasts and the trace."""
         return self.outcome.notes
 
     @property
@@ -88,7 +88,7 @@ class Result:
     def series(self) -> pl.DataFrame:
         """A row per pool and sample: intensity, mean power since the sample before, residents, waiting.
 
-        Raises InputError where no series was recorded.
+        Raises InputError if no series was recorded.
         """
         if not self.has_series:
             raise InputError("series not recorded: expected simulate(scenario, Recording(sample_every_s=60))")
@@ -98,7 +98,7 @@ class Result:
     def requests(self) -> pl.DataFrame:
         """A row per request, in input order: its times, lengths, place, energy, carbon; null for what has not happened.
 
-        Raises InputError where requests were not recorded.
+        Raises InputError if requests were not recorded.
         """
         return self.outcome.request_table
 

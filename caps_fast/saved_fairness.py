@@ -1,4 +1,4 @@
-"""Do the lines of those who wait in a saved state make sense? (`saved_state`; docs/model.md, section 13)"""
+"""Checks of the lines of waiting requests in a saved state (`saved_state`; docs/model.md, section 13)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from caps_fast.traits import fair
 
 
 def lines_of(state: State) -> tuple[str, Any, int]:
-    """What waiting requests are linked from: its name, its rows, and how many of them make a queue."""
+    """The array that waiting requests are linked from: its name, its rows, and the number of rows per queue."""
     return ("lines", state.lines, int(state.fairness[0]["owners"])) if fair(state) else ("queues", state.queues, 1)
 
 
 def expect_lines(state: State, live: Array) -> None:
-    """Raise Unsound for counters, owners in line or counted iterations that do not fit one another, before links
-    are followed.
-    """
+    """Raise Unsound for inconsistent counters, owners in line or counted iterations, before links are followed."""
     if not fair(state):
         return
     owners, lines, turns = int(state.fairness[0]["owners"]), state.lines, state.turns
@@ -40,7 +38,7 @@ def expect_lines(state: State, live: Array) -> None:
 
 
 def expect_owners(state: State, waiting: Array, line: Array) -> None:
-    """Raise Unsound where a waiting request stands in another's line, or a line holds more or fewer than it says."""
+    """Raise Unsound if a waiting request is in another owner's line, or if a line's count is wrong."""
     if not fair(state):
         return
     owner = state.live["tenant" if state.fairness[0]["by_tenant"] else "tier"][waiting]

@@ -1,4 +1,4 @@
-"""Do the states of replicas in a saved state make sense? (`saved_state`; docs/model.md, section 9)"""
+"""Checks of the states of replicas in a saved state (`saved_state`; docs/model.md, section 9)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def has_end(state: State) -> tuple[Array, Array]:
 
 
 def expect_states(state: State, fresh: State) -> None:
-    """Raise Unsound for states, nodes and counts of replicas that do not fit one another."""
+    """Raise Unsound for inconsistent states, nodes and counts of replicas."""
     gpus, standing = state.gpus, state.standing
     found, draining, kinds = gpus["state"], standing["draining"], state.changes[gpus["kind"]]
     if not scales(state):
@@ -60,9 +60,7 @@ def _serves(state: State) -> Array:
 
 
 def _expect_lives(state: State, fresh: State) -> None:
-    """Each replica is in a life of its own, not in its last one if that is over; the first to fail of those on is
-    the next.
-    """
+    """Each replica is in one of its own lives that is not over; the next to fail is the first of those that are on."""
     standing, first = state.standing, fresh.standing["life"]
     if not fails(state):
         for name in ("life", "fails_s", "left_s"):
@@ -86,8 +84,8 @@ def _expect_lives(state: State, fresh: State) -> None:
 
 
 def expect_clocks(state: State, fresh: State) -> None:
-    """Raise Unsound for a replica or pool that is of another kind than it was, and for a clock that a replica has
-    not taken which is not busy.
+    """Raise Unsound for a replica or pool of another kind than in the fresh state, and for a wrong clock of a replica
+    that is not busy.
     """
     own, wanted = fresh.gpus["kind"], state.strength["kind"][fresh.gpus["pool"]]
     changes = has_clocks(state) & (fresh.strength["keeps_clock"] == 0)
@@ -105,7 +103,7 @@ def expect_clocks(state: State, fresh: State) -> None:
 
 
 def _expect_counts(state: State) -> None:
-    """What a policy counts on in its queues: replicas that neither drain nor have failed, at least one."""
+    """The replicas available to a queue: those that neither drain nor have failed, at least one."""
     serves = _serves(state)
     batches = state.pools["max_batch"][state.gpus["pool"]].astype(np.int64)
     count, slots = (np.zeros(len(state.queues), np.int64) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Do the sessions of a saved state make sense? (`saved_state`; docs/model.md, section 14)"""
+"""Checks of the sessions of a saved state (`saved_state`; docs/model.md, section 14)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHANGING = ("started", "used", "spare", "thinking", "full")
 
 
 def expect_sessions(state: State, fresh: State, is_live: Array) -> None:
-    """Raise Unsound where a session is in two places or in none, or thinks about the past."""
+    """Raise Unsound if a session is in two places or in none, or its next turn is in the past."""
     crowd, rows = state.crowd[0], state.sessions
     if not sessions(state):
         expect_equal("crowd", state.crowd, fresh.crowd)

@@ -1,4 +1,4 @@
-"""Do the tournaments in a saved state make sense? (`saved_state`)"""
+"""Checks of the tournaments in a saved state (`saved_state`)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from caps_fast.soundness import expect_equal
 
 
 def expect_tree(name: str, tree: Array, span: Any, keys: Array | None) -> None:
-    """Raise Unsound unless leaves know who they are, and their keys where they are told; every node above is the
-    smaller of two.
+    """Raise Unsound unless leaves hold their own index (and the given keys), and every node above is the smaller of
+    two.
     """
     at, width, size = int(span["tree_at"]), int(span["width"]), int(span["end_gpu"] - span["first_gpu"])
     level = tree[at + width : at + 2 * width]

@@ -1,7 +1,7 @@
-"""A run, described whole: typed, validated, frozen, in user units.
+"""The complete description of a run: typed, validated, frozen, in user units.
 
-A scenario is read from TOML, built from a preset, or made in Python; it is echoed beside every result. Fields are
-documented where they stand.
+A scenario is read from TOML, built from a preset, or made in Python; it is echoed with every result. Fields are
+documented at their definition.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Mapping
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
-from types import UnionType
-from typing import Any, Self, Union, get_args, get_origin
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from caps_fast.admission import Admission, Limited
-from caps_fast.demand import Demand
+from caps_fast.admission import Admission
 from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError, did_you_mean
 from caps_fast.files import open_regular
@@ -34,23 +31,14 @@ from caps_fast.fleet import (
     lengthen,
     with_defaults,
 )
+from caps_fast.grid_section import Carbon, Monitor, Region
 from caps_fast.origins import Links, Origin, expect_known_places
 from caps_fast.policy_choice import LONGEST_DAYS, PolicyChoice, Predictor
 from caps_fast.profiles import profile_fields
+from caps_fast.replica_section import Gpu, Kind
+from caps_fast.scenario_fields import field_hint, set_field
 from caps_fast.section import LATER, NonNegative, Positive, Section, message_of
-from caps_fast.sections import (
-    TIERS,
-    Carbon,
-    Cluster,
-    Gpu,
-    Kind,
-    Monitor,
-    Pool,
-    Region,
-    Tiers,
-    Workload,
-)
-from caps_fast.sessions import Sessions
+from caps_fast.sections import TIERS, Cluster, Pool, Tiers, Workload
 from caps_fast.spelled import spelled
 from caps_fast.text_table import counted
 
@@ -60,7 +48,7 @@ NO_FIELDS = ("function-after", "constrained-float", "[key]")  # parts of an erro
 class Scenario(Section):
     """Everything that determines a run: typed, validated, frozen, in user units.
 
-    Made by `preset`, `load` and `replace`.
+    Created by `preset`, `load` and `replace`.
 
     >>> from caps_fast import preset
     >>> preset("paper")
@@ -101,13 +89,13 @@ class Scenario(Section):
     policy: PolicyChoice
     predictor: Predictor
     admission: Admission | None = Field(
-        None, json_schema_extra=LATER, description="limits of what may wait; none = all may"
+        None, json_schema_extra=LATER, description="limits of what may wait; none = no limit"
     )
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        """Fill what profiles say, and the kind and region of pools where there is only one."""
+        """Set the fields of profiles, and the kind and region of pools if there is only one."""
         if not isinstance(data, dict):
             return data
         expect_one_form(data)
@@ -135,7 +123,7 @@ class Scenario(Section):
 
     @cached_property
     def fleet(self) -> Fleet:
-        """Kinds, regions and pools, written out where the scenario is in the short form."""
+        """Kinds, regions and pools; the short form is converted."""
         kinds, pools, regions = self.gpus, self.pools, self.regions
         if self.cluster is not None and self.gpu is not None:
             short = {part: getattr(self, part).model_dump() for part in ("cluster", "gpu")}
@@ -168,7 +156,7 @@ class Scenario(Section):
         return self.days * 86400.0
 
     def replace(self, changes: Mapping[str, Any] | None = None, /, **fields: Any) -> Scenario:
-        """A scenario with fields changed, validated anew; this one stays as it is.
+        """A scenario with changed fields, validated again; this one is not changed.
 
         changes   by dotted field: `{"workload.rate_rps": 4, "policy.lambda": 1}`
         fields    the same as keywords, with two underscores for a dot: `workload__rate_rps=4`
@@ -182,7 +170,7 @@ class Scenario(Section):
         """
         given = {name.replace("__", "."): value for name, value in fields.items()}
         if twice := sorted(given.keys() & (changes or {}).keys()):
-            raise InputError(f"{twice[0]}: given twice; expected once")
+            raise InputError(f"{twice[0]} appears twice; expected once")
         changes = {**(changes or {}), **given}
         if changes.get("preset", self.preset) != self.preset:
             raise InputError(
@@ -197,10 +185,10 @@ class Scenario(Section):
         for name, kind in (data["gpus"] or {}).items():
             data["gpus"][name] = _as_given(kind, kind["max_batch"])
         short = {part for parts, _ in FORMS.values() for part in parts}
-        # Profiles first, for they clear what others may set; then the short form, which a field of the long one writes
-        # out.
+        # Profiles first, because they clear other fields; then the short form, which a field of the long one converts
+        #
         for path in sorted(changes, key=lambda path: (not path.endswith(".profile"), path.split(".")[0] not in short)):
-            _set(data, path, changes[path])
+            set_field(Scenario, data, path, changes[path])
         return build(data, "scenario")
 
     @cached_property
@@ -238,7 +226,7 @@ def presets() -> list[str]:
 
 
 def preset(name: str) -> Scenario:
-    """The built-in preset of that name. Raises InputError where there is none.
+    """The built-in preset of that name. Raises InputError for an unknown name.
 
     >>> from caps_fast import preset
     >>> preset("measured").replace(days=1).workload.rate_rps
@@ -264,7 +252,7 @@ def load(path: str | Path) -> Scenario:
 
 
 def build(data: Mapping[str, Any], origin: str) -> Scenario:
-    """Validate nested plain data; one line an error, naming `origin` and the field. Raises InputError."""
+    """Validate nested plain data. Raises InputError in one line, naming `origin` and the field."""
     try:
         return Scenario.model_validate(data)
     except ValidationError as error:
@@ -272,14 +260,14 @@ def build(data: Mapping[str, Any], origin: str) -> Scenario:
         field = ".".join(_name_of(part, data) for part in first["loc"] if part not in NO_FIELDS)
         message = message_of(first)
         if first["type"] == "extra_forbidden":
-            field += _field_meant(field)
+            field += field_hint(Scenario, field)
         value = first.get("input")
         shown = "" if first["type"] == "value_error" or isinstance(value, dict) else f" {repr(value)[:200]}:"
         raise InputError(f"{origin}: {field}{shown} {message}" if field else f"{origin}: {message}") from None
 
 
 def _name_of(part: Any, data: Mapping[str, Any]) -> str:
-    """A part of a field's place; of a pool, its name."""
+    """A part of a field's path; for a pool, its name."""
     pools = data.get("pools")
     if (
         isinstance(part, int)
@@ -291,32 +279,10 @@ def _name_of(part: Any, data: Mapping[str, Any]) -> str:
     return str(part)
 
 
-def _field_meant(path: str, beside: Iterable[str] = ()) -> str:
-    """A hint at the field that `path` may stand for: a name `beside` it, or a field of a scenario, or one of that
-    last name.
-    """
-    parent, _, leaf = path.rpartition(".")
-    if hint := did_you_mean(leaf, beside):
-        return hint.replace("mean ", f"mean {parent}.") if parent else hint
-    known = list(_fields(Scenario))
-    same = [field for field in known if field.rpartition(".")[2] == leaf]
-    return did_you_mean(path, known, 0.85) or (f" (did you mean {same[0]}?)" if same else "")
-
-
-def _fields(model: type[Section], prefix: str = "") -> Iterator[str]:
-    """Dotted fields, those of named kinds, pools and regions left out."""
-    for name, field in model.model_fields.items():
-        inner, own = _plain(field.annotation), f"{prefix}{field.alias or name}"
-        if isinstance(inner, type) and issubclass(inner, Section):
-            yield from _fields(inner, f"{own}.")
-        else:
-            yield own
-
-
 def file_hash(path: str) -> str:
-    """SHA-256 of a file's content (16 hex digits); of a name like `package:...` itself.
+    """SHA-256 of a file's content (16 hex digits), or of a name like `package:...`.
 
-    Raises InputError where it cannot be read.
+    Raises InputError if it cannot be read.
     """
     if path.startswith("package:"):
         return hashlib.sha256(path.encode()).hexdigest()[:16]
@@ -329,7 +295,7 @@ def file_hash(path: str) -> str:
 
 @cache
 def _content_hash(path: str, *state: int) -> str:
-    """The hash of a file's content, which is read once while the file's `state` stays the same."""
+    """The hash of a file's content, which is read again only if the file's `state` changes."""
     with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
@@ -349,83 +315,13 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _filled(kind: Mapping[str, Any], max_batch: Any) -> dict[str, Any]:
-    """A kind's data with what its profile says, power at that batch, where it says nothing itself."""
+    """A kind's data with the fields of its profile (power at that batch) for fields that it does not set."""
     if not spelled(kind.get("profile"), str | None):
         return dict(kind)
     return {**profile_fields(str(kind["profile"]), max_batch if isinstance(max_batch, int) else None), **kind}
 
 
 def _as_given(kind: dict[str, Any], max_batch: int) -> dict[str, Any]:
-    """A kind's data without what its profile says."""
+    """A kind's data without the fields of its profile."""
     filled = _filled({"profile": kind["profile"]}, max_batch)
     return {key: value for key, value in kind.items() if key == "profile" or filled.get(key) != value}
-
-
-def _set(data: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted field. Raises InputError where a scenario has none of that name."""
-    head = path.split(".", maxsplit=1)[0]
-    for form, (short, long) in FORMS.items():
-        if head in long:
-            written = lengthen(data, form)
-            data.clear()
-            data.update(with_defaults(written))
-        elif head in short and any(data.get(part) for part in long):
-            shown = " and ".join(f"{part}.NAME.FIELD" for part in long)
-            raise InputError(
-                f"{path}: this scenario has {' and '.join(long)} in place of {' and '.join(short)}: expected {shown}"
-            )
-    *parents, leaf = path.split(".")
-    model: Any = Scenario
-    node: Any = data
-    for part in parents:
-        if (
-            node is data
-            and part in ("carbon", "monitor", "cluster", "gpu", "links", "admission")
-            and node.get(part) is None
-        ):
-            node[part] = {}
-        model, node = _within(model, node, part, path)
-    known = {name for name, field in getattr(model, "model_fields", {}).items() for name in (name, field.alias) if name}
-    if not isinstance(node, dict) or (
-        leaf not in known and parents[-1:] not in (["options"], ["trace_columns"], ["rtt_ms"], ["share_by_tier"])
-    ):
-        raise InputError(f"{path}{_field_meant(path, known)}: no such field of a scenario")
-    if leaf == "profile":
-        for name in Gpu.model_fields:
-            node.pop(name, None)
-    node[leaf] = deepcopy(value)
-
-
-def _within(model: Any, node: Any, part: str, path: str) -> tuple[Any, Any]:
-    """The model and the data one step further along a dotted field."""
-    if isinstance(node, list | tuple):
-        named = {pool.get("name"): pool for pool in node}
-        if part not in named:
-            raise InputError(
-                f"{path}: no pool {part!r}{did_you_mean(part, map(str, named))}: expected one of "
-                f"{', '.join(map(str, named))}"
-            )
-        return Pool, named[part]
-    if model in (Kind, Region) or isinstance(model, type):
-        field = getattr(model, "model_fields", {}).get(part)
-        inner = _plain(field.annotation) if field else None
-        section = (
-            isinstance(inner, type)
-            if issubclass(model, Demand | Sessions)
-            else issubclass(model, Admission) and get_origin(inner) is dict
-        )
-        if section and isinstance(node, dict) and node.get(part) is None:
-            node[part] = {}
-        return inner, (node.get(part) if isinstance(node, dict) else None)
-    held = get_args(model)[1:] if get_origin(model) is dict else ()
-    if held in ((Demand,), (Limited,)) and isinstance(node, dict):
-        node.setdefault(part, {})
-    if held and isinstance(node, dict) and part not in node:
-        raise InputError(f"{path}: no {part!r}{did_you_mean(part, node)}: expected one of {', '.join(node)}")
-    return (held[0] if held else None), (node.get(part) if isinstance(node, dict) else None)
-
-
-def _plain(annotation: Any) -> Any:
-    """An annotation without `None`."""
-    options = [option for option in get_args(annotation) if option is not type(None)]
-    return options[0] if get_origin(annotation) in (Union, UnionType) and len(options) == 1 else annotation

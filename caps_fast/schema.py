@@ -1,4 +1,4 @@
-"""The tables of metrics in docs/schema.md: `python -m caps_fast.schema docs/schema.md` writes them anew."""
+"""The tables of metrics in docs/schema.md: `python -m caps_fast.schema docs/schema.md` updates them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAD = "| column | type | unit | better | |\n|---|---|---|---|---|\n"
 
 
 def table(metrics: Iterable[Metric[Any]], prefix: str = "") -> str:
-    """Metrics as a Markdown table, a row each."""
+    """Metrics as a Markdown table, one row each."""
     rows = []
     for metric in metrics:
         unit = "" if metric.unit == SHARE else metric.unit
@@ -24,10 +24,7 @@ def table(metrics: Iterable[Metric[Any]], prefix: str = "") -> str:
 
 
 def with_tables(page: str) -> str:
-    """The page with the tables between its marks (`<!-- metrics -->` ...
-
-    `<!-- end -->`) made anew. Raises InputError.
-    """
+    """The page with the tables between its marks (`<!-- metrics -->` ... `<!-- end -->`) updated. Raises InputError."""
     for mark, text in (("metrics", table(METRICS.values())), ("by pool", table(POOL_METRICS.values(), f"{POOL}NAME."))):
         before, begin, rest = page.partition(f"<!-- {mark} -->\n")
         _, end, after = rest.partition("<!-- end -->\n")

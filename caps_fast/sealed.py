@@ -1,7 +1,6 @@
-"""Result tables as Parquet files that carry a digest of themselves: what a disk or a hand has changed is told from
-what was written.
+"""Result tables as Parquet files with a digest of their content, which detects damage and edits.
 
-The digest stands between the last column and the footer, where readers of Parquet do not look.
+The digest is between the last column and the footer, where readers of Parquet do not look.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ def sealed(frame: pl.DataFrame) -> bytes:
 def read_sealed(path: Path, required: bool = False) -> pl.DataFrame:
     """A table.
 
-    Raises InputError where the file cannot be read, is not what was written, or, if `required`, does not say so by a
-    digest.
+    Raises InputError if the file cannot be read, differs from its digest or, if `required`, has no digest.
     """
     try:
         with open_regular(path) as stream:
@@ -58,4 +56,4 @@ def _expect_whole(content: bytes, required: bool) -> None:
     digest = hashlib.sha256(content[:at])
     digest.update(content[after:])
     if digest.digest() != content[after - DIGEST_BYTES : after]:
-        raise Damaged("it is not as it was written: its digest differs")
+        raise Damaged("it was changed after writing: its digest differs")

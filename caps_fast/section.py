@@ -1,4 +1,4 @@
-"""What all sections of a scenario have in common: the base class and the kinds of number."""
+"""The common parts of a scenario's sections: the base class and types of numbers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Limit = Positive | None  # None = no such limit
 
 LATER: dict[str, JsonValue] = {
     "hashed": "unless default"
-}  # `json_schema_extra` of a field that came after hashes had been kept
+}  # `json_schema_extra` of a field that was added after hashes had been stored
 
 
 _MESSAGES = {
-    "extra_forbidden": "no such field",
+    "extra_forbidden": "unknown field",
     "missing": "missing; expected a value",
     "model_type": "expected a table of fields",
     "dict_type": "expected a table of fields",
@@ -35,7 +35,7 @@ _MESSAGES = {
 
 
 def message_of(error: ErrorDetails) -> str:
-    """What is wrong with a field, in words of TOML."""
+    """The error of a field, in terms of TOML."""
     found = (
         error["msg"]
         .removeprefix("Value error, ")
@@ -62,7 +62,7 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
-        """What users write (`spelled`). No field is a truth value, but Pydantic would take them as 1 and 0."""
+        """The value that users mean (`spelled`). No field is a truth value, but Pydantic would read them as 1 and 0."""
         if isinstance(value, bool):
             raise ValueError(f"{str(value).lower()}: expected a number or text")
         field = cls.model_fields.get(info.field_name or "")
@@ -72,16 +72,14 @@ class Section(BaseModel):
         return hash(self.model_dump_json())
 
     def hashed(self) -> dict[str, Any]:
-        """All fields as plain data, but for LATER ones at their defaults: hashes of before such a field came stay
-        as they were.
-        """
+        """All fields as plain data, except LATER ones at their defaults, so that older hashes stay the same."""
         data = self.model_dump(mode="json")
         _leave_out(self, data)
         return data
 
 
 def _leave_out(value: Any, data: Any) -> None:
-    """Take LATER fields at their defaults out of a value's data."""
+    """Remove LATER fields at their defaults from a value's data."""
     if isinstance(value, Section):
         for name, field in type(value).model_fields.items():
             key = field.alias or name

@@ -1,7 +1,4 @@
-"""Whom a run serves, and where: regions and their grids, the limits of a tier, origins of requests, those on their way.
-
-No logic.
-"""
+"""Regions and their grids, limits of tiers, origins of requests, requests in transit. No logic."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from caps_fast.records import Record, f8, i1, i4, i8
 
 
 class Region(Record):
-    """A grid: the intensity in force, and what the controller saw at the last control step."""
+    """A grid: the intensity in force, and what the controller read at the last control step."""
 
     g_per_kwh: f8  # intensity in force
     gamma: f8
@@ -26,13 +23,13 @@ class Region(Record):
     noon_s: f8  # a time at which the sun is highest; its height is sun_base + sun_swing cos(2 pi (t - noon_s) / day)
     sun_base: f8
     sun_swing: f8
-    forecast_at: i8  # where its forecasts begin, and how many slots each has
+    forecast_at: i8  # start of its forecasts, and number of slots of each
     leads: i8
     forecast_step_s: f8
 
 
 class Tier(Record):
-    """Limits of one SLO tier; inf where it has none."""
+    """Limits of one SLO tier; inf without a limit."""
 
     ttft_s: f8
     tpot_s: f8
@@ -47,11 +44,11 @@ class Origin(Record):
     """Where requests come from."""
 
     regions: i8  # bit set of the regions that may serve them
-    home: i4  # region where their context lies; NONE = there is nothing to move
+    home: i4  # region where their context lies; NONE = nothing to move
 
 
 class Transit(Record):
-    """Requests whose context is on its way to their queue: a pairing heap by when it gets there."""
+    """Requests whose context is in transit to their queue: a pairing heap by arrival time."""
 
     due_s: f8  # of the first
     moved: i8  # requests that have set out

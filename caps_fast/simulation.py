@@ -19,7 +19,8 @@ from caps_fast.clock import told_start
 from caps_fast.engine.loop import advance, settle
 from caps_fast.errors import InputError
 from caps_fast.outcome import Outcome, collect, unfinished_rows
-from caps_fast.pack import Means, pack, with_room
+from caps_fast.pack import pack, with_room
+from caps_fast.pack_kinds import Means
 from caps_fast.pack_sessions import with_seats
 from caps_fast.predictor import LengthModel, Lengths, warmup_requests, with_predictions
 from caps_fast.prices import prices_of
@@ -31,15 +32,15 @@ from caps_fast.workload import workload_of
 from caps_fast.workload.conversations import SessionWorkload
 from caps_fast.workload.played import rate_notes
 
-BLOCK = 16_384  # requests: large enough to make the calls free, small enough for the cache
+BLOCK = 16_384  # requests: large enough to make calls cheap, small enough for the cache
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What to keep of a run beyond its metrics. Raises InputError for a step that is no time.
+    """What to record of a run in addition to its metrics. Raises InputError for an invalid step.
 
     requests         a row per request (about 120 bytes each)
-    sample_every_s   a series of every pool: a row per pool at control steps, about so many seconds apart; None = none
+    sample_every_s   a series of every pool: a row per pool at control steps, about this many seconds apart; None = none
     """
 
     requests: bool = False
@@ -57,10 +58,10 @@ def simulate(config: scenario.Scenario, record: Recording = NOTHING, *, block: i
     """Run one scenario.
 
     config   what to run: `preset(name)`, `load(path)`, and `replace` of either
-    record   what to keep beyond the metrics: a row per request, a series over time
+    record   what to record in addition to the metrics: a row per request, a series over time
     block    requests that are drawn at a time; the results do not depend on it
 
-    The first run under a policy compiles it (some seconds, kept for later). Raises InputError for bad inputs.
+    The first run of a policy compiles it (some seconds, then cached). Raises InputError for bad inputs.
 
     >>> from caps_fast import Recording, preset, simulate
     >>> scenario = preset("paper").replace(days=0.01, policy__name="round-robin")
@@ -83,16 +84,16 @@ def simulate_group(
     """Run scenarios that share a workload, drawing it once. Results are those of single runs, bit for bit.
 
     configs      scenarios with the same requests (equal `workload_key`), such as one under several policies
-    record       what to keep beyond the metrics
+    record       what to record in addition to the metrics
     block        requests that are drawn at a time
-    on_progress  is told now and then how many more requests, over all runs, have been simulated
-    checkpoint   file for the state: saved every minute, taken up from there if the file exists, removed at the end
-    on_restore   is told how many requests had been simulated by then
+    on_progress  called periodically with the number of requests simulated since the last call, over all runs
+    checkpoint   file for the state: saved every minute, resumed from if it exists, removed at the end
+    on_restore   called with the number of requests that had been simulated by then
 
-    Raises InputError for bad inputs, and where the scenarios differ in their requests.
+    Raises InputError for bad inputs, and if the scenarios differ in their requests.
     """
     if block < 1:
-        raise InputError(f"block {block}: expected one request at the least")
+        raise InputError(f"block {block}: expected at least one request")
     keeper = Keeper(Path(checkpoint)) if checkpoint else None
     if keeper:
         keeper.expect_of(configs)
@@ -119,13 +120,13 @@ def simulate_group(
 class Group:
     """Simulations in progress that share a workload.
 
-    A block is held back until the next one's first arrival is known, up to which all instants can be played; requests
-    that arrive together are kept in one block.
+    A block is held until the next one's first arrival is known, up to which all instants can be simulated; requests
+    that arrive together are in one block.
     """
 
     def __init__(self, configs: Sequence[scenario.Scenario], record: Recording = NOTHING) -> None:
         if len({workload_key(config) for config in configs}) != 1:
-            raise InputError(f"a group of {len(configs)} scenarios: expected some that share their workload")
+            raise InputError(f"a group of {len(configs)} scenarios: expected at least one")
         self.source = workload_of(configs[0])
         means = Means(self.source.mean_input_tokens, self.source.mean_output_tokens)
         self.runs = [Run.start(prepare(config, means), record) for config in configs]
@@ -134,7 +135,7 @@ class Group:
         self.held: Array = records.zeros(arrays.Request, 0)
 
     def take(self, requests: Array, on_progress: Callable[[int], object] | None = None) -> None:
-        """Take the next block of the workload in."""
+        """Add the next block of the workload."""
         if len(self.held) and self.held["arrival_s"][-1] == requests["arrival_s"][0]:
             self.held = np.concatenate([self.held, requests])
             return
@@ -143,11 +144,11 @@ class Group:
         self.held = requests
 
     def parts_s(self) -> Iterator[float]:
-        """Times up to which users, who come without a block, are to be played one after another."""
+        """Times up to which users, who arrive without a block, are simulated one after another."""
         return self.source.parts_s() if isinstance(self.source, SessionWorkload) else iter(())
 
     def play(self, until_s: float, on_progress: Callable[[int], object] | None = None) -> None:
-        """Play on without a block."""
+        """Continue without a block."""
         nobody = records.zeros(arrays.Request, 0)
         for run in self.runs:
             before = int(run.state.clock[0]["seq"])
@@ -156,7 +157,7 @@ class Group:
                 on_progress(int(run.state.clock[0]["seq"]) - before)
 
     def finish(self, on_progress: Callable[[int], object] | None = None) -> list[Outcome]:
-        """Play to the end and close the books."""
+        """Simulate to the end and close the accounts."""
         if len(self.held):
             self._feed(math.nextafter(float(self.held["arrival_s"][-1]), math.inf), on_progress)
         results = [run.finish() for run in self.runs]
@@ -172,7 +173,7 @@ class Group:
 
 
 def workload_key(config: scenario.Scenario) -> str:
-    """Equal for scenarios that see the same requests, and before them the same past."""
+    """Equal for scenarios with the same requests and the same past before them."""
     tiers = [tier.share for tier in config.slo.all]
     trained = config.predictor.model_dump_json() if config.workload.trace else config.predictor.train_days
     begins = told_start(config) if config.workload.trace or not config.workload.is_steady else None
@@ -182,9 +183,9 @@ def workload_key(config: scenario.Scenario) -> str:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run needs besides its requests.
+    """The inputs of a run, apart from its requests.
 
-    policy      the policy with all that it knows in advance
+    policy      the policy with everything that it knows in advance
     monitors    one per region, in the order of the fleet's
     means       mean lengths of the workload
     lengths     predicts n_out_hat; None = the workload's own estimate
@@ -200,7 +201,7 @@ class Prepared:
 def prepare(
     config: scenario.Scenario, means: Means | None = None, monitors: Sequence[Monitor] | None = None
 ) -> Prepared:
-    """Read, train or load what a run of the scenario needs; a monitor per region and the workload's means may be
+    """Read, train or load the inputs of a run of the scenario; a monitor per region and the workload's means may be
     given instead.
 
     Raises InputError for bad inputs.
@@ -211,10 +212,10 @@ def prepare(
         means = Means(source.mean_input_tokens, source.mean_output_tokens)
     found = tuple(monitors) if monitors is not None else monitors_of(config)
     for region in config.fleet.regions.values():
-        prices_of(region, config)  # read at the end: what is wrong with a file is told before the work
-    policy, lengths = with_predictions(
-        policy, config
-    )  # after all that may be wrong with the inputs, for it may train a model
+        prices_of(
+            region, config
+        )  # used at the end, but read now, so that errors of a file are reported before the work
+    policy, lengths = with_predictions(policy, config)  # after all checks of inputs, since it may train a model
     return Prepared(config, policy, found, means, lengths)
 
 
@@ -231,7 +232,7 @@ class Run:
 
     @classmethod
     def start(cls, ready: Prepared, record: Recording = NOTHING) -> Run:
-        """A run of what has been prepared, at t = 0. Raises InputError where a user's policy does not compile."""
+        """A run of prepared inputs, at t = 0. Raises InputError if a user's policy does not compile."""
         config, policy = ready.config, ready.policy
         state = pack(config, policy, layout_of(policy, config), ready.monitors, ready.means)
         state.setup["record"] = record.requests
@@ -243,9 +244,9 @@ class Run:
         return cls(config, policy, ready.monitors, state, [] if record.requests else None, ready.lengths)
 
     def feed(self, requests: Any, until_s: float) -> None:
-        """Let these requests arrive and advance to `until_s`, the next block's first arrival.
+        """Add these requests and advance to `until_s`, the next block's first arrival.
 
-        Raises InputError where one can never fit.
+        Raises InputError if one can never fit.
         """
         _expect_tenants(self.state, requests)
         self.state.clock["cursor"] = 0
@@ -253,7 +254,7 @@ class Run:
         self._advance(until_s, False)
 
     def finish(self) -> Outcome:
-        """Drain and close the books."""
+        """Drain and close the accounts."""
         limit_s = self.config.horizon_s + self.config.drain_h * 3600
         self.state.clock["cursor"] = 0
         self.state = self.state._replace(block=records.zeros(arrays.Request, 0))
@@ -275,7 +276,7 @@ class Run:
             pass
 
     def _advance_once(self, until_s: float, draining: bool) -> bool:
-        """Advance as far as recorded requests have room; is there more to come?"""
+        """Advance as far as there is room for records; returns whether there is more to do."""
         clock, crowd = self.state.clock[0], self.state.crowd[0]
         if self.done is not None:
             clock["done"] = 0
@@ -299,7 +300,7 @@ class Run:
 
 
 def _expect_tenants(state: State, requests: Any) -> None:
-    """Raise InputError where fairness is between tenants and there are more of them than the scenario says."""
+    """Raise InputError if fairness is among tenants and there are more of them than the scenario states."""
     fairness = state.fairness[0]
     if fairness["by_tenant"] and len(requests) and (last := int(requests["tenant"].max())) >= fairness["owners"]:
         raise InputError(
@@ -309,13 +310,14 @@ def _expect_tenants(state: State, requests: Any) -> None:
 
 
 def _check_obeyed(config: scenario.Scenario, state: State) -> None:
-    """Raise InputError if a rule of the policy gave what cannot be followed, or a request fits no replica where it
-    was sent.
+    """Raise InputError if a rule of the policy returned an invalid value, or a request fits no replica where it was
+    sent.
     """
     clock = state.clock[0]
     if clock["unpriced"]:
         raise InputError(
-            f"policy {config.policy.name}: place gave replica {clock['unpriced'] - 1} the cost nan: expected a number"
+            f"policy {config.policy.name}: place returned the cost nan for replica {clock['unpriced'] - 1}: expected "
+            "a number"
         )
     if clock["refused"] == 0:
         return
@@ -325,9 +327,10 @@ def _check_obeyed(config: scenario.Scenario, state: State) -> None:
             f"policy {config.policy.name}: route sent request {request} to queue {queue}: expected 0 to {queues - 1}"
         )
     at = int(request - clock["seq"]) + int(clock["cursor"])
-    if not 0 <= at < len(state.block):  # it has come to its queue since
+    if not 0 <= at < len(state.block):  # it has reached its queue since
         raise InputError(
-            f"policy {config.policy.name}: order gave request {request} the key nan in queue {queue}: expected a number"
+            f"policy {config.policy.name}: order returned the key nan for request {request} in queue {queue}: "
+            "expected a number"
         )
     row = state.block[at]
     tokens = int(row["input_tokens"]) + int(row["output_tokens"])
@@ -335,7 +338,8 @@ def _check_obeyed(config: scenario.Scenario, state: State) -> None:
     capacity = int(span["kv_capacity_tokens"])
     if not 0 < capacity < tokens:
         raise InputError(
-            f"policy {config.policy.name}: order gave request {request} the key nan in queue {queue}: expected a number"
+            f"policy {config.policy.name}: order returned the key nan for request {request} in queue {queue}: "
+            "expected a number"
         )
     pool = config.fleet.pools[int(state.gpus[span["first_gpu"]]["pool"])]
     field, where = "cluster.kv_capacity_tokens", ""
@@ -349,8 +353,8 @@ def _check_obeyed(config: scenario.Scenario, state: State) -> None:
 
 
 def _largest_for(request: Any, queue: int, state: State) -> Any:
-    """The span whose largest replica has the most KV memory: of the queue, or where requests may be bound, of all
-    that may serve it.
+    """The span whose largest replica has the most KV memory: of the queue or, with bound requests, of all that may
+    serve it.
     """
     spans = state.spans[int(state.queues[queue]["first_span"]) : int(state.queues[queue]["end_span"])]
     if has_origins(state):

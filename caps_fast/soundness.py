@@ -1,4 +1,4 @@
-"""What is wrong with a saved state, in words."""
+"""Errors of a saved state, as text."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from caps_fast.records import Array
 
 
 class Unsound(ValueError):
-    """What is wrong with a state, in words."""
+    """The error of a state, as text."""
 
 
 def expect(holds: Array, what: str, values: Array) -> None:
-    """Raise Unsound with the first of `values` for which something does not hold."""
+    """Raise Unsound with the first of `values` for which the condition does not hold."""
     if not holds.all():
         raise Unsound(f"{what} {values[int(np.argmin(holds))]}")
 
 
 def expect_equal(what: str, found: Any, expected: Any) -> None:
-    """Raise Unsound where two arrays differ."""
+    """Raise Unsound if two arrays differ."""
     if not np.array_equal(np.asarray(found), np.asarray(expected)):
-        raise Unsound(f"{what} that does not fit the rest")
+        raise Unsound(f"{what} that is inconsistent with the rest")

@@ -1,4 +1,4 @@
-"""What users write for the value of a field: `none`, dates, numbers where text is meant, maps as text."""
+"""Values of fields as users write them: `none`, dates, numbers in place of text, maps as text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from caps_fast.errors import InputError
 
 
 def spelled(value: Any, annotation: Any) -> Any:
-    """The value that is meant for a field of this type: `"none"` switches an optional one off, whatever the file's
-    language.
+    """The value that is meant for a field of this type: `"none"` unsets an optional one, in TOML too.
 
-    Raises ValueError for a map that is none.
+    Raises ValueError for an invalid map.
     """
     kinds = {annotation, *get_args(annotation)}
     is_map = get_origin(annotation) is dict
@@ -37,6 +36,6 @@ def pairs(text: str, origin: str = "") -> dict[str, str]:
                 f"{origin}{': ' * bool(origin)}{part!r}: expected NAME=VALUE,NAME=VALUE, like time=ts,tier=class"
             )
         if ours.strip() in found:
-            raise InputError(f"{origin}{': ' * bool(origin)}{ours.strip()}: given twice; expected every name once")
+            raise InputError(f"{origin}{': ' * bool(origin)}{ours.strip()} appears twice; expected every name once")
         found[ours.strip()] = name.strip()
     return found

@@ -1,4 +1,4 @@
-"""The arrays of a fleet that is scaled (docs/model.md, section 9). No logic."""
+"""The arrays of a scaled fleet (docs/model.md, section 9). No logic."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from caps_fast.records import Record, f8, i1, i4, i8
 
 
 class Standing(Record):
-    """Whether a replica is to take work."""
+    """The state of a replica for scaling."""
 
     draining: i1
     rested: i1  # has drained and been without residents for `off_after_s`
-    ready_s: f8  # stands still until then, for its clock has changed
-    fails_s: f8  # when it fails next, if it stays on; inf while it is not on, or never
-    left_s: f8  # time on that is left until then, while it is not on
+    ready_s: f8  # stalled until then, because its clock has changed
+    fails_s: f8  # time of its next failure, if it stays on; inf while it is not on, or if it never fails
+    left_s: f8  # remaining time on until then, while it is not on
     life: i8  # row of `lives` that it is in
 
 
 class Life(Record):
-    """A replica's time on from one failure to the next, and how long it takes to repair it then."""
+    """A replica's time on from one failure to the next, and the time of the repair."""
 
     up_s: f8
     repair_s: f8
@@ -36,13 +36,13 @@ class Strength(Record):
     kind: i4  # row of its kind at the clock that its replicas are to have
     keeps_clock: i1  # the scenario says which
     clock_changes: i8  # of a replica
-    clock_s: f8  # clock times busy replica-seconds
+    clock_s: f8  # clock multiplied by busy replica-seconds
     failures: i8
 
 
 class Change(Record):
-    """What replicas of a kind at one of its clocks draw in their states, the share of the host included, and how
-    long they take to change them.
+    """Power of replicas of a kind at one of its clocks by state, including the share of the host, and times of state
+    changes.
     """
 
     standby_w: f8  # idle, waking or stopping
@@ -53,7 +53,7 @@ class Change(Record):
     failed_w: f8
     starting_w: f8
     host_w: f8  # the share of the host
-    busy_share: f8  # of the power of busy GPUs at the full clock, what is drawn at this one
+    busy_share: f8  # power of busy GPUs at this clock over that at the full clock
     wake_s: f8
     start_s: f8
     stop_s: f8
@@ -68,11 +68,11 @@ class Change(Record):
 
 
 class Scaling(Record):
-    """When the scale rule is asked, and what a run says about being switched off."""
+    """Times of scale decisions, and the rule for switching off."""
 
     every_s: f8
     off_after_s: f8  # after draining
     decisions: i8  # so far
     clock_decisions: i8
-    failure_s: f8  # when the next replica fails; inf if none does
+    failure_s: f8  # time of the next failure; inf if there is none
     fails_next: i8  # which

@@ -34,15 +34,15 @@ def sweep(
     by_pool: bool = False,
     **fields: Any,
 ) -> pl.DataFrame:
-    """Run every combination of values, on every core; a row per run, in order.
+    """Run every combination of values, on every core; returns one row per run, in order.
 
     over     values by field, dotted or short: `{"rate": [4, 8], "policy": ["edf", "caps"], "monitor.gate_quantile":
              "0.3..0.7:0.1"}`
     fields   the same as keywords, with two underscores for a dot: `policy__beta=[0, 1]`
-    seeds    how many, from 0; or which. Along all other axes they are common: the same requests everywhere
-    out      folder for the results: a later call goes on with what is missing; None = nothing is kept
+    seeds    their number, from 0; or which. They are common to all other axes: the same requests everywhere
+    out      folder for the results: a later call runs what is missing; None = nothing is stored
     jobs     runs at a time; 0 = one per core
-    by_pool  the metrics of every pool too, as columns `pool.NAME.METRIC`
+    by_pool  also the metrics of every pool, as columns `pool.NAME.METRIC`
 
     Columns are those of docs/schema.md. Raises InputError for unknown fields and bad values.
 
@@ -82,15 +82,15 @@ def compare(
     """Run policies on the same requests and compare them with a baseline, seed by seed.
 
     policies    names, `main`, `ablations`, `all`, or Python files
-    seeds       how many, from 0; or which; two at the least for intervals
-    baseline    the first policy where none is given
+    seeds       their number, from 0; or which; at least two for intervals
+    baseline    default: the first policy
     metrics     columns of docs/schema.md
     confidence  of the intervals, between 0 and 1
     jobs        runs at a time; 0 = one per core
 
-    A row per policy and metric: `policy`, `metric`, `pairs`, `baseline` and `mean` (means over seeds), `difference`
-    with `low` and `high` of its interval (Student's t over the paired differences), `relative` difference. Raises
-    InputError for unknown names.
+    Returns one row per policy and metric: `policy`, `metric`, `pairs`, `baseline` and `mean` (means over seeds),
+    `difference` with `low` and `high` of its interval (Student's t over the paired differences), `relative` difference.
+    Raises InputError for unknown names.
 
     >>> from caps_fast import compare, preset
     >>> base = preset("paper").replace(days=0.01, predictor__source="declared")

@@ -1,4 +1,4 @@
-"""Tables as text: long headings on two lines, numbers to the right."""
+"""Tables as text: long headings on two lines, numbers aligned to the right."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> s
 
 
 def _two_lines(heading: str) -> tuple[str, str]:
-    """A heading broken where the longer line is shortest; a short one, or one of one word, is the lower line."""
+    """A heading broken so that the longer line is shortest; a short one, or a single word, is the lower line."""
     words = heading.split(" ")
     if len(heading) <= SHORT or len(words) == 1:
         return "", heading
@@ -32,5 +32,5 @@ def _two_lines(heading: str) -> tuple[str, str]:
 
 
 def counted(count: int, noun: str) -> str:
-    """So many of something, for people: `1 seed`, `2 seeds`."""
+    """A count with its noun: `1 seed`, `2 seeds`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,7 +1,6 @@
-"""What a run makes use of, as types: kernels are compiled for them, so that what is not used costs nothing.
+"""The features that a run uses, as types: kernels are compiled for them, so that unused features cost nothing.
 
-Kernels ask `of_many(s)`; the answer is a constant when they are compiled, and the branch that is not taken is not
-there.
+Kernels ask `of_many(s)`; the answer is a compile-time constant, and the other branch is removed.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def _no(s: State) -> bool:
 
 
 def _asked(name: str) -> Callable[[State], bool]:
-    """The function that tells whether a run has the trait of that name."""
+    """The function that returns whether a run has the trait of that name."""
 
     def has(s: State) -> bool:
         return isinstance(getattr(s.traits, name), Yes)
@@ -66,7 +65,7 @@ def _asked(name: str) -> Callable[[State], bool]:
 
 
 def _of_type(s: Any, name: str) -> bool:
-    """Has a run whose state is of Numba's type `s` the trait of that name?"""
+    """Whether a run whose state is of Numba's type `s` has the trait of that name."""
     found = tuple(s)[s.fields.index("traits")]
     return tuple(found)[found.fields.index(name)].instance_class is Yes
 

@@ -1,4 +1,4 @@
-"""Content of compressed files (gzip, Zstandard), up to a limit: a small file may stand for more than a disk or
+"""Content of compressed files (gzip, Zstandard), up to a limit: a small file may decompress to more than a disk or
 memory holds.
 """
 
@@ -14,13 +14,13 @@ from caps_fast.errors import InputError
 from caps_fast.files import GZIP, ZSTD
 
 _CHUNK_BYTES = 1 << 18
-_ZSTD_CHUNK_BYTES = 1 << 12  # each may unpack to 32,000 times as much at once
+_ZSTD_CHUNK_BYTES = 1 << 12  # each may decompress to 32,000 times as much at once
 
 
 def unpack(path: str, source: BinaryIO, target: BinaryIO, most: int) -> None:
-    """Write the content of `source` to `target`, decompressed where it is gzip or Zstandard.
+    """Write the content of `source` to `target`, decompressed if it is gzip or Zstandard.
 
-    Raises InputError naming `path` where it is damaged or has more than so many bytes of content.
+    Raises InputError naming `path` if it is damaged or its content exceeds the limit.
     """
     start = source.read(4)
     source.seek(0)
@@ -32,7 +32,8 @@ def unpack(path: str, source: BinaryIO, target: BinaryIO, most: int) -> None:
         size += len(piece)
         if size > most:
             raise InputError(
-                f"{path}: unpacks to more than {most:,} bytes: expected fewer; unpack it yourself if it is right"
+                f"{path}: decompresses to more than {most:,} bytes: expected fewer; decompress it yourself if that is "
+                "right"
             )
         target.write(piece)
 
@@ -43,9 +44,9 @@ def _gzip(path: str, source: BinaryIO) -> Iterator[bytes]:
             while piece := stream.read(_CHUNK_BYTES):
                 yield piece
     except EOFError:
-        raise InputError(f"{path}: gzip data is cut off: expected a whole file") from None
+        raise InputError(f"{path}: gzip data is truncated: expected a complete file") from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: broken gzip data ({error}): expected a whole file") from None
+        raise InputError(f"{path}: damaged gzip data ({error}): expected a complete file") from None
 
 
 def _zstd(path: str, source: BinaryIO) -> Iterator[bytes]:
@@ -63,7 +64,7 @@ def _zstd(path: str, source: BinaryIO) -> Iterator[bytes]:
                 yield piece
     except zstandard.ZstdError as error:
         raise InputError(
-            f"{path}: broken Zstandard data after {size} bytes of content ({error}): expected a whole file"
+            f"{path}: damaged Zstandard data after {size} bytes of content ({error}): expected a complete file"
         ) from None
     if not frame.eof:
-        raise InputError(f"{path}: Zstandard data is cut off after {size} bytes of content: expected a whole file")
+        raise InputError(f"{path}: Zstandard data is truncated after {size} bytes of content: expected a complete file")

@@ -1,4 +1,4 @@
-"""What the name of a column says, by whole words: never by letters that happen to stand in it."""
+"""The meaning of a column's name, by whole words, never by a sequence of letters in it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UTC = {"utc", "gmt", "zulu"}
 
 
 def plain(name: str) -> str:
-    """The name in lower case, words apart: `carbonIntensity`, `CO₂` and `intervalEndTime` read as they are spoken."""
+    """The name in lower case, divided into words: `carbonIntensity`, `CO₂`, `intervalEndTime`."""
     text = name.translate(str.maketrans("₂⁻¹µ", "2-1u")).replace("CO2-e", "CO2e").replace("·", " ")
     text = re.sub(r"([kKmMgG])[wW][hH](?![a-z])", lambda unit: f" {unit[1]}wh".lower(), text)
     text = re.sub(r"\bm[tT](?=CO2)|\bmT\b", "t", text)
@@ -61,19 +61,19 @@ def words(name: str) -> tuple[str, ...]:
 
 
 def says(name: str, phrase: str) -> bool:
-    """Whether the words of `phrase` stand together in the name."""
+    """Whether the words of `phrase` follow one another in the name."""
     own, wanted = words(name), words(phrase)
     return any(own[at : at + len(wanted)] == wanted for at in range(len(own) - len(wanted) + 1))
 
 
 def says_any(name: str, *phrases: str) -> bool:
-    """Whether the name says one of these phrases."""
+    """Whether the name contains one of these phrases."""
     return any(says(name, phrase) for phrase in phrases)
 
 
 def unit_of(text: str) -> str | None:
     """The unit of carbon intensity that a name or a cell states (one of `G_PER_KWH`), or None: a mass of gas per
-    energy, no price, no load.
+    energy, not a price or a load.
     """
     spoken = plain(text)
     found = _UNIT.search(spoken)
@@ -88,7 +88,7 @@ def unit_of(text: str) -> str | None:
 
 
 def other_unit(text: str) -> bool:
-    """Whether the name states a unit that is none of carbon intensity: energy, power, money, a percentage."""
+    """Whether the name states a unit other than of carbon intensity: energy, power, money, a percentage."""
     spoken = plain(text)
     power = re.search(r"(?<![a-z])(?:[kmg]w|mmbtu|mj|gj)(?![a-z])|%", spoken)
     states = _ENERGY.search(spoken) or _PRICE.search(spoken) or _OTHER_GAS.search(spoken) or power
@@ -96,8 +96,8 @@ def other_unit(text: str) -> bool:
 
 
 def clock_of_name(name: str) -> str | None:
-    """Whose time a column has by its name: `UTC`, a fixed zone as in `Time (UTC+2)`, `local` where the zone is not
-    said, or None.
+    """The time zone in a column's name: `UTC`, a fixed zone as in `Time (UTC+2)`, `local` if no zone is stated, or
+    None.
     """
     if shift := re.search(r"(?i)(?:utc|gmt) ?([+-]) ?(\d{1,2})(?::?([0-5]\d))?(?!\d)", name):
         hours, minutes = int(shift[2]), int(shift[3] or 0)

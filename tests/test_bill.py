@@ -19,8 +19,9 @@ from caps_fast.outcome import Outcome
 from caps_fast.prices import Prices, prices_of, read_prices
 from caps_fast.report.tables import summary_table
 from caps_fast.scenario import Scenario, preset
-from cases import Case, cases, fleets, play_fast
+from cases import cases, fleets, play_fast
 from plain import case, cluster, grid, requests
+from slow_engine import Case
 
 KINDS = {"embodied_kg": 164.0, "lifetime_years": 4.0, "price_per_replica_hour": 2.5}
 YEAR_S = 365.25 * 86400.0
@@ -149,7 +150,7 @@ def test_dates_in_a_file(tmp_path: Path) -> None:
     [
         ("time,price\n0,1\n", "no column price_per_kwh"),
         ("time,price_per_kwh\n", "no rows"),
-        ("time,price_per_kwh\n0,1\n0,2\n", "row 2: time 0: expected one after"),
+        ("time,price_per_kwh\n0,1\n0,2\n", "row 2: time 0: expected a later time than"),
         ("time,price_per_kwh\n0,1\n1,x\n", "row 2: price_per_kwh 'x'"),
         ("time,price_per_kwh\n0,1\n1,nan\n", "row 2: price_per_kwh 'nan'"),
         (

@@ -23,10 +23,11 @@ from caps_fast.bounds.points import CONTEXT, OUTPUT, PAIRS, PROMPT, WORK, operat
 from caps_fast.clock_section import CLOCK_FIELDS
 from caps_fast.errors import InputError
 from caps_fast.outcome import Outcome
+from caps_fast.replica_section import Kind
 from caps_fast.report.plan import plan_figure
-from caps_fast.sections import Kind
-from cases import POLICIES, Case, cases, engines, fleets, play_fast
+from cases import POLICIES, cases, engines, fleets, play_fast
 from plain import case, cluster, grid, requests
+from slow_engine import Case
 
 BELOW = 1.0 + 1e-6
 

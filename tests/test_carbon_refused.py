@@ -83,7 +83,10 @@ def test_every_frame_of_a_compressed_file_is_read_and_what_follows_is_refused(tm
     path = tmp_path / "carbon.zst"
     path.write_bytes(packed)
     assert read_carbon(path).equals(COMMON)
-    for damaged, message in ((packed + b"more", "broken Zstandard data"), (packed[:-9], "Zstandard data is cut off")):
+    for damaged, message in (
+        (packed + b"more", "damaged Zstandard data"),
+        (packed[:-9], "Zstandard data is truncated"),
+    ):
         path.write_bytes(damaged)
         assert message in refusal(path)
 

@@ -89,7 +89,7 @@ def test_damaged_checkpoint(tmp_path: Path, size: int) -> None:
     path = tmp_path / "run.npz"
     checkpoint.Keeper(path).save(Group(scenarios()))
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InputError, match="not a whole checkpoint"):
+    with pytest.raises(InputError, match="not a complete checkpoint"):
         simulate_group(scenarios(), checkpoint=path)
 
 
@@ -122,7 +122,7 @@ def test_checkpoint_whose_arrays_do_not_fit(tmp_path: Path, name: str, damage: s
     if name == "held" and damage == "short":
         checkpoint.Keeper(path).restore(Group(scenarios(), Recording()))  # any number of requests may be held
     else:
-        with pytest.raises(InputError, match="not a whole checkpoint"):
+        with pytest.raises(InputError, match="not a complete checkpoint"):
             checkpoint.Keeper(path).restore(Group(scenarios(), Recording()))
 
 

@@ -108,7 +108,7 @@ BAD = [
     (("run", "--split", "8/x/8"), r"--split '8/x/8'"),
     (("run", "--set", "cluster.split=8/8/9"), r"8/8/9 sums to 25"),
     (("run", "--policies", "fifo"), r"--policies: policy 'fifo': expected some of round-robin"),
-    (("run", "--set", "policy.nonsense=1"), r"policy\.nonsense: no such field"),
+    (("run", "--set", "policy.nonsense=1"), r"policy\.nonsense: unknown field"),
     (("run", "--set", "policy.beta"), r"expected field=value"),
     (("run", "--set", "workload.category_shares=[0.5,0.5,0.5]"), r"category_shares sum to 1\.5"),
     (("run", "--trace", "nowhere.csv"), r"nowhere\.csv"),
@@ -123,7 +123,7 @@ BAD = [
         r"policy\.options\.utilization 0: expected above 0",
     ),
     (("run", "--checkpoint", "."), r"not a regular file"),
-    (("run", "--checkpoint", __file__), r"test_cli\.py: not a whole checkpoint"),
+    (("run", "--checkpoint", __file__), r"test_cli\.py: not a complete checkpoint"),
     (("train", "--out", "."), r"not a regular file"),
     (("run", "--policies", "main", "--requests-out", "x.parquet"), r"one policy"),
     (
@@ -144,7 +144,7 @@ BAD = [
     (("run", "--polices", "edf"), r"--polices \(did you mean --policies\?\) \(see caps-fast run --help\)"),
     (("run", "papr"), r"scenario 'papr' \(did you mean paper\?\)"),
     (("run", "--policy", "edff"), r"--policy: policy 'edff' \(did you mean edf\?\)"),
-    (("run", "--set", "policy.bta=1"), r"--set policy\.bta \(did you mean policy\.beta\?\): no such field"),
+    (("run", "--set", "policy.bta=1"), r"--set policy\.bta \(did you mean policy\.beta\?\): unknown field"),
     (("run", "--set", "ttft_s=1"), r"--set ttft_s \(did you mean slo\.gold\.ttft_s\?\)"),
     (("run", "--rates", "2,4"), r"--rates '2,4': expected a number; caps-fast grid takes several"),
     (("run", "--rates=-1"), r"--rates -1\.0: expected a number greater than 0"),
@@ -155,7 +155,7 @@ BAD = [
     (("grid", "--rate", "2...4"), r"--rate: '2\.\.\.4': expected a\.\.b"),
     (("grid", "--rate", "0,2", "--dry-run"), r"--rate 0: expected a number greater than 0"),
     (("grid", "--split", "8/8", "--dry-run"), r"--split 8/8 sums to 16"),
-    (("grid", "paper", "--preset", "measured"), r"paper beside --preset measured: expected one"),
+    (("grid", "paper", "--preset", "measured"), r"paper together with --preset measured: expected one"),
     (("profiles", "rtx4090"), r"'rtx4090' \(did you mean rtx4090-llama3\.1-8b\?\)"),
 ]
 
@@ -210,7 +210,7 @@ def test_no_output_takes_the_place_of_an_input(
     link = tmp_path / "link.csv"
     link.symlink_to(trace)
     assert run(monkeypatch, command, "--trace", trace, option, link) == 2
-    assert f"{option} {link}: a file that is read" in capsys.readouterr().err
+    assert f"{option} {link}: a file which is an input" in capsys.readouterr().err
     assert trace.read_bytes() == before
 
 

@@ -143,7 +143,7 @@ def test_the_rate_that_was_played_is_a_metric_and_is_said_where_it_differs(folde
     config = dated(folder, workload__rate_rps=0.05, days=0.4, predictor__source="declared")
     result = simulate(config)
     assert result.metrics["requests_per_s"] == result.metrics["requests"] / config.horizon_s
-    assert any(note.startswith("0.05 requests per second were asked for, 0.1") for note in result.notes)
+    assert any(note.startswith("the rate is 0.05 requests per second, but 0.1") for note in result.notes)
     assert not any(
         "asked for" in note for note in simulate(preset("paper").replace({"days": 0.01, "policy.name": "edf"})).notes
     )

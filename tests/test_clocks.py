@@ -18,9 +18,9 @@ from caps_fast.choose import make_policy
 from caps_fast.clock_levels import at_clock
 from caps_fast.clock_section import CLOCK_FIELDS
 from caps_fast.errors import InputError
+from caps_fast.replica_section import Kind
 from caps_fast.saved_state import expect_sound
 from caps_fast.scenario import Scenario, preset
-from caps_fast.sections import Kind
 from caps_fast.simulation import Group, Recording, simulate, simulate_group
 from cases import JUMPY, play_fast, scaled
 from naive import play
@@ -136,7 +136,7 @@ def test_throttle_saves_energy_and_keeps_what_was_promised() -> None:
     assert slow.metrics["mean_clock"] < 0.9
     assert slow.metrics["energy_kwh"] < 0.9 * fast.metrics["energy_kwh"]
     assert slow.metrics["slo_attainment"] > fast.metrics["slo_attainment"] - 0.02
-    assert slow.notes == ("clocks of gpu: what they cost and save is assumed (clock_source; docs/clocks.md)",)
+    assert slow.notes == ("clocks of gpu: their times and powers are assumed (clock_source; docs/clocks.md)",)
 
 
 # ---------------------------------------------------------------- by hand, on the hardware of `naive_cases.py`
@@ -203,7 +203,7 @@ def test_hashes_know_of_clocks_only_where_they_are_said() -> None:
             {"gpu.clocks": [1.0], "policy.scaling": "throttle"},
             r"policy\.scaling throttle: no kind of replica has clocks: expected some, like",
         ),
-        ({"policy.scaling": "autoscale+lcp"}, r"policy\.scaling autoscale\+lcp: lcp decides what another part does"),
+        ({"policy.scaling": "autoscale+lcp"}, r"policy\.scaling autoscale\+lcp: lcp conflicts with another part"),
         ({"policy.scaling": "none+throttle"}, r"scaling 'none\+throttle'.*: expected one of none"),
     ],
 )

@@ -317,7 +317,7 @@ REFUSED = [
     ({"rate_profile": "office", "profile_from": "x.csv"}, "rate_profile and profile_from: expected one of them"),
     (
         {"rate_table": {"factors": [0.0] * 24, "begins": "midnight"}},
-        "factors: all are 0: expected at least one above 0",
+        "factors: all are 0; expected at least one above 0",
     ),
     ({"rate_table": {"factors": [1.0, -2.0], "begins": "start"}}, "rate_table.factors.1 -2.0"),
     (

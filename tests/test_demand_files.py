@@ -97,7 +97,7 @@ REFUSED_PROFILES = [
     ("time,rate\n0,1\n60,\n", "row 2: rate '': expected a number"),
     ("time,rate\n0,1\n60,nan\n", "row 2: rate 'nan': expected a number"),
     ("time,rate\n0,0\n60,0\n", "all rates are 0"),
-    ("time,rate\n0,1\n", "one row: expected two at least"),
+    ("time,rate\n0,1\n", "one row: expected at least two"),
     ("time,rate\n60,1\n120,1\n", "row 1: time '60': expected 0, as seconds count from t = 0"),
     ("time,rate\n0,1\n0,1\n", "row 2: time '0' comes 0 s after row 1"),
     ("time,rate\n0,1\n60,1,5\n", "row 2 has 3 cells: expected 2"),
@@ -161,7 +161,7 @@ def test_the_shape_of_a_trace_at_another_level(tmp_path: Path, days: float) -> N
     [
         (
             0.5,
-            "spans 12 h and leaves 12 hours of the day open, the first at 12:00: expected a trace of a day or more",
+            "spans 12 h and does not cover 12 hours of the day, the first at 12:00: expected a trace of a day or more",
         )
     ],
 )
@@ -174,7 +174,7 @@ def test_a_trace_too_short_for_a_shape(tmp_path: Path, days: float, message: str
 
 def test_a_trace_with_times_takes_no_demand_and_one_without_does(tmp_path: Path) -> None:
     path = trace_file(tmp_path / "trace.csv", 1.0)
-    with pytest.raises(InputError, match="has arrival times of its own: expected no demand beside a trace with times"):
+    with pytest.raises(InputError, match="has arrival times: expected no demand with a trace with times"):
         workload_of(base(workload__trace=path, workload__rate_profile="office"))
     lengths = tmp_path / "lengths.csv"
     pl.DataFrame({"input_tokens": range(10, 60), "output_tokens": range(1, 51)}).write_csv(lengths)
@@ -284,7 +284,7 @@ REFUSED_MIXES = [
         MIX.replace("[0.5, 200]", "[0.5, 20]"),
         "clients.nightly.output_tokens.quantiles 20 tokens after 100: expected them not to fall",
     ),
-    (MIX.replace("log_mean = 6.0, ", ""), "clients.chat.input_tokens nothing given: expected one of"),
+    (MIX.replace("log_mean = 6.0, ", ""), "clients.chat.input_tokens nothing: expected one of"),
     (MIX.replace("factors = [12, 12,", "factors = [12, -12,"), "clients.nightly.rate_table.factors.1 -12"),
     (
         MIX.replace("length_correlation = 0.5", "length_correlation = 0.9"),
@@ -293,7 +293,7 @@ REFUSED_MIXES = [
     (MIX.replace("[0.5, 200]", "[0, 200]"), "quantiles probability 0 after 0: expected them to rise from 0 to 1"),
     (MIX.replace("[0, 100]", "[0, 0.5]"), "quantiles 0.5 to 1600 tokens: expected 1 to 10,000,000"),
     (MIX.replace("[0, 100]", "[0, 100, 3]"), "quantiles.0 expected a list of 2 or fewer"),
-    (MIX.replace("batch_size = 20", "batch_sise = 20"), "clients.nightly.batch_sise 20: no such field"),
+    (MIX.replace("batch_size = 20", "batch_sise = 20"), "clients.nightly.batch_sise 20: unknown field"),
     (MIX.replace("= 4096", "= 4096.5"), "clients.nightly.input_tokens 4096.5: expected a table of fields"),
     ("clients = []\n", "clients expected a list of 1 or more"),
     ("[[clients]\n", "not TOML"),
@@ -314,7 +314,7 @@ def test_what_does_not_go_with_a_workload_file(tmp_path: Path) -> None:
     path = written(tmp_path / "mix.toml", MIX)
     with pytest.raises(InputError, match=r"trace t\.csv and file"):
         base(workload__file=path, workload__trace="t.csv")
-    with pytest.raises(InputError, match="expected each client group to say its own"):
+    with pytest.raises(InputError, match="expected each client group to set its own"):
         base(workload__file=path, workload__by_tier={"gold": {"gap_cv": 2}})
     with pytest.raises(InputError, match=r"tier gold: slo.gold.share is 0"):
         workload_of(base(workload__file=path, slo__gold__share=0.0, slo__silver__share=0.7))

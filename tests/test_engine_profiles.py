@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import engine_logs
 from caps_fast.cli import fit_profile as command
 from caps_fast.profiles import profile_fields, profiles, read_profile
-from caps_fast.sections import Gpu
+from caps_fast.replica_section import Gpu
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SPLITWISE, ML_ENERGY = SHARED / "gpu" / "splitwise_perf_model.csv", SHARED / "gpu" / "ml_energy_chat.csv"

@@ -15,7 +15,7 @@ from caps_fast.cli import estimate_profile as command
 from caps_fast.errors import InputError
 from caps_fast.estimate import data_sheet, data_sheets, estimate, read_model
 from caps_fast.profiles import profile_fields
-from caps_fast.sections import Gpu
+from caps_fast.replica_section import Gpu
 
 LLAMA_8B = {
     "architectures": ["LlamaForCausalLM"],
@@ -165,16 +165,16 @@ def test_a_name_that_is_none_is_no_fault(tmp_path: Path, classes: Any) -> None:
     [
         (LLAMA_8B, ("--gpu", "abacus"), "--gpu 'abacus': expected one of a100-40gb"),
         (LLAMA_8B, (), "--bandwidth is missing: expected --gpu NAME, or --bandwidth, --flops and --memory"),
-        (LLAMA_8B, ("--gpu", "h100", "--memory", "80GB"), "--memory beside --gpu h100: expected one of them"),
+        (LLAMA_8B, ("--gpu", "h100", "--memory", "80GB"), "--memory together with --gpu h100: expected one of them"),
         (
             LLAMA_8B,
             ("--bandwidth", "3350", "--flops", "1e15", "--memory", "80GB"),
-            "--bandwidth '3350': expected a figure with its unit",
+            "--bandwidth '3350': expected a number with its unit",
         ),
         (
             LLAMA_8B,
             ("--bandwidth", "1e12", "--flops", "80GB", "--memory", "80GB"),
-            "--flops '80GB': expected a figure with its unit",
+            "--flops '80GB': expected a number with its unit",
         ),
         (LLAMA_8B, ("--bandwidth", "1e12", "--flops", "1e15", "--memory", "much"), "--memory 'much'"),
         (QWEN_14B, ("--gpu", "rtx-4090"), "28 GB of weights on 1 x rtx-4090 (24 GB): expected room"),

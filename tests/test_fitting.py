@@ -13,26 +13,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 import engine_logs
-from caps_fast.cli import fit_profile as command
 from caps_fast.errors import InputError
-from caps_fast.fitting.power import power_w
 from caps_fast.fitting.speed import fit_speed
 from caps_fast.profiles import profile_fields
 from caps_fast.profiles.step_tables import Steps, read_steps
 from caps_fast.profiles.step_time import step_s
-from caps_fast.sections import Gpu
+from caps_fast.replica_section import Gpu
 from caps_fast.validation import read_log
 from caps_fast.validation.replay import engine_scenario
+from fit_runs import SPEED, run, states, table
 
-SPEED = {
-    name: value for name, value in engine_logs.SPEED.items() if name not in ("first_token_overhead_s", "lag_iterations")
-}
 ADDITIVE = {
     "prefill_s_per_token": 2e-4,
     "decode_base_s": 0.04,
@@ -43,70 +37,6 @@ ADDITIVE = {
     "mixed_s_per_context_token": 0.0,
     "prefill_s_per_token_pair": 0.0,
 }
-
-
-def states(rows: int = 250, seed: int = 0) -> Steps:
-    """Steps of all kinds, without their times."""
-    rng = np.random.default_rng(seed)
-    decoding = rng.integers(0, 64, rows).astype(float)
-    tokens = np.where(rng.random(rows) < 0.5, 0.0, np.exp(rng.uniform(3, 8, rows)).round())
-    decoding[(decoding == 0) & (tokens == 0)] = 1.0
-    before = np.where(tokens > 0, rng.integers(0, 8000, rows), 0)
-    context = decoding * rng.integers(100, 4000, rows)
-    none = np.full(rows, np.nan)
-    return Steps(
-        "made",
-        decoding,
-        context,
-        tokens,
-        (tokens > 0) * 1.0,
-        tokens * (before + tokens / 2),
-        none,
-        none,
-        1,
-        False,
-        "",
-        None,
-    )
-
-
-def table(
-    path: Path,
-    speed: Mapping[str, float],
-    noise: float = 0.0,
-    power: Mapping[str, float] | None = None,
-    rows: int = 250,
-    max_batch: int = 128,
-) -> Path:
-    """A table of steps made from a speed and a power."""
-    made = states(rows)
-    rng = np.random.default_rng(5)
-    seconds = step_s(speed, made) * np.exp(noise * rng.standard_normal(rows))
-    before = np.where(
-        made.prompt_tokens > 0, made.pairs / np.maximum(made.prompt_tokens, 1) - made.prompt_tokens / 2, 0
-    )
-    columns: dict[str, Any] = {
-        "decoding": made.decoding,
-        "context_tokens": made.context_tokens,
-        "prompt_tokens": made.prompt_tokens,
-        "prompt_tokens_before": before,
-        "step_s": seconds,
-    }
-    if power is not None:
-        columns["power_w"] = power_w(power, made, speed, max_batch) * np.exp(noise * rng.standard_normal(rows))
-    pl.DataFrame(columns).write_csv(path)
-    return path
-
-
-def run(*arguments: object) -> str:
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    command.register(app)
-    result = CliRunner().invoke(app, ["fit-profile", *(str(argument) for argument in arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def worst(found: Mapping[str, Any], truth: Mapping[str, float], at: Steps) -> float:
@@ -361,68 +291,3 @@ def test_other_benchmarks_logs_are_fitted_too(tmp_path: Path) -> None:
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
-
-STEPS = "decoding,context_tokens,prompt_tokens,prompt_tokens_before,step_s\n"
-GOOD = STEPS + "1,100,0,0,0.01\n2,200,0,0,0.011\n1,100,500,0,0.03\n"
-NO_IDLE = STEPS.replace("step_s", "step_s,power_w") + "1,100,0,0,0.01,90\n2,200,0,0,0.011,95\n1,100,500,0,0.03,\n"
-REFUSED: list[tuple[str, tuple[object, ...], str]] = [
-    (STEPS, (), "no measurements: expected at least one row"),
-    (STEPS + "1,100,0,0,x\n", (), "row 1: step_s 'x': expected a finite number from 0"),
-    (STEPS + "1,100,0,0,0.01\n1,-5,0,0,0.01\n", (), "row 2: context_tokens '-5'"),
-    (STEPS + "1,100,1e300,0,0.01\n", (), "row 1: prompt_tokens '1e300': expected a finite number from 0 to 1e+10"),
-    ("step_s," + GOOD.replace("\n", "\n1,", 3), (), "two columns step_s: expected one"),
-    ("time_s,power_w\n0,100\n1,100\n", (), "no measurement of speed: expected a table of steps or a request log"),
-    (STEPS + "1,,0,0,0.01\n", (), "row 1: context_tokens is empty"),
-    (STEPS + "1,100,0,0,\n", (), "row 1: step_s is empty"),
-    (STEPS + "1,100,0,0,0\n", (), "row 1: step_s 0: expected steps that take time"),
-    (STEPS + "0,0,0,0,0.01\n", (), "no step with a sequence in it"),
-    (STEPS + "1,100,0,0,0.01\n", (), "no step with prompt tokens: expected some, a request log, --prefill-from"),
-    (STEPS + "1,100,500,0,0.01\n", (), "no step without prompt tokens: expected some, or a request log"),
-    ("decoding,prompt_tokens,step_s\n1,0,1\n", (), "context_tokens is missing among the columns"),
-    ("decoding,prompt_tokens,context_tokens\n1,0,1\n", (), "step_s is missing among the columns"),
-    (GOOD.replace("step_s", "step_s,gpu").replace("0.01\n", "0.01,A\n").replace("0.011\n", "0.011,B\n"), (),
-     "several values of hardware"),
-    (GOOD, ("--set", "gpu.colour=1"), "--set gpu.colour: expected a coefficient of the speed to hold"),
-    (GOOD, ("--set", "gpu.idle_w=1"), "--set gpu.idle_w: expected a coefficient of the speed to hold"),
-    (GOOD, ("--set", "gpu.overhead_s=much"), "--set gpu.overhead_s=much: expected a number"),
-    (GOOD, ("--set", "gpu.overhead_s=-1"), "gpu.overhead_s"),
-    (GOOD, ("--set", "cluster.gpus=2"), "--set cluster.gpus: expected"),
-    (GOOD, ("--max-prompt", "5"), "--max-prompt 5: for tables of prompt times"),
-    (GOOD, ("--prefill-from", "none"), "gpu.profile 'none': expected one of"),
-    (GOOD, ("--power-from", "none"), "gpu.profile 'none': expected one of"),
-    (NO_IDLE, (),
-     "idle power is not measured: expected a row with no sequence and power_w, or --idle-w"),
-    (NO_IDLE,
-     ("--idle-w", "99"), "idle power 99 W: expected less than the least busy power, 90 W per GPU"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("text", "options", "wanted"), REFUSED)
-def test_what_cannot_be_fitted_is_refused(tmp_path: Path, text: str, options: tuple[object, ...], wanted: str) -> None:
-    (tmp_path / "m.csv").write_text(text)
-    with pytest.raises(InputError) as caught:
-        run(tmp_path / "m.csv", *options, "--out", tmp_path / "p.toml")
-    assert wanted in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv"]
-
-
-def test_files_that_do_not_go_together(tmp_path: Path) -> None:
-    good = table(tmp_path / "steps.csv", SPEED, rows=40)
-    (tmp_path / "old.csv").write_text("batch,step_s\n1,0.1\n8,0.11\n")
-    (tmp_path / "power.csv").write_text("time_s,power_w\n0,100\n1,100\n")
-    for files, options, wanted in (
-        ((good, tmp_path / "old.csv"), (), "old.csv: columns batch, step_s: expected a table of steps"),
-        ((tmp_path / "old.csv",), ("--set", "cluster.max_batch=8"), "--set: for tables of steps and request logs"),
-        ((tmp_path / "old.csv",), ("--cpu-s", "0.001"), "--cpu-s: for tables of steps"),
-        (
-            (good, tmp_path / "power.csv"),
-            ("--idle-w", 50),
-            "1 logs of power beside 0 request logs: expected one of each run",
-        ),
-        ((good, tmp_path / "gone.csv"), (), "gone.csv: cannot be read"),
-        ((good,), ("--out", good), "a file that is read; expected another one"),
-    ):
-        with pytest.raises(InputError) as caught:
-            run(*files, *options)
-        assert wanted in str(caught.value)

@@ -19,7 +19,8 @@ from caps_fast.scenario import Scenario, build
 from caps_fast.simulation import simulate_group
 from caps_fast.sweep import Workers
 from caps_fast.sweep.rows import code_hash
-from cases import POLICIES, Case, cases, fleets, play_fast
+from cases import POLICIES, cases, fleets, play_fast
+from slow_engine import Case
 
 LONG = """
 preset = "measured"
@@ -170,7 +171,7 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"pools.late.replicas": 0}, r"pools\.late\.replicas 0"),
     ({"pools.late.gpu": "newer"}, r"pools\.late\.gpu 'newer': expected one of new, old"),
     ({"pools.late.region": "there"}, r"pools\.late\.region 'there': expected one of here"),
-    ({"pools.late.gpu": "new"}, r"gpus\.old: no pool is of it"),
+    ({"pools.late.gpu": "new"}, r"gpus\.old: no pool uses it"),
     ({"pools.later.replicas": 1}, r"no pool 'later' \(did you mean late\?\): expected one of fast, late"),
     ({"pools.late.name": "fast"}, r"pools\.fast: two pools of that name"),
     ({"cluster.split": "1/1"}, r"cluster\.split: this scenario has gpus and pools"),
@@ -189,7 +190,7 @@ def test_bad_fleets_are_told_in_a_line(long: Scenario, changes: dict[str, Any], 
 def test_one_thing_is_said_in_one_form(tmp_path: Path) -> None:
     path = tmp_path / "both.toml"
     path.write_text(LONG + "[cluster]\nmax_batch = 4\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"\[gpus\] beside \[cluster\]"):
+    with pytest.raises(InputError, match=r"\[gpus\] together with \[cluster\]"):
         load(path)
 
 

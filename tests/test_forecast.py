@@ -22,8 +22,8 @@ from caps_fast.carbon.skill import CARBONCAST, error_table
 from caps_fast.carbon.trace import CarbonTrace, carbon_trace
 from caps_fast.cli.forecast_error import register
 from caps_fast.errors import InputError
+from caps_fast.grid_section import Monitor
 from caps_fast.scenario import preset
-from caps_fast.sections import Monitor
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "carbon"
 CAISO, CARBONCAST_FILE = DATA / "US-CAL-CISO_2024_hourly.csv", DATA / "CISO_carboncast_lifecycle_2021H2.csv"
@@ -141,9 +141,9 @@ def test_noise_realises_its_error_within_a_few_percent_and_is_without_bias() -> 
     [
         ({"forecast": "oracle"}, "monitor.forecast 'oracle': expected one of perfect"),
         ({"forecast": "noisy", "forecast_error": [2.5]}, "monitor.forecast_error 2.5: expected"),
-        ({"forecast": "noisy", "forecast_error": []}, "expected at least one figure"),
+        ({"forecast": "noisy", "forecast_error": []}, "expected at least one number"),
         ({"forecast": "file"}, "monitor.forecast_file is missing"),
-        ({"forecast": "perfect", "forecast_file": "a.csv"}, "expected monitor.forecast = 'file' beside it"),
+        ({"forecast": "perfect", "forecast_file": "a.csv"}, "expected monitor.forecast = 'file' with it"),
     ],
 )
 def test_bad_choices_are_refused(fields: dict[str, object], message: str) -> None:

@@ -92,7 +92,7 @@ def test_bad_forecasts(names: list[str], said: str) -> None:
     [
         ({"seeds": []}, "seeds: none"),
         ({"of": "all"}, "of 'all': expected one of bill, busy"),
-        ({"grids": ["a.csv"]}, "has 2 regions with grids of their own"),
+        ({"grids": ["a.csv"]}, "has 2 regions; expected a fleet in one"),
     ],
 )
 def test_bad_settings(more: dict[str, Any], said: str) -> None:

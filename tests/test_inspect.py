@@ -164,7 +164,7 @@ def test_real_files(tmp_path, name, wanted):
 @pytest.mark.parametrize(
     ("content", "options", "wanted"),
     [
-        ("a,b\n1,2\n", (), "no request trace by its columns (caps-fast, azure"),
+        ("a,b\n1,2\n", (), "not a request trace by its columns (caps-fast, azure"),
         ("", (), "as a carbon file"),
         ("a,b\n1,2\n", ("--as", "requests"), "columns a, b: expected those of caps-fast"),
         ("a,b\n1,2\n", ("--time-unit", "s", "--zone", "DE"), "expected one sort"),

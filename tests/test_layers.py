@@ -33,19 +33,20 @@ LAYERS = """
     profiles presets traces
     section
     demand admission origins clock_section failure_section
-    client_groups
+    client_groups replica_section grid_section
     sessions
     sections estimate policy_choice
     fleet
-    clock_levels
+    clock_levels scenario_fields
     scenario books
     clock metrics pack_scaling places
     carbon workload pack_origins
     prices crossings failures
     hosts
-    pack_sessions pack_waiting
+    pack_sessions pack_waiting pack_kinds
     pack choose schema saved_scaling saved_trees saved_fairness saved_sessions
-    predictor outcome saved_state
+    predictor outcome saved_places
+    saved_state
     checkpoint inputs results
     simulation bounds
     sweep validation
@@ -56,7 +57,7 @@ LAYERS = """
 """
 RANK = {module: rank for rank, row in enumerate(LAYERS.strip().splitlines()) for module in row.split()}
 
-MAX_LINES = 520
+MAX_LINES = 400
 UNWANTED = re.compile(
     r"py[p]i\.org|pytho[n]hosted|deb[.]debian|registry[.]npmjs|(?<![\w.])/(wor[k]|roo[t]|hom[e]|tm[p]/venv)/"
 )

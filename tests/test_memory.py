@@ -10,7 +10,8 @@ from caps_fast import arrays, scenario
 from caps_fast._jit import CACHE_LINE
 from caps_fast.arrays import Array
 from caps_fast.memory import aligned, on_own_lines
-from caps_fast.pack import SMALL, Means
+from caps_fast.pack import SMALL
+from caps_fast.pack_kinds import Means
 from caps_fast.simulation import Run, prepare
 
 KINDS = st.sampled_from(

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from caps_fast import Recording, Scenario, preset, simulate
-from caps_fast.pack import replica_power_w
+from caps_fast.pack_kinds import replica_power_w
 
 REDUCED_KW, FROM_H, TO_H = 12.0, 1.0, 2.0
 

@@ -110,6 +110,6 @@ def test_a_report_in_little_address_space_is_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode in (0, 2), done.stderr
     if done.returncode:
-        assert done.stderr.startswith("caps-fast: report: the JavaScript of the charts cannot be made")
+        assert done.stderr.startswith("caps-fast: report: the JavaScript of the charts cannot be generated")
         assert done.stderr.count("\n") == 1
         assert not (tmp_path / "report" / "report.html").exists()

@@ -21,8 +21,8 @@ from caps_fast.profiles import peak_at, profile_fields, profiles
 from caps_fast.profiles.fit import Given, fit
 from caps_fast.profiles.measurements import Measurements, read_measurements
 from caps_fast.profiles.write import toml_text
+from caps_fast.replica_section import Gpu
 from caps_fast.scenario import preset
-from caps_fast.sections import Gpu
 
 GPU_DATA = Path(__file__).parents[2] / "shared" / "data" / "gpu"
 SPLITWISE, ML_ENERGY = GPU_DATA / "splitwise_perf_model.csv", GPU_DATA / "ml_energy_chat.csv"

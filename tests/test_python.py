@@ -126,7 +126,7 @@ def test_fields_are_replaced_by_keyword_too() -> None:
     assert base.replace() == base
     with pytest.raises(InputError, match=r"days: given twice"):
         base.replace({"days": 1}, days=2)
-    with pytest.raises(InputError, match=r"workload\.rate \(did you mean workload\.rate_rps\?\): no such field"):
+    with pytest.raises(InputError, match=r"workload\.rate \(did you mean workload\.rate_rps\?\): unknown field"):
         base.replace(workload__rate=3)
 
 

@@ -28,9 +28,10 @@ from caps_fast.report.regions import moves_of, moves_sentence
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group
 from caps_fast.workload import workload_of
-from cases import Case, play_fast, slow_reference
+from cases import play_fast
 from naive_regions import marginal_g
 from regional_cases import regional
+from slow_engine import Case, slow_reference
 
 
 def assert_same_regions(case: Case) -> Outcome:
@@ -315,7 +316,7 @@ def test_grids_on_two_clocks_are_told(signals: Scenario) -> None:
     assert {monitor.marginal.start for monitor in undated if monitor.marginal} == {datetime(2024, 1, 1, tzinfo=UTC)}
     late = signals.replace({"start": None, "regions.far.carbon.start": "2024-01-03"})
     (note,) = signal_notes(late, monitors_of(late))
-    assert "t = 0 is 2024-01-01 00:00 UTC in near, 2024-01-03 00:00 UTC in far; give start" in note
+    assert "t = 0 is 2024-01-01 00:00 UTC in near, 2024-01-03 00:00 UTC in far; set start" in note
 
 
 BAD: tuple[tuple[dict[str, Any], str], ...] = (
@@ -329,7 +330,10 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ),
     ({"origins.here.share_by_tier": {"gold": 0}, "origins.there.share": 0}, r"origins: all shares of gold are 0"),
     ({"links": {"between": {"near-far": {}}}}, r"links\.between 'near-far': expected two regions as FROM/TO"),
-    ({"regions.near.decide_on": "marginal"}, r"regions\.near decide_on marginal: expected a marginal beside carbon"),
+    (
+        {"regions.near.decide_on": "marginal"},
+        r"regions\.near decide_on marginal: expected marginal intensity in addition to carbon",
+    ),
     (
         {"regions.near.marginal": {"kind": "average"}},
         r"regions\.near carbon\.kind average, marginal\.kind average: expected average and marginal",

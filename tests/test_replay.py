@@ -91,7 +91,7 @@ def test_once_ends_with_the_file(trace: Path) -> None:
 def test_a_looped_replay_begins_after_what_trains_the_predictor_and_says_so(trace: Path) -> None:
     whole, rest = (workload_of(replay(trace, predictor__source=source)) for source in ("declared", "learned"))
     assert whole.notes == ()
-    assert rest.notes == (f"{trace}: replayed from request 31 of 100 on, for CAPS learns from those before it",)
+    assert rest.notes == (f"{trace}: replayed from request 31 of 100 on, because CAPS is trained on those before it",)
     np.testing.assert_array_equal(next(rest.blocks(10))["input_tokens"], next(whole.blocks(40))["input_tokens"][30:])
     assert simulate(replay(trace, predictor__source="learned", policy__name="edf")).notes[0] == rest.notes[0]
 

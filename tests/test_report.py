@@ -4,19 +4,12 @@ results can become code.
 
 from __future__ import annotations
 
-import html
-import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import typer
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
@@ -30,112 +23,7 @@ from caps_fast.report.style import COLOURS, colour_of
 from caps_fast.report.tables import quantity
 from caps_fast.report.write import all_figures, write_report
 from caps_fast.sweep.alike import alike, alike_at_one_rate, choices
-
-HOSTILE = (
-    "</script><script id=injected>document.title='injected'</script>\"><img src=x "
-    "onerror=\"document.title='injected'\">$\\frac{1}{"
-)
-BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
-
-
-def runs_of(
-    policies: tuple[str, ...] = MAIN, preset: str = "paper", rates: tuple[float, ...] = (2.0, 10.0, 16.0)
-) -> pl.DataFrame:
-    """Runs as a sweep leaves them, with figures that can be told apart."""
-    rows = []
-    for place, policy in enumerate(policies):
-        for rate in rates:
-            for seed in (0, 1):
-                row = {
-                    "policy": policy,
-                    "rate_rps": rate,
-                    "seed": seed,
-                    "split": "8/8/8",
-                    "days": 2.0,
-                    "preset": preset,
-                    "requests": 1000,
-                }
-                figures_of = {
-                    "slo_attainment": 0.9 - 0.02 * rate - 0.01 * place + 0.002 * seed,
-                    "carbon_g_per_1k_tokens": 0.4 + 0.01 * place + 0.001 * rate,
-                }
-                rows.append(
-                    row
-                    | figures_of
-                    | {
-                        "ttft_after_release_p95_s": 0.5 + 0.1 * place + seed,
-                        "workload.trace": None,
-                        "policy.queueing": "cyclic",
-                    }
-                )
-    return pl.DataFrame(rows, infer_schema_length=None)
-
-
-def tables_of(preset: str = "paper", policy: str = "caps") -> dict[str, pl.DataFrame]:
-    """Small tables as `reproduce` leaves them."""
-    claim = {"claim": "a", "text": "CAPS saves", "unit": "%", "paper": 0.268, "test": "within 3 %", "preset": preset}
-    claims = [claim | {"ours": 0.25, "low": 0.24, "high": 0.26, "seeds": 5, "verdict": "holds", "why": "Because."}]
-    claims.append(
-        claim
-        | {
-            "claim": "b",
-            "text": "It is cold",
-            "ours": -0.1,
-            "low": -0.2,
-            "high": float("nan"),
-            "seeds": 5,
-            "verdict": "fails",
-            "why": preset,
-        }
-    )
-    cells = [
-        (level, category, tier) for level in figures.LEVELS for category in figures.CATEGORIES for tier in figures.TIERS
-    ]
-    savings = [
-        {"preset": preset, "level": level, "category": category, "tier": tier, "saving": 0.01 * at}
-        for at, (level, category, tier) in enumerate(cells)
-    ]
-    parts = [
-        {"preset": preset, "policy": policy, "part": part, "saving": 0.1, "low": 0.05, "high": 0.15}
-        for part in ("total", "shifting", "packing", "rest")
-    ]
-    parts.append({"preset": preset, "policy": "bound", "part": "at once", "saving": 0.5, "low": 0.4, "high": 0.6})
-    keys = {"preset": preset, "policy": policy, "seed": 0}
-    series = [
-        keys
-        | {
-            "t_s": 1800.0 * at,
-            "gamma_g_per_kwh": 200.0 + at,
-            "pool": pool,
-            "role": ("LP", "CP", "BP")[pool],
-            "power_w": 800.0 + pool,
-        }
-        | {"residents": at, "waiting": 10 * at, "open": at % 2 == 0}
-        for pool in range(3)
-        for at in range(48)
-    ]
-    counts = [
-        keys
-        | {"latency": kind, "tier": tier, "from_s": 0.1 * 2**at, "to_s": 0.1 * 2 ** (at + 1), "requests": 100 - 10 * at}
-        for kind in ("ttft", "ttft_after_release", "tpot", "e2e")
-        for tier in figures.TIERS
-        for at in range(8)
-    ]
-    return {
-        "claims": pl.DataFrame(claims),
-        "savings": pl.DataFrame(savings),
-        "decomposition": pl.DataFrame(parts),
-        "series": pl.DataFrame(series),
-        "histograms": pl.DataFrame(counts),
-    }
-
-
-def folder_of(path: Path, preset: str = "paper", policy: str = "caps", whole: bool = True) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    runs_of((*MAIN[:-1], policy), preset).write_parquet(path / "runs.parquet")
-    for name, frame in tables_of(preset, policy).items() if whole else ():
-        frame.write_parquet(path / f"{name}.parquet")
-    return path
+from report_folders import folder_of, runs_of, tables_of
 
 
 def lines_of(figure: Figure, panel: int) -> dict[str, tuple[list[float], list[float]]]:
@@ -353,88 +241,6 @@ def test_a_run_without_a_policy_is_told(tmp_path: Path) -> None:
     runs.with_columns(policy=second).write_parquet(tmp_path / "runs.parquet")
     with pytest.raises(InputError, match=r"runs\.parquet: row 2: column policy is empty"):
         read_folder(tmp_path)
-
-
-class Tags(HTMLParser):
-    """What a browser would take for tags."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scripts: list[dict[str, str | None]] = []
-        self.sources: list[str] = []
-        self.handlers: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "script":
-            self.scripts.append(dict(attrs))
-        self.sources += [value or "" for name, value in attrs if name in {"src", "href"}]
-        self.handlers += [name for name, _ in attrs if name.startswith("on")]
-
-
-def tags_of(path: Path) -> Tags:
-    tags = Tags()
-    tags.feed(path.read_text(encoding="utf-8"))
-    return tags
-
-
-def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
-    page = write_report(folder_of(tmp_path / "paper"))[-1]
-    tags = tags_of(page)
-    assert all(source.startswith(("data:", "#")) for source in tags.sources)
-    assert "default-src 'none'" in page.read_text(encoding="utf-8")
-    assert {script.get("type") for script in tags.scripts} == {None, "application/json"}
-
-
-def test_hostile_names_stay_text(tmp_path: Path) -> None:
-    page = write_report(folder_of(tmp_path / "results", HOSTILE, HOSTILE))[-1]
-    tags = tags_of(page)
-    assert not tags.handlers
-    assert all(script.get("id") != "injected" for script in tags.scripts)
-    assert html.escape(HOSTILE)[:40] in page.read_text(encoding="utf-8").replace("&#34;", "&quot;").replace(
-        "&#39;", "&#x27;"
-    )
-    assert all(source.startswith(("data:", "#")) for source in tags.sources)
-
-
-@settings(max_examples=15)
-@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30))
-def test_any_name_stays_text(name: str) -> None:
-    from caps_fast.report.folder import Results  # noqa: PLC0415
-    from caps_fast.report.page import page  # noqa: PLC0415
-
-    runs = runs_of((name, "caps"), preset=name)
-    tags, plain_tags = Tags(), Tags()
-    tags.feed(page(Results(name, runs, {}), {}))
-    plain_tags.feed(page(Results("x", runs_of(("y", "caps"), preset="z"), {}), {}))
-    assert (len(tags.scripts), tags.sources, tags.handlers) == (len(plain_tags.scripts), plain_tags.sources, [])
-
-
-def in_browser(page: Path, profile: Path) -> str:
-    """The page's document after its scripts have run, without a network."""
-    command = [
-        str(BROWSER),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        f"--user-data-dir={profile}",
-    ]
-    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000", "--dump-dom", page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
-@pytest.mark.parametrize("name", ["paper", HOSTILE], ids=["plain", "hostile"])
-def test_the_page_works_in_a_real_browser(tmp_path: Path, name: str) -> None:
-    page = write_report(folder_of(tmp_path / "results", name, "caps" if name == "paper" else name))[-1]
-    document = in_browser(page, tmp_path / "profile")
-    assert 'data-ready="yes"' in document
-    assert ">This chart could not be drawn" not in document
-    assert len(re.findall(r'<svg[^>]*class="marks"', document)) == 3  # curves and plane, timeline, latencies
-    assert "<title>caps-fast: results</title>" in document
-    assert 'id="injected"' not in document
-    for text in ("SLO attainment", "carbon intensity", "share that took longer", "Carbon-Aware"):
-        assert text in document
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -7,10 +7,8 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,31 +16,18 @@ import pytest
 from matplotlib.patches import StepPatch
 
 from caps_fast import load
-from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
 from caps_fast.metrics import BILL
-from caps_fast.report import bill, reading, regions, states, summary, write_page, write_report
+from caps_fast.report import bill, regions, states, summary, write_page, write_report
 from caps_fast.report.folder import results_of
-from caps_fast.report.phrases import Difference
 from caps_fast.results import Result
 from caps_fast.simulation import Recording, simulate
 from caps_fast.sweep.alike import alike
 from caps_fast.sweep.compare import compare
 from page_outline import expect_readable
-
-BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
-NAN = float("nan")
-SPY = """<script>
-const told = []; addEventListener("error", event => told.push(event.message));
-for (const name of ["error", "warn"]) { console[name] = (...text) => told.push(text.join(" ")); }
-new MutationObserver((_, spy) => { if (document.body && document.body.dataset.ready) { spy.disconnect();
-  const loaded = performance.getEntriesByType("resource").map(one => one.name);
-  const asked = loaded.filter(name => !/^(data|blob):/.test(name));
-  document.body.dataset.spied = JSON.stringify({told, asked,
-    width: document.documentElement.clientWidth, needs: document.documentElement.scrollWidth});
-} }).observe(document, {attributes: true, subtree: true, childList: true});
-</script>"""
-
+from page_runs import BROWSER, SPY, series_of
+from report_folders import folder_of
+from test_report_words import runs_of
 
 SMALL = """
 preset = "paper"
@@ -83,156 +68,6 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
         for seed in (0, 1)
         for one in (fixed, rule)
     ]
-
-
-def series_of(region: str = "here", name: str = "lp", **columns: Any) -> pl.DataFrame:
-    """Four samples, an hour apart, of one pool of four replicas."""
-    own: dict[str, Any] = {state: [0, 0, 0, 0] for state in SEEN_STATES} | {
-        "idle": [4, 2, 1, 1],
-        "busy": [0, 1, 1, 1],
-        "draining": [0, 1, 0, 0],
-        "off": [0, 0, 2, 2],
-    }
-    own |= {
-        "gamma_g_per_kwh": [100.0, 200.0, 300.0, 300.0],
-        "power_w": [NAN, 1000.0, 2000.0, 3000.0],
-        "residents": [0, 5, 5, 5],
-    }
-    keys = {
-        "preset": "paper",
-        "policy": "edf",
-        "seed": 0,
-        "t_s": [0.0, 3600.0, 7200.0, 10800.0],
-        "pool": 0,
-        "role": "LP",
-    }
-    return pl.DataFrame(
-        keys
-        | own
-        | {"waiting": [0, 1, 7, 0], "open": [True, False, True, True], "name": name, "region": region}
-        | columns
-    )
-
-
-def runs_of(costs: dict[str, tuple[float, ...]], slos: dict[str, tuple[float, ...]]) -> pl.DataFrame:
-    """Runs by policy and seed."""
-    rows = [
-        {
-            "policy": policy,
-            "rate_rps": 4.0,
-            "seed": seed,
-            "split": "8/8",
-            "days": 2.0,
-            "preset": "paper",
-            "requests": 10,
-        }
-        | {
-            "slo_attainment": slos[policy][seed],
-            "bill_kg": cost,
-            "carbon_g_per_1k_tokens": cost / 100,
-            "ttft_after_release_p95_s": 1.0 + seed,
-        }
-        for policy, values in costs.items()
-        for seed, cost in enumerate(values)
-    ]
-    return pl.DataFrame(rows)
-
-
-def test_who_wins_by_how_much_and_whether_it_is_significant() -> None:
-    costs = {
-        "round-robin": (100.0, 110.0, 120.0),
-        "caps": (50.0, 56.0, 59.0),
-        "edf": (101.0, 109.0, 122.0),
-        "carbon-aware": (20.0, 22.0, 24.0),
-    }
-    slos = {
-        "round-robin": (0.9, 0.91, 0.92),
-        "caps": (0.899, 0.911, 0.92),
-        "edf": (0.9, 0.91, 0.92),
-        "carbon-aware": (0.5, 0.5, 0.5),
-    }
-    found = summary.compared(runs_of(costs, slos))
-    assert found is not None
-    assert found.baseline == "round-robin"
-    assert found.eligible == ["caps", "round-robin", "edf"]
-    own = found.differences["caps"]["bill_kg"]
-    gaps = np.array([-50.0, -54.0, -61.0])
-    half = 4.302653 * gaps.std(ddof=1) / np.sqrt(3)  # Student's t of two degrees
-    assert (own.mean, own.low, own.high) == pytest.approx(
-        (gaps.mean(), gaps.mean() - half, gaps.mean() + half), rel=1e-6
-    )
-    assert own.verdict == "better"
-    assert found.differences["edf"]["bill_kg"].verdict == "not significant"
-    assert found.differences["edf"]["slo_attainment"].verdict == "equal"
-    assert found.differences["carbon-aware"]["slo_attainment"].verdict == "worse"
-    first, second, third, fourth = summary.verdicts(found)
-    assert first.startswith(
-        "CAPS has the lowest carbon bill of the policies that keep SLO attainment within 0.5 points of Round "
-        "Robin's: 55 kg, "
-    )
-    assert "50.0 % less than Round Robin's (95 % interval " in first
-    assert first.endswith("3 paired seeds: significant).")
-    assert (
-        second
-        == f"Its SLO attainment is 91.0 %, {found.differences['caps']['slo_attainment'].sentence('Round Robin')}."
-    )
-    assert third.startswith("Next comes Round Robin: its carbon bill is 100.0 % more than CAPS's (95 % interval +")
-    assert "Carbon-Aware (carbon bill -80.0 %" in fourth
-    table = summary.comparison_table(found, "Preset paper")
-    assert [row["name"] for row in table["rows"]] == ["Carbon-Aware", "CAPS", "Round Robin (baseline)", "EDF"]
-    figure = summary.difference_figure(found)
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["Carbon-Aware", "CAPS", "EDF"]
-    assert figure.axes[1].containers[1].lines[0].get_xdata()[0] == pytest.approx(-50.0)
-    assert summary.difference_sentence(found).startswith(
-        "The carbon bill is significantly lower for CAPS and Carbon-Aware than for Round Robin."
-    )
-
-
-def test_one_seed_is_no_evidence() -> None:
-    found = summary.compared(
-        runs_of({"round-robin": (100.0,), "caps": (50.0,)}, {"round-robin": (0.9,), "caps": (0.9,)})
-    )
-    assert found is not None
-    assert found.differences["caps"]["bill_kg"].verdict == "one seed"
-    assert "one seed: no interval, so it may be chance" in summary.verdicts(found)[0]
-    assert "(" not in found.differences["caps"]["bill_kg"].text
-    assert summary.difference_sentence(found).startswith("No carbon bill differs significantly")
-
-
-def test_the_baseline_may_win_and_one_policy_has_no_rival() -> None:
-    found = summary.compared(
-        runs_of({"round-robin": (100.0, 99.0), "caps": (50.0, 51.0)}, {"round-robin": (0.9, 0.9), "caps": (0.8, 0.8)})
-    )
-    assert found is not None
-    said = summary.verdicts(found)
-    assert said[0].startswith("Round Robin has the lowest carbon bill of the policies that keep")
-    assert said[-1].startswith("Lower in carbon bill, but lower in SLO attainment too: CAPS")
-    alone = runs_of({"caps": (50.0, 51.0)}, {"caps": (0.8, 0.9)})
-    assert summary.compared(alone) is None
-    assert summary.single(alone) == ["CAPS keeps the SLO of 85.0 % of requests, with 50.5 kg of carbon bill."]
-
-
-@pytest.mark.parametrize(
-    ("mean", "low", "high", "larger", "verdict", "text"),
-    [
-        (-5.0, -6.0, -4.0, False, "better", "-5.0 % (-6.0 to -4.0)"),
-        (-5.0, -6.0, -4.0, True, "worse", "-5.0 % (-6.0 to -4.0)"),
-        (-5.0, -11.0, 1.0, False, "not significant", "-5.0 % (-11.0 to +1.0)"),
-        (5.0, NAN, NAN, False, "one seed", "+5.0 %"),
-    ],
-)
-def test_differences_in_words(mean: float, low: float, high: float, larger: bool, verdict: str, text: str) -> None:
-    own = Difference(mean, low, high, 3, larger, 1.0, "%")
-    assert (own.verdict, own.text) == (verdict, text)
-    assert ("less" if mean < 0 else "more") in own.sentence("EDF")
-
-
-def test_columns_of_pools_are_no_settings(ran: list[Result]) -> None:
-    """Runs with the metrics of every pool stand beside one another; a scale rule is a part of its policy."""
-    runs = results_of(ran).runs
-    found = alike(runs)
-    assert (found.runs.height, found.choice) == (4, "")
-    assert found.runs["policy"].unique(maintain_order=True).to_list() == ["edf", "edf + autoscale"]
 
 
 def test_the_bill_adds_up(ran: list[Result]) -> None:
@@ -336,28 +171,6 @@ def test_regions_side_by_side() -> None:
     assert set(page.tables) == {"series", "moves"}
 
 
-def test_sentences_on_sweeps() -> None:
-    """Two rates: CAPS is cleaner at one of them."""
-    runs = pl.DataFrame(
-        {
-            "policy": ["edf", "caps", "edf", "caps"],
-            "rate_rps": [2.0, 2.0, 8.0, 8.0],
-            "slo_attainment": [0.9, 0.95, 0.8, 0.7],
-            "carbon_g_per_1k_tokens": [1.0, 0.5, 1.0, 1.5],
-        }
-    )
-    said = reading.of_rates(runs)
-    assert "has the lowest attributed carbon per token at 1 of 2 rates" in said
-    assert "at the highest, 8 requests per second, SLO attainment goes from 70.0% (CAPS) to 80.0% (EDF)." in said
-    assert "no other policy beats CAPS in both" in reading.of_plane(runs.filter(pl.col("rate_rps") == 2))
-    told = reading.of_timeline(series_of())
-    assert told == "Mean power is 2 kW. At most 7 requests wait; gates are closed for LP 25.0 % of the time."
-    counts = pl.DataFrame(
-        {"latency": "ttft", "tier": "gold", "from_s": [0.0, 1.0, 2.0], "to_s": [1.0, 2.0, 4.0], "requests": [90, 6, 4]}
-    )
-    assert reading.of_latencies(counts) == "One request in twenty waits longer for its first token than: Gold 2 s."
-
-
 def in_browser(page: Path, profile: Path, width: int, dark: bool = False) -> str:
     """The page's document after its scripts have run, without a network, with what SPY tells."""
     spied = page.with_name(f"spied-{width}.html")
@@ -384,7 +197,7 @@ def test_a_page_of_runs_at_hand(ran: list[Result], tmp_path: Path) -> None:
     text = expect_readable(page)
     for heading in (
         "Summary",
-        "The whole bill",
+        "The bill",
         "Replicas by state, over the grid",
         "Latencies by tier",
         "All parameters",
@@ -410,7 +223,6 @@ def test_a_page_of_one_run_and_of_a_frame(ran: list[Result], tmp_path: Path) -> 
 
 
 def test_a_page_of_a_folder_is_readable(tmp_path: Path) -> None:
-    from test_report import folder_of  # noqa: PLC0415
 
     text = expect_readable(write_report(folder_of(tmp_path / "paper"))[-1])
     assert "What the paper says, and ours</h2>" in text
@@ -446,3 +258,11 @@ def test_the_page_fits_a_phone_and_a_desk(ran: list[Result], tmp_path: Path, wid
     assert found["needs"] <= found["width"], "the page is wider than its window"
     assert len(re.findall(r'<svg[^>]*class="marks"', document)) == 3
     assert ">This chart could not be drawn" not in document
+
+
+def test_columns_of_pools_are_no_settings(ran: list[Result]) -> None:
+    """Runs with the metrics of every pool stand beside one another; a scale rule is a part of its policy."""
+    runs = results_of(ran).runs
+    found = alike(runs)
+    assert (found.runs.height, found.choice) == (4, "")
+    assert found.runs["policy"].unique(maintain_order=True).to_list() == ["edf", "edf + autoscale"]

@@ -130,7 +130,7 @@ def test_values_out_of_range_are_one_line(
         rows[field] = max(min(value, bits.max), bits.min)
 
     place = name if name == "held" else f"run0.{name}"
-    with pytest.raises(InputError, match=r"run\.npz: not a sound checkpoint") as refused:
+    with pytest.raises(InputError, match=r"run\.npz: not a consistent checkpoint") as refused:
         restored(tmp_path / "run.npz", saved, place, change)
     assert len(str(refused.value)) < 400
 
@@ -148,7 +148,7 @@ def test_links_that_lead_astray_are_one_line(
 
     if field.endswith("_tail") and field != "flexible_tail":
         change = replaced(field, value, f"{field.partition('_')[0]}_head")
-    with pytest.raises(InputError, match=r"run\.npz: not a sound checkpoint"):
+    with pytest.raises(InputError, match=r"run\.npz: not a consistent checkpoint"):
         restored(tmp_path / "run.npz", saved, name, change)
 
 
@@ -169,7 +169,7 @@ def test_trees_and_heaps_that_are_none_are_one_line(
     def change(values: Any) -> None:
         values[...] = value
 
-    with pytest.raises(InputError, match=r"run\.npz: not a sound checkpoint"):
+    with pytest.raises(InputError, match=r"run\.npz: not a consistent checkpoint"):
         restored(tmp_path / "run.npz", saved, f"run0.{array}", change)
 
 

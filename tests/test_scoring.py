@@ -19,7 +19,8 @@ from caps_fast._jit import kernel
 from caps_fast.arrays import Array, State
 from caps_fast.choose import layout_of, make_policy
 from caps_fast.outcome import Outcome
-from caps_fast.pack import Means, pack
+from caps_fast.pack import pack
+from caps_fast.pack_kinds import Means
 from caps_fast.policies.caps import Caps, score
 from caps_fast.policy import route
 from cases import cases, play_fast

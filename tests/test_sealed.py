@@ -55,7 +55,7 @@ def test_damaged_results_are_computed_anew(tmp_path: Path, caplog: pytest.LogCap
         assert content(tmp_path) == whole
         said = caplog.text
         caplog.clear()
-        assert "put aside, its runs are computed anew" in said
+        assert "put aside, its runs are computed again" in said
     (tmp_path / "runs.parquet").write_bytes(whole[:100] + b"\xff" + whole[101:])
     with pytest.raises(InputError, match="digest differs"):
         read(tmp_path)

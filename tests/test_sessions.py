@@ -211,10 +211,13 @@ def test_same_bits_for_any_block_and_after_a_restart(
         ({"workload.sessions": {"turns_mean": 0.5}}, "turns_mean"),
         ({"workload.sessions": {"users": 0}}, "users"),
         ({"workload.sessions": {"turns_mean": 2.5, "turns_law": "fixed"}}, "expected a whole number"),
-        ({"workload.sessions": {"pause_s": 3.0}}, "expected users beside it"),
+        ({"workload.sessions": {"pause_s": 3.0}}, "expected users with it"),
         ({"workload.sessions": {"users": 3}, "workload.gap_cv": 2.0}, "users 3 beside gap_cv"),
-        ({"workload.sessions": {}, "workload.by_tier": {"gold": {"gap_cv": 2.0}}}, "beside by_tier"),
-        ({"workload.sessions": {}, "workload.trace": "t.csv", "workload.rate_rps": None}, "sessions beside t.csv"),
+        ({"workload.sessions": {}, "workload.by_tier": {"gold": {"gap_cv": 2.0}}}, "together with by_tier"),
+        (
+            {"workload.sessions": {}, "workload.trace": "t.csv", "workload.rate_rps": None},
+            "sessions together with t.csv",
+        ),
     ],
 )
 def test_bad_sessions_are_refused_in_one_line(changes: dict[str, Any], said: str) -> None:

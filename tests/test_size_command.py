@@ -74,7 +74,7 @@ def test_targets_out_of_reach_are_one_line(monkeypatch: Patch, capsys: Capture) 
     assert run(monkeypatch, *QUICK, "--slo", "0.9999", "--policies", "edf", "--over", "replicas=3..5") == 2
     said = capsys.readouterr()
     (line,) = [one for one in said.err.splitlines() if one.startswith("caps-fast: ")]
-    assert line.startswith("caps-fast: --slo 0.9999: no fleet of 3 to 5 replicas keeps it under edf at 10 req/s: ")
+    assert line.startswith("caps-fast: --slo 0.9999: no fleet of 3 to 5 replicas meets it with edf at 10 req/s: ")
     assert ": the closest, 5 replicas in 2/2/1, has " in line
     assert said.out == ""
 
@@ -84,7 +84,7 @@ def test_runs_without_requests_have_no_answer(monkeypatch: Patch, capsys: Captur
     assert (
         capsys.readouterr()
         .err.splitlines()[-1]
-        .startswith("caps-fast: days 1e-09: no request arrives that slo_attainment")
+        .startswith("caps-fast: days 1e-09: no request arrives for slo_attainment")
     )
 
 
@@ -96,8 +96,8 @@ def test_runs_without_requests_have_no_answer(monkeypatch: Patch, capsys: Captur
         (("--over", "split"), "--over 'split': expected field=values"),
         (("--objective", "fame"), "objective 'fame': expected one of carbon, "),
         (("--picture", "size.txt"), "size.txt: picture: expected a name ending in .png, .svg, .pdf"),
-        (("--policies", "edf,"), "policies 'edf,': an empty name; expected names with commas between them"),
-        (("--over", "policy.depth=1,2"), "--over policy.depth: no such field of a scenario"),
+        (("--policies", "edf,"), "policies 'edf,': an empty name; expected names separated by commas"),
+        (("--over", "policy.depth=1,2"), "--over policy.depth: unknown field of a scenario"),
         (("--over", "policy.placement=here"), "--over scenario: policy.placement 'here': expected one of residents"),
         (("--rates", "0"), "--rates 0: expected a number greater than 0"),
     ],

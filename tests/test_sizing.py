@@ -262,7 +262,7 @@ def test_what_is_missed_adds_up() -> None:
         ({"over": {"pools.x.replicas": "1..3"}}, "--over pools.x.replicas: no pool 'x'; expected one of lp, cp, bp"),
         (
             {"over": {"pools.lp.replicas": "1..3", "replicas": "3..9"}},
-            "--over replicas: beside replicas of pools; expected one of both",
+            "--over replicas: together with replicas of pools; expected only one of them",
         ),
         (
             {"over": {"replicas": "2..9"}},
@@ -278,11 +278,11 @@ def test_what_is_missed_adds_up() -> None:
         ),
         (
             {"over": {"policy.placment": "prompts"}},
-            "policy.placment (did you mean policy.placement?): no such field of a scenario",
+            "policy.placment (did you mean policy.placement?): unknown field of a scenario",
         ),
         (
             {"over": {"replicas": "3..9000"}},
-            f"--over: 8,998 fleets; expected {MOST_FLEETS:,} at the most: wider steps, or narrower ranges",
+            f"--over: 8,998 fleets; expected at most {MOST_FLEETS:,}: wider steps, or narrower ranges",
         ),
         ({"confidence": 1.0}, "confidence 1: expected a number between 0 and 1"),
         ({"baseline": "edf"}, "baseline 'edf': expected one of caps"),
@@ -313,7 +313,7 @@ def test_targets_that_no_fleet_keeps_say_how_close_it_comes() -> None:
     with pytest.raises(InputError) as raised:
         size(MEASURED, ["edf"], slo=0.99999, over={"replicas": "3..6"}, seeds=range(3), workers=SERIAL)
     found = str(raised.value)
-    assert found.startswith("--slo 0.99999: no fleet of 3 to 6 replicas keeps it under edf at 10 req/s: ")
+    assert found.startswith("--slo 0.99999: no fleet of 3 to 6 replicas meets it with edf at 10 req/s: ")
     assert ": the closest, 6 replicas in 2/2/2, has " in found
     assert "\n" not in found
     tier = size(MEASURED, ["edf", "caps"], slo=0.85, over={"replicas": "3..9"}, seeds=range(2), workers=SERIAL)
@@ -324,7 +324,7 @@ def test_one_policy_without_an_answer_is_a_note() -> None:
     found = size(MEASURED, ["slo-aware", "edf"], slo=0.9, over={"replicas": "3..7"}, seeds=range(2), workers=SERIAL)
     assert [row["replicas"] is None for row in found.rows()] == [True, False]
     assert found.baseline == "edf"
-    assert any("no fleet of 3 to 7 replicas keeps it under slo-aware" in note for note in found.notes)
+    assert any("no fleet of 3 to 7 replicas meets it with slo-aware" in note for note in found.notes)
 
 
 def test_targets_of_a_scenario() -> None:

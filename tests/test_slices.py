@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from caps_fast.arrays import BUSY, IDLE, J_PER_KWH, N_STATES
 from caps_fast.choose import layout_of, make_policy
-from caps_fast.pack import Means, pack
+from caps_fast.pack import pack
+from caps_fast.pack_kinds import Means
 from caps_fast.scenario import preset
-from cases import Case, cases, fleets, play_fast
+from cases import cases, fleets, play_fast
 from plain import FIXED, case, cluster, grid, requests
+from slow_engine import Case
 
 
 @settings(max_examples=60)

@@ -112,12 +112,12 @@ def test_plants_from_files(tmp_path: Path) -> None:
         ("solar_mw", [1.0, -1.0], "row 3, solar_mw: '-1.0'; expected a power of at least 0"),
         ("capacity_factor", [0.5, 1.5], "row 3, capacity_factor: '1.5'; expected a capacity factor from 0 to 1"),
         ("capacity_factor", [0.5, "x"], "row 3, capacity_factor: 'x'; expected a capacity factor"),
-        ("capacity_factor", [0.5] * 24, "has capacity factors; expected the plant's size beside it"),
+        ("capacity_factor", [0.5] * 24, "has capacity factors; expected the plant's size with it"),
         ("power", [0.5] * 24, "no column of output among time, power; expected one in MW or kW, or capacity_factor"),
         ("solar_mw", [1e300, 1.0], "row 2, solar_mw: '1e+300'; expected a power of at least 0, at most 1,000,000 MW"),
         ("solar_kwh", [0.5] * 24, "no column of output among time, solar_kwh; expected one in MW or kW"),
         ("g_per_kwh", [0.5] * 24, "no column of output among time, g_per_kwh; expected one in MW or kW"),
-        ("solar_mw", [1.0], "one row; expected two"),
+        ("solar_mw", [1.0], "one row; expected at least two"),
         ("solar_mw", [0.0] * 24, "is 0 throughout"),
         ("solar_mw", [1.0] * 3, "has no whole day to repeat"),
     ],
@@ -165,9 +165,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
         (("--rules", "best,magic"), "rule 'magic': expected one of greedy, price, carbon, best, best-cost"),
         (("--over", "sun=3"), "--over 'sun=3': expected solar, wind, battery, wait"),
         (("--over", "wait=0,2"), "--over wait '2': expected a share from 0 to 1"),
-        (("--over", "solar=1,2", "--rules", "best"), "a design space is explored under a rule"),
+        (("--over", "solar=1,2", "--rules", "best"), "a design space needs a rule"),
         (("--assume", "cycles=0"), "--assume cycles=0: expected a number greater than 0"),
-        (("--assume", "moon=1"), "--assume 'moon=1': no such field; expected one of latitude_deg"),
+        (("--assume", "moon=1"), "--assume 'moon=1': unknown field; expected one of latitude_deg"),
         (("--reduce", "5kW"), "--reduce '5kW': expected a size and hours from t = 0, as 15kW@26..29"),
         (("--reduce", "5kW@900..901"), "begins after the end"),
         (("--limit", "-1"), "--limit '-1': expected 0 to"),
@@ -197,10 +197,10 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert rows == supply(str(flows), "20kW", None, "20kWh,5kW").rows()
     over = ("--over", "solar=0,20kW", "--over", "battery=0,20kWh")
     assert run(monkeypatch, flows, *over, "--picture", picture, "--out", tmp_path / "designs.parquet") == 0
-    assert capsys.readouterr().out.startswith("4 designs under greedy")
+    assert capsys.readouterr().out.startswith("4 designs with rule greedy")
     assert pl.read_parquet(tmp_path / "designs.parquet").height == 4
     assert run(monkeypatch, flows, "--rate", "3") == 2
-    assert "is what a run came to; expected a scenario" in capsys.readouterr().err
+    assert "is the result of a run; expected a scenario" in capsys.readouterr().err
     pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "odd.parquet")
     assert run(monkeypatch, tmp_path / "odd.parquet") == 2
     assert "no column t_s; expected a file that supply --out wrote" in capsys.readouterr().err

@@ -168,7 +168,7 @@ def test_seeds_are_common_along_all_axes_but_the_fresh_ones() -> None:
         for rate in (4, 8, 12)
     }
     assert seeds == {4: {0, 1, 2}, 8: {3, 4, 5}, 12: {6, 7, 8}}
-    with pytest.raises(InputError, match="no such axis"):
+    with pytest.raises(InputError, match="unknown axis"):
         Grid("", {}, axes, fresh=("split",))
     with pytest.raises(InputError, match="expected seeds"):
         Grid("", {}, axes[:1], fresh=("rate",))
@@ -260,13 +260,13 @@ def test_a_file_with_every_form(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("axes = 3", "axes"),
-        ("bogus = 3", "no such key"),
+        ("bogus = 3", "unknown key"),
         ("[axes]\nrate = '9..2'", "runs backwards"),
         ("[axes]\nrate = [0]", "greater than 0"),
         ("[axes]\nrate = [4, 0]", "rate: .*greater than 0"),
         ("[axes]\nsplit = ['8/8/8', '8/8/9']", "sums to 25"),
         ("[axes]\npolicy = 'nope'", "expected some of round-robin"),
-        ("[axes]\n'no.such' = [1]", "no such field"),
+        ("[axes]\n'no.such' = [1]", "unknown field"),
         ("[axes]\nrate = [4]\n[set]\nrate = 5", "set twice"),
         ("seeds = 0", "one seed"),
         ("preset = 'nope'", "preset 'nope'"),

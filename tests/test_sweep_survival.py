@@ -99,7 +99,7 @@ def test_interrupted_it_ends_at_once_and_goes_on_later(tmp_path: Path, number: i
     said = process.communicate(timeout=60)[1]
     assert time.monotonic() - start_s < 10
     assert process.returncode == code, said
-    assert "the same command goes on from there" in said
+    assert "the same command resumes from there" in said
     assert "Traceback" not in said
 
 

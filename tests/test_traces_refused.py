@@ -46,7 +46,7 @@ HEADER = "arrival_s,input_tokens,output_tokens\n"
         ("a,b,c\n1,2,3\n", "columns a, b, c: expected those of caps-fast, azure"),
         (
             HEADER + "0,1,1\n2,1,1\n1,1,1\n",
-            "row 3: arrival_s '1' is before 2.0 above: expected times that never fall; sort the file by arrival_s",
+            "row 3: arrival_s '1' is before 2.0 above: expected times in order; sort the file by arrival_s",
         ),
         (HEADER + "0,1,1\n\n2,1,1\n1,1,1\n", "row 4: arrival_s '1'"),
         (HEADER + "0,1,1\nzwei,1,1\n", "row 2: arrival_s 'zwei': expected a time as a finite number (s)"),

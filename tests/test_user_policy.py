@@ -84,7 +84,7 @@ def test_beside_built_in_policies_in_one_run(tmp_path: Path) -> None:
     config = with_policy(tmp_path / "mine.py", recipe("shortest_first.py"), patience_s=10.0)
     edf = config.replace({"policy.name": "edf"})
     check_options([edf, config])
-    with pytest.raises(InputError, match=r"policy\.options\.patience_s: no such field"):
+    with pytest.raises(InputError, match=r"policy\.options\.patience_s: unknown field"):
         check_options([edf])
     rows = [result.row() for result in simulate_group([config, edf])]
     assert [row["policy"] for row in rows] == [str(tmp_path / "mine.py"), "edf"]
@@ -143,11 +143,11 @@ def test_an_edited_policy_is_compiled_anew(tmp_path: Path) -> None:
         (
             POOLED.replace("route", "order")
             + "def f(policy, t_s, r, q, s):\n    return policy.a * 1e300 * 1e300 * 0.0\n",
-            "order gave request 0 the key nan",
+            "order returned the key nan for request 0",
         ),
         (
             POOLED.replace("route", "place") + "def f(policy, g, s):\n    return policy.a * 1e300 * 1e300 * 0.0\n",
-            "place gave replica 0 the cost nan: expected a number",
+            "place returned the cost nan for replica 0: expected a number",
         ),
         (HEAD + "@policy(layout='heap')\nclass P(NamedTuple):\n    a: float = 1.0\n", "layout 'heap'"),
     ],
@@ -189,7 +189,7 @@ def test_constants_and_imports_are_part_of_what_is_compiled(tmp_path: Path, monk
 
 
 def test_unknown_option(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such field"):
+    with pytest.raises(InputError, match="unknown field"):
         simulate(with_policy(tmp_path / "mine.py", recipe("shortest_first.py"), nonsense=1.0))
 
 

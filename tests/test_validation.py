@@ -133,8 +133,8 @@ def test_the_table_the_picture_and_power(tmp_path: Path) -> None:
     [
         (("--profile", "nothing"), "gpu.profile 'nothing': expected one of"),
         (("--set", "cluster.gpus=2"), "--set cluster.gpus: expected --replicas"),
-        (("--set", "workload.rate_rps=2"), "--set workload.rate_rps: expected none: the log says it"),
-        (("--set", "cluster.colour=2"), "cluster.colour: no such field"),
+        (("--set", "workload.rate_rps=2"), "--set workload.rate_rps: expected none: the log determines it"),
+        (("--set", "cluster.colour=2"), "cluster.colour: unknown field"),
         (("--set", "cluster.max_batch=0"), "cluster.max_batch"),
         (("--set", "cluster.kv_capacity_tokens=100"), "tokens; expected a capacity of at least"),
         (("--picture", "x.gif"), "expected a name ending in .png"),
@@ -191,7 +191,7 @@ def test_loads_that_the_profile_was_not_fitted_to(q14: Path, log: str) -> None:
 def test_kernels_alone_predict_an_engine(tmp_path: Path) -> None:
     path = tmp_path / "pro6000.toml"
     said = run("fit-profile", ENGINES / "llama31_8b_step_kernels.csv", "--hardware", "RTXPRO6000", "--out", path)
-    assert "times of kernels, in which CPU time is missing" in said
+    assert "kernel times without CPU time" in said
     limits = {"cluster.max_batch": 128, "cluster.chunk_tokens": 2048}
     log = read_log(ENGINES / "pro6000_l8b.csv")
     found = compare(log, Replay(log, engine_scenario(str(path), 1, limits)).play())

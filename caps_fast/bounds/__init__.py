@@ -15,12 +15,13 @@ from caps_fast.bounds.points import operating_points
 from caps_fast.carbon.monitor import monitors_of
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.errors import InputError
-from caps_fast.pack import replica_power_w
+from caps_fast.pack_kinds import replica_power_w
 from caps_fast.pack_scaling import host_share_w
 from caps_fast.records import Array
+from caps_fast.replica_section import Kind
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario
-from caps_fast.sections import TIERS, Kind
+from caps_fast.sections import TIERS
 from caps_fast.workload import workload_of
 from caps_fast.workload.conversations import expect_requests_ahead
 
@@ -32,11 +33,11 @@ TINY_J = 1e-12
 
 @dataclass(frozen=True, repr=False)
 class Bound:
-    """What no policy can go below.
+    """The least carbon of any policy.
 
     kg          carbon of the bill: of all states, PUE included
     kwh         energy of the plan that has it, PUE included; another policy may use less energy, never less carbon
-    promise     what the policies keep that it is for
+    promise     what the policies keep for which it holds
     fixed       whether replicas are never off
     edges_s     float64 (n_slots + 1,): the slots of time
     sites       kinds of replica by region
@@ -88,12 +89,12 @@ def bound(
 ) -> Bound:
     """The least carbon of the bill that any policy can reach on these requests and grids (docs/bound.md).
 
-    attainment  share of each tier's requests whose SLO is met at the least: one figure, or `{"gold": 0.97}` by tier
-    finished    share of all requests that finish at the least
+    attainment  least share of each tier's requests that meet their SLO: one number, or `{"gold": 0.97}` by tier
+    finished    least share of all requests that finish
     fixed       replicas are never off: idle ones draw idle power until the arrivals end
-    slot_s      length of a slot of time at most, in seconds; shorter slots give a higher bound; None = 300
+    slot_s      greatest length of a time slot, s; shorter slots give a higher bound; None = 300
 
-    Raises InputError for bad inputs, and where no policy can keep the promise.
+    Raises InputError for bad inputs, and if no policy can keep the promise.
 
     >>> from caps_fast import bound, preset, simulate
     >>> scenario = preset("paper").replace(days=0.01, policy__name="round-robin")
@@ -102,7 +103,7 @@ def bound(
     True
     """
     expect_requests_ahead(
-        scenario, "when work comes depends on the policy and there is no bound: expected a workload without sessions"
+        scenario, "arrivals depend on the policy, so there is no bound: expected a workload without sessions"
     )
     blocks = list(workload_of(scenario).blocks(BLOCK))
     return bound_of(
@@ -144,7 +145,7 @@ def bound_of(
 
 
 def bound_of_run(result: Result, fixed: bool = False, slot_s: float | None = None) -> Bound:
-    """The bound for policies that keep what this run kept: as much of each tier's SLO, as many finished requests.
+    """The bound for policies with at least this run's SLO attainment in each tier and its share of finished requests.
 
     >>> from caps_fast import bound_of_run, preset, simulate
     >>> result = simulate(preset("paper").replace(days=0.01, policy__name="round-robin"))
@@ -165,7 +166,7 @@ def _edges_s(scenario: Scenario, traces: Sequence[CarbonTrace], slot_s: float | 
     end_s = scenario.horizon_s + scenario.drain_h * 3600.0
     length_s = max(SLOT_S, end_s / MOST_SLOTS) if slot_s is None else slot_s
     if not (0.0 < length_s < np.inf) or end_s / length_s > 1e6:
-        raise InputError(f"slot_s {length_s:g}: expected seconds above 0, and a million slots at most")
+        raise InputError(f"slot_s {length_s:g}: expected seconds above 0, and at most a million slots")
     samples = np.concatenate([trace.times_s for trace in traces])
     fixed_s = np.unique([0.0, scenario.horizon_s, end_s, *samples[(samples > 0.0) & (samples < end_s)]])
     counts = np.maximum(np.ceil(np.diff(fixed_s) / length_s - 1e-9).astype(int), 1)
@@ -176,7 +177,7 @@ def _edges_s(scenario: Scenario, traces: Sequence[CarbonTrace], slot_s: float | 
 def _sites(
     scenario: Scenario, traces: Sequence[CarbonTrace], edges_s: Array, longest_prompt: int, fixed: bool
 ) -> list[Site]:
-    """Kinds by region, their replicas taken together: a bound knows no queues and roles."""
+    """Kinds by region, with their replicas added up: a bound has no queues and roles."""
     fleet, names = scenario.fleet, list(scenario.fleet.regions)
     count: dict[tuple[str, str], int] = {}
     for pool in fleet.pools:
@@ -194,7 +195,7 @@ def _sites(
 
 
 def _unused_w(kind: Kind) -> float:
-    """The least that a replica draws which is never off: idle, or where it may fail, failed."""
+    """The least power of a replica that is never off: idle or, where it may fail, failed."""
     idle_w = float(replica_power_w(kind, np.zeros(1))[0])
     return (
         idle_w if kind.mtbf_s is None else min(idle_w, kind.gpus_per_replica * (kind.off_w or 0.0) + host_share_w(kind))
@@ -202,9 +203,7 @@ def _unused_w(kind: Kind) -> float:
 
 
 def _prices_j(sites: list[Site]) -> Array:
-    """Joules that a unit of each sort of work takes at the least; 0 of a sort that takes no time on one of the
-    sites.
-    """
+    """Least joules of a unit of each sort of work; 0 for a sort that takes no time on one of the sites."""
     least_j = [
         np.divide(
             site.points.power_w[:, None],

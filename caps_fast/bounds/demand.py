@@ -1,4 +1,4 @@
-"""The work of a scenario's requests by tier and time: what arrives in each slot, and what must be done by its end."""
+"""The work of a scenario's requests by tier and time: what arrives in each slot, and what is due by its end."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Demand:
     due         float64 (4, 3, n_slots): work that must be done by the end of the slot for its requests to meet their
                 SLOs
     weights     float64 (n, 4): weightings of the sorts of work
-    excused     float64 (n, 3): by weighting and tier, the most work that requests can have which may miss their SLOs
-    dropped     float64 (n,): the most work that requests can have which may be left unfinished
+    excused     float64 (n, 3): by weighting and tier, most work of the requests that may miss their SLOs
+    dropped     float64 (n,): most work of the requests that may be left unfinished
     requests    int64 (3,): by tier
     """
 
@@ -41,7 +41,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Promise:
-    """What the policies keep that a bound is for: shares of requests, each at the least.
+    """What policies must achieve for a bound to hold: least shares of requests.
 
     attainment  by tier, of its requests that meet their SLO
     finished    of all requests that finish
@@ -52,7 +52,7 @@ class Promise:
 
     @classmethod
     def of(cls, attainment: float | Mapping[str, float], finished: float = 1.0) -> Promise:
-        """One share for every tier, or one a tier by name (1 for those left out).
+        """One share for every tier, or one per tier by name (1 for tiers that are left out).
 
         Raises InputError outside 0..1 and for unknown tiers.
         """
@@ -70,11 +70,11 @@ class Promise:
 def demand(blocks: Sequence[Array], tiers: Sequence[Tier], edges_s: Array, promise: Promise, prices: Array) -> Demand:
     """The work of requests (REQUEST, in blocks) in the slots between `edges_s`, float64 (n_slots + 1,), from 0 to
     the end of the drain; 0 of sorts whose price in `prices`, float64 (4,), is 0. The others are weighted by these
-    prices in what requests can have at the most that are excused.
+    prices in the most work that excused requests can have.
 
-    All is rounded in favour of who serves: work is there from the start of its slot on, and due at the end of the slot
-    in which its time is up, at the last slot's where it has no limit. Only limits on absolute times count: `ttft_s` for
-    the prompt, and for the answer `e2e_s` and, beside a `ttft_s`, `tpot_s`.
+    Everything is rounded in favour of the server: work is available from the start of its slot, and due at the end of
+    the slot that holds its deadline, or of the last slot without a limit. Only limits on absolute times count: `ttft_s`
+    for the prompt, and for the answer `e2e_s` and, beside a `ttft_s`, `tpot_s`.
     """
     shape = (N_TIERS, len(edges_s) - 1)
     arrived, due = (np.zeros((len(WORK), *shape)) for _ in range(2))
@@ -116,8 +116,8 @@ def demand(blocks: Sequence[Array], tiers: Sequence[Tier], edges_s: Array, promi
 
 
 def weightings(prices: Array) -> Array:
-    """Weights of the sorts of work, float64 (n, 4): each sort alone, and all by their prices with prompts made
-    dearer or cheaper.
+    """Weights of the sorts of work, float64 (n, 4): each sort alone, and all by their prices, with prompts dearer or
+    cheaper.
     """
     alone = np.diag(prices)[prices > 0.0]
     together = np.outer(RATIOS, prices)

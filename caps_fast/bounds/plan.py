@@ -1,4 +1,4 @@
-"""The linear program: the least carbon for which the work can be done, and the plan that has it (docs/bound.md)."""
+"""The linear program: the least carbon for which the work can be done, and its plan (docs/bound.md)."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Plan:
     """The cheapest plan.
 
     grams       carbon of the plan
-    certified_g no plan has less: the dual's value, in which the solver's tolerances do no harm
+    certified_g no plan has less: the value of the dual, which holds whatever the solver's tolerances
     replicas    float64 (n_sites, n_slots): busy, mean of the slot
     energy_j    float64 (n_sites, n_slots): at the replicas, idle ones included
-    backlog     float64 (4, n_tiers + 1, n_slots): work that waits at the end of the slot, by sort and tier; last what
-                is late
+    backlog     float64 (4, n_tiers + 1, n_slots): work that waits at the end of the slot, by sort and tier; late work
+                last
     """
 
     grams: float
@@ -49,10 +49,10 @@ class Plan:
 
 
 def cheapest(work: Demand, sites: list[Site], slot_s: Array) -> Plan | None:
-    """The plan of least carbon for `work` on `sites` in slots that last `slot_s`, float64 (n_slots,); None where no
-    plan is in time.
+    """The plan of least carbon for `work` on `sites` in slots that last `slot_s`, float64 (n_slots,); None if no plan
+    meets the deadlines.
 
-    Work is in units of its mean a slot, a replica's time in slots.
+    Work is in units of its mean per slot, a replica's time in slots.
     """
     program, slots = Program(), len(slot_s)
     amount = work.arrived.sum(axis=(1, 2))
@@ -89,11 +89,11 @@ def cheapest(work: Demand, sites: list[Site], slot_s: Array) -> Plan | None:
 def _inventories(
     program: Program, work: Demand, sort: int, unit: float, supply: Array
 ) -> tuple[dict[tuple[int, int], Array], dict[tuple[int, int], int]]:
-    """Variables and rows of one sort of work: what waits by tier, of which as much as is excused may turn late;
-    what is late waits until the end.
+    """Variables and rows of one sort of work: what waits by tier, of which the excused part may become late; late work
+    waits until the end.
 
-    Returns, by sort and tier, the variables of what waits at the end of each slot (the tier after the last: what is
-    late) and of what turns late in all.
+    Returns, by sort and tier, the variables of what waits at the end of each slot (after the last tier: late work) and
+    of what becomes late in total.
     """
     slots = len(supply)
     waiting, turned = {}, {}
@@ -128,9 +128,7 @@ def _inventories(
 def _excuse(
     program: Program, work: Demand, unit: Array, turned: dict[tuple[int, int], int], left: dict[int, int]
 ) -> None:
-    """Rows that bound what turns late, tier by tier, and what is left undone, by all weightings of the sorts of
-    work.
-    """
+    """Rows that limit what becomes late, by tier, and what is left undone, by all weightings of the sorts of work."""
     for weights, excused, dropped in zip(work.weights, work.excused, work.dropped, strict=True):
         for tier in range(N_TIERS):
             own = {sort: variable for (sort, of), variable in turned.items() if of == tier}
@@ -139,7 +137,7 @@ def _excuse(
 
 
 def _limit(program: Program, variables: dict[int, int], weights: Array, most: float) -> None:
-    """A row: the weighted sum of variables by sort is at most so much."""
+    """A row: an upper limit of the weighted sum of variables by sort."""
     factors = np.array([weights[sort] for sort in variables])
     if factors.any():
         scale = factors.max()
@@ -148,7 +146,7 @@ def _limit(program: Program, variables: dict[int, int], weights: Array, most: fl
 
 
 def _hold(program: Program, balance: Array, waits: Array, done: Array) -> None:
-    """What waits at the end of a slot is what waited before it and what came, less what is done: rows
+    """What waits at the end of a slot is what waited before it plus arrivals less what is done: rows
     `waits - before + done = came`.
     """
     program.set(balance, waits, 1.0)
@@ -176,5 +174,5 @@ def _operate(program: Program, site: Site, supply: dict[int, Array], unit: Array
 
 
 def _extra_w(site: Site) -> Array:
-    """What a replica draws at an operating point beyond idle: float64 (n_slots, n_points)."""
+    """Power of a replica at an operating point above idle: float64 (n_slots, n_points)."""
     return np.asarray(site.points.power_w - site.idle_w[:, None])

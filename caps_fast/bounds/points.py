@@ -1,4 +1,4 @@
-"""Operating points: what a replica of a kind can do in a second, and what it draws at the least while it does.
+"""Operating points: the work of a replica of a kind per second, and its least power while it does that.
 
 An iteration in which `b` sequences decode and `c` prompt tokens are processed (docs/model.md, section 2) is no cheaper
 and no shorter than a mixture of these points with the same work (docs/bound.md).
@@ -13,9 +13,9 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
 from caps_fast.clock_levels import levels
-from caps_fast.pack import replica_power_w, replica_prompt_w
+from caps_fast.pack_kinds import replica_power_w, replica_prompt_w
 from caps_fast.records import Array
-from caps_fast.sections import Kind
+from caps_fast.replica_section import Kind
 
 WORK = ("prompt_tokens", "output_tokens", "context_tokens", "prompt_pairs")
 """Sorts of work: prompt tokens, decoded tokens, tokens of context read by decoding, pairs of a prompt token and one
@@ -44,8 +44,8 @@ class Points:
 
 
 def operating_points(kind: Kind, longest_prompt: int, idle_w: float = 0.0) -> Points:
-    """The points of a kind, at all of its clocks, whose prompts have `longest_prompt` tokens at most, without those
-    that others and doing nothing stand for, which draws nothing or, as long as requests arrive, `idle_w`.
+    """The points of a kind, at all its clocks, for prompts of at most `longest_prompt` tokens. Points that a mixture of
+    others and rest covers are left out; rest draws nothing or, while requests arrive, `idle_w`.
     """
     at_clocks = levels(kind)
     table = np.array([row for one in at_clocks for row in _rows(one, longest_prompt)], np.float64)
@@ -65,9 +65,7 @@ def operating_points(kind: Kind, longest_prompt: int, idle_w: float = 0.0) -> Po
 
 
 def _rows(kind: Kind, longest_prompt: int) -> Iterator[tuple[float, float, float, float]]:
-    """Iterations of a kind at one clock: what each draws at the least, W, its prompt tokens, its decoding
-    sequences, and its length, s.
-    """
+    """Iterations of a kind at one clock: least power, W, prompt tokens, decoding sequences, and length, s."""
     power_w, prompts_w = (power(kind, np.arange(kind.max_batch + 1)) for power in (replica_power_w, replica_prompt_w))
     yield from ((power_w[b], 0.0, b, _step_s(kind, kind.decode_s_per_seq * b)) for b in range(1, kind.max_batch + 1))
     for b in range(kind.max_batch if kind.prefill == "chunked" else 1):
@@ -111,9 +109,7 @@ def _lower_vertices(kind: Kind, prompts_s: Array, step_s: Array, more_w: float) 
 
 
 def _with_ray(points: Points, sort: int, seconds: float, least_w: float) -> Points:
-    """Points with one more at which nothing is done but one sort of work; where it takes no time, all points do it
-    at any rate.
-    """
+    """Points with one more that does only one sort of work; if that takes no time, all points do it at any rate."""
     if seconds == 0.0:
         points.per_s[:, sort] = np.inf
         return points
@@ -159,8 +155,8 @@ def _vertices(kind: Kind, from_s: float, to_s: float) -> tuple[Array, Array]:
 
 
 def _needed(power_w: Array, per_s: Array) -> Array:
-    """Indices of the points that no other, run for part of the time, stands for, among those on the lower side (in
-    power) of the convex hull of all points and doing nothing.
+    """Indices of the points that no other point run for part of the time replaces, among those on the lower side (in
+    power) of the convex hull of all points and rest.
     """
     at = np.arange(len(power_w))
     scaled = np.column_stack([power_w / max(power_w.max(), 1e-300), per_s / np.maximum(per_s.max(axis=0), 1e-300)])
@@ -174,7 +170,7 @@ def _needed(power_w: Array, per_s: Array) -> Array:
 
 
 def _is_covered(i: int, points: Array) -> bool:
-    """Whether one other point does at least what point `i` does in part of the time, for no more energy; of equal
+    """Whether another point does at least the work of point `i` in part of the time, for no more energy; of equal
     points the first stays.
     """
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -46,8 +46,8 @@ class Program:
         self.rows.append((rows, variables, np.broadcast_to(np.asarray(factor, np.float64), rows.shape)))
 
     def solve(self) -> tuple[Array, float, float] | None:
-        """The minimiser, the minimum, and a value that weak duality puts below it whatever the solver's tolerances;
-        None where there is none.
+        """The minimiser, the minimum, and a lower bound of it by weak duality, whatever the solver's tolerances; None
+        if infeasible.
         """
         row, column, factor = (np.concatenate(part) for part in zip(*self.rows, strict=True))
         matrix = sparse.csr_array((factor, (row, column)), (self.height, self.variables))

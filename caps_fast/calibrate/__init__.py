@@ -1,1 +1,1 @@
-"""Calibration: the simulator's undisclosed parameters, found within stated bounds, from figures that it should give."""
+"""Calibration: undisclosed parameters, fitted within bounds to figures that the simulator should reproduce."""

@@ -46,8 +46,8 @@ def misses(task: Task, figures: Sequence[float]) -> list[float]:
 
 
 def loss(task: Task, figures: Sequence[float]) -> float:
-    """Weighted mean of log(1 + miss^2): quadratic within a tolerance, slow beyond, so that what cannot be reached
-    does not drown the rest.
+    """Weighted mean of log(1 + miss^2): quadratic within a tolerance, slow beyond, so that an unreachable target does
+    not dominate.
     """
     weights = [target.weight for target in task.targets]
     costs = [math.log1p(miss**2) for miss in misses(task, figures)]

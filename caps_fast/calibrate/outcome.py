@@ -104,7 +104,7 @@ def judge(task: Task, values: Mapping[str, Any], run: Simulate) -> pl.DataFrame:
 
 
 def sensitivities(task: Task, values: Mapping[str, Any], run: Simulate) -> pl.DataFrame:
-    """What small moves of single fields do (see `Fitted.sensitivity`).
+    """Effect of small moves of single fields (see `Fitted.sensitivity`).
 
     Moves to scenarios that are not valid are left out.
     """
@@ -124,7 +124,7 @@ def sensitivities(task: Task, values: Mapping[str, Any], run: Simulate) -> pl.Da
 
 
 def on_threads(jobs: int) -> Simulate:
-    """A `simulate_group` that shares its scenarios out over threads."""
+    """A `simulate_group` that distributes its scenarios over threads."""
 
     def run(configs: Sequence[Scenario]) -> Sequence[Result]:
         shares = [list(configs[first::jobs]) for first in range(min(jobs, len(configs)))]
@@ -138,7 +138,7 @@ def on_threads(jobs: int) -> Simulate:
 def scenario_toml(task: Task, values: Mapping[str, Any]) -> str:
     """The fitted fields as a scenario file over the task's preset.
 
-    Fields that got no value cannot be written in TOML and are named in a comment.
+    TOML cannot express fields without a value; a comment names them.
     """
     tables: dict[str, dict[str, Any]] = {}
     for field, value in values.items():
@@ -171,7 +171,7 @@ def _search(task: Task, trials: int, out: Path, run: Simulate) -> Found:
 
 
 def _trials(task: Task, found: Found) -> pl.DataFrame:
-    """A row a finished trial: number, loss, the fields as text, the targets' figures."""
+    """One row per finished trial: number, loss, the fields as text, the targets' figures."""
     rows = []
     for trial in found.study.trials:
         if trial.value is not None:

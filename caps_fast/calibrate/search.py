@@ -30,8 +30,8 @@ PRESENT = " is set"
 SCOUTS = 16
 """Trials around the start before the sampler takes over."""
 STRIDE, FLIP = 0.04, 0.05
-"""A scout strays from the start by this share of a field's range (standard deviation), and tries another choice
-with this probability.
+"""A scout differs from the start by this share of a field's range (standard deviation), and tries another choice with
+this probability.
 """
 
 
@@ -60,9 +60,9 @@ def search(
 
 
 def _search(task: Task, trials: int, path: Path, on_trial: Callable[[int, float], None] | None, run: Simulate) -> Found:
-    """Trial after trial, the one that a killed search had begun first.
+    """Trial after trial, first the one that a killed search had begun.
 
-    Each has random numbers of its own, so that a search is the same however often it was stopped.
+    Each has its own random stream, so that a search gives the same result however often it was stopped.
     """
     study = _study(task, path)
     for start in _starts(task)[len(study.trials) :]:
@@ -79,13 +79,13 @@ def _search(task: Task, trials: int, path: Path, on_trial: Callable[[int, float]
         if on_trial is not None:
             on_trial(number + 1, best_trial(study).value or 0.0 if _complete(study) else float("nan"))
     if not _complete(study):
-        raise InputError("no trial gave a valid scenario: expected bounds whose fields go together")
+        raise InputError("no trial gave a valid scenario: expected bounds that allow consistent values")
     with naming(str(path)):
         return Found(study, values_of(task, best_trial(study).params))
 
 
 def _loss(task: Task, trial: Trial, run: Simulate) -> float:
-    """The trial's loss. Raises TrialPruned for fields that do not go together."""
+    """The trial's loss. Raises TrialPruned for values that are not consistent."""
     values = suggest(task, trial)
     try:
         config = task.base.replace(values)
@@ -97,7 +97,7 @@ def _loss(task: Task, trial: Trial, run: Simulate) -> float:
 
 
 def suggest(task: Task, trial: Trial) -> dict[str, Any]:
-    """Values for all bounded fields: new parameters are drawn, those that the trial has are kept. Raises InputError."""
+    """Values for all bounded fields: missing parameters are drawn, those of the trial are kept. Raises InputError."""
     for field, bound in task.bounds.items():
         _suggest(field, bound, trial)
     return values_of(task, trial.params)
@@ -106,7 +106,7 @@ def suggest(task: Task, trial: Trial) -> dict[str, Any]:
 def values_of(task: Task, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Values by dotted field of a trial's parameters.
 
-    Raises InputError for one outside its bounds, as a log of others may hold.
+    Raises InputError for one outside its bounds, which a foreign log may hold.
     """
     values = {
         field: parameters.get(field) if parameters.get(field + PRESENT, True) is True else None for field in task.bounds
@@ -148,8 +148,8 @@ def _starts(task: Task) -> list[dict[str, Any]]:
 
 
 def _start(task: Task) -> dict[str, Any]:
-    """Search parameters of the starting point, moved into their ranges; what is not among a field's choices is left
-    out.
+    """Search parameters of the starting point, clipped to their ranges; values that are not among a field's choices are
+    left out.
     """
     start: dict[str, Any] = {}
     for field, bound in task.bounds.items():
@@ -196,8 +196,8 @@ def _study(task: Task, path: Path) -> optuna.Study:
     before = study.user_attrs.get("task")
     if before is not None and before != identity:
         raise InputError(
-            f"{path.parent}: holds the search of another task ({before}): expected an empty folder, or the task "
-            "that it was begun with"
+            f"{path.parent}: holds the search of another task ({before}): expected an empty folder, or the task that "
+            "the search started with"
         )
     study.set_user_attr("task", identity)
     return study

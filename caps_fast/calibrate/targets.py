@@ -1,4 +1,4 @@
-"""A calibration task in TOML: figures to hit, parameters that may move, seeds to fit on and seeds to report on."""
+"""A calibration task in TOML: target figures, parameters to fit, seeds to fit on and seeds to report on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from caps_fast.metrics import expect_metric
 
 OPTIONS = "policy.options."
 NO_VALUE = "none"
-"""How a file writes the absence of a value, which TOML lacks."""
+"""How a file writes "no value", which TOML cannot express."""
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -36,13 +36,13 @@ class Target(Part):
     metric: str
     value: Number
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        description="a miss by this much costs about as much as all else being right gains"
+        description="scale of a miss: the loss is quadratic within it and logarithmic beyond"
     )
-    relative_to: str | None = Field(None, description="policy whose figure this one is divided by")
-    minus: str | None = Field(None, description="policy whose figure is taken away from this one")
+    relative_to: str | None = Field(None, description="policy by whose figure this one is divided")
+    minus: str | None = Field(None, description="policy whose figure is subtracted from this one")
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     where: dict[str, Any] = Field(
-        default_factory=dict, description="dotted fields of the run that the figure belongs to, e.g. another rate"
+        default_factory=dict, description="dotted fields of the run that gives the figure, e.g. another rate"
     )
 
     @property
@@ -74,7 +74,7 @@ class Bound(Part):
     optional: bool = False
     choices: tuple[str | int | float | bool, ...] = ()
     start: str | int | float | bool | None = Field(
-        None, description='where the search begins; left out = the preset\'s value, "none" = no value'
+        None, description='start of the search; not set = the preset\'s value, "none" = no value'
     )
 
     @model_validator(mode="after")
@@ -105,8 +105,8 @@ class Task(Part):
     """A calibration task."""
 
     preset: str = "paper"
-    training: dict[str, Any] = Field(default_factory=dict, description="dotted fields of the runs that the fit sees")
-    report: dict[str, Any] = Field(default_factory=dict, description="dotted fields of the runs that judge it")
+    training: dict[str, Any] = Field(default_factory=dict, description="dotted fields of the runs of the fit")
+    report: dict[str, Any] = Field(default_factory=dict, description="dotted fields of the runs of the report")
     seeds: Seeds = Seeds()
     bounds: dict[str, Bound] = Field(min_length=1)
     targets: tuple[Target, ...] = Field(min_length=1)
@@ -168,7 +168,7 @@ def build_task(data: Mapping[str, Any], origin: str) -> Task:
 
 
 def _expect_possible(base: scenario.Scenario, field: str, bound: Bound) -> None:
-    """Raises InputError unless some end of the bound, or some choice, makes a valid scenario by itself."""
+    """Raises InputError unless an end of the bound, or a choice, gives a valid scenario by itself."""
     ends = (
         bound.choices
         if bound.range is None

@@ -1,4 +1,4 @@
-"""Where a grid's file is met: at the traffic's own date, or else at the same time of day and weekday."""
+"""Which time of a carbon file is t = 0: the traffic's own date, or else the same time of day and weekday."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ WEEK, DAY = timedelta(weeks=1), timedelta(days=1)
 
 
 def meeting(start: datetime, first: datetime, last: datetime, length: timedelta) -> tuple[datetime, str]:
-    """The file's time that is t = 0 of a run of this `length` whose traffic starts at `start`, and how it was found.
+    """The file's time that is t = 0 of a run of this `length` whose traffic starts at `start`, and how it was matched.
 
     Its own date; the same weekday and time in the same season of another year, where the file then lasts; the first
-    such weekday and time; or the first such time of day. Later than `last` where the file has not even that.
+    such weekday and time; or the first such time of day. Later than `last` if the file has none of these.
     """
     if first <= start <= last:
         return start, "its own date"
@@ -37,10 +37,10 @@ def meeting(start: datetime, first: datetime, last: datetime, length: timedelta)
 
 
 def repeated(times_s: Floats, values: Floats, step_s: float, until_s: float) -> tuple[Floats, Floats, str]:
-    """Samples that go on until `until_s` with the last week, or the last day of a shorter series, again and again; and
-    which of them it was.
+    """Samples extended to `until_s` by repeating the last week, or the last day of a shorter series; and which of them
+    was repeated.
 
-    As they are, and "", where the series has no whole day.
+    Unchanged, and "", if the series has no whole day.
     """
     end_s = float(times_s[-1]) + step_s
     for cycle, name in ((WEEK, "week"), (DAY, "day")):

@@ -1,5 +1,5 @@
-"""Which columns of a carbon table say what: by whole words and by what stands in them, or refused with the option that
-settles it.
+"""What the columns of a carbon table mean, by the words of their names and their content. An unclear table is rejected
+with the option that resolves it.
 """
 
 from __future__ import annotations
@@ -79,8 +79,9 @@ TRUE = ("true", "1", "yes", "y", "t", "estimated")
 
 
 class TimeColumn(NamedTuple):
-    """Where the times stand. `clock` is a second column with the time of day or the hour; `until` has the ends of the
-    intervals, `zone` is the one that the name states."""
+    """The columns of times. `clock` is a second column with the time of day or the hour; `until` has the ends of the
+    intervals, `zone` is the one that the name states.
+    """
 
     name: str
     edge: str | None
@@ -105,7 +106,7 @@ def value_columns(table: Table, declared: Declared) -> list[str]:
 
 
 def observed(table: Table, found: list[str], issued: str | None) -> list[str]:
-    """Of these columns those to read. Raises InputError where a forecast has no issue time."""
+    """The columns to read among these. Raises InputError for a forecast without an issue time."""
     kept = [name for name in found if not says_any(name, *FORECAST)]
     if issued is None and not kept:
         told = f"{found[0]} is a forecast without an issue time"
@@ -134,8 +135,8 @@ def scope_of(name: str) -> str | None:
 
 
 def column_of(table: Table, *phrases: str) -> str | None:
-    """The first column whose whole name, but for a prefix such as `data.`, is one of these phrases, the first phrases
-    first.
+    """The first column whose whole name, except for a prefix such as `data.`, is one of these phrases, in the order of
+    the phrases.
     """
     for phrase in phrases:
         for name in table.frame.columns:
@@ -145,7 +146,7 @@ def column_of(table: Table, *phrases: str) -> str | None:
 
 
 def named(table: Table, declared: Declared, ours: str) -> str:
-    """The column that the caller names. Raises InputError where the file has none of that name."""
+    """The column that the caller names. Raises InputError if the file has no column of that name."""
     wanted = declared.columns[ours]
     for name in table.frame.columns:
         if name.strip().lower() == wanted.strip().lower():
@@ -161,7 +162,7 @@ def zone_column(table: Table, declared: Declared) -> str | None:
 
 
 def zone_of_times(table: Table) -> str | None:
-    """The column that says in which time zone the times are."""
+    """The column with the time zone of the times."""
     return column_of(table, "time zone", "tz", "tz name", "utc offset", "gmt offset", "offset")
 
 
@@ -175,7 +176,7 @@ def issued_column(table: Table, declared: Declared) -> str | None:
 def time_column(table: Table, declared: Declared, taken: set[str]) -> TimeColumn:
     """The column of times among those not `taken`.
 
-    Raises InputError where there is none, or where several could be it.
+    Raises InputError if there is none, or if several are possible.
     """
     if "time" in declared.columns:
         return _described(table, named(table, declared, "time"))
@@ -246,18 +247,18 @@ def _described(table: Table, name: str) -> TimeColumn:
 
 
 def stated_scopes(table: Table) -> pl.Series:
-    """The scope of every row, null where no column says it.
+    """The scope of every row, null where no column states it.
 
-    Raises InputError for another word than those that we know.
+    Raises InputError for an unknown word.
     """
     known = {"direct": "direct"} | dict.fromkeys(("lifecycle", "life cycle", "life-cycle", "lca"), "lifecycle")
     return _known(table, ("emission factor type", "scope"), known)
 
 
 def stated_kinds(table: Table) -> pl.Series:
-    """The kind of every row, null where no column says it.
+    """The kind of every row, null where no column states it.
 
-    Raises InputError for another word than those that we know.
+    Raises InputError for an unknown word.
     """
     marginal, average = ("marginal", "moer", "co2_moer"), ("average", "aoer", "co2_aoer")
     return _known(
@@ -268,9 +269,9 @@ def stated_kinds(table: Table) -> pl.Series:
 
 
 def _known(table: Table, phrases: tuple[str, ...], known: dict[str, str]) -> pl.Series:
-    """What the columns of these names say, row by row.
+    """What the columns of these names state, row by row.
 
-    Raises InputError for other words, and where two columns differ.
+    Raises InputError for unknown words, and if two columns differ.
     """
     said = pl.Series([None] * table.frame.height, dtype=pl.String)
     for name in filter(None, (column_of(table, phrase) for phrase in phrases)):
@@ -288,16 +289,16 @@ def _known(table: Table, phrases: tuple[str, ...], known: dict[str, str]) -> pl.
 
 
 def refuse_unused(table: Table, format: str) -> None:
-    """Raise InputError where a column speaks about data whose format fixes what it would say."""
+    """Raise InputError if a column states what the file's format fixes."""
     odd = column_of(table, *ISSUED, "emission factor type", "scope", "kind", "signal type", "signal")
     if odd is not None:
         raise InputError(
-            f"{table.path}: column {odd} beside format {format}, which has none such; expected the format's own columns"
+            f"{table.path}: column {odd}: format {format} has no such column; expected the format's own columns"
         )
 
 
 def clerks(table: Table, declared: Declared) -> list[str]:
-    """Columns that say when a row was written, unless the caller says which columns have the times."""
+    """Columns with the time at which a row was written, unless the caller names the columns of times."""
     settled = not {"time", "issued_at"}.isdisjoint(declared.columns)
     return (
         []
@@ -307,7 +308,7 @@ def clerks(table: Table, declared: Declared) -> list[str]:
 
 
 def estimated_note(table: Table) -> list[str]:
-    """A line on how many samples the file calls estimated, if it calls some so."""
+    """A line with the number of samples that the file marks as estimated, if any."""
     name = column_of(table, "is estimated", "estimated", "data estimated")
     if name is None:
         return []

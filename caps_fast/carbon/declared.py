@@ -1,4 +1,4 @@
-"""What the caller says of a carbon file: the answers to everything that a reader may ask."""
+"""What the caller states about a carbon file, where the file does not."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ INTERVALS = ("start", "end")
 
 @dataclass
 class Declared:
-    """What a file does not say itself, under the names that `carbon.*`, `--carbon-*` and `read_carbon` share; and what
-    a reader assumed.
+    """Facts that a file does not state itself, under the names that `carbon.*`, `--carbon-*` and `read_carbon` share;
+    and what a reader assumed.
 
     columns     our names (`COLUMNS`) to the file's
     time_zone   of times without an offset
@@ -51,5 +51,5 @@ class Declared:
 
 
 def option(name: str) -> str:
-    """How to give a fact: the field of a scenario and the option of a command."""
+    """How to state a fact: the field of a scenario and the option of a command."""
     return f"carbon.{name} (--carbon-{name.replace('_', '-')})"

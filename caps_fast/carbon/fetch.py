@@ -1,7 +1,7 @@
 """Carbon intensity over the internet: Electricity Maps and WattTime, through their official clients (extra `fetch`).
 
-The key comes from the environment and goes nowhere but into the request. Samples are kept on disk, one file a chunk of
-time, once they have been understood and are old enough not to change.
+The key comes from the environment and is only sent with the request. Samples are cached on disk, one file per chunk of
+time, once they are validated and old enough not to change.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ REASONS = {
 REASONS |= {404: "no data for this zone and time", 429: "too many requests: try again later"}
 
 REASONS |= dict.fromkeys(
-    (301, 302, 303, 307, 308), "redirects are not followed, for the key is for this server alone: check the base URL"
+    (301, 302, 303, 307, 308), "redirects are not followed, since the key is for this server only: check the base URL"
 )
 
 
@@ -82,7 +82,7 @@ class Query:
                 )
 
     def chunks(self) -> Iterator[Query]:
-        """The query cut into what one request may ask for."""
+        """The query, divided into single requests."""
         length = PROVIDERS[self.provider].chunk
         start = self.start
         while start < self.end:
@@ -97,7 +97,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Provider:
-    """How a provider is asked: `ask(query)` gives its answers as JSON documents."""
+    """A provider: `ask(query)` returns its answers as JSON documents."""
 
     ask: Callable[[Query], list[Any]]
     reader: str
@@ -114,7 +114,7 @@ def fetch(
 
     `chunks` may wrap the loop over requests, to show progress.
 
-    Raises InputError for a missing key or client, a refusal, an answer that makes no sense, or no data.
+    Raises InputError for a missing key or client, a rejected request, an invalid answer, or no data.
     """
     parts = [_samples(chunk, cache, now) for chunk in chunks(list(query.chunks()))]
     if not sum(part.height for part in parts):
@@ -128,7 +128,7 @@ def fetch(
 def _samples(chunk: Query, cache: Path | None, now: datetime) -> pl.DataFrame:
     """The samples of a chunk.
 
-    What is kept of them on disk are times and numbers, which have been understood, and nothing else of an answer.
+    Only validated times and numbers are cached, nothing else of an answer.
     """
     path = cache / chunk.name if cache else None
     if path and path.exists():
@@ -154,7 +154,7 @@ def _fetched(chunk: Query) -> pl.DataFrame:
         if not any(document.get("data") for document in documents):
             return _frame(chunk, [])
         found = JSON_READERS[provider.reader](documents, where, Declared(chunk.zone, None, None))
-    except InputError as error:  # which may show what a server sent back
+    except InputError as error:  # which may contain what a server sent
         raise InputError(_without_secrets(str(error))) from None
     for column, wanted in (("zone", chunk.zone), ("kind", chunk.kind), ("scope", chunk.scope)):
         if not found[column].is_in([wanted, UNKNOWN]).all():
@@ -166,14 +166,14 @@ def _fetched(chunk: Query) -> pl.DataFrame:
 def _frame(chunk: Query, samples: Sequence[tuple[datetime | str, float]]) -> pl.DataFrame:
     """Times and intensities of a chunk in the canonical schema.
 
-    Raises ValueError or TypeError for any that cannot be.
+    Raises ValueError or TypeError for invalid ones.
     """
     times = [datetime.fromisoformat(time) if isinstance(time, str) else time for time, _ in samples]
     values = [value for _, value in samples]
     if not all(chunk.start <= time < chunk.end for time in times) or not all(
         0 <= value <= MAX_G_PER_KWH for value in values
     ):
-        raise ValueError("samples that are none of this chunk")
+        raise ValueError("samples outside this chunk")
     if any(after <= before for before, after in pairwise(times)):
         raise ValueError("samples out of order")
     constant = {"zone": chunk.zone, "issued_at": None, "kind": chunk.kind, "scope": chunk.scope}
@@ -193,7 +193,7 @@ def _without_secrets(text: str) -> str:
 
 
 def _ask_electricitymaps(query: Query) -> list[Any]:
-    """The generated layer of the client: its friendly one has no past range and takes no base URL."""
+    """The generated layer of the client: its high-level one has no past range and takes no base URL."""
     key = _secret("ELECTRICITYMAPS_API_KEY", "Electricity Maps")
     openapi = _client("openapi", "electricitymaps")
     api = _client("openapi.api.carbon_intensity_api", "electricitymaps")
@@ -202,7 +202,7 @@ def _ask_electricitymaps(query: Query) -> list[Any]:
         host=os.environ.get("ELECTRICITYMAPS_API_URL", "https://api.electricitymaps.com/v3")
     )
     configuration.api_key["authToken"] = key
-    configuration.retries = _client("urllib3", "urllib3").Retry(redirect=False)  # the key goes to this server alone
+    configuration.retries = _client("urllib3", "urllib3").Retry(redirect=False)  # the key is sent to this server only
     past_range = api.CarbonIntensityAPI(
         openapi.ApiClient(configuration)
     ).get_carbon_intensity_past_range_without_preload_content
@@ -227,9 +227,9 @@ def _ask_watttime(query: Query) -> list[Any]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     historical = _client("watttime", "watttime").WattTimeHistorical
-    root.handlers[:], root.level = handlers, level  # importing the client turns on logging for the whole program
+    root.handlers[:], root.level = handlers, level  # importing the client enables logging for the whole program
     client = historical()
-    client.session.max_redirects = 0  # the token goes to this server alone
+    client.session.max_redirects = 0  # the token is sent to this server only
     client.url_base = os.environ.get("WATTTIME_API_URL", "https://api.watttime.org")
     signal = {"marginal": "co2_moer", "average": "co2_aoer"}[query.kind]
     try:
@@ -244,7 +244,7 @@ def _ask_watttime(query: Query) -> list[Any]:
 
 def _document(name: str, status: int, body: bytes) -> Any:
     if status != OK:
-        raise InputError(f"{name} answered {status} ({REASONS.get(status, 'no reason known')}); expected {OK}")
+        raise InputError(f"{name} answered {status} ({REASONS.get(status, 'unknown reason')}); expected {OK}")
     try:
         document = parse_json(body)
     except ValueError:
@@ -270,7 +270,7 @@ def _client(module: str, package: str) -> Any:
 
 def _unreachable(name: str, error: Exception) -> InputError:
     return InputError(
-        f"{name} could not be asked ({type(error).__name__}); expected an answer: check the network and the base URL"
+        f"{name} did not answer ({type(error).__name__}); expected an answer: check the network and the base URL"
     )
 
 

@@ -15,9 +15,9 @@ from caps_fast.parquet_check import MOST_COLUMNS
 from caps_fast.unpacking import unpack
 
 MOST_BYTES = 1 << 27
-"""Of a carbon file's content, which is read into memory: 250 years of one zone by the hour."""
+"""Limit of a carbon file's content, which is read into memory: 250 hourly years of one zone."""
 FREE_BYTES, UNPACKED_A_BYTE = 1 << 24, 100
-"""What any compressed file may unpack to, and what more for each of its bytes."""
+"""Limits of decompressed size: a base for any file, and a factor of the compressed size."""
 
 
 def read_bytes(path: str, expected: str = "a carbon file") -> bytes:
@@ -56,8 +56,8 @@ FIRST_ROW = 2
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file as strings: column names as written, cells stripped; row i stands in row i + 2 of the file (the
-    header is row 1).
+    """A CSV file as strings: column names as written, cells stripped; row i is row i + 2 of the file (the header is row
+    1).
     """
 
     path: str

@@ -13,7 +13,7 @@ from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
     from caps_fast.carbon.trace import CarbonTrace
-    from caps_fast.sections import Monitor
+    from caps_fast.grid_section import Monitor
 
 __all__ = ["ForecastGrid", "degrade", "forecast_error", "forecast_grid"]
 
@@ -22,14 +22,14 @@ def forecast_grid(config: Monitor, trace: CarbonTrace, end_s: float, seed: int) 
     """The forecasts that `config` names: hourly issues from t = 0 through `end_s` (a file's own issues: from the
     one in force at t = 0).
 
-    `seed` is used by the noisy forecast alone. Raises InputError for an unknown forecaster, a history too short for it,
-    or a forecast file that does not fit the trace.
+    `seed` is used by the noisy forecast alone. Raises InputError for an unknown forecaster, a history that is too short
+    for it, or a forecast file that does not match the trace.
     """
     if config.forecast == "file":
         return grid_from_file(config, trace, end_s)
     if config.forecast_file is not None:
         raise InputError(
-            f"monitor.forecast_file {config.forecast_file!r}: expected monitor.forecast = 'file' beside it, not "
+            f"monitor.forecast_file {config.forecast_file!r}: expected monitor.forecast = 'file' with it, not "
             f"{config.forecast!r}"
         )
     method = forecaster(config.forecast, config.forecast_error, seed)

@@ -15,7 +15,7 @@ from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
-    from caps_fast.sections import Monitor
+    from caps_fast.grid_section import Monitor
 
 Floats = NDArray[np.float64]
 
@@ -24,17 +24,17 @@ def grid_from_file(config: Monitor, trace: CarbonTrace, end_s: float) -> Forecas
     """The issues of `monitor.forecast_file` from the one in force at t = 0 to the last one by `end_s`, as hourly
     means from each issue on.
 
-    As many leads as every issue covers, at most `forecast_hours`. Raises InputError where the file does not fit the
+    As many leads as every issue covers, at most `forecast_hours`. Raises InputError if the file does not match the
     trace's zone, kind or scope, no forecast is issued by t = 0, or an issue has a gap or covers less than an hour.
     """
     path = config.forecast_file
     if path is None:
         raise InputError(
-            "monitor.forecast_file is missing: expected a file of forecasts beside monitor.forecast = 'file'"
+            "monitor.forecast_file is missing: expected a file of forecasts with monitor.forecast = 'file'"
         )
     if trace.start is None:
         raise InputError(
-            f"{path}: the built-in carbon trace has no dates to match forecasts with; expected carbon.file beside "
+            f"{path}: the built-in carbon trace has no dates to match forecasts with; expected carbon.file with "
             "monitor.forecast_file"
         )
     selected = _select(path, trace)
@@ -59,8 +59,7 @@ def grid_from_file(config: Monitor, trace: CarbonTrace, end_s: float) -> Forecas
     leads = min(config.forecast_hours, *covered)
     if leads < 1:
         raise InputError(
-            f"{path}: forecast {np.argmin(covered) + 1} covers less than an hour from its issue on; expected at "
-            "least one"
+            f"{path}: forecast {np.argmin(covered) + 1} covers less than an hour from its issue; expected at least one"
         )
     rows = [
         _hourly_means(times, values, issue, leads)
@@ -94,16 +93,16 @@ def _step_s(frame: pl.DataFrame) -> float:
 
 
 def _series(part: pl.DataFrame, issue_s: float, step_s: float, path: str) -> tuple[Floats, Floats, float]:
-    """Times and values of one issue, and where its last value ends.
+    """Times and values of one issue, and the end of its last value.
 
-    The first value also stands for the time from the issue to it.
+    The first value also holds from the issue to its own time.
     """
     times_s, values = part["valid_at"].to_numpy(), part["g_per_kwh"].to_numpy()
     wide = np.diff(times_s, prepend=max(issue_s, times_s[0] - step_s)) > step_s * 1.001
     if wide.any() or times_s[0] - issue_s > step_s:
         raise InputError(
             f"{path}: the forecast issued {issue_s / HOUR_S:g} h into the run has a gap; expected a value every "
-            f"{step_s / 60:g} min from its issue on"
+            f"{step_s / 60:g} min from its issue"
         )
     return np.concatenate(([min(issue_s, times_s[0])], times_s[1:])), values, float(times_s[-1] + step_s)
 

@@ -1,8 +1,7 @@
-"""Forecasters: each fills the rows of a forecast grid from what the trace held before each issue.
+"""Forecasters: each fills the rows of a forecast grid from the samples of the trace before each issue.
 
-`Perfect` and `Noisy` are oracles by declaration: they read the future. No other forecaster's issue depends on a sample
-at or after its issue time (with one exception: where the trace has no history at all, the present sample is all there
-is).
+`Perfect` and `Noisy` are declared oracles: they read the future. No other forecaster's issue depends on a sample at or
+after its issue time, with one exception: without any history, the present sample is used.
 """
 
 from __future__ import annotations
@@ -51,9 +50,7 @@ class Persistence:
 
 
 class Yesterday:
-    """The mean of the same hour on the last day that is over by the issue; persistence where the trace does not
-    reach back so far.
-    """
+    """The mean of the same hour on the last complete day before the issue; persistence if the trace starts later."""
 
     def rows(self, trace: CarbonTrace, issued_s: Floats, leads: int) -> Floats:
         start_s = slot_starts(issued_s, leads) - periods_back(leads, DAY_S) * DAY_S
@@ -61,9 +58,7 @@ class Yesterday:
 
 
 class LastWeek:
-    """The mean of the same hour in the last week that is over by the issue; `Yesterday` where the trace does not
-    reach back so far.
-    """
+    """The mean of the same hour in the last complete week before the issue; `Yesterday` if the trace starts later."""
 
     def rows(self, trace: CarbonTrace, issued_s: Floats, leads: int) -> Floats:
         start_s = slot_starts(issued_s, leads) - periods_back(leads, WEEK_S) * WEEK_S
@@ -72,7 +67,9 @@ class LastWeek:
 
 @dataclass(frozen=True)
 class Noisy:
-    """`Perfect` made worse by a stated mean absolute percentage error by lead day (fractions; the last holds on)."""
+    """`Perfect` degraded by a stated mean absolute percentage error by lead day (fractions; the last holds for later
+    days).
+    """
 
     error_by_day: tuple[float, ...]
     seed: int
@@ -83,10 +80,10 @@ class Noisy:
 
 
 def forecaster(name: str, error_by_day: Sequence[float], seed: int) -> Forecaster:
-    """The forecaster of that name. Raises InputError where there is none."""
+    """The forecaster of that name. Raises InputError for an unknown name."""
     if name == "noisy":
         if not error_by_day:
-            raise InputError("monitor.forecast_error (): expected at least one figure for the noisy forecast")
+            raise InputError("monitor.forecast_error (): expected at least one number for the noisy forecast")
         return Noisy(tuple(error_by_day), seed)
     if name == "learned":
         return Learned()

@@ -1,6 +1,6 @@
-"""Other people's carbon files, read into the one schema of `frame`.
+"""Carbon files of all formats, read into the schema of `frame`.
 
-`formats_csv` and `formats_json` hold one reader a format.
+`formats_csv` and `formats_json` hold one reader per format.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from caps_fast.errors import InputError, did_you_mean
 PARQUET_MAGIC = b"PAR1"
 FORMATS = (*CSV_READERS, *JSON_READERS)
 STATES_UNIT = ("common", *JSON_READERS)
-CLEAN_FOR, CLEAN_G_PER_KWH = timedelta(days=7), 5.0  # no grid is so clean for so long
+CLEAN_FOR, CLEAN_G_PER_KWH = timedelta(days=7), 5.0  # no grid is that clean for that long
 
 
 def read_carbon(
@@ -51,7 +51,7 @@ def read_carbon(
 
 
 def read_with_notes(path: str | Path, format: str | None, declared: Declared) -> Selected:
-    """As `read_carbon`, with the lines that its user should see: what was assumed, and what is hardly plausible."""
+    """As `read_carbon`, with lines for the user: what was assumed, and what is implausible."""
     path = str(path)
     if format is not None and format not in FORMATS:
         raise InputError(f"format {format!r}{did_you_mean(format, FORMATS)}: expected one of {', '.join(FORMATS)}")
@@ -67,7 +67,7 @@ def read_with_notes(path: str | Path, format: str | None, declared: Declared) ->
 
 
 def doubts(frame: pl.DataFrame, path: str, now: datetime) -> Iterator[str]:
-    """What is hardly plausible of a canonical frame."""
+    """What is implausible about a canonical frame."""
     observed = frame.filter(pl.col("issued_at").is_null())
     first, last, highest = (observed["valid_at"].min(), observed["valid_at"].max(), observed["g_per_kwh"].max())
     if not (isinstance(first, datetime) and isinstance(last, datetime) and isinstance(highest, float)):
@@ -110,7 +110,7 @@ def _read_json(text: str, path: str) -> list[Any]:
 
 
 def _read_lines(text: str) -> list[Any]:
-    """One answer a line; nothing where a line is none."""
+    """One answer per line; None if a line is not an answer."""
     try:
         return [parse_json(line, _whole_number) for line in text.splitlines() if line.strip()]
     except ValueError:
@@ -118,7 +118,7 @@ def _read_lines(text: str) -> list[Any]:
 
 
 def _whole_number(digits: str) -> float:
-    """Python refuses to read very many digits as an int; as a float they are infinite, which is refused by its row."""
+    """Python does not parse an int of very many digits; as a float it is infinite, which is rejected with its row."""
     return int(digits) if len(digits) < 20 else float(digits)
 
 

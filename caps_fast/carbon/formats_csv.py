@@ -1,4 +1,4 @@
-"""Which CSV format a carbon table has, and the readers of those with forecasts; `formats_table` reads all others."""
+"""Detection of a carbon table's CSV format, and readers of formats with forecasts; `formats_table` reads all others."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLATTENED = {("is", "estimated"), ("emission", "factor", "type"), ("estimation",
 
 
 def detect_csv(table: Table) -> str:
-    """The name of the CSV format that a table's header shows; `plain` where it shows none."""
+    """The name of the CSV format that a table's header shows; `plain` if it shows none."""
     names = set(table.frame.columns)
     if {"valid_at", "g_per_kwh"} <= names:
         return "common"
@@ -55,7 +55,9 @@ def detect_csv(table: Table) -> str:
 
 
 def _uk_columns(table: Table) -> tuple[str, str] | None:
-    """The forecast and the actual column of a table of UK Carbon Intensity, which it is if they or the index say so."""
+    """The forecast and the actual column of a table of UK Carbon Intensity; none if neither they nor the index show
+    that format.
+    """
     by_words = {words(name): name for name in table.frame.columns}
     long = by_words.get(("intensity", "forecast")), by_words.get(("intensity", "actual"))
     if long[0] and long[1]:
@@ -66,14 +68,14 @@ def _uk_columns(table: Table) -> tuple[str, str] | None:
 
 
 def _beside(table: Table) -> tuple[str, str] | None:
-    """The actual and the forecast column of one carbon intensity, as CarbonCast writes them: both names say carbon."""
+    """The actual and the forecast column of a carbon intensity, as in CarbonCast's files: both names contain carbon."""
     carbon = [name for name in table.frame.columns if says_any(name, "carbon") and not other_unit(name)]
     actual, forecast = ([name for name in carbon if says_any(name, *said)] for said in (ACTUAL, columns.FORECAST))
     return (actual[0], forecast[0]) if len(actual) == len(forecast) == 1 else None
 
 
 def read_uk_csv(table: Table, path: str, declared: Declared) -> pl.DataFrame:
-    """UK Carbon Intensity as CSV, half-hourly: `actual` is observed; where it is empty, `forecast` counts as in the
+    """UK Carbon Intensity as CSV, half-hourly: `actual` is observed; where it is empty, `forecast` is used as in the
     JSON format.
     """
     found = _uk_columns(table)
@@ -102,8 +104,8 @@ def read_uk_csv(table: Table, path: str, declared: Declared) -> pl.DataFrame:
 
 
 def read_carboncast(table: Table, path: str, declared: Declared) -> pl.DataFrame:
-    """CarbonCast's files: blocks of forecasts one after another, each issued at its first hour, with the actual
-    values beside them in every block.
+    """CarbonCast's files: consecutive blocks of forecasts, each issued at its first hour, with the actual values in
+    every block.
     """
     found = _beside(table)
     if found is None:
@@ -157,8 +159,8 @@ def _check_blocks(rows: pl.DataFrame, path: str) -> None:
 
 
 def _mend_repeated_blocks(rows: pl.DataFrame, path: str) -> pl.DataFrame:
-    """Date a block one day later if it repeats the start of the block before and all actual values then agree
-    (CISO's 2021 file has one such).
+    """Date a block one day later if it repeats the start of the block before and all actual values then agree (as in
+    CISO's 2021 file).
     """
     starts = rows.group_by("block", maintain_order=True).agg(
         start=pl.col("valid_at").first(), row=pl.col("row").first()
@@ -174,7 +176,8 @@ def _mend_repeated_blocks(rows: pl.DataFrame, path: str) -> pl.DataFrame:
         return rows
     for row, start in repeated.select("row", "start").rows():
         logger.warning(
-            "%s: row %d begins a second block of %s; its actual values are those of a day later, and it is dated so",
+            "%s: row %d begins a second block of %s; its actual values are those of a day later, so it is dated a day "
+            "later",
             path,
             row,
             start.date(),
@@ -234,12 +237,12 @@ def _cast(column: pl.Series, path: str) -> pl.Series:
 
 
 def _refuse_unknown_times(table: Table) -> None:
-    """Raise InputError where the canonical schema has a column of times beside its own."""
+    """Raise InputError if a table in the canonical schema has another column of times."""
     for name in table.frame.columns:
         if name not in SCHEMA and looks_like_time(columns.cell(table, name)):
             raise InputError(
-                f"{table.path}: column {name} has times that the common schema does not know; expected "
-                f"{', '.join(SCHEMA)} alone"
+                f"{table.path}: column {name}: not a column of times of the common schema; expected only "
+                f"{', '.join(SCHEMA)}"
             )
 
 

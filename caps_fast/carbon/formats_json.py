@@ -1,4 +1,4 @@
-"""Readers of API answers saved as JSON; each turns one document, or a list of them, into the canonical schema."""
+"""Readers of API answers saved as JSON; each converts one document, or a list of them, to the canonical schema."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Items = list[dict[str, Any]]
 
 
 def detect_json(documents: list[Any], path: str) -> str:
-    """The name of the JSON format that the first document shows. Raises InputError where it shows none."""
+    """The name of the JSON format of the first document. Raises InputError for an unknown format."""
     first = documents[0] if documents else None
     if isinstance(first, dict):
         if "meta" in first and "data" in first:
@@ -94,7 +94,7 @@ def read_watttime(documents: list[Any], path: str, declared: Declared) -> pl.Dat
 def _watttime_items(
     document: dict[str, Any], meta: dict[str, Any], path: str
 ) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """Items and their issue times: `generated_at` beside a nested `forecast`, or in `meta` where no value is for an
+    """Items and their issue times: `generated_at` next to a nested `forecast`, or in `meta` if no value is for an
     earlier time.
     """
     items = _items(document, "data", path)
@@ -114,7 +114,7 @@ def read_uk(documents: list[Any], path: str, declared: Declared) -> pl.DataFrame
     """UK Carbon Intensity, half-hourly: `actual` is observed; where it is null, `forecast` counts as issued when
     the first such period ends.
 
-    The file does not say when a forecast was made; that rule never shows one too early. Forecasts of periods with an
+    The file does not state when a forecast was made; this rule never shows one too early. Forecasts of periods with an
     actual value are dropped.
     """
     items = [item for document in _objects(documents, path) for item in (_items(document, "data", path) or [document])]
@@ -147,7 +147,7 @@ def _objects(documents: list[Any], path: str) -> list[dict[str, Any]]:
 
 
 def _expect_grams(document: dict[str, Any], path: str) -> None:
-    """Raise InputError where an answer of Electricity Maps states another unit than g/kWh."""
+    """Raise InputError if an answer of Electricity Maps states a unit other than g/kWh."""
     for key in ("unit", "units"):
         if key in document and unit_of(str(document[key])) not in ("g/kWh", "kg/MWh"):
             raise InputError(f"{path}: {key} {_shown(document[key])}; expected gCO2eq/kWh")

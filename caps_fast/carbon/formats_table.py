@@ -88,20 +88,19 @@ def _read(table: Table, path: str, declared: Declared, usual_unit: str | None) -
 
 
 def _together(stated: pl.Series, by_name: str | None, otherwise: str, path: str, name: str) -> pl.Series:
-    """What a column says of every row, or else the value column's name. Raises InputError where they differ."""
+    """What a column states for every row, or else the value column's name. Raises InputError if they differ."""
     if by_name is not None and (odd := stated != by_name).any():
         row = odd.arg_max() or 0
         raise InputError(
-            f"{path}: row {FIRST_ROW + row}: {stated[row]} beside column {name}, which says {by_name}; expected "
-            "one of them"
+            f"{path}: row {FIRST_ROW + row}: {stated[row]}, but column {name} says {by_name}; expected the same"
         )
     return stated.fill_null(by_name or otherwise)
 
 
 def instants(table: Table, time: TimeColumn, declared: Declared) -> tuple[pl.Series, bool]:
-    """When every row's interval begins (UTC), and whether that rests on times without an offset or a zone.
+    """Start of every row's interval (UTC), and whether it depends on times without an offset or a zone.
 
-    Raises InputError for local times of no known zone, and where an interval's ends are no ends.
+    Raises InputError for local times of no known zone, and for ends of intervals that are not consecutive.
     """
     path, name = table.path, time.name
     zone = None if time.utc else time.zone or _time_zone(table, declared)
@@ -143,7 +142,7 @@ def instants(table: Table, time: TimeColumn, declared: Declared) -> tuple[pl.Ser
 
 
 def factor(table: Table, name: str, declared: Declared, usual_unit: str | None) -> float:
-    """What turns a column's numbers into g/kWh. Raises InputError where nothing states its unit, or where two things do
+    """Factor from a column's numbers to g/kWh. Raises InputError if its unit is not stated, or stated twice and
     differently.
     """
     stated = unit_of(name)
@@ -182,16 +181,14 @@ def issue_times(table: Table, name: str, valid_at: pl.Series, declared: Declared
 
 
 def _refuse_early(table: Table, valid_at: pl.Series, names: list[str], declared: Declared) -> None:
-    """Raise InputError where a row was written before its time: it is a forecast, of of unknown issue time."""
+    """Raise InputError if a row was written before its time: it is a forecast of unknown issue time."""
     for name in names:
         written, _ = parse_times(table.frame[name], table.path, name, FIRST_ROW, declared, declared.time_zone)
         early = written < valid_at
         if early.any():
             row = FIRST_ROW + (early.arg_max() or 0)
             told = f"row {row} is of a later time than its {name}, as forecasts are"
-            raise InputError(
-                f"{table.path}: {told}; expected issued_at={name} in {option('columns')}, or time=NAME to settle it"
-            )
+            raise InputError(f"{table.path}: {told}; expected issued_at={name} in {option('columns')}, or time=NAME")
 
 
 def _time_zone(table: Table, declared: Declared) -> str | None:
@@ -216,7 +213,7 @@ def _time_zone(table: Table, declared: Declared) -> str | None:
 
 
 def _with_clock(table: Table, time: TimeColumn) -> tuple[pl.Series, str | None, pl.Series | None]:
-    """Dates joined with the times of day of a second column, which edge they are, and whole hours to add."""
+    """Dates joined with the times of day of a second column, the edge of the interval, and whole hours to add."""
     assert time.clock is not None
     dates, clock = table.frame[time.name], table.frame[time.clock]
     if clock.str.contains(":").any():
@@ -234,7 +231,7 @@ def _with_clock(table: Table, time: TimeColumn) -> tuple[pl.Series, str | None, 
 
 
 def _check_until(table: Table, name: str, valid_at: pl.Series, declared: Declared) -> None:
-    """Raise InputError where the ends are not those of intervals one after another."""
+    """Raise InputError if the ends are not those of consecutive intervals."""
     ends, _ = parse_times(table.frame[name], table.path, name, FIRST_ROW, declared, declared.time_zone)
     lengths = ends - valid_at
     step = usual_step(valid_at.unique().sort())

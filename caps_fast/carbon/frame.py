@@ -31,7 +31,7 @@ KINDS = ("average", "marginal")
 SCOPES = ("direct", "lifecycle", "unknown")
 UNKNOWN = "unknown"
 MAX_G_PER_KWH = 5000.0
-"""No grid comes near it; above it a unit is wrong or a number mangled."""
+"""No grid reaches this value; above it a unit is wrong or a number damaged."""
 
 MAX_FILLED = 10_000_000
 
@@ -39,14 +39,14 @@ CLOCK_CHANGE_MONTHS = (3, 4, 9, 10, 11)
 
 
 class Selected(NamedTuple):
-    """One series, sorted by time, and the lines that its user should see."""
+    """One series, sorted by time, with lines for the user."""
 
     frame: pl.DataFrame
     warnings: tuple[str, ...]
 
 
 def number_rows(frame: pl.DataFrame, first: int) -> pl.DataFrame:
-    """Add the column `row`, the place in the file that error messages name."""
+    """Add the column `row`, the row of the file that error messages name."""
     return frame.with_row_index("row", offset=first)
 
 
@@ -76,7 +76,7 @@ def parse_times(
 
 
 def refuse_odd_years(times: pl.Series, path: str, column: str, first_row: int) -> None:
-    """Raise InputError naming the first row whose year is not of this age; Python's dates know no year -1."""
+    """Raise InputError naming the first row whose year is out of range; Python's dates have no year -1."""
     years = times.dt.year()
     odd = times.is_not_null() & ~years.is_between(*YEARS).fill_null(False)
     if odd.any():
@@ -133,8 +133,8 @@ def finish(frame: pl.DataFrame, path: str, hint: str = "") -> pl.DataFrame:
 
 
 def refuse_clock_change(valid_at: pl.Series, path: str) -> None:
-    """Raise InputError if times without an offset skip one hour early on a Sunday in a month in which clocks go
-    forward.
+    """Raise InputError if times without an offset skip one hour early on a Sunday in a month of daylight-saving
+    changes.
     """
     times = valid_at.unique().sort()
     step = usual_step(times)
@@ -159,7 +159,7 @@ def refuse_clock_change(valid_at: pl.Series, path: str) -> None:
 
 
 def usual_step(times: pl.Series) -> timedelta | None:
-    """The commonest distance (a timedelta) between neighbouring sorted times; None for fewer than two."""
+    """The most frequent distance (a timedelta) between neighbouring sorted times; None for fewer than two."""
     if times.len() < 2:
         return None
     step: timedelta = times.diff().drop_nulls().mode().sort()[0]
@@ -171,8 +171,8 @@ def select_series(
 ) -> Selected:
     """The observed values (or the forecasts) of one zone, kind and scope.
 
-    Values of an unknown scope stand in, with a warning, where there are none of the scope asked for. Raises InputError
-    naming the option to set where nothing is left or several zones are.
+    Values of an unknown scope are used, with a warning, if there are none of the given scope. Raises InputError naming
+    the option to set if nothing is left, or several zones are.
     """
     what = "forecasts with an issue time" if forecasts else "observed values"
     rows = frame.filter(pl.col("issued_at").is_not_null() if forecasts else pl.col("issued_at").is_null())
@@ -203,7 +203,7 @@ def select_series(
         )
     return Selected(
         unstated.sort("issued_at", "valid_at"),
-        (f"{path}: does not say whether its intensity is direct or life-cycle; taken as {scope}",),
+        (f"{path}: does not state whether its intensity is direct or life-cycle; read as {scope}",),
     )
 
 
@@ -213,8 +213,8 @@ def _listed(names: list[str]) -> str:
 
 
 def find_gaps(times: pl.Series) -> pl.DataFrame:
-    """Gaps in sorted times: columns `after`, `before` (the samples at their ends) and `missing` (samples that the
-    usual step would put between).
+    """Gaps in sorted times: columns `after`, `before` (the samples at their ends) and `missing` (samples between them
+    at the usual step).
     """
     step = usual_step(times)
     frame = pl.DataFrame({"before": times}).with_columns(after=pl.col("before").shift())

@@ -1,4 +1,4 @@
-"""The grid of forecasts by issue time and lead, its error, and how to make it worse."""
+"""Forecasts by issue time and lead, their error, and how to degrade them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 ERROR_STREAM = 0xE770
 """Key of the forecast errors' random stream."""
 ERROR_CORRELATION = 0.9
-"""AR(1) correlation of log errors a lead hour apart: CarbonCast, CISO, July-December 2021 (0.89)."""
+"""AR(1) correlation of log errors one lead hour apart: CarbonCast, CISO, July-December 2021 (0.89)."""
 HOUR_S = 3600.0
 
 
@@ -49,13 +49,13 @@ class ForecastGrid:
         index = int(np.searchsorted(self.issued_s, t_s, side="right")) - 1
         if index < 0:
             raise InputError(
-                f"forecast asked for at t = {t_s:g} s: expected a time from the first issue at {self.issued_s[0]:g} s"
+                f"forecast at t = {t_s:g} s: expected a time from the first issue at {self.issued_s[0]:g} s"
             )
         return index
 
 
 def degrade(grid: ForecastGrid, error_by_day: Sequence[float], seed: int) -> ForecastGrid:
-    """`grid` made worse: every slot times a log-normal factor of mean 1 whose mean absolute deviation from 1 is
+    """`grid` degraded: every slot times a log-normal factor of mean 1 whose mean absolute deviation from 1 is
     `error_by_day[lead day]`.
 
     The last figure holds for later days. Errors are AR(1) over the leads of an issue and independent from issue to

@@ -1,8 +1,8 @@
 """A learned forecaster: gradient-boosted trees (LightGBM) on calendar and lags.
 
-The target is the logarithm of an hour's mean over its baseline, the same hour on the last day that is over by the issue
-(the forecaster `yesterday`): what is learned is how tomorrow differs from yesterday, whatever the level of the grid or
-the season.
+The target is the logarithm of an hour's mean over its baseline, the same hour on the last day that is complete at the
+issue (the forecaster `yesterday`): the model learns how tomorrow differs from yesterday, whatever the level of the grid
+or the season.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ REFIT_S = 28 * DAY_S
 TRAIN_S = 180 * DAY_S
 TRAIN_EVERY_S = 5 * HOUR_S
 MIN_HISTORY_DAYS = 10
-"""Days of history needed besides the days that are forecast."""
+"""Days of history needed in addition to the forecast days."""
 FLOOR_G_PER_KWH = 1.0
-"""Ratios are of intensities plus this, so that a grid at 0 g/kWh divides nothing by 0."""
+"""Added to intensities in ratios, so that a grid at 0 g/kWh does not cause a division by 0."""
 TREES = 50
 PARAMETERS: dict[str, Any] = {
     "objective": "l1",
@@ -46,14 +46,14 @@ PARAMETERS: dict[str, Any] = {
 
 
 class Learned:
-    """Trained on what the trace held before the first issue, and again every 28 days on what it held by then (at
-    most the last 180 days).
+    """Trained on the samples before the first issue, and again every 28 days on those until then (at most the last 180
+    days).
     """
 
     def rows(self, trace: CarbonTrace, issued_s: Floats, leads: int) -> Floats:
         """Forecasts, g/kWh, (len(issued_s), leads).
 
-        Raises InputError where the history before the first issue is too short.
+        Raises InputError if the history before the first issue is too short.
         """
         need_days = MIN_HISTORY_DAYS + int(np.ceil(leads * HOUR_S / DAY_S))
         have_days = float(issued_s[0] - trace.times_s[0]) / DAY_S
@@ -136,7 +136,7 @@ def _against_days_before(trace: CarbonTrace, issued_s: Floats, length_s: float) 
 
 
 def _nan_mean(values: Floats) -> Floats:
-    """Mean over the first axis of what is not NaN; NaN where all is."""
+    """Mean over the first axis without NaN; NaN if all are NaN."""
     known = ~np.isnan(values)
     count = known.sum(axis=0)
     mean: Floats = np.where(count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)

@@ -1,6 +1,6 @@
 """The carbon and energy monitor: what the scheduler sees of the grid.
 
-Nothing here looks past the present, save a forecast.
+Nothing here reads the future, except a forecast.
 """
 
 from __future__ import annotations
@@ -22,26 +22,25 @@ from caps_fast.scenario import file_hash
 
 if TYPE_CHECKING:
     from caps_fast.carbon.trace import CarbonTrace
+    from caps_fast.grid_section import Carbon, Region
+    from caps_fast.grid_section import Monitor as MonitorConfig
     from caps_fast.scenario import Scenario
-    from caps_fast.sections import Carbon, Region
-    from caps_fast.sections import Monitor as MonitorConfig
 
 Floats = NDArray[np.float64]
-KEPT = 16  # monitors, for the next run that has the same
+KEPT = 16  # cached monitors
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """The component behind the scheduler's view.
+    """What the scheduler sees of a grid.
 
-    trace                   the grid's intensity, as the accounts have it; where there is a marginal one, at the times
-                            of both
+    trace                   the grid's intensity, as used in the accounts; with a marginal one, at the times of both
     forecast                forecasts by issue time
     window_s                length of the rolling window
     threshold_s             float64, (n,), ascending: times from which a gate threshold is in force
     threshold_g_per_kwh     float64, (n,)
-    marginal                marginal intensity beside the average of `trace`, at the same times; None: there is none
-    seen                    what decisions are made on, where that is not `trace`
+    marginal                marginal intensity at the times of `trace`, which is average then; None = not given
+    seen                    the signal for decisions, if that is not `trace`
     """
 
     trace: CarbonTrace
@@ -54,12 +53,12 @@ class Monitor:
 
     @property
     def signal(self) -> CarbonTrace:
-        """The intensity that decisions are made on."""
+        """The intensity that policies see."""
         return self.seen or self.trace
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Lines that the user should see."""
+        """Lines for the user."""
         return (*self.trace.warnings, *(self.marginal.warnings if self.marginal else ()), *self.forecast.warnings)
 
     @cached_property
@@ -110,7 +109,7 @@ def monitor_of(region: Region, config: Scenario) -> Monitor:
 
 
 class Signals(NamedTuple):
-    """The intensities of a region, and which one decisions are made on."""
+    """The intensities of a region, and the one that policies see."""
 
     average: Carbon
     marginal: Carbon | None
@@ -131,7 +130,7 @@ def _monitor_of(
     average = _trace_of(signals.average, horizon_s, contents[:1] if signals.average.file else (), start)
     if signals.marginal is None:
         return monitor(config, average, end_s, seed)
-    marginal = _trace_of(signals.marginal, horizon_s, contents[-1:], start or average.start)  # on the average's dates
+    marginal = _trace_of(signals.marginal, horizon_s, contents[-1:], start or average.start)
     seen = marginal if signals.decide_on == "marginal" else average
     both = average.refined(marginal)
     return replace(monitor(config, seen, end_s, seed), trace=both, marginal=marginal.refined(average), seen=seen)

@@ -1,4 +1,4 @@
-"""What a trace held before an issue: the last hour, the same hour on days before.
+"""Means of a trace before an issue: the last hour, the same hour on days before.
 
 Nothing here reads a sample at or after the issue.
 """
@@ -28,9 +28,7 @@ def slot_starts(issued_s: Floats, leads: int) -> Floats:
 
 
 def last_hour(trace: CarbonTrace, issued_s: Floats) -> Floats:
-    """Mean of the last hour before each issue, or of as much of it as the trace has; the present sample where it
-    has none.
-    """
+    """Mean of the last hour before each issue, or of the part that the trace has; the present sample if it has none."""
     begin_s = np.maximum(issued_s - HOUR_S, trace.times_s[0])
     known = begin_s < issued_s
     return np.where(known, trace.mean(begin_s, np.where(known, issued_s, begin_s + 1.0)), trace.at(issued_s))

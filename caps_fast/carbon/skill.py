@@ -1,4 +1,4 @@
-"""How good the forecasters are on a given trace, by lead day, beside published figures."""
+"""Error of the forecasters on a given trace, by lead day, and published figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from caps_fast.errors import InputError
 
 if TYPE_CHECKING:
     from caps_fast.carbon.trace import CarbonTrace
-    from caps_fast.sections import Monitor
+    from caps_fast.grid_section import Monitor
 
 Floats = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def error_table(config: Monitor, trace: CarbonTrace, history_days: float, seed: 
 
 
 def daily_issues(trace: CarbonTrace, history_days: float, hours: int) -> Floats:
-    """Issue times a day apart with so much history before them and so many hours of the trace after them.
+    """Issue times a day apart with this much history before them and this many hours of the trace after them.
 
     Raises InputError if there is none.
     """

@@ -18,14 +18,14 @@ from caps_fast.errors import InputError
 from caps_fast.instants import is_date, parse_utc
 
 if TYPE_CHECKING:
-    from caps_fast.sections import Carbon
+    from caps_fast.grid_section import Carbon
 
 Floats = NDArray[np.float64]
 
 CARBON_STREAM = 0xC02
 """Key of the built-in trace's random stream."""
 BUILT_IN_SEED = 23
-"""The built-in trace is an input, not a draw of the run: every seed of a study sees the same grid.
+"""The built-in trace is an input, not a random draw of the run: every seed of a study sees the same grid.
 
 Of small seeds, this one's first week has a mean within 1 % of the source's.
 """
@@ -51,7 +51,7 @@ HOURLY_MEANS = {
 
 @dataclass(frozen=True)
 class CarbonTrace:
-    """Intensity over time; each sample holds until the next one, the last for ever.
+    """Intensity over time; each sample holds until the next one, the last without end.
 
     times_s     float64, (n,), strictly ascending, relative to the run's t = 0 (negative: history before it)
     g_per_kwh   float64, (n,)
@@ -60,7 +60,7 @@ class CarbonTrace:
     zone        as the source names it
     source      where the trace comes from
     start       UTC time of t = 0; None for the built-in trace
-    warnings    lines that the user should see
+    warnings    lines for the user
     """
 
     times_s: Floats
@@ -88,8 +88,8 @@ class CarbonTrace:
 
         Raises InputError before the first sample.
 
-        Never outside of the samples in force there: one sample's mean is that sample to the last bit, and no hour is
-        cleaner than an equal one.
+        Never outside the range of the samples in force: the mean of one sample is that sample to the last bit, and
+        equal hours have equal means.
         """
         start_s, end_s = np.broadcast_arrays(np.asarray(t0_s, np.float64), np.asarray(t1_s, np.float64))
         rounded: Floats = self.integral(start_s, end_s) / (end_s - start_s)
@@ -105,9 +105,7 @@ class CarbonTrace:
         return within
 
     def refined(self, other: CarbonTrace) -> CarbonTrace:
-        """The same intensity with samples at the other trace's times, too, from the later one of their first
-        samples on.
-        """
+        """The same intensity with samples at the other trace's times too, from the later of their first samples."""
         times_s = np.union1d(self.times_s, other.times_s)
         times_s = times_s[times_s >= max(self.times_s[0], other.times_s[0])]
         return replace(self, times_s=times_s, g_per_kwh=self.at(times_s))
@@ -125,7 +123,7 @@ class CarbonTrace:
     def _index(self, t_s: Floats) -> NDArray[np.int64]:
         if t_s.size and float(t_s.min()) < self.times_s[0]:
             raise InputError(
-                f"{self.source}: carbon intensity asked for at t = {t_s.min():g} s: expected a time from its first "
+                f"{self.source}: carbon intensity at t = {t_s.min():g} s: expected a time from its first "
                 f"sample at {self.times_s[0]:g} s"
             )
         return np.searchsorted(self.times_s, t_s, side="right") - 1
@@ -134,11 +132,11 @@ class CarbonTrace:
 def carbon_trace(config: Carbon, horizon_s: float, start: datetime | None = None) -> CarbonTrace:
     """The trace that `config` names, for a run of `horizon_s` seconds: a file's, or the built-in one.
 
-    `start` is the date and time of t = 0 as the run's traffic has it: a file is met there (see `alignment`), unless
-    `carbon.start` says where, and the built-in trace at that time of day.
+    `start` is the date and time of t = 0 of the run's traffic: a file is aligned with it (see `alignment`), unless
+    `carbon.start` is set, and the built-in trace starts at that time of day.
 
-    Raises InputError for a file that cannot be read, has gaps (unless they are to be filled), holds another kind or
-    scope than asked for, or starts after t = 0.
+    Raises InputError for a file that cannot be read, has gaps (unless they are filled), holds another kind or scope
+    than the section states, or starts after t = 0.
     """
     return (
         built_in(config, horizon_s, start) if config.file is None else _from_file(config, config.file, horizon_s, start)
@@ -151,13 +149,13 @@ def built_in(config: Carbon, horizon_s: float, start: datetime | None = None) ->
 
     t = 0 is 00:00 UTC, or the time of day of `start`. Samples do not depend on the horizon, except through
     `scale_to_g_per_kwh`, which maps the least and greatest sample of [0, horizon) (of the first day, for shorter
-    horizons) to its two figures, and all others by the same line, floored at 0.
+    horizons) to its two figures, and all others by the same linear map, floored at 0.
     """
     for name in ("format", "zone", "start", "unit", "columns", "time_zone", "time_format", "interval"):
         if getattr(config, name):
             raise InputError(
-                f"carbon.{name} {getattr(config, name)!r}: expected carbon.file beside it; the built-in trace has "
-                f"no {name} to choose"
+                f"carbon.{name} {getattr(config, name)!r}: expected carbon.file with it; the built-in trace has only "
+                f"one {name}"
             )
     if config.kind != "average":
         raise InputError(
@@ -225,7 +223,7 @@ def _from_file(config: Carbon, path: str, horizon_s: float, traffic: datetime | 
     step_s = float(np.median(np.diff(times_s))) if times_s.size > 1 else 0.0
     values = filled.frame["g_per_kwh"].to_numpy().astype(np.float64)
     if times_s[-1] + step_s < horizon_s:
-        end, goes_on = start + timedelta(seconds=horizon_s), "its last sample holds on"
+        end, goes_on = start + timedelta(seconds=horizon_s), "its last sample holds until then"
         if traffic is not None:
             times_s, values, cycle = repeated(times_s, values, step_s, horizon_s + TAIL_DAYS * 86400)
             goes_on = f"its last {cycle} is repeated" if cycle else goes_on

@@ -1,7 +1,7 @@
 """The command line: parse, call, exit code. Results go to standard output or files, messages to standard error.
 
 Every module in `MODULES` holds one command and a function `register(app)` that adds it; heavy imports stay inside the
-command, so that `--help` is quick. A new command is a new file here and its name in `MODULES`.
+command, so that `--help` is fast. To add a command, add a file here and its name to `MODULES`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from caps_fast.cli.usage import plain_types, usage
 from caps_fast.errors import InputError
 from caps_fast.interrupt import Ended, leave, raising
 
-ABOUT = """Simulate carbon-aware scheduling of LLM inference: which request goes to which GPU pool, and when.
+ABOUT = """Simulate carbon-aware scheduling of LLM inference: where and when each request runs.
 
 Try: caps-fast run --policies main --days 0.1
 """
@@ -35,10 +35,10 @@ MODULES = (  # in the order of the help
     *("train", "calibrate", "reproduce"),
 )
 
-COMPLETING = "_CAPS_FAST_COMPLETE"  # set where a shell asks what it may offer
-SELDOM = (500_000, 50, 50)  # objects before a collection: compiling and importing make many that stay
+COMPLETING = "_CAPS_FAST_COMPLETE"  # set when a shell requests completions
+SELDOM = (500_000, 50, 50)  # objects before a garbage collection: compiling and importing create many that stay
 
-USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # of the click inside typer, which has no public name for it
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # of the click inside typer, which has no public name
 
 
 def _version(given: bool) -> None:
@@ -48,7 +48,7 @@ def _version(given: bool) -> None:
 
 
 def _app(words: Sequence[str] = ()) -> Any:
-    """All commands; or the one that the words name, since building the others takes longer than it."""
+    """All commands; or only the one that the words name, since building the others takes longer than running it."""
     app = typer.Typer(name="caps-fast", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.callback(help=ABOUT)(_top)
     typed = next((word for word in words if not word.startswith("-")), "").replace("-", "_")
@@ -72,7 +72,7 @@ def _top(
 def main() -> None:
     """Entry point of `caps-fast`.
 
-    One line and exit code 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 1 for a fault of ours (--verbose or
+    One line and exit code 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 1 for an internal error (--verbose or
     CAPS_FAST_DEBUG=1 shows it).
     """
     _prepare()
@@ -88,9 +88,7 @@ def main() -> None:
     except Ended as ended:
         leave(int(str(ended.code)))
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # for what Python itself would still write at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python itself may still write at exit
         sys.exit(0)
     except OSError as error:
         fail(f"{error.filename or 'the system'}: {error.strerror or error}")
@@ -101,14 +99,14 @@ def main() -> None:
             raise
         fail(f"internal error: {type(error).__name__}: {error} (--verbose shows where)", code=1)
     finally:
-        gc.freeze()  # spares the collection at exit, which takes 0.2 s to find that all was needed
+        gc.freeze()  # avoids the garbage collection at exit, which takes 0.2 s and frees nothing
 
 
 def _prepare() -> None:
     gc.set_threshold(*SELDOM)
     talk.start()
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by who called us
+        if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, raising(KeyboardInterrupt))
@@ -117,14 +115,14 @@ def _prepare() -> None:
 
 
 def _exit_code() -> int:
-    """Run the command. Raises BrokenPipeError where nobody reads what it prints."""
+    """Run the command. Raises BrokenPipeError if the reader of its output has gone."""
     stdout = sys.stdout
     try:
         return _app(sys.argv[1:])(sys.argv[1:] or ["--help"], "caps-fast", standalone_mode=False) or 0
     except SystemExit:
         if sys.stdout is stdout:
             raise
-        sys.stdout = stdout  # Typer wraps it, and exits with 1, where the pipe is broken
+        sys.stdout = stdout  # Typer wraps it, and exits with 1, if the pipe is broken
         raise BrokenPipeError from None
 
 

@@ -25,16 +25,16 @@ def bound(
     attainment: Annotated[
         str,
         typer.Option(
-            help="share of each tier's requests whose SLO is met at the least; or one a tier, as gold=0.97,silver=0.95"
+            help="least share of each tier's requests that meet their SLO; or one per tier, as gold=0.97,silver=0.95"
         ),
     ] = "1",
-    finished: Annotated[float, typer.Option(help="share of all requests that finish at the least")] = 1.0,
+    finished: Annotated[float, typer.Option(help="least share of all requests that finish")] = 1.0,
     fixed: Annotated[
         bool, typer.Option("--fixed", help="all replicas stay on, and draw idle power until the arrivals end")
     ] = False,
     slot_s: Annotated[
         float | None,
-        typer.Option(help="length of a slot of time at most; shorter ones give a higher bound [default: 300]"),
+        typer.Option(help="greatest length of a time slot, seconds; shorter ones give a higher bound [default: 300]"),
     ] = None,
     rate: Rate = None,
     days: Days = None,
@@ -47,7 +47,8 @@ def bound(
 
     A linear program that knows all requests and the whole grid in advance (docs/bound.md).
 
-    It stands beside `bill_kg` of `run`; `run --over-bound` prints both and their ratio, at what each run kept.
+    Compare it with `bill_kg` of `run`; `run --over-bound` prints both and their ratio, at the SLO attainment of each
+    run.
     """
     from caps_fast.bounds import bound as least
     from caps_fast.files import expect_outputs, expect_picture
@@ -68,7 +69,7 @@ def bound(
 
 
 def _shares(text: str) -> float | dict[str, float]:
-    """One share, or one a tier. Raises InputError."""
+    """One share, or one per tier. Raises InputError."""
     from caps_fast.spelled import pairs
 
     if "=" in text:
@@ -81,7 +82,7 @@ def _share(text: str) -> float:
         return float(text)
     except ValueError:
         raise InputError(
-            f"--attainment {text!r}: expected a share from 0 to 1, or one a tier as gold=0.97,silver=0.95"
+            f"--attainment {text!r}: expected a share from 0 to 1, or one per tier as gold=0.97,silver=0.95"
         ) from None
 
 
@@ -94,6 +95,6 @@ def _lines(found: Bound, told: dict[str, Any]) -> list[str]:
         f"  finished    {100 * told['finished']:.4g} %",
         f"  replicas    {told['busy_replicas']:.3g} of {told['replicas']:,} busy on average until the arrivals "
         f"end; {off}",
-        f"  energy      {told['bound_kwh']:,.6g} kWh in the plan that has it",
+        f"  energy      {told['bound_kwh']:,.6g} kWh in the plan of least carbon",
         f"  slots       {told['slots']:,} of {told['slot_s']:g} s at most",
     ]

@@ -1,4 +1,4 @@
-"""`calibrate`: parameters of a scenario from the figures that it is to give."""
+"""`calibrate`: parameters of a scenario from the figures that it should reproduce."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def register(app: typer.Typer) -> None:
 
 def calibrate(
     targets: Annotated[Path, typer.Argument(help="targets, bounds and seeds in TOML; sweeps/calibration.toml is one")],
-    out: Annotated[Path, typer.Option(help="folder for the search and its result; an earlier search there goes on")],
-    trials: Annotated[int, typer.Option(min=1, help="trials in all, earlier ones counted")] = 200,
+    out: Annotated[Path, typer.Option(help="folder for the search and its result; an earlier search there is resumed")],
+    trials: Annotated[int, typer.Option(min=1, help="number of trials, including earlier ones")] = 200,
     jobs: Jobs = 0,
 ) -> None:
     """Fit parameters of a scenario to given figures.
 
-    They are judged on other seeds than those of the search.
+    The result is judged on seeds that the search does not use.
     """
     from caps_fast.calibrate.outcome import calibrate as fit
 

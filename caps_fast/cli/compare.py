@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def compare(
     folder: Folder,
     baseline: Annotated[
-        str, typer.Option(help="value of the factor that all others are compared with")
+        str, typer.Option(help="value of the factor with which all others are compared")
     ] = "round-robin",
     metric: Annotated[
         list[str] | None,
@@ -31,7 +31,7 @@ def compare(
         ),
     ] = None,
     factor: Annotated[str, typer.Option(help="column whose values are compared")] = "policy",
-    confidence: Annotated[float, typer.Option(help="of the intervals, between 0 and 1")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="confidence of the intervals, between 0 and 1")] = 0.95,
     where: Where = None,
     as_json: AsJson = False,
 ) -> None:
@@ -53,5 +53,5 @@ def compare(
         return
     print(f"difference from {factor} {baseline}, with {confidence:.0%} confidence intervals over paired seeds")
     if along := followers(runs, factor):
-        print(f"changing with it: {', '.join(along)}")
+        print(f"also different: {', '.join(along)}")
     print(text_table(found.drop(along), rows=500))

@@ -1,4 +1,4 @@
-"""What the shell offers for the values of options and arguments."""
+"""Shell completion of the values of options and arguments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def complete_scenario(incomplete: str) -> Iterator[str]:
-    """Presets, and scenario files in the folder that is being typed."""
+    """Presets, and scenario files in the typed folder."""
     from importlib.resources import files
 
     presets = (
@@ -24,7 +24,7 @@ def complete_scenario(incomplete: str) -> Iterator[str]:
 
 
 def complete_policies(incomplete: str) -> Iterator[str]:
-    """Policies, after those that stand before the last comma."""
+    """Policies, after those before the last comma."""
     from caps_fast.policy_names import ABOUT
 
     before, comma, last = incomplete.rpartition(",")

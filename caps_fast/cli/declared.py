@@ -1,4 +1,4 @@
-"""Options that say what input files do not say themselves, alike in `run`, `grid` and `inspect`: `--trace-time-unit`,
+"""Options for facts that input files do not state, the same in `run`, `grid` and `inspect`: `--trace-time-unit`,
 `--carbon-zone` and so on.
 """
 
@@ -26,20 +26,20 @@ TRACE: Options = {
         (),
         "request trace: time zone of dates without an offset, like Europe/Berlin",
     ),
-    "trace_time_format": ("workload.trace_time_format", (), "request trace: format of dates, as strptime has it"),
+    "trace_time_format": ("workload.trace_time_format", (), "request trace: format of dates, as for strptime"),
     "trace_tiers": ("workload.trace_tiers", (), "request trace: classes to tiers, as chat=gold,batch=bronze,*=silver"),
 }
 CARBON: Options = {
     "carbon_format": ("carbon.format", (), "carbon file: name of its format"),
     "carbon_columns": ("carbon.columns", (), "carbon file: columns as time=NAME,value=NAME,zone=NAME,issued_at=NAME"),
     "carbon_time_zone": ("carbon.time_zone", (), "carbon file: time zone of dates without an offset"),
-    "carbon_time_format": ("carbon.time_format", (), "carbon file: format of dates, as strptime has it"),
+    "carbon_time_format": ("carbon.time_format", (), "carbon file: format of dates, as for strptime"),
     "carbon_interval": (
         "carbon.interval",
         ("--interval",),
-        "carbon file: which end of its interval a time is: start or end",
+        "carbon file: whether times are the start or the end of their intervals: start or end",
     ),
-    "carbon_zone": ("carbon.zone", ("--zone",), "carbon file: zone to take"),
+    "carbon_zone": ("carbon.zone", ("--zone",), "carbon file: zone to use"),
     "carbon_unit": (
         "carbon.unit",
         ("--unit",),
@@ -55,7 +55,7 @@ CLOCK: Options = {
 
 
 def option_of(field: str) -> tuple[str, ...]:
-    """The option that says this field of a scenario, and its other names; none where there is no such option."""
+    """The option that sets this field of a scenario, and its other names; none if there is no such option."""
     for name, (own, aliases, _) in (TRACE | CARBON | CLOCK).items():  # type: ignore[operator]
         if own == field:
             return (f"--{name.replace('_', '-')}", *aliases)
@@ -63,9 +63,7 @@ def option_of(field: str) -> tuple[str, ...]:
 
 
 def declaring(*tables: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add these options to a command, which receives those that are given as `declared`: values by the scenario's
-    field.
-    """
+    """Add these options to a command, which receives the given ones as `declared`: values by the scenario's field."""
     options = {name: one for table in tables for name, one in table.items()}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""`estimate-profile`: a profile of a pair that nobody measured, from the model's config and the GPU's data sheet."""
+"""`estimate-profile`: a profile without measurements, from the model's config and the GPU's data sheet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def estimate_profile(
-    config: Annotated[str, typer.Argument(help="the model's config.json, as Hugging Face has it")],
+    config: Annotated[str, typer.Argument(help="the model's config.json, in the form of Hugging Face")],
     gpu: Annotated[str | None, typer.Option(help="GPU by name (see docs/profiles.md)")] = None,
     bandwidth: Annotated[str | None, typer.Option(help="another GPU: memory bandwidth, like 3350GB/s")] = None,
     flops: Annotated[
@@ -29,13 +29,13 @@ def estimate_profile(
         float | None,
         typer.Option(min=1, max=1e6, help="another GPU: power of the board in watts; none = no power in the profile"),
     ] = None,
-    tensor_parallel: Annotated[int, typer.Option(min=1, max=1024, help="GPUs in the replica")] = 1,
+    tensor_parallel: Annotated[int, typer.Option(min=1, max=1024, help="GPUs per replica")] = 1,
     out: Annotated[str | None, typer.Option(help="profile to write (TOML)")] = None,
-    about: Annotated[str | None, typer.Option(help="what the profile is of, for its file")] = None,
+    about: Annotated[str | None, typer.Option(help="description of the profile, for its file")] = None,
 ) -> None:
     """Estimate a GPU profile from data sheets.
 
-    docs/profiles.md says how far such estimates are from measurements.
+    See docs/profiles.md for their error against measurements.
     """
     from caps_fast.estimate import estimate, read_model
     from caps_fast.files import expect_outputs
@@ -61,10 +61,10 @@ def estimate_profile(
         write_file(out, text.encode())
     print(
         f"parameters   {(model.layer_params + model.table_params * (1 if model.tied else 2)) / 1e9:.3g} G, "
-        f"{model.active_params / 1e9:.3g} G a token"
+        f"{model.active_params / 1e9:.3g} G per token"
     )
     print(f"weights      {model.all_bytes / 2**30:.3g} GiB, of which an iteration reads {model.read_bytes / 2**30:.3g}")
-    print(f"KV memory    {model.kv_bytes:,.0f} bytes a token; room for {found.kv_capacity_tokens:,} tokens:")
+    print(f"KV memory    {model.kv_bytes:,.0f} bytes per token; room for {found.kv_capacity_tokens:,} tokens:")
     print(f"             --set cluster.kv=grow --set cluster.kv_capacity_tokens={found.kv_capacity_tokens}")
     print(f"\n{text}", end="")
 
@@ -76,7 +76,7 @@ def _data_sheet(gpu: str | None, given: dict[str, str | None], link: str, board_
     told = {option: value for option, value in given.items() if value is not None}
     if gpu is not None:
         if told or board_w is not None:
-            raise InputError(f"{next(iter(told), '--board-w')} beside --gpu {gpu}: expected one of them")
+            raise InputError(f"{next(iter(told), '--board-w')} together with --gpu {gpu}: expected one of them")
         return data_sheet(gpu)
     missing = [option for option in given if option not in told]
     if missing:

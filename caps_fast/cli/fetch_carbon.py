@@ -21,9 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def fetch_carbon(
-    zone: Annotated[str, typer.Option(help="zone or region, in the provider's own terms (US-CAL-CISO, CAISO_NORTH)")],
+    zone: Annotated[str, typer.Option(help="zone or region, by the provider's name (US-CAL-CISO, CAISO_NORTH)")],
     start: Annotated[str, typer.Option("--from", help="first time, UTC unless it has an offset")],
-    end: Annotated[str, typer.Option("--to", help="time at which to stop")],
+    end: Annotated[str, typer.Option("--to", help="end, exclusive")],
     out: Annotated[Path, typer.Option(help="file to write: .csv or .parquet, in the common schema")],
     provider: Annotated[str, typer.Option(help="electricitymaps or watttime")] = "electricitymaps",
     scope: Annotated[
@@ -37,7 +37,7 @@ def fetch_carbon(
         typer.Option(help="Electricity Maps: hourly (default), 15_minutes or 5_minutes; WattTime: 5_minutes"),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="folder for kept answers; none = caps-fast in the user's cache folder")
+        Path | None, typer.Option(help="folder for cached answers; none = caps-fast in the user's cache folder")
     ] = None,
 ) -> None:
     """Fetch observed carbon intensity from a provider.

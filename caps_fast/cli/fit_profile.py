@@ -33,7 +33,7 @@ Files = Annotated[
 
 @dataclass(frozen=True)
 class Asked:
-    """What the options say, beside the outputs."""
+    """The options, apart from the outputs."""
 
     files: list[str]
     wanted: dict[str, str | int | None]
@@ -51,7 +51,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """A fitted profile as data, its points (Polars), the report's lines, and what draws its picture."""
+    """A fitted profile as data, its points (Polars), the report's lines, and the function that draws its picture."""
 
     profile: dict[str, Any]
     points: pl.DataFrame
@@ -67,7 +67,7 @@ def register(app: typer.Typer) -> None:
 def fit_profile(
     files: Files,
     out: Annotated[str | None, typer.Option(help="profile to write (TOML)")] = None,
-    picture: Annotated[str | None, typer.Option(help="picture of fit against data to write (PNG, PDF or SVG)")] = None,
+    picture: Annotated[str | None, typer.Option(help="picture of fit and data to write (PNG, PDF or SVG)")] = None,
     residuals: Annotated[
         str | None, typer.Option(help="CSV to write with measured, fitted and error of every point")
     ] = None,
@@ -76,7 +76,7 @@ def fit_profile(
         typer.Option(
             "--set",
             help=(
-                "a limit of the engine (--set cluster.max_batch=256), or a coefficient to hold (--set "
+                "a limit of the engine (--set cluster.max_batch=256), or a coefficient to fix (--set "
                 "gpu.overhead_s=0.002)"
             ),
         ),
@@ -85,35 +85,34 @@ def fit_profile(
     hardware: Annotated[str | None, typer.Option(help="only this GPU (or part of its name)")] = None,
     tensor_parallel: Annotated[
         int | None,
-        typer.Option(min=1, help="only replicas of this many GPUs; in a file without the column: their number"),
+        typer.Option(min=1, help="only replicas of this many GPUs; for a file without that column: its number of GPUs"),
     ] = None,
     precision: Annotated[str | None, typer.Option(help="only this weight precision")] = None,
     max_batch: Annotated[
-        int | None, typer.Option(min=1, help="batch of a full GPU, and the largest used; none = the largest measured")
+        int | None,
+        typer.Option(min=1, help="batch of a full replica, and the largest used; none = the largest measured"),
     ] = None,
     max_prompt: Annotated[int | None, typer.Option(min=1, help="longest prompt used, in tokens; none = all")] = None,
     prefill_s_per_token: Annotated[
-        float | None, typer.Option(min=1e-12, help="seconds a prompt token, where not measured")
+        float | None, typer.Option(min=1e-12, help="seconds per prompt token, if not measured")
     ] = None,
-    prefill_from: Annotated[str | None, typer.Option(help="profile to take the seconds a prompt token from")] = None,
-    power_from: Annotated[str | None, typer.Option(help="profile to take power from, where not measured")] = None,
-    idle_w: Annotated[
-        float | None, typer.Option(min=0, help="idle power of one GPU in watts, where not measured")
-    ] = None,
+    prefill_from: Annotated[str | None, typer.Option(help="profile to take the seconds per prompt token from")] = None,
+    power_from: Annotated[str | None, typer.Option(help="profile to take power from, if not measured")] = None,
+    idle_w: Annotated[float | None, typer.Option(min=0, help="idle power of one GPU in watts, if not measured")] = None,
     cpu_s: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="CPU time per iteration, where kernel times are summed; none = 0.001"),
+        typer.Option(min=0, max=1, help="CPU seconds per iteration, if the table sums kernel times; none = 0.001"),
     ] = None,
-    benchmark: Annotated[int | None, typer.Option(min=1, help="which benchmark of the logs that have several")] = None,
+    benchmark: Annotated[int | None, typer.Option(min=1, help="benchmark to use in logs of several")] = None,
     engine_terms: Annotated[
         bool,
         typer.Option(
             "--engine-terms",
-            help="all terms of an engine's step (docs/model.md, section 2) for a table of prompt times too",
+            help="fit all terms of an engine's step (docs/model.md, section 2) to a table of prompt times too",
         ),
     ] = False,
-    about: Annotated[str | None, typer.Option(help="what the profile is of, for its file")] = None,
-    source: Annotated[str | None, typer.Option(help="where the measurements are from, for the profile's file")] = None,
+    about: Annotated[str | None, typer.Option(help="description of the profile, for its file")] = None,
+    source: Annotated[str | None, typer.Option(help="source of the measurements, for the profile's file")] = None,
 ) -> None:
     """Fit a GPU profile to measurements.
 
@@ -168,7 +167,7 @@ def _from_measurements(asked: Asked) -> Answer:
 
     for option, given in (("--set", asked.settings or None), ("--cpu-s", asked.cpu_s)):
         if given is not None:
-            raise InputError(f"{option}: for tables of steps and request logs; expected none beside {asked.files[0]}")
+            raise InputError(f"{option}: for tables of steps and request logs; expected none with {asked.files[0]}")
     measured = read_measurements(asked.files[0], asked.wanted)
     found = fit(measured, _given(asked, measured))
     title = asked.about or measured.label or asked.files[0]
@@ -189,7 +188,7 @@ def _terms_of_measurements(asked: Asked) -> Answer:
     fixed, limits = held(asked.settings)
     if limits or asked.cpu_s is not None:
         option = f"--set {next(iter(limits))}" if limits else "--cpu-s"
-        raise InputError(f"{option}: for tables of steps and request logs; expected none beside {asked.files[0]}")
+        raise InputError(f"{option}: for tables of steps and request logs; expected none with {asked.files[0]}")
     measured = read_measurements(asked.files[0], asked.wanted)
     found, watts = fit_measurements(measured, _given(asked, measured), fixed)
     points = pl.concat([found.speed.points, watts])
@@ -227,7 +226,7 @@ def _from_steps_and_logs(asked: Asked) -> Answer:
 
 
 def _given(asked: Asked, measured: Measurements) -> Given:
-    """What a fit to one table is given beside it."""
+    """What a fit to one table takes from options."""
     from caps_fast.profiles.fit import Given
 
     full_at = asked.max_batch or round(float(measured.frame["batch"].max() or 1))  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from caps_fast.profiles.fit import Fit
 
 MILLI = 1e3
-SHOWN = 40  # points of one kind that are printed; beyond, the worst
+SHOWN = 40  # points of one kind that are printed; of more, only the worst
 
 
 def measurement_lines(found: Fit) -> list[str]:
@@ -19,7 +19,7 @@ def measurement_lines(found: Fit) -> list[str]:
     units = {
         "prefill": ("prompt tokens", "ms", MILLI),
         "step": ("batch", "ms", MILLI),
-        "power": ("batch", "W a GPU", 1.0),
+        "power": ("batch", "W per GPU", 1.0),
     }
     lines = [f"{'':8} {'at':>22} {'measured':>12} {'fitted':>12} {'error':>8}"]
     for what, at, measured, fitted, error in found.points.iter_rows():
@@ -34,12 +34,12 @@ def measurement_lines(found: Fit) -> list[str]:
                 f"{what:8} mean error {summary[f'{what}_mean_error']:.1%}, worst {summary[f'{what}_worst_error']:+.1%}"
             )
         else:
-            lines.append(f"{what:8} not measured here: taken from elsewhere")
+            lines.append(f"{what:8} not measured here: from another profile")
     return lines
 
 
 def coefficient_lines(found: SpeedFit) -> list[str]:
-    """Every coefficient with its interval and where it is from."""
+    """Every coefficient with its interval and its source."""
     from caps_fast.text_table import text_lines
 
     rows = []
@@ -50,13 +50,13 @@ def coefficient_lines(found: SpeedFit) -> list[str]:
 
 
 def point_lines(points: pl.DataFrame) -> list[str]:
-    """Every point of a small group; of a large one the worst; and the errors of each group in short."""
+    """Every point of a small group, the worst of a large one, and the errors of each group."""
     import numpy as np
     import polars as pl
 
     lines: list[str] = []
     for (file, what), group in points.group_by("file", "what", maintain_order=True):
-        unit, scale = ("W a GPU", 1.0) if what == "power" else ("ms", MILLI)
+        unit, scale = ("W per GPU", 1.0) if what == "power" else ("ms", MILLI)
         errors = group["error"].to_numpy()
         short = f"mean error {np.abs(errors).mean():.1%}, bias {errors.mean():+.1%}, worst {np.abs(errors).max():.1%}"
         lines += ["", f"{file}: {what}, {len(group):,} points in {unit}: {short}"]

@@ -1,4 +1,4 @@
-"""`forecast-error`: how well a grid's carbon intensity can be forecast."""
+"""`forecast-error`: the error of carbon forecasts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def forecast_error(
     file: Annotated[str, typer.Argument(help="carbon file with some months of observed values")],
     format: Annotated[str | None, typer.Option(help="name of the file's format; none = detect from content")] = None,
-    zone: Annotated[str | None, typer.Option(help="zone to take, where the file has several")] = None,
+    zone: Annotated[str | None, typer.Option(help="zone to use, if the file has several")] = None,
     scope: Annotated[str, typer.Option(help="lifecycle or direct")] = "lifecycle",
     kind: Annotated[str, typer.Option(help="average or marginal")] = "average",
     unit: Annotated[str | None, typer.Option(help="unit of a plain file: g/kWh, kg/MWh or lb/MWh")] = None,
@@ -27,9 +27,9 @@ def forecast_error(
     hours: Annotated[int, typer.Option(min=1, max=240, help="hours to forecast")] = 96,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Measure how well a carbon file can be forecast.
+    """Measure the error of forecasts on a carbon file.
 
-    Prints the mean absolute percentage error of every forecaster by lead day, beside CarbonCast's published figures.
+    Prints the mean absolute percentage error of every forecaster by lead day, with CarbonCast's published figures.
     """
     from caps_fast.carbon.formats import read_carbon
     from caps_fast.carbon.skill import CARBONCAST, error_table

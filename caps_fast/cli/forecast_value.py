@@ -1,4 +1,4 @@
-"""`forecast-value`: what a policy saves by how wrong its forecast is."""
+"""`forecast-value`: savings of a policy by the error of its forecast."""
 
 from __future__ import annotations
 
@@ -37,27 +37,31 @@ def forecast_value(
         ),
     ] = FORECASTS,
     forecast_file: Annotated[
-        str | None, typer.Option(help="CarbonCast's file, for carboncast [default: --carbon, where it has forecasts]")
+        str | None, typer.Option(help="CarbonCast's file, for carboncast [default: --carbon, if it has forecasts]")
     ] = None,
     carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
-    grid: Annotated[list[str] | None, typer.Option(help="carbon intensity file, a study each; may be repeated")] = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(help="carbon intensity file; one study per file; repeatable")
+    ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="policy that savings are against [default: caps-no-carbon beside CAPS and its variants, else edf]"
+            help="policy that savings are relative to [default: caps-no-carbon with CAPS and its variants, else edf]"
         ),
     ] = None,
     seeds: Seeds = "5",
-    of: Annotated[str, typer.Option(help="carbon of the bill (all states), or of busy replicas alone")] = "bill",
-    confidence: Annotated[float, typer.Option(help="of the intervals, between 0 and 1")] = 0.95,
+    of: Annotated[str, typer.Option(help="carbon of the bill (all states), or of busy replicas only")] = "bill",
+    confidence: Annotated[float, typer.Option(help="confidence of the intervals, between 0 and 1")] = 0.95,
     rate: Rate = None,
     days: Days = None,
     set_: Set = None,
     out: Annotated[Path | None, typer.Option(help="write the rows to this Parquet file")] = None,
-    picture: Annotated[Path | None, typer.Option(help="draw saving against error to a .png, .svg or .pdf")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="picture of saving against error to write (PNG, PDF or SVG)")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=0, max=4096, help="groups of runs at a time; 0 = one per core")] = 0,
     as_json: Annotated[
-        bool, typer.Option("--json", help="print JSON, a row per grid, region, policy and forecast")
+        bool, typer.Option("--json", help="print JSON, one row per grid, region, policy and forecast")
     ] = False,
     *,
     declared: dict[str, Any],
@@ -134,4 +138,4 @@ def _lines(found: Value) -> list[str]:
         cells.append([*names, *shown, f"{row['kg']:,.4g}", f"{100 * row['saving']:.2f}{half}", kept, *slo])
     right = [False] * (len(several) + 2) + [True] * 7
     seeds = found.rows["seeds"][0]
-    return [f"against {found.baseline}, on the same requests, {seeds} seeds", *text_lines(heads, cells, right)]
+    return [f"relative to {found.baseline}, on the same requests, {seeds} seeds", *text_lines(heads, cells, right)]

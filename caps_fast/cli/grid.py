@@ -1,4 +1,4 @@
-"""`grid`: every combination of the values given."""
+"""`grid`: every combination of the given values."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def grid(
             "--policies",
             "--policy",
             autocompletion=complete_policies,
-            help="names, main, ablations, all, or Python files, with commas",
+            help="names, main, ablations, all, or Python files, separated by commas",
         ),
     ] = "main",
     splits: Annotated[str | None, typer.Option("--splits", "--split", help="GPUs per pool, as 8/8/8,6/10/8")] = None,
@@ -60,14 +60,14 @@ def grid(
     days: Annotated[str | None, typer.Option(help="simulated days [default: the scenario's]")] = None,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", "--presets", help="preset, or several with commas between them [default: paper]"),
+        typer.Option("--preset", "--presets", help="preset, or several separated by commas [default: paper]"),
     ] = None,
     scenario_file: Annotated[Path | None, typer.Option("--scenario", help="the same as the argument")] = None,
     trace: Annotated[str | None, typer.Option(help="request trace")] = None,
     carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="any other field, as --set monitor.gate_quantile=0.3..0.7:0.1; may be repeated"),
+        typer.Option("--set", help="any other field, as --set monitor.gate_quantile=0.3..0.7:0.1; repeatable"),
     ] = None,
     out: Out = "results/grid",
     dry_run: DryRun = False,
@@ -83,8 +83,8 @@ def grid(
 ) -> None:
     """Run every combination of the given values.
 
-    Ranges are a..b, a..b:step or a..b:logN, both ends included. Killed or interrupted, the same command goes on with
-    what is missing.
+    Ranges are a..b, a..b:step or a..b:logN, both ends included. After an interruption, the same command runs what is
+    missing.
     """
     from dataclasses import replace
 
@@ -124,12 +124,12 @@ def grid(
 
 
 def _base(scenario: str | None, file: Path | None, preset: str | None) -> tuple[Path | None, str | None]:
-    """The scenario file or the presets to start from. Raises InputError where several are given."""
+    """The scenario file or the presets to start from. Raises InputError if several are given."""
     if scenario is None:
         return file, preset
     if file is not None or preset is not None:
         other = f"--scenario {file}" if file is not None else f"--preset {preset}"
-        raise InputError(f"{scenario} beside {other}: expected one scenario to start from")
+        raise InputError(f"{scenario} together with {other}: expected one scenario to start from")
     from caps_fast.scenario import presets
 
     expect_scenario(scenario)

@@ -1,4 +1,4 @@
-"""`inspect FILE`: what a request trace or a carbon file is like."""
+"""`inspect FILE`: a description of a request trace or a carbon file."""
 
 from __future__ import annotations
 
@@ -36,15 +36,17 @@ def inspect(
     ],
     kind_of_file: Annotated[
         Literal["requests", "carbon"] | None,
-        typer.Option("--as", help="what the file is; none = told from its content"),
+        typer.Option("--as", help="what the file is; none = detect from its content"),
     ] = None,
-    format: Annotated[str | None, typer.Option(help="name of the file's format; none = told from its content")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="name of the file's format; none = detect from its content")
+    ] = None,
     columns: Annotated[
         str | None, typer.Option(help="columns as time=NAME,... (--trace-columns, --carbon-columns)")
     ] = None,
     time_unit: Annotated[str | None, typer.Option(help="as --trace-time-unit")] = None,
     time_zone: Annotated[str | None, typer.Option(help="time zone of dates without an offset")] = None,
-    time_format: Annotated[str | None, typer.Option(help="format of dates, as strptime has it")] = None,
+    time_format: Annotated[str | None, typer.Option(help="format of dates, as for strptime")] = None,
     tiers: Annotated[str | None, typer.Option(help="as --trace-tiers")] = None,
     picture: Annotated[str | None, typer.Option(help="picture to write (PNG, PDF or SVG)")] = None,
     profile: Annotated[str | None, typer.Option(help="workload file (TOML) to write that resembles the trace")] = None,
@@ -75,7 +77,7 @@ def inspect(
 
 
 class Told:
-    """What the user says of a file: under the names that `run` has, or under short ones, which fit either sort."""
+    """What the user states about a file: under the names of `run`, or under short ones, which fit either sort."""
 
     def __init__(self, file: str, declared: dict[str, Any], short: dict[str, str | None]) -> None:
         self.file = file
@@ -91,11 +93,11 @@ class Told:
 
     @property
     def says_which(self) -> bool:
-        """Whether something is said that fits one sort of file only."""
+        """Whether an option fits only one sort of file."""
         return bool(self.of_trace or self.of_carbon or self.common)
 
     def of(self, sort: dict[str, Any], maps: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
-        """Arguments of a reader that knows these names. Raises InputError for others."""
+        """Arguments for a reader with these names. Raises InputError for others."""
         given = self.common | sort
         for name in given:
             if name not in names:
@@ -114,7 +116,8 @@ def _is_carbon(told: Told, named: str | None) -> bool:
     of_trace = bool(told.of_trace) or not {"time_unit", "tiers"}.isdisjoint(told.common)
     if of_trace and told.of_carbon:
         raise InputError(
-            "options of request traces beside options of carbon files: expected one sort (--trace-..., or --carbon-...)"
+            "options of request traces together with options of carbon files: expected one sort (--trace-..., or "
+            "--carbon-...)"
         )
     if of_trace or told.of_carbon:
         return not of_trace
@@ -158,7 +161,8 @@ def _inspect_carbon(told: Told, guessed: bool, picture: str | None, as_json: boo
 
         reason = str(error).removeprefix(f"{told.file}: ")
         hint = (
-            f"{told.file}: no request trace by its columns ({', '.join(formats())}; or give --columns and --time-unit)"
+            f"{told.file}: not a request trace by its columns ({', '.join(formats())}; or give --columns and "
+            "--time-unit)"
         )
         raise InputError(hint if _speaks_of_tokens(told.file) else f"{hint}, and as a carbon file: {reason}") from None
     found = describe(told.file, frame) | {"notes": list(notes)}
@@ -168,7 +172,9 @@ def _inspect_carbon(told: Told, guessed: bool, picture: str | None, as_json: boo
 
 
 def _speaks_of_tokens(file: str) -> bool:
-    """Whether the start of a file has names such as tokens and prompt: an unknown trace rather than a carbon file."""
+    """Whether the start of a file has names such as tokens and prompt, so that it is a trace of unknown format, not a
+    carbon file.
+    """
     from caps_fast.words import says_any
 
     with open(file, encoding="utf-8", errors="replace") as stream:
@@ -250,7 +256,7 @@ def _line(name: str, text: str) -> str:
 
 
 def _bars(values: list[float]) -> str:
-    """Values as a row of bars from 0, or nothing where the terminal has no such characters."""
+    """Values as a row of bars from 0, or "" if the terminal has no such characters."""
     if not (sys.stdout.encoding or "").lower().startswith("utf"):
         return ""
     top = max(values)

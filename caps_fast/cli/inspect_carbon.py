@@ -1,4 +1,4 @@
-"""What a carbon file is like, as plain data and as a picture, for `inspect`."""
+"""A description of a carbon file, as plain data and as a picture, for `inspect`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SERIES = ("zone", "kind", "scope", "forecast")
-FLAT_STEPS = 24  # so many equal samples in a row are an oddity
+FLAT_STEPS = 24  # this many equal samples in a row are suspicious
 DAILY_FROM = timedelta(days=60)
 INK = "#333333"
 COLORS = ("#2a6f97", "#c8553d", "#6a994e", "#8d6a9f", "#bc8a2b", "#5c677d")
 
 
 def describe(path: str, frame: pl.DataFrame) -> dict[str, Any]:
-    """Everything that `inspect` tells of a canonical carbon frame, ready for JSON.
+    """Everything that `inspect` reports about a canonical carbon frame, ready for JSON.
 
     Keys: kind, file, `series`: one entry for each zone, kind, scope and observed or forecast, with samples, from, to,
-    `step_s`, `g_per_kwh` (min, mean, p50, max), `hour_of_day_utc` (24 means, None where there is none), `gaps`, and for
-    forecasts `issues` and `longest_lead_h`.
+    `step_s`, `g_per_kwh` (min, mean, p50, max), `hour_of_day_utc` (24 means, None for hours without samples), `gaps`,
+    and for forecasts `issues` and `longest_lead_h`.
     """
     marked = frame.with_columns(forecast=pl.col("issued_at").is_not_null())
     parts = marked.partition_by(SERIES, maintain_order=True)
@@ -34,8 +34,8 @@ def describe(path: str, frame: pl.DataFrame) -> dict[str, Any]:
 
 
 def picture(path: str, frame: pl.DataFrame) -> Figure:
-    """A figure of the observed series (or the forecasts, where there are no others) over time and by hour of day;
-    at most six series.
+    """A figure of the observed series (or the forecasts, if there are no others) over time and by hour of day; at most
+    six series.
     """
     marked = frame.with_columns(forecast=pl.col("issued_at").is_not_null())
     observed = marked.filter(~pl.col("forecast"))

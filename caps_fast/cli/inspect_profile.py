@@ -1,4 +1,4 @@
-"""`inspect TRACE --profile FILE`: write the workload that resembles a trace, and say how well it does."""
+"""`inspect TRACE --profile FILE`: write a workload that resembles a trace, and compare the two."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_profile(trace: TraceFile, path: str) -> dict[str, list[Any]]:
-    """Write the workload file; what both are like by name: original, regenerated. Raises InputError."""
+    """Write the workload file; returns figures by name: original, regenerated. Raises InputError."""
     from caps_fast.files import whole
     from caps_fast.workload.resemble import likeness, regenerated, workload_file
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def json_text(data: Any, indent: int | None = None) -> str:
-    """`data` as JSON; numbers that are undefined or endless, for which JSON has no word, are null."""
+    """`data` as JSON; NaN and infinite numbers, which JSON cannot express, are null."""
     return json.dumps(_defined(data), indent=indent, allow_nan=False)
 
 

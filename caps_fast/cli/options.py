@@ -1,6 +1,6 @@
-"""Options that several commands have: the same names, help and completion everywhere.
+"""Options of several commands: the same names, help and completion everywhere.
 
-Where some commands take one value and others several, both `--rate` and `--rates` are understood.
+If some commands take one value and others several, both `--rate` and `--rates` are accepted.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Scenario = Annotated[str, typer.Argument(help="preset, or scenario file (TOML)",
 Rate = Annotated[float | None, typer.Option("--rate", "--rates", help="mean arrivals per second")]
 Days = Annotated[float | None, typer.Option(help="simulated days [default: the scenario's]")]
 Seed = Annotated[int | None, typer.Option("--seed", "--seeds", help="seed of every random stream")]
-Seeds = Annotated[str, typer.Option("--seeds", "--seed", help="how many, from 0; or which, as 3..7 or 1,2,5")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="any field, as --set policy.beta=1; may be repeated")]
+Seeds = Annotated[str, typer.Option("--seeds", "--seed", help="number of seeds, from 0; or which, as 3..7 or 1,2,5")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="any field, as --set policy.beta=1; repeatable")]
 Policies = Annotated[
     str | None,
     typer.Option(
@@ -28,29 +28,28 @@ Policies = Annotated[
         "--policy",
         autocompletion=complete_policies,
         help=(
-            "on the same requests, with commas: names, main, ablations, all, or Python files [default: the scenario's]"
+            "policies to run on the same requests, separated by commas: names, main, ablations, all, or Python files "
+            "[default: the scenario's]"
         ),
     ),
 ]
 Picture = Annotated[Path | None, typer.Option(help="picture to write (PNG, PDF or SVG)")]
 
 Folder = Annotated[Path, typer.Argument(help="a sweep's folder, or a Parquet file of results")]
-Where = Annotated[
-    list[str] | None, typer.Option(help="only these runs, as rate_rps=10 or policy=caps,edf; may be repeated")
-]
+Where = Annotated[list[str] | None, typer.Option(help="only these runs, as rate_rps=10 or policy=caps,edf; repeatable")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 Jobs = Annotated[int, typer.Option(min=0, max=4096, help="runs at a time; 0 = one per core")]
 
 Out = Annotated[str, typer.Option(help="folder for the results, or an object store's URL")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="say how many runs, how long and how large, and stop")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the number of runs, their time and size, and stop")]
 Backend = Annotated[
     Literal["threading", "loky", "dask"], typer.Option(help="threads, processes, or a dask.distributed cluster")
 ]
 Address = Annotated[str | None, typer.Option(help="the cluster's scheduler, host:port")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="try again the runs that failed before")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="discard what the folder holds")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="run the failed runs again")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="discard the content of the folder")]
 ByPool = Annotated[
-    bool, typer.Option("--by-pool", help="keep the metrics of every pool too, as columns pool.NAME.METRIC")
+    bool, typer.Option("--by-pool", help="also write the metrics of every pool, as columns pool.NAME.METRIC")
 ]
 
 # Options behind fields of a scenario, for messages.
@@ -67,7 +66,7 @@ OF_FIELD = {
 
 
 def typed(first: str, *others: str) -> str:
-    """Which of an option's names stands on the command line; the first one where none does."""
+    """The name by which an option was given on the command line; the first name if it was not given."""
     words = [word.partition("=")[0] for word in sys.argv[1:]]
     return next((name for name in (first, *others) if name in words), first)
 

@@ -1,4 +1,4 @@
-"""`pareto`: the settings of a sweep that no other beats."""
+"""`pareto`: the Pareto front of a sweep."""
 
 from __future__ import annotations
 
@@ -25,23 +25,21 @@ def pareto(
     y: Annotated[str, typer.Option(autocompletion=complete_metric, help="metric")] = SLO,
     group: Annotated[
         str | None,
-        typer.Option(
-            help="a front for each value of these columns, as policy,rate_rps [default: the rate, if it varies]"
-        ),
+        typer.Option(help="one front per value of these columns, as policy,rate_rps [default: the rate, if it varies]"),
     ] = None,
     where: Where = None,
     reference: Annotated[
         str | None, typer.Option(help="the hypervolume's reference point, as 0.2,0.5 [default: the worst means]")
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="draw all settings and the front to a .png, .svg or .pdf")
+        Path | None, typer.Option(help="picture of all settings and the front to write (PNG, PDF or SVG)")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the settings that no other beats in two metrics.
+    """Print the Pareto front of a sweep for two metrics.
 
-    Over means of seeds, with the hypervolume of their front. docs/schema.md says of every metric which direction is
-    better; one that has none is rejected.
+    Metrics are means over seeds; the hypervolume of the front is printed too. docs/schema.md lists the better direction
+    of every metric; a metric without one is rejected.
     """
     from caps_fast.files import expect_outputs, expect_picture
     from caps_fast.sweep import frames, read

@@ -19,9 +19,7 @@ def register(app: typer.Typer) -> None:
 def show_profiles(
     name: Annotated[
         str | None,
-        typer.Argument(
-            help="a profile to show whole, by name or file; none = list all", autocompletion=complete_profile
-        ),
+        typer.Argument(help="profile to show, by name or file; none = list all", autocompletion=complete_profile),
     ] = None,
 ) -> None:
     """List the built-in GPU profiles, or show one."""

@@ -21,7 +21,7 @@ def report(
 ) -> None:
     """Draw figures and a page from a folder of results.
 
-    Figures are PNG and SVG; the page is one file that loads nothing from elsewhere.
+    Figures are PNG and SVG; the page is one self-contained file.
     """
     write_page(folder, out)
 

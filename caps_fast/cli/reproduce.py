@@ -1,4 +1,4 @@
-"""`reproduce`: every table, figure and claim of the paper beside ours."""
+"""`reproduce`: every table, figure and claim of the paper, compared with ours."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def reproduce(
     curve_days: Annotated[
         float | None,
         typer.Option(
-            help="simulated days of the curves over rates, and of the other splits [default: 1, or --days where less]"
+            help="simulated days of the curves over rates, and of the other splits [default: 1, or --days if less]"
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", "--seed", help="how many, from 0")] = 5,
+    seeds: Annotated[int, typer.Option("--seeds", "--seed", help="number of seeds, from 0")] = 5,
     jobs: Jobs = 0,
     page: Annotated[bool, typer.Option(help="also draw the figures and the page")] = True,
 ) -> None:

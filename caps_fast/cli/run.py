@@ -32,7 +32,7 @@ def run(
     days: Days = None,
     seed: Seed = None,
     split: Annotated[
-        str | None, typer.Option("--split", "--splits", help="GPUs per pool, as 8/8/8; sizes the cluster too")
+        str | None, typer.Option("--split", "--splits", help="GPUs per pool, as 8/8/8; also sets the number of GPUs")
     ] = None,
     trace: Annotated[
         str | None, typer.Option(help="request trace to replay; at its own rate unless --rate is given")
@@ -43,25 +43,25 @@ def run(
     carbon: Annotated[str | None, typer.Option(help="carbon intensity file")] = None,
     set_: Set = None,
     picture: Annotated[Path | None, typer.Option(help="picture of the run to write (PNG, PDF or SVG)")] = None,
-    report: Annotated[Path | None, typer.Option(help="page about the run to write (.html)")] = None,
+    report: Annotated[Path | None, typer.Option(help="report of the run to write (.html)")] = None,
     requests_out: Annotated[
-        Path | None, typer.Option(help="one row per request, to this Parquet file (one policy only)")
+        Path | None, typer.Option(help="Parquet file to write with one row per request (one policy only)")
     ] = None,
     series_out: Annotated[
-        Path | None, typer.Option(help="a series of every pool, to this Parquet file (one policy only)")
+        Path | None, typer.Option(help="Parquet file to write with a series of every pool (one policy only)")
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="save the state here every minute, and go on from it if it is there")
+        Path | None, typer.Option(help="file to save the state to every minute, and to resume from if it exists")
     ] = None,
-    by_pool: Annotated[bool, typer.Option("--by-pool", help="print the metrics of every pool too")] = False,
+    by_pool: Annotated[bool, typer.Option("--by-pool", help="also print the metrics of every pool")] = False,
     over_bound: Annotated[
         bool,
         typer.Option(
             "--over-bound",
-            help="print too the least carbon of any policy that keeps as many SLOs, and the bill over it",
+            help="also print the least carbon of any policy with the same SLO attainment, and the bill over it",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print rows of parameters and metrics as JSON")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print parameters and metrics as JSON")] = False,
     *,
     declared: dict[str, Any],
 ) -> None:
@@ -128,7 +128,7 @@ def run(
 
 
 def _size_of(split: str | None) -> dict[str, int]:
-    """The size of the cluster that a split says; a wrong one is told later."""
+    """The size of the cluster that a split implies; a wrong one is reported later."""
     from caps_fast.sweep.values import COUNT
 
     if split is None:
@@ -145,7 +145,7 @@ def _simulate(configs: list[Any], record: Recording, checkpoint: Path | None) ->
 
     def go_on(requests: int) -> None:
         progress.skip(requests, runs=0)
-        say(f"{checkpoint}: going on after {requests:,} requests")
+        say(f"{checkpoint}: resumed after {requests:,} requests")
 
     results = simulate_group(
         configs, record, on_progress=lambda requests: progress.add(0, requests), checkpoint=checkpoint, on_restore=go_on
@@ -156,7 +156,7 @@ def _simulate(configs: list[Any], record: Recording, checkpoint: Path | None) ->
 
 
 def _row(result: Result, by_pool: bool) -> dict[str, Any]:
-    """A run as JSON has it: parameters, metrics, notes, the whole scenario and its fleet."""
+    """A run as JSON: parameters, metrics, notes, the whole scenario and its fleet."""
     scenario = result.scenario
     return result.row(by_pool) | {
         "notes": result.notes,
@@ -186,7 +186,7 @@ def _names(policies: str | None, config: Any) -> list[str]:
 
 
 def _write(frame: Any, path: Path) -> None:
-    """Write Parquet, whole or not at all."""
+    """Write Parquet atomically."""
     from caps_fast.files import whole
 
     with whole(path) as beside:

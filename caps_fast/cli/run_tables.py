@@ -1,4 +1,4 @@
-"""What `run` prints: a row per policy, bounds, pools."""
+"""The tables of `run`: a row per policy, bounds, pools."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def bound_of(result: Result) -> dict[str, float]:
-    """What no policy could go below that keeps what this run kept (docs/bound.md), and the bill over it."""
+    """The bound of policies that keep what this run kept (docs/bound.md), and the bill over it."""
     from caps_fast.books import ratio
     from caps_fast.bounds import bound_of_run
 
@@ -57,7 +57,7 @@ def print_bounds(results: list[Result], bounds: list[dict[str, float]]) -> None:
 
 
 def print_pools(results: list[Result]) -> None:
-    """Print the metrics of every pool; of states beside idle and busy those in which some replica has been."""
+    """Print the metrics of every pool; of the states other than idle and busy, only those that occurred."""
     from caps_fast.arrays import BUSY, STATES
     from caps_fast.metrics import POOL_METRICS
     from caps_fast.text_table import text_lines

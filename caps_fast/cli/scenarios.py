@@ -1,4 +1,4 @@
-"""A scenario as commands name it: a preset or a file, and fields set on the command line."""
+"""The scenario of a command: a preset or a file, with fields set on the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RATE = "workload.rate_rps"
 
 
 def scenario_of(name: str) -> Scenario:
-    """The preset of that name, or else the scenario file. Raises InputError."""
+    """The preset of that name, or the scenario file. Raises InputError."""
     from caps_fast.scenario import load, preset, presets
 
     expect_scenario(name)
@@ -27,7 +27,7 @@ def scenario_of(name: str) -> Scenario:
 
 
 def expect_scenario(name: str) -> None:
-    """Raise InputError where there is neither a preset nor a file of that name."""
+    """Raise InputError if there is neither a preset nor a file of that name."""
     from caps_fast.scenario import presets
 
     known = presets()
@@ -60,7 +60,7 @@ def changed(config: Scenario, given: Mapping[str, Any], set_: Sequence[str] | No
 
 @contextmanager
 def as_typed(given: Collection[str], own: Collection[str] = ()) -> Iterator[None]:
-    """Within, an InputError about a field names the option that gave it, or `--set` for `own` fields."""
+    """A context in which an InputError about a field names the option that gave it, or `--set` for `own` fields."""
     try:
         yield
     except InputError as error:
@@ -68,7 +68,7 @@ def as_typed(given: Collection[str], own: Collection[str] = ()) -> Iterator[None
 
 
 def _as_typed(message: str, given: Collection[str], own: Collection[str]) -> str:
-    """The message with the option in place of the field that it begins with."""
+    """The message with the option in place of the field at its start."""
     text = message.removeprefix("scenario: ")
     for field in sorted((*own, *given), key=len, reverse=True):
         names = OF_FIELD.get(field) or option_of(field)
@@ -81,7 +81,10 @@ def _as_typed(message: str, given: Collection[str], own: Collection[str]) -> str
 
 
 def expect_files(outputs: Mapping[str, Path | None], inputs: Collection[str]) -> None:
-    """Check files to write by option, before any work: pictures, pages, tables by their endings. Raises InputError."""
+    """Check the files to write, by option, before any work: endings of pictures, pages and tables.
+
+    Raises InputError.
+    """
     from caps_fast.files import expect_outputs, expect_parquet, expect_picture
 
     if (picture := outputs.get("--picture")) is not None:

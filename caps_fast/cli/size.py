@@ -1,4 +1,4 @@
-"""`size`: the cheapest fleet that keeps its targets, for each policy."""
+"""`size`: the cheapest fleet that meets its targets, for each policy."""
 
 from __future__ import annotations
 
@@ -24,39 +24,42 @@ def register(app: typer.Typer) -> None:
 
 def size(
     scenario: Scenario,
-    slo: Annotated[str, typer.Option(help="share of all requests whose SLO is to be met; none = no target")] = "0.95",
+    slo: Annotated[
+        str, typer.Option(help="target share of all requests that meet their SLO; none = no target")
+    ] = "0.95",
     tier: Annotated[
-        list[str] | None, typer.Option("--tier", "--tiers", help="the same for a tier, as gold=0.9; may be repeated")
+        list[str] | None, typer.Option("--tier", "--tiers", help="target share of a tier, as gold=0.9; repeatable")
     ] = None,
     policies: Policies = None,
     over: Annotated[
         list[str] | None,
         typer.Option(
-            help="what may change, as replicas=4..32, split=8/8/8,6/10/8, pools.batch.replicas=0..40 or "
-            "policy.placement=residents,prompts; may be repeated [default: replicas, up to twice the scenario's]"
+            help="field to vary, as replicas=4..32, split=8/8/8,6/10/8, pools.batch.replicas=0..40 or "
+            "policy.placement=residents,prompts; repeatable [default: replicas, up to twice the scenario's]"
         ),
     ] = None,
     objective: Annotated[
-        str, typer.Option("--objective", "--objectives", help="to be least: carbon, money (with prices) or replicas")
+        str,
+        typer.Option("--objective", "--objectives", help="what to minimise: carbon, money (with prices) or replicas"),
     ] = "carbon",
     rates: Annotated[
         str | None, typer.Option("--rates", "--rate", help="mean arrivals per second, as 4,8,12: fleet size over load")
     ] = None,
     days: Days = None,
     seeds: Annotated[
-        str, typer.Option("--seeds", "--seed", help="at most: how many, from 0; or which, as 3..7 or 1,2,5")
+        str, typer.Option("--seeds", "--seed", help="greatest number of seeds, from 0; or which, as 3..7 or 1,2,5")
     ] = "5",
-    confidence: Annotated[float, typer.Option(help="of the intervals, between 0 and 1")] = 0.95,
-    baseline: Annotated[str | None, typer.Option(help="policy to compare with [default: the first]")] = None,
+    confidence: Annotated[float, typer.Option(help="confidence of the intervals, between 0 and 1")] = 0.95,
+    baseline: Annotated[str | None, typer.Option(help="policy to compare the others with [default: the first]")] = None,
     set_: Set = None,
     picture: Picture = None,
     jobs: Jobs = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON, a row per policy and rate")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, one row per policy and rate")] = False,
 ) -> None:
-    """Find the cheapest fleet that keeps its SLO targets.
+    """Find the cheapest fleet that meets its SLO targets.
 
-    For each policy, and then the policies are compared, each at its own size (docs/sizing.md). Where no fleet in the
-    range keeps the targets, the message says how close the best one comes, and the exit code is 2.
+    Sizes the fleet for each policy, and then compares the policies, each at its own size (docs/sizing.md). If no fleet
+    in the range meets the targets, the message reports how close the best one is, and the exit code is 2.
     """
     from caps_fast.files import expect_outputs, expect_picture
     from caps_fast.sizing import size as find
@@ -121,7 +124,7 @@ def _tell_verdict(tried: Tried, fleet: int) -> None:
     said = tried.errors(fleet)
     if not said:
         figure = _figure(missed, *_ends(tried.interval(fleet, missed)))
-        said = f"{'keeps' if verdict.keeps else 'misses'} its targets, {figure}"
+        said = f"{'meets' if verdict.keeps else 'misses'} its targets, {figure}"
     say(f"{asked_by(tried)}: {called(tried, fleet)}: {said}")
 
 
@@ -150,10 +153,10 @@ def _text(found: Sized) -> str:
     if found.too_small.height:
         text += ["", "the next smaller fleets miss it:"]
         for row in found.too_small.to_dicts():
-            doubt = "" if row["certain"] else " (in doubt: within the interval)"
+            doubt = "" if row["certain"] else " (uncertain: within the interval)"
             text.append(f"  {row['policy']}{_at(row, keys)}, {row['replicas']} in {row['split']}: {row['why']}{doubt}")
     if found.savings.height:
-        text += ["", f"against {found.baseline}, each at its own best size, on the same requests:"]
+        text += ["", f"relative to {found.baseline}, each at its own best size, on the same requests:"]
         for (policy, _), rows in found.savings.group_by("policy", "rate_rps", maintain_order=True):
             told = [row for row in rows.to_dicts() if priced or row["metric"] != MONEY]
             differences = "; ".join(map(_difference, told))
@@ -178,7 +181,9 @@ def _at(row: dict[str, Any], keys: list[str]) -> str:
 
 
 def _figure(name: str, mean: float | None, low: float | None, high: float | None) -> str:
-    """A metric with half its interval; shares with a digit more than elsewhere, for they are close to their targets."""
+    """A metric with half its interval; shares with one more digit than elsewhere, since they are close to their
+    targets.
+    """
     from caps_fast.metrics import METRICS, SHARE
 
     if mean is None:

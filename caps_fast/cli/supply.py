@@ -1,4 +1,4 @@
-"""`supply`: sun, wind and batteries under a run, and their design space."""
+"""`supply`: solar, wind and battery supply of a run, and the design space."""
 
 from __future__ import annotations
 
@@ -27,69 +27,73 @@ def register(app: typer.Typer) -> None:
 
 
 def supply(
-    run: Annotated[str, typer.Argument(help="a scenario in TOML, a preset, or a Parquet file that supply --out wrote")],
+    run: Annotated[str, typer.Argument(help="scenario in TOML, preset, or a Parquet file written by supply --out")],
     solar: Annotated[
         str | None,
         typer.Option(
-            help="a size (20 = 20MW, 500kW), a CSV file of MW, or one of capacity factors with a size, sun.csv@20MW"
+            help="solar: a size (20 = 20MW, 500kW), a CSV file of MW, or capacity factors and a size, sun.csv@20MW"
         ),
     ] = None,
-    wind: Annotated[str | None, typer.Option(help="the same")] = None,
+    wind: Annotated[str | None, typer.Option(help="wind: as --solar")] = None,
     battery: Annotated[
-        str | None, typer.Option(help="energy and power, as 80,20 (MWh, MW) or 80kWh,20kW; energy alone is for 4 h")
+        str | None,
+        typer.Option(help="battery: energy and power, as 80,20 (MWh, MW) or 80kWh,20kW; energy alone means 4 h"),
     ] = None,
     grid: Annotated[
         str | None, typer.Option(help="carbon intensity file of the grid [default: the scenario's]")
     ] = None,
     wait: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="share of busy replicas' energy that may run later on its day")
+        float,
+        typer.Option(min=0.0, max=1.0, help="share of busy replicas' energy that may move to a later time of its day"),
     ] = 0.0,
-    limit: Annotated[str | None, typer.Option(help="the most that the grid gives, as 40kW")] = None,
+    limit: Annotated[str | None, typer.Option(help="greatest power from the grid, as 40kW")] = None,
     reduce: Annotated[
         list[str] | None,
         typer.Option(
-            help="the most that it gives between two times, as 15kW@26..29 (hours from t = 0); may be repeated"
+            help="greatest power from the grid between two times, as 15kW@26..29 (hours from t = 0); repeatable"
         ),
     ] = None,
     rules: Annotated[
-        str, typer.Option(help="of the battery: greedy, price, carbon; best and best-cost = by linear program")
+        str, typer.Option(help="rules of the battery: greedy, price, carbon; best and best-cost = by linear program")
     ] = "greedy,price,carbon,best",
     over: Annotated[
         list[str] | None,
         typer.Option(
             help=(
-                "design space, as solar=0..40:10, wind=..., battery=0,20kWh or wait=0,0.2, under the first rule; "
-                "may be repeated"
+                "design space, as solar=0..40:10, wind=..., battery=0,20kWh or wait=0,0.2, with the first rule; "
+                "repeatable"
             )
         ),
     ] = None,
-    region: Annotated[str | None, typer.Option(help="which, where the fleet has several")] = None,
+    region: Annotated[str | None, typer.Option(help="region to supply, if the fleet has several")] = None,
     policy: Annotated[str | None, typer.Option("--policy", "--policies", help="policy of the run")] = None,
     rate: Rate = None,
     days: Days = None,
     seed: Seed = None,
-    repeat_days: Annotated[float | None, typer.Option(help="repeat the run's whole days for so long, as 365")] = None,
+    repeat_days: Annotated[
+        float | None, typer.Option(help="repeat the run's whole days up to this number of days, as 365")
+    ] = None,
     set_: Set = None,
     assume: Annotated[
         list[str] | None,
-        typer.Option(help="what supply is reckoned with, as cycles=6000; may be repeated (docs/supply.md)"),
+        typer.Option(help="assumption about the supply, as cycles=6000; repeatable (docs/supply.md)"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="write flows by rule and sample, or the designs of --over, to this Parquet file")
+        Path | None, typer.Option(help="Parquet file to write with flows by rule and sample, or the designs of --over")
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="draw the flows, or the design space, to a .png, .svg or .pdf")
+        Path | None, typer.Option(help="picture of the flows, or the design space, to write (PNG, PDF or SVG)")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON: a row per rule, or per design")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON: one row per rule, or per design")] = False,
     *,
     declared: dict[str, Any],
 ) -> None:
-    """Size sun, wind and batteries under a run.
+    """Size solar, wind and batteries for a run.
 
-    A site is supplied from its own sun and wind first, then from a battery, then from the grid; rules of the battery
-    are compared with the best one.
+    A site is supplied from its own solar and wind plants first, then from a battery, then from the grid. Battery rules
+    are compared with the optimum.
 
-    docs/supply.md has the models, the figures and their sources.
+    Models, figures and sources: docs/supply.md.
     """
     from caps_fast.files import expect_outputs, expect_parquet, expect_picture
     from caps_fast.supply import supply as find
@@ -106,7 +110,8 @@ def supply(
     if run.endswith(".parquet"):
         if changes or set_:
             raise InputError(
-                f"{next(iter(changes), '--set')}: {run} is what a run came to; expected a scenario to change it"
+                f"{next(iter(changes), '--set')}: {run} is the result of a run; expected a scenario, whose fields can "
+                "change"
             )
     else:
         config = changed(scenario_of(run), changes, set_)
@@ -155,7 +160,7 @@ def _assumptions(pairs: list[str]) -> Assumptions:
         if not equals or name.strip() in given:
             raise InputError(f"--assume {pair!r}: expected a field and its value, once each, as cycles=6000")
         if name.strip() not in Assumptions.model_fields:
-            raise InputError(f"--assume {pair!r}: no such field; expected one of {', '.join(Assumptions.model_fields)}")
+            raise InputError(f"--assume {pair!r}: unknown field; expected one of {', '.join(Assumptions.model_fields)}")
         given[name.strip()] = value.strip()
     try:
         return Assumptions(**given)
@@ -202,8 +207,8 @@ def _lines(found: Supplied) -> list[str]:
         f"solar {design.solar_kw:,.6g} kW ({found.plants['solar'].source}): {head['solar_kwh']:,.6g} kWh; "
         f"wind {design.wind_kw:,.6g} kW ({found.plants['wind'].source}): {head['wind_kwh']:,.6g} kWh; "
         f"{100 * head['matched_in_all']:.4g} % of the load in all",
-        f"battery {design.battery_kwh:,.6g} kWh, {design.battery_kw:,.6g} kW; {100 * design.wait_share:g} % of "
-        "busy energy may wait",
+        f"battery {design.battery_kwh:,.6g} kWh, {design.battery_kw:,.6g} kW; {100 * design.wait_share:g} % of busy "
+        "energy may move",
         *text_lines(["rule", *columns], cells, [False] + [True] * len(columns)),
     ]
 
@@ -218,7 +223,7 @@ def _design_lines(found: Supplied) -> list[str]:
         "solar kW": ("solar_kw", 1.0),
         "wind kW": ("wind_kw", 1.0),
         "battery kWh": ("battery_kwh", 1.0),
-        "may wait %": ("wait_share", 100.0),
+        "may move %": ("wait_share", 100.0),
         "matched by sample %": ("matched_by_sample", 100.0),
         "operational kg": ("operational_kg", 1.0),
         "embodied kg": ("embodied_kg", 1.0),
@@ -231,7 +236,7 @@ def _design_lines(found: Supplied) -> list[str]:
     cells = [[mark, *(f"{row[name] * scale:,.5g}" for name, scale in columns.values())] for mark, row in rows]
     some = "" if shown.height == front.height else f"; {shown.height} of these:"
     return [
-        f"{found.designs.height:,} designs under {found.dispatches[0].rule}; no other beats {front.height} of them "
-        f"in operational and embodied carbon{some}",
+        f"{found.designs.height:,} designs with rule {found.dispatches[0].rule}; {front.height} of them are "
+        f"Pareto-optimal in operational and embodied carbon{some}",
         *text_lines(["total", *columns], cells, [False] + [True] * len(columns)),
     ]

@@ -1,4 +1,4 @@
-"""`sweep FILE`: many runs, on every core, into one folder that survives anything."""
+"""`sweep FILE`: many runs, on every core, into one folder, resumable."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sweep(
 ) -> None:
     """Run the sweep that a TOML file describes.
 
-    Killed or interrupted, the same command goes on with what is missing.
+    After an interruption, the same command runs what is missing.
     """
     from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What `sweep` and `grid` have in common: the plan is run, and its results are shown."""
+"""Common part of `sweep` and `grid`: run the plan and print its results."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ def run_plan(plan: Plan, out: str, workers: Workers, flags: tuple[bool, bool, bo
     try:
         swept = run(plan, out, workers, retry_failed=retry_failed, fresh=fresh)
     except KeyboardInterrupt as error:
-        complain(f"interrupted; finished runs are kept in {local_folder(out)}, and the same command goes on from there")
+        complain(f"interrupted; finished runs are in {local_folder(out)}; the same command resumes from there")
         raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None
     _tell_results(swept.runs, as_json)
     _draw_rates(swept.runs, out)
     for failure in swept.failures[:20]:
         complain(f"failed: {failure.run}: {failure.error}")
     if swept.failures:
-        more = f"{len(swept.failures):,} runs failed; all are in failures.json, and --retry-failed tries them again"
+        more = (
+            f"{len(swept.failures):,} runs failed; they are listed in failures.json, and --retry-failed runs them again"
+        )
         complain(f"caps-fast: {more}")
         raise typer.Exit(1)
 
@@ -52,7 +54,7 @@ def _tell_estimate(plan: Plan, jobs: int, as_json: bool) -> None:
     if as_json:
         print(json_text(asdict(found)))
         return
-    speed = f"at {quantity(REQUESTS_PER_CORE_S)} requests a second and core"
+    speed = f"at {quantity(REQUESTS_PER_CORE_S)} requests per second and core"
     requests = f"{quantity(found.requests)} requests, " if found.requests else ""
     print(
         f"{found.runs:,} runs, {requests}about {duration(found.seconds)} on {jobs} cores ({speed}), "
@@ -61,9 +63,7 @@ def _tell_estimate(plan: Plan, jobs: int, as_json: bool) -> None:
 
 
 def _draw_rates(runs: Any, out: str) -> None:
-    """Rate curves as a picture in the results' folder, where there are rates; an earlier picture goes where there
-    are none.
-    """
+    """Draw rate curves into the folder of results if there are several rates; otherwise remove an earlier picture."""
     from caps_fast.sweep.alike import alike
     from caps_fast.sweep.disk import writing
     from caps_fast.sweep.drive import local_folder
@@ -80,7 +80,7 @@ def _draw_rates(runs: Any, out: str) -> None:
 
 
 def _tell_published(runs: Any) -> None:
-    """The paper's Table 1 beside ours, where the runs are of its set-up."""
+    """The paper's Table 1 next to ours, if the runs have its set-up."""
     from caps_fast.policies import MAIN
     from caps_fast.reproduce.plan import PRESETS
     from caps_fast.reproduce.published import RATE_RPS

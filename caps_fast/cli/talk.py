@@ -1,6 +1,6 @@
-"""Messages on standard error: what the library logs, a line each, and its progress, as a bar where a terminal is.
+"""Messages on standard error: the library's log, one line each, and progress, as a bar on a terminal.
 
-`--quiet` leaves warnings and errors, `--verbose` adds details and the trace of an internal error.
+`--quiet` prints only warnings and errors, `--verbose` adds details and the trace of an internal error.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import typer
 from caps_fast.progress import LIVE
 
 BAR, ASCII_BAR = ("━", "─"), ("#", ".")
-WIDTH = 24  # of the bar, in characters
+WIDTH = 24  # width of the bar, in characters
 PACKAGE = logging.getLogger("caps_fast")
 
 
 class Talk(logging.Handler):
-    """Writes records to standard error as it is now; a bar is wiped before a line, and drawn again by the next
-    record.
+    """Writes records to the current standard error; the bar is cleared before a line, and the next record draws it
+    again.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ _talk = Talk()
 
 
 def start() -> None:
-    """Let the package's log be printed, at the usual level."""
+    """Print the package's log, at the usual level."""
     _talk.shown = logging.INFO
     PACKAGE.setLevel(LIVE)
     if _talk not in PACKAGE.handlers:
@@ -65,22 +65,22 @@ def start() -> None:
 
 
 def say(line: str) -> None:
-    """A message for people, on standard error; none with `--quiet`."""
+    """A message on standard error; none with `--quiet`."""
     PACKAGE.info("%s", line)
 
 
 def complain(line: str) -> None:
-    """A message that `--quiet` leaves: something went wrong."""
+    """A warning, which is printed with `--quiet` too."""
     PACKAGE.error("%s", line)
 
 
 def is_quiet() -> bool:
-    """Whether messages for people are not wanted."""
+    """Whether `--quiet` is set."""
     return _talk.shown > logging.INFO
 
 
 def is_verbose() -> bool:
-    """Whether details are wanted, the trace of an internal error among them."""
+    """Whether `--verbose` is set."""
     return _talk.shown < logging.INFO or bool(os.environ.get("CAPS_FAST_DEBUG"))
 
 
@@ -104,10 +104,10 @@ def _options(
         bool, typer.Option("--quiet", "-q", callback=_quieter, help="print warnings and errors only", **EAGER)
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", callback=_louder, help="print details too", **EAGER)
+        bool, typer.Option("--verbose", "-v", callback=_louder, help="also print details", **EAGER)
     ] = False,
 ) -> None:
-    """Stands for the options that every command has."""
+    """Marks the options that every command has."""
 
 
 def add_options(command: Any) -> None:

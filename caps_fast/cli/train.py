@@ -1,4 +1,4 @@
-"""`train`: learn the predictor of CAPS, say how good it is, and how it fares on another workload."""
+"""`train`: train the predictor of CAPS and evaluate it, also on another workload."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def train(
     set_: Set = None,
     out: Annotated[Path | None, typer.Option(help="model file to write, for --set predictor.model=FILE")] = None,
     evaluate: Annotated[
-        str | None, typer.Option(help="judge it on another workload: scenario, preset, trace, or a=b,c=d fields")
+        str | None, typer.Option(help="evaluate on another workload: scenario, preset, trace, or fields as a=b,c=d")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the scores as JSON")] = False,
 ) -> None:
-    """Train the predictor of CAPS, and judge it.
+    """Train and evaluate the predictor of CAPS.
 
-    The models of output length and SLO risk are judged on requests that they have not seen.
+    The models of output length and SLO risk are evaluated on requests that were not used for training.
     """
     from caps_fast.files import expect_outputs
     from caps_fast.inputs import expect_inputs
@@ -76,18 +76,18 @@ def _other(config: Scenario, other: str) -> Scenario:
     if other in presets() or other.endswith(".toml"):
         return scenario_of(other)
     if "=" in other:
-        return config.replace(settings(re.split(r",(?![^\[]*\])", other)))  # commas inside a list stay
+        return config.replace(settings(re.split(r",(?![^\[]*\])", other)))  # except commas inside a list
     return _with_trace(config, other)
 
 
 def _shift(model: Model, own: Model, other: Scenario) -> dict[str, Any]:
-    """What the model and the other workload's own one reach there: errors, and SLO attainment and carbon of CAPS."""
+    """Results of the model and of the other workload's own model there: errors, SLO attainment and carbon of CAPS."""
     from caps_fast.predictor import save
     from caps_fast.predictor.shift import errors_elsewhere
     from caps_fast.simulation import simulate
 
     models = {"this model": model, "its own model": own}
-    say("predictor: judging on the other workload")
+    say("predictor: evaluating on the other workload")
     found: dict[str, Any] = errors_elsewhere(models, other)
     days = min(other.days, EVALUATED_DAYS)
     with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +118,7 @@ def _report(scores: dict[str, Any]) -> Iterator[str]:
             yield f"  {name:34} {found['mae_tokens']:10.1f} {100 * found['mape']:8.1f}"
     shares = f"{length['below_low']:.1%} below, {length['above_high']:.1%} above"
     yield f"  80 % interval covers {length['coverage']:.1%} of {length['requests']:,} requests ({shares})"
-    for name, judged in (("tiers", "SLO risk"), ("no-tiers", "SLO risk, all judged by the tiers' mean limits")):
+    for name, judged in (("tiers", "SLO risk"), ("no-tiers", "SLO risk, by the mean limits of the tiers")):
         risk = scores[name]
         yield f"{judged}, held-out part: AUROC {risk['auroc']:.3f} (the paper's {PAPER['auroc']})"
         missed = f"{risk['missed_share']:.1%} of {risk['requests']:,} requests missed"

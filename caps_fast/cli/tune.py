@@ -1,4 +1,4 @@
-"""`tune`: settings that no grid holds."""
+"""`tune`: search for the best settings of a policy."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ def register(app: typer.Typer) -> None:
 
 def tune(
     scenario: Scenario,
-    study: Annotated[Path, typer.Option(help="file that keeps the trials; the same command goes on with it")] = Path(
+    study: Annotated[Path, typer.Option(help="file that stores the trials; the same command resumes from it")] = Path(
         "results/tune.log"
     ),
     objectives: Annotated[
-        str, typer.Option("--objectives", "--objective", help="two metrics or more, with commas between them")
+        str, typer.Option("--objectives", "--objective", help="two or more metrics, separated by commas")
     ] = f"{CARBON},{SLO}",
     search: Annotated[
         list[str] | None,
         typer.Option(
             help=(
-                "field=low..high[:log], field=a,b,c or split; may be repeated [default: beta, lambda, gate, "
+                "field=low..high[:log], field=a,b,c or split; repeatable [default: beta, lambda, gate, "
                 "plan_margin, split]"
             )
         ),
     ] = None,
-    trials: Annotated[int, typer.Option(min=1, help="trials in all")] = 64,
-    seeds: Annotated[str, typer.Option("--seeds", "--seed", help="of the search: how many, from 0; or which")] = "3",
-    held_out: Annotated[
-        str, typer.Option(help="seeds that the search never sees: how many, from 1000; or which")
+    trials: Annotated[int, typer.Option(min=1, help="number of trials")] = 64,
+    seeds: Annotated[
+        str, typer.Option("--seeds", "--seed", help="seeds of the search: number, from 0; or which")
     ] = "3",
+    held_out: Annotated[str, typer.Option(help="held-out seeds: number, from 1000; or which")] = "3",
     sampler: Annotated[
         Literal["tpe", "nsga2"], typer.Option(help="tree-structured Parzen estimator, or a genetic algorithm")
     ] = "tpe",
@@ -53,7 +53,7 @@ def tune(
 ) -> None:
     """Search for the best settings of a policy.
 
-    Shows the settings that no other beats, and what they do on seeds that the search never saw.
+    Prints the Pareto-optimal settings, and their metrics on held-out seeds.
     """
     from caps_fast.sweep import Workers
     from caps_fast.sweep.file import seed_axis
@@ -73,7 +73,7 @@ def tune(
     try:
         _tell_tuned(run(wanted, study, trials, Workers(jobs)), as_json)
     except KeyboardInterrupt:
-        complain(f"interrupted; finished trials are kept in {study}, and the same command goes on from there")
+        complain(f"interrupted; finished trials are in {study}; the same command resumes from there")
         raise typer.Exit(130) from None
 
 
@@ -94,8 +94,8 @@ def _tell_tuned(found: Tuned, as_json: bool) -> None:
         return
     failed = f" ({found.failed} failed)" if found.failed else ""
     print(
-        f"{found.front.height} settings that none of {found.trials} trials{failed} beats; {found.still_front} "
-        "stand on the held-out seeds"
+        f"{found.front.height} Pareto-optimal settings of {found.trials} trials{failed}; {found.still_front} are "
+        "Pareto-optimal on the held-out seeds too"
     )
     print(text_table(found.front))
     print("\nthe scenario as given:")

@@ -1,4 +1,4 @@
-"""How commands are spelled: kinds of value in `--help`, and one line for what is wrong on the command line."""
+"""Usage of commands: types of values in `--help`, and one line for errors on the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS = {"str": "TEXT", "list[str]": "TEXT", "float": "NUMBER", "int": "INTEGER"
 
 
 def plain_types(command: Any) -> None:
-    """Show kinds of value as TEXT, NUMBER, INTEGER and PATH, and arguments by their names."""
+    """Show types of values as TEXT, NUMBER, INTEGER and PATH, and arguments by their names."""
     for one in command.params:
         if one.metavar is not None or getattr(one, "is_flag", False):
             continue
@@ -23,7 +23,7 @@ def plain_types(command: Any) -> None:
             continue
         try:
             shown = str(one.display_type(None)).strip("<>").removesuffix(" range")
-        except (AttributeError, TypeError):  # Typer's own words, if it makes them otherwise
+        except (AttributeError, TypeError):  # Typer's message, if its form is unknown
             continue
         if shown in KINDS:
             one.metavar = KINDS[shown]

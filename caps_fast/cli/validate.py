@@ -1,4 +1,4 @@
-"""`validate`: a measured log of requests replayed, and measured beside simulated."""
+"""`validate`: replay a measured request log and compare measured with simulated latencies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from caps_fast.cli.scenarios import settings
 from caps_fast.cli.talk import say
 
 if TYPE_CHECKING:
-    from caps_fast.sections import Kind
+    from caps_fast.replica_section import Kind
     from caps_fast.validation import Comparison
 
 MILLI = 1e3
@@ -24,21 +24,21 @@ def register(app: typer.Typer) -> None:
 
 def validate(
     log: Annotated[
-        str, typer.Argument(help="requests as an engine served them: our CSV, or GuideLLM's, AIPerf's or vLLM's file")
+        str, typer.Argument(help="request log of an engine: our CSV, or a file of GuideLLM, AIPerf or vLLM")
     ],
     profile: Annotated[str, typer.Option(help="profile of a replica, by name or file")],
     replicas: Annotated[int, typer.Option(min=1, help="replicas that served the log")] = 1,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="any field, as the engine had it: --set cluster.max_batch=256; may be repeated"),
+        typer.Option("--set", help="any field, with the engine's value: --set cluster.max_batch=256; repeatable"),
     ] = None,
     power: Annotated[
         str | None,
-        typer.Option(help="log of power over the run, of all replicas: time_s, power_w, or nvidia-smi's CSV"),
+        typer.Option(help="power log of the run, of all replicas: time_s, power_w, or nvidia-smi's CSV"),
     ] = None,
-    benchmark: Annotated[int | None, typer.Option(min=1, help="which benchmark of a file that has several")] = None,
+    benchmark: Annotated[int | None, typer.Option(min=1, help="benchmark to use in a file of several")] = None,
     picture: Annotated[
-        str | None, typer.Option(help="picture of the distributions over one another to write (PNG, PDF or SVG)")
+        str | None, typer.Option(help="picture of both distributions to write (PNG, PDF or SVG)")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="print metric, measured, simulated and error as JSON")
@@ -46,7 +46,7 @@ def validate(
 ) -> None:
     """Compare the simulator with a measured log.
 
-    Replays the log under one queue over the replicas and prints measured beside simulated.
+    Replays the log with one queue over the replicas and prints measured and simulated latencies.
     """
     from caps_fast.files import expect_outputs, expect_picture
     from caps_fast.validation import Replay, compare, read_log
@@ -62,7 +62,7 @@ def validate(
     played = replay.play()
     found = compare(measured, played, watts)
     unfinished = int((played.e2e_s != played.e2e_s).sum())
-    beyond = [f"{unfinished:,} requests were never finished in the replay and count nowhere"] if unfinished else []
+    beyond = [f"{unfinished:,} requests did not finish in the replay and are not counted"] if unfinished else []
     for note in (*measured.notes, *beyond):
         say(f"note: {note}")
     if as_json:

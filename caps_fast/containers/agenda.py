@@ -1,8 +1,8 @@
-"""When every GPU's leap ends, and which ends first: a tournament in which a node is the GPU that wins it; the
-lowest index wins ties.
+"""The end of every GPU's leap, and the first to end: a tournament in which a node holds the winning GPU; the lowest
+index wins ties.
 
 Node 1 of `first_to_end` is the root, node i plays off nodes 2i and 2i + 1, and GPU g is leaf `width` + g. Times of idle
-GPUs, and of those that pad the width to a power of two, are inf. Offsets are unsigned, which spares Numba's check for
+GPUs, and of those that pad the width to a power of two, are inf. Offsets are unsigned, which avoids Numba's check for
 negative indices.
 """
 
@@ -21,7 +21,7 @@ _1 = np.uint64(1)
 
 
 def plan(gpus: int) -> tuple[Array, Array]:
-    """An agenda of so many idle GPUs: `leap_end_s`, float64 (width,), and `first_to_end`, uint32 (2 width,)."""
+    """An agenda of idle GPUs: `leap_end_s`, float64 (width,), and `first_to_end`, uint32 (2 width,)."""
     width = width_of(gpus)
     first_to_end = np.zeros(2 * width, np.uint32)
     for level in range(width.bit_length()):
@@ -45,7 +45,7 @@ def first_end_s(s: State) -> float:
 
 @inlined
 def put(s: State, g: int, end_s: float) -> None:
-    """Let the leap of GPU `g` end at `end_s`; inf, if it is idle."""
+    """Set the end of the leap of GPU `g`; inf if it is idle."""
     best: Any = np.uint32(g)
     s.leap_end_s[best] = end_s
     node: Any = np.uint64(s.leap_end_s.shape[0]) + np.uint64(g)
@@ -62,5 +62,5 @@ def put(s: State, g: int, end_s: float) -> None:
 
 @inlined
 def _bits(time_s: float) -> Any:
-    """A time that is not negative as a whole number, in the same order."""
+    """A non-negative time as an integer, in the same order."""
     return np.float64(time_s).view(np.int64)

@@ -1,7 +1,7 @@
 """The decoding sequences of a GPU: a binary heap by the decode iteration at which they end.
 
-An entry is one whole number, that iteration * 2 ** 32 + the request. Entries are compared by their difference, so the
-count of iterations may go round. They are unsigned because signed differences must not overflow.
+An entry is one integer, that iteration * 2 ** 32 + the request. Entries are compared by their difference, so the count
+of iterations may wrap around. They are unsigned because signed differences would overflow.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def left(s: State, g: int, at: int) -> int:
 
 @inlined
 def push(s: State, g: int, iterations: int, r: int) -> None:
-    """Let `r` end on GPU `g` after so many more iterations, 2 ** 31 - 1 at most."""
+    """Add `r`, which ends on GPU `g` after this many more iterations, at most 2 ** 31 - 1."""
     at = s.gpus[g].heap_len
     s.gpus[g].heap_len += 1
     entry = (np.uint64(s.gpus[g].iterations_done + iterations) << _32) + np.uint64(r)
@@ -51,7 +51,7 @@ def push(s: State, g: int, iterations: int, r: int) -> None:
 
 @inlined
 def remove(s: State, g: int, at: int) -> None:
-    """Take the entry at position `at` out of the heap of GPU `g`."""
+    """Remove the entry at position `at` from the heap of GPU `g`."""
     heap = s.finish_at[g]
     size = s.gpus[g].heap_len - 1
     s.gpus[g].heap_len = size

@@ -1,6 +1,4 @@
-"""The non-Gold residents of a queue's GPUs, in order of admission: a doubly linked list of which only the end is
-asked for.
-"""
+"""The non-Gold residents of a queue's GPUs in order of admission: a doubly linked list, read only at its end."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ def append(s: State, q: int, r: int) -> None:
 
 @inlined
 def remove(s: State, q: int, r: int) -> None:
-    """Take `r` out of the flexible residents of queue `q`."""
+    """Remove `r` from the flexible residents of queue `q`."""
     before = s.live[r].flexible_prev
     after = s.live[r].flexible_next
     if before != NONE:

@@ -1,7 +1,7 @@
-"""A queue of live requests, smallest (key, seq) first: a sorted run (O(1) while keys rise) with a pairing heap
-beside it for the rest.
+"""A queue of live requests, smallest (key, seq) first: a sorted run (O(1) while keys rise) and a pairing heap for the
+rest.
 
-Where there is fairness (docs/model.md, section 13), every tenant or tier has such a line of its own in the queue.
+With fairness (docs/model.md, section 13), every tenant or tier has its own line of this form in the queue.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from caps_fast.traits import fair, has_origins
 
 @inlined
 def may_hold(s: State, q: int, r: int) -> bool:
-    """Has a replica of queue `q` the KV memory for request `r`, be it in use or not, in a region that may serve it?"""
+    """Whether a replica of queue `q` has enough KV memory, used or free, for request `r`, in a region that may serve
+    it.
+    """
     if has_origins(s):
         return _may_hold_where_it_may_go(s, q, r)
     capacity = s.queues[q].kv_capacity_tokens
@@ -57,7 +59,7 @@ def meld(live: Array, a: int, b: int) -> int:
 
 @inlined
 def pop_root(live: Array, root: int) -> int:
-    """The heap without its root: melds the children in pairs, then the pairs."""
+    """Remove the root of a heap: meld its children in pairs, then the pairs."""
     pairs = NONE
     rest = live[root].child
     while rest != NONE:
@@ -77,7 +79,7 @@ def pop_root(live: Array, root: int) -> int:
 
 @inlined
 def push(s: State, q: int, r: int) -> None:
-    """Put request `r`, whose key is set, into queue `q`."""
+    """Add request `r`, whose key is set, to queue `q`."""
     queue = s.queues[q]
     if fair(s):
         _enter_line(s, q, r)
@@ -106,7 +108,7 @@ def _put(live: Array, line: Any, r: int) -> None:
 
 @inlined
 def peek(s: State, q: int) -> int:
-    """The request that goes first; the queue must not be empty. Where there is fairness, counters must be settled."""
+    """The first request; the queue must not be empty. With fairness, counters must be settled."""
     if fair(s):
         return _first_in_turn(s, q)
     return _first(s.live, s.queues[q])
@@ -123,7 +125,7 @@ def _first(live: Array, line: Any) -> int:
 
 @inlined
 def pop(s: State, q: int, r: int) -> None:
-    """Take out request `r`, which `peek` has found."""
+    """Remove request `r`, which `peek` returned."""
     queue = s.queues[q]
     if fair(s):
         _take(s.live, s.lines[line_of(s, q, r)], r)
@@ -151,7 +153,7 @@ def _take(live: Array, line: Any, r: int) -> None:
 
 @inlined
 def owner_of(s: State, r: int) -> int:
-    """Between whom there is fairness: the tenant or the tier of request `r`."""
+    """The owner of request `r` for fairness: its tenant or its tier."""
     return s.live[r].tenant if s.fairness[0].by_tenant else s.live[r].tier
 
 
@@ -163,7 +165,7 @@ def line_of(s: State, q: int, r: int) -> int:
 
 @inlined
 def _first_in_turn(s: State, q: int) -> int:
-    """The first request of the owner with the lowest counter; on ties the one that goes first by its key."""
+    """The first request of the owner with the lowest counter; on ties the one with the first key."""
     first_line = q * s.fairness[0].owners
     chosen = NONE
     lowest = math.inf
@@ -189,7 +191,7 @@ def _enter_line(s: State, q: int, r: int) -> None:
 
 @inlined
 def _leave_line(s: State, q: int, r: int) -> None:
-    """The last one of an owner leaves its place to the owner at the end."""
+    """The last request of an owner leaves; the owner at the end takes its place."""
     line = s.lines[line_of(s, q, r)]
     line.waiting -= 1
     if line.waiting == 0:

@@ -1,5 +1,5 @@
-"""Sessions that think: a heap of four children each (a cache line) by when their next turn comes, the lower number
-first on ties.
+"""Thinking sessions: a heap with four children per node (a cache line), ordered by the time of the next turn, then by
+number.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from caps_fast.arrays import State
 
 @inlined
 def _before(s: State, due_s: float, session: int, at: int) -> bool:
-    """Does a session that is due then go before the one at position `at`?"""
+    """Whether a session due at that time goes before the one at position `at`."""
     other = s.thinking[at]
     first = due_s < other.due_s
     if due_s == other.due_s:
@@ -20,14 +20,14 @@ def _before(s: State, due_s: float, session: int, at: int) -> bool:
 
 @inlined
 def push(s: State, due_s: float, session: int) -> None:
-    """Let a session think until then."""
+    """Add a session that thinks until that time."""
     s.crowd[0].thinking += 1
     _rise(s, s.crowd[0].thinking - 1, due_s, session)
 
 
 @inlined
 def _rise(s: State, at: int, due_s: float, session: int) -> None:
-    """Put a session at position `at`, which is free, or above it."""
+    """Put a session at the free position `at`, or above it."""
     while at > 0 and _before(s, due_s, session, (at - 1) >> 2):
         _put(s, at, s.thinking[(at - 1) >> 2].due_s, s.thinking[(at - 1) >> 2].session)
         at = (at - 1) >> 2
@@ -36,15 +36,15 @@ def _rise(s: State, at: int, due_s: float, session: int) -> None:
 
 @inlined
 def _first_of(s: State, a: int, b: int) -> int:
-    """The position of two whose session goes first."""
+    """Of two positions, the one with the first session."""
     return b if _before(s, s.thinking[b].due_s, s.thinking[b].session, a) else a
 
 
 @inlined
 def pop(s: State) -> int:
-    """The session whose turn comes first; there must be one.
+    """Remove and return the session with the first turn; there must be one.
 
-    Its place goes down to the bottom, where the last one is put and rises.
+    Its place moves down to the bottom, where the last one is put and rises.
     """
     first = s.thinking[0].session
     s.crowd[0].thinking -= 1

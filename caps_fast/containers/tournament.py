@@ -1,10 +1,10 @@
-"""Tournament trees in flat arrays: the smallest of n keys, and where it is, kept under changes in O(log n); the
-lowest index wins ties.
+"""Tournament trees in flat arrays: the smallest of n keys and its index, updated in O(log n); the lowest index wins
+ties.
 
-A node is one whole number, key * 2 ** 32 + index of the leaf, so that a match is a minimum. Keys lie within 32 bits; a
+A node is one integer, key * 2 ** 32 + index of the leaf, so that a match is a minimum. Keys lie within 32 bits; a
 cost is a key as the bits of its 32-bit float, which have the same order: costs that differ by less than one part in 2
-** 24 are equal. A span says where its tree begins in the array and how wide it is, a power of two. Node 1 is the root,
-node i plays off nodes 2i and 2i + 1, leaves begin at node `width`. Offsets are unsigned, which spares Numba's check for
+** 24 are equal. A span holds the start of its tree in the array and its width, a power of two. Node 1 is the root,
+node i plays off nodes 2i and 2i + 1, leaves begin at node `width`. Offsets are unsigned, which avoids Numba's check for
 negative indices.
 """
 
@@ -24,13 +24,13 @@ _1 = np.uint64(1)
 
 
 def width_of(leaves: int) -> int:
-    """Leaves of a tree that has room for so many: the next power of two."""
+    """Leaves of a tree for this many keys: the next power of two."""
     return 1 << max(leaves - 1, 0).bit_length()
 
 
 def build_trees(sizes: Sequence[int], keys: Array | None = None) -> tuple[Array, Array, Array]:
-    """Trees of so many leaves with these keys (or 0), one after the other: int64 (total,), where each begins, and
-    how wide it is.
+    """Trees of these numbers of leaves with these keys (or 0), one after the other: int64 (total,), the start of each,
+    and its width.
     """
     widths = np.array([width_of(size) for size in sizes])
     begins, firsts = np.cumsum(2 * widths) - 2 * widths, np.cumsum(sizes) - np.array(sizes)
@@ -79,7 +79,7 @@ def root(tree: Array, span: Any) -> int:
 
 @inlined
 def put(tree: Array, span: Any, leaf: int, key: int) -> None:
-    """Set a leaf of a span's tree and play off the nodes above it."""
+    """Set a leaf of a span's tree and update the nodes above it."""
     at = np.uint64(span.tree_at)
     node: Any = np.uint64(span.width) + np.uint64(leaf)
     best: Any = (np.int64(key) << 32) + np.int64(leaf)

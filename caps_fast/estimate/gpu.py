@@ -13,8 +13,8 @@ from caps_fast.errors import InputError, did_you_mean
 
 @dataclass(frozen=True)
 class DataSheet:
-    """A GPU as its maker describes it: bytes, bytes/s, dense FLOP/s, bytes/s to the next GPU in one direction,
-    watts of the board.
+    """A GPU by its data sheet: bytes, bytes/s, dense FLOP/s, bytes/s to the next GPU in one direction, watts of the
+    board.
     """
 
     name: str
@@ -47,7 +47,7 @@ def data_sheets() -> dict[str, DataSheet]:
 
 
 def data_sheet(name: str) -> DataSheet:
-    """The GPU of that name. Raises InputError where it is not known."""
+    """The GPU of that name. Raises InputError for an unknown name."""
     found = data_sheets().get(name.lower())
     if found is None:
         known = data_sheets()
@@ -67,12 +67,12 @@ UNITS = {
     "pflops": 1e15,
     "pflop/s": 1e15,
 }
-LEAST = 1e8  # bytes, bytes/s and FLOP/s: less is a number whose unit was forgotten
+LEAST = 1e8  # bytes, bytes/s and FLOP/s: a smaller number lacks its unit
 _AMOUNT = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?) *([a-z/]*)", re.IGNORECASE)
 
 
 def amount(option: str, text: str, example: str) -> float:
-    """A figure with its unit, in bytes, bytes/s or FLOP/s. Raises InputError naming the option."""
+    """A number with its unit, in bytes, bytes/s or FLOP/s. Raises InputError naming the option."""
     found = _AMOUNT.fullmatch(text.strip())
     unit = found[2].lower() if found else ""
     kinds = {
@@ -85,5 +85,5 @@ def amount(option: str, text: str, example: str) -> float:
     except ValueError:
         value = 0.0
     if not LEAST <= value <= 1e18:
-        raise InputError(f"{option} {text!r}: expected a figure with its unit, like {example}")
+        raise InputError(f"{option} {text!r}: expected a number with its unit, like {example}")
     return value

@@ -1,4 +1,4 @@
-"""What a model makes a GPU read and compute, from its Hugging Face `config.json`."""
+"""The bytes that a model reads and the operations that it computes, from its Hugging Face `config.json`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Model:
     """A decoder's size.
 
     layer_params       parameters of all layers
-    active_params      of those, what one token passes (mixtures of experts: `experts_per_token` of `experts`)
+    active_params      of those, the ones that a token passes (mixtures of experts: `experts_per_token` of `experts`)
     table_params       of the embedding; the output layer is another table unless `tied`
     weight_bytes       bytes of a parameter of a layer; tables have two
     kv_bytes           bytes of keys and values of one token, all layers
@@ -60,7 +60,7 @@ class Model:
 
 
 def read_model(path: str | Path) -> Model:
-    """Read `config.json`. Raises InputError where it is none, or a size is missing or implausible."""
+    """Read `config.json`. Raises InputError if it is not one, or if a size is missing or implausible."""
     try:
         data = read_json(path)
     except OSError as error:
@@ -116,7 +116,7 @@ def _model(path: str, found: Mapping[str, Any]) -> Model:
 def _attention(
     found: Mapping[str, Any], size: Any, hidden: int, heads: int, kv_heads: int, head: int
 ) -> tuple[float, float, float]:
-    """Parameters of a layer's attention, values that it keeps of a token, and multiplications for a pair of tokens."""
+    """Parameters of a layer's attention, values that it stores per token, and multiplications per pair of tokens."""
     rank = size("kv_lora_rank", default=0)
     if rank:  # multi-head latent attention
         rope, plain, value = size("qk_rope_head_dim"), size("qk_nope_head_dim"), size("v_head_dim")

@@ -1,8 +1,7 @@
-"""Coefficients of a replica from bytes and floating-point operations, each at the share of the data sheet that was
-measured elsewhere.
+"""Coefficients of a replica from bytes and floating-point operations, each at a measured share of the data sheet.
 
 The shares are medians over the measured pairs in docs/validation.md (H100 with Qwen3-14B, RTX 4090 and RTX PRO 6000
-with Llama-3.1-8B); docs/profiles.md has the errors of the estimate on these and on pairs that it was not set to.
+with Llama-3.1-8B); docs/profiles.md has the errors of the estimate on these pairs and on others.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ CONTEXT_SHARE = 0.8  # reading keys and values
 COMPUTE_SHARE = 0.7  # of dense FLOP/s, in the layers of long prompts
 ATTENTION_SHARE = 0.5  # in attention among the tokens of a prompt
 OVERLAP_EXPONENT = 2.0
-MIXED_SHARE = 1.2  # of a token of context, more in iterations with a prompt
+MIXED_SHARE = 1.2  # of a token of context, additionally in iterations with a prompt
 OVERHEAD_S = 1.2e-3
-ALL_REDUCE_S = 15e-6  # start of an exchange between GPUs, two a layer
+ALL_REDUCE_S = 15e-6  # start of an exchange between GPUs, two per layer
 FIRST_TOKEN_OVERHEAD_S = 7e-3
-MEMORY_SHARE = 0.9  # of a GPU's memory that the engine takes
+MEMORY_SHARE = 0.9  # of a GPU's memory that the engine uses
 WORKSPACE_BYTES = 0.5 * 2.0**30  # of that, neither weights nor KV, one GPU
 IDLE_SHARE, PEAK_SHARE, POWER_EXPONENT = 0.2, 0.9, 0.12  # of the board's power; loaded, at `FULL` residents
 FULL = 256
@@ -31,7 +30,7 @@ DIGITS = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """Estimated fields of `sections.Gpu`, KV memory in tokens, and the batch at which power counts as full."""
+    """Estimated fields of `Gpu`, KV memory in tokens, and the batch at which power counts as full."""
 
     fields: dict[str, float | int]
     kv_capacity_tokens: int
@@ -39,7 +38,7 @@ class Estimate:
 
 
 def estimate(model: Model, gpu: DataSheet, tensor_parallel: int = 1) -> Estimate:
-    """Estimate a replica of so many GPUs. Raises InputError where the model does not fit into their memory."""
+    """Estimate a replica of `tensor_parallel` GPUs. Raises InputError if the model does not fit into their memory."""
     kv_share = min(tensor_parallel, model.kv_heads)  # keys and values are split by heads, and repeated beyond
     room = MEMORY_SHARE * gpu.memory_bytes - WORKSPACE_BYTES - model.all_bytes / tensor_parallel
     capacity = int(room * kv_share / model.kv_bytes) if model.kv_bytes else 0

@@ -1,4 +1,4 @@
-"""What measurements say of a set of fields: relative errors in groups, each group of one kind and one accuracy."""
+"""Evidence of measurements about a set of fields: relative errors in groups, each of one kind and one accuracy."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from caps_fast.validation.log import RequestLog
 from caps_fast.validation.replay import Played, Replay
 
 REQUESTS_A_POINT = 10  # of a short log
-RANKS = 20  # groups of requests, from the quickest to the slowest
+RANKS = 20  # groups of requests, from fastest to slowest
 ALIKE = 12  # groups of requests, from the least to the most of something
 LEAST_S, NEVER_S = 1e-9, 1e9
 MOST_POINTS = (
-    30  # that a phase of a table, or a latency of a log, counts for: beyond, the form is what errs, and errs alike
+    30  # largest weight of a phase of a table, or a latency of a log: beyond it, the common error of the form dominates
 )
 ROUNDING, MODEL = (
     2e-4,
     1e-2,
-)  # spreads that no group is below: of a table's digits; of a log, which no form follows closer
+)  # least spreads: by a table's digits; of a log, which no form follows closer
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Group:
     measured, fitted  seconds, float64 (n,)
     points            that they count for
     least_spread      of their errors
-    bias              standard deviation of an error that all have in common; 0 = none
+    bias              standard deviation of an error common to all; 0 = none
     """
 
     name: str
@@ -54,12 +54,12 @@ class Group:
 
     @property
     def common(self) -> float:
-        """The error that all have in common, in standard deviations of it."""
+        """The common error, in its standard deviations."""
         return float(self.raw_errors.mean()) / self.bias if self.bias else 0.0
 
     @property
     def errors(self) -> Array:
-        """What is left of the errors beside the common one, float64 (n,)."""
+        """The errors without the common one, float64 (n,)."""
         raw = self.raw_errors
         return np.asarray(raw - raw.mean()) if self.bias else raw
 
@@ -68,7 +68,7 @@ class Evidence(Protocol):
     """A file of measurements."""
 
     def groups(self, fields: Mapping[str, float]) -> Iterator[Group]:
-        """What was measured beside what these fields give."""
+        """Measured and computed values under these fields."""
         ...
 
 
@@ -76,7 +76,7 @@ class Evidence(Protocol):
 class StepEvidence:
     """A table of steps, phase by phase; `cpu_s` of an iteration is in the fields but not in the table.
 
-    `bias` is that of its phases beside a log: what is timed as a step need not be all that passes between two.
+    `bias` is that of its phases relative to a log: a timed step need not include all the time between two steps.
     """
 
     steps: Steps
@@ -85,7 +85,7 @@ class StepEvidence:
 
     @cached_property
     def _phases(self) -> list[tuple[str, Array, tuple[str, ...]]]:
-        """The name of every phase that there is, its rows and what was in them."""
+        """The name of every phase, its rows and their content."""
         found = ((name, np.flatnonzero(self.steps.phase == phase)) for phase, name in enumerate(PHASES))
         return [(name, rows, tuple(self.steps.at(row) for row in rows)) for name, rows in found if len(rows)]
 
@@ -102,10 +102,10 @@ class StepEvidence:
 
 @dataclass(frozen=True)
 class LogEvidence:
-    """A request log beside its replay: means over requests of equal rank (the distribution), and of those alike in
-    length or in what they met in the engine, as the log has it.
+    """A request log and its replay: means over requests of equal rank (the distribution), and of requests that are
+    similar in length or in the load that they met, by the log.
 
-    A request's own times depend on where in an iteration it came, which no measurement repeats; means do not.
+    A single request's times depend on its arrival within an iteration, which no measurement repeats; means do not.
     """
 
     log: RequestLog
@@ -167,11 +167,11 @@ class LogEvidence:
 
 
 def met_in_engine(log: RequestLog) -> dict[str, Array]:
-    """What every request of a log met, by the log's own times, float64 (n,) each.
+    """The load that every request of a log met, by the log's own times, float64 (n,) each.
 
-    others   requests in the system when it came
-    company  mean number of them while it decoded, itself too
-    prompts  prompt tokens per second whose first token came while it decoded
+    others   requests in the system at its arrival
+    company  mean number of requests while it decoded, including itself
+    prompts  prompt tokens per second of requests whose first token came while it decoded
     """
     first_s, end_s = log.arrival_s + log.ttft_s, log.arrival_s + log.e2e_s
     ends = np.sort(end_s)
@@ -189,7 +189,7 @@ def met_in_engine(log: RequestLog) -> dict[str, Array]:
 
 
 def _area(starts: Array, ends: Array, until_s: Array) -> Array:
-    """Integral from the beginning to `until_s` of how many have started and not ended."""
+    """Integral from the start to `until_s` of the number that have started and not ended."""
     total = np.zeros(len(until_s))
     for times, sign in ((np.sort(starts), 1.0), (np.sort(ends), -1.0)):
         sums = np.concatenate([[0.0], np.cumsum(times)])

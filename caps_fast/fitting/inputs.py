@@ -27,7 +27,7 @@ class Inputs:
 
     @property
     def gpus(self) -> int:
-        """GPUs in the replica. Raises InputError where tables differ."""
+        """GPUs per replica. Raises InputError if tables differ."""
         found = {one.gpus for one in self.tables}
         if len(found) > 1:
             raise InputError(
@@ -37,30 +37,30 @@ class Inputs:
 
     @property
     def runs(self) -> list[tuple[RequestLog, PowerLog]]:
-        """Each log of power with the request log of the same run. Raises InputError where it is not clear which."""
+        """Each power log with the request log of the same run. Raises InputError if that is unclear."""
         if not self.powers:
             return []
         if len(self.powers) != len(self.logs):
             raise InputError(
-                f"{self.powers[0].path}: {len(self.powers)} logs of power beside {len(self.logs)} request logs: "
-                "expected one of each run, in one order"
+                f"{self.powers[0].path}: {len(self.powers)} power logs with {len(self.logs)} request logs: expected "
+                "one of each per run, in the same order"
             )
         return list(zip(self.logs, self.powers, strict=True))
 
 
 def is_new(path: str) -> bool:
-    """Whether a file is a table of steps, a request log or a log of power.
+    """Whether a file is a table of steps, a request log or a power log.
 
-    Raises InputError where it cannot be read.
+    Raises InputError if it cannot be read.
     """
     columns = _columns(path)
     return columns is None or is_step_table(columns) or is_log(columns) or is_power_log(columns)
 
 
 def read_inputs(paths: Sequence[str], wanted: Mapping[str, str | int | None], benchmark: int | None = None) -> Inputs:
-    """Read every file as what its columns say, `benchmark` of a benchmark's file.
+    """Read every file by its columns, `benchmark` of a benchmark's file.
 
-    Raises InputError where one is none of these.
+    Raises InputError if one is none of these.
     """
     tables, logs, powers = [], [], []
     for path in paths:
@@ -78,14 +78,13 @@ def read_inputs(paths: Sequence[str], wanted: Mapping[str, str | int | None], be
                 f"{path}: columns {', '.join(columns)[:200]}: expected a table of steps (decoding, context_tokens, "
                 "prompt_tokens, "
                 "prompt_tokens_before, step_s), a request log (arrival_s, input_tokens, output_tokens, ttft_s, "
-                "e2e_s) or a log of power "
-                "(time_s, power_w); other measurements are fitted one file at a time"
+                "e2e_s) or a power log (time_s, power_w); other measurements are fitted one file at a time"
             )
     return Inputs(tuple(tables), tuple(logs), tuple(powers))
 
 
 def _columns(path: str) -> list[str] | None:
-    """The columns of a CSV file; None for JSON. Raises InputError where it cannot be read."""
+    """The columns of a CSV file; None for JSON. Raises InputError if it cannot be read."""
     try:
         with open_regular(path) as stream:
             start = stream.read(HEADER_BYTES)

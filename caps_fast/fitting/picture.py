@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from caps_fast.profiles.picture import DOT, INK, LINE
 
-WIDE = 3  # panels beside one another
+WIDE = 3  # panels per row
 
 
 def picture(points: pl.DataFrame, title: str) -> Figure:

@@ -1,4 +1,4 @@
-"""Fitting the power of a replica: from watts beside steps, from a log of power over a run, or both."""
+"""Fitting the power of a replica: from watts of steps, from a power log of a run, or both."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class PowerFit:
-    """Fields of `POWER` for one GPU (`prefill_w` is left out where no step with a prompt was measured), and the
-    points in watts of one GPU.
+    """Fields of `POWER` for one GPU (without `prefill_w` if no step with a prompt was measured), and the points in
+    watts of one GPU.
     """
 
     fields: dict[str, float]
@@ -54,7 +54,7 @@ def power_w(fields: Mapping[str, float], steps: Steps, speed: Mapping[str, float
 
 
 def idle_w_of(tables: Sequence[Steps], given: float | None) -> float:
-    """Idle power of one GPU: given, measured, or known of the hardware. Raises InputError where it is none of these."""
+    """Idle power of one GPU: given, measured, or known for the hardware. Raises InputError if none of these."""
     if given is not None:
         return given
     measured = [one.idle_w for one in tables if one.idle_w is not None]
@@ -76,7 +76,7 @@ def fit_power(
 ) -> PowerFit:
     """Fit `peak_w`, `power_exponent` and `prefill_w` by least squares of the relative error, with the speed as fitted.
 
-    `peak_w` is that of `config`'s `max_batch` residents. Raises InputError where fewer than two points are measured or
+    `peak_w` is that of `config`'s `max_batch` residents. Raises InputError if fewer than two points are measured or
     idle power is not below the least of them.
     """
     kind = config.fleet.only_kind

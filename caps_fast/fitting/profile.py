@@ -1,4 +1,4 @@
-"""A whole profile from a fit: speed, power where there is some, what the data do not determine."""
+"""A complete profile from a fit: speed, power if there is any, and what the data do not determine."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ HELD = (*SPEED, "lag_iterations")
 
 @dataclass(frozen=True)
 class FittedProfile:
-    """A fitted profile: its speed, its power (`power` fitted, or `borrowed`, or none), and the batch that counts as
-    full.
-    """
+    """A fitted profile: speed, power (`power` fitted, or `borrowed`, or none), and the batch of a full replica."""
 
     speed: SpeedFit
     power: PowerFit | None
@@ -37,7 +35,7 @@ class FittedProfile:
     power_errors: dict[str, Any] = field(default_factory=dict)
 
     def profile(self, about: str, source: str) -> dict[str, Any]:
-        """What a profile file says."""
+        """The content of a profile file."""
         power = self.power.fields if self.power else self.borrowed
         coefficients = self.speed.coefficients
         fit: dict[str, Any] = {"max_batch": self.max_batch} if power else {}
@@ -56,7 +54,7 @@ class FittedProfile:
 
 
 def held(changes: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Coefficients that `--set gpu.FIELD=...` holds, and the other settings.
+    """Coefficients that `--set gpu.FIELD=...` fixes, and the other settings.
 
     Raises InputError for a field that is not fitted.
     """
@@ -67,7 +65,7 @@ def held(changes: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
         if head != "gpu":
             limits[name] = value
         elif leaf not in HELD:
-            raise InputError(f"--set {name}: expected a coefficient of the speed to hold: {', '.join(HELD)}")
+            raise InputError(f"--set {name}: expected a coefficient of the speed: {', '.join(HELD)}")
         elif isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"--set {name}={value}: expected a number")
         else:
@@ -109,7 +107,7 @@ def fit_profile_to(
     idle_w: float | None,
     cpu_s: float,
 ) -> FittedProfile:
-    """Fit speed and, where it was measured and is not `borrowed`, power. Raises InputError."""
+    """Fit speed and, if it was measured and is not `borrowed`, power. Raises InputError."""
     config = engine_scenario(None, 1, {**limits, **{f"gpu.{name}": value for name, value in fixed.items()}})
     kind = config.fleet.only_kind
     speed = fit_speed(inputs.tables, inputs.logs, config, fixed, cpu_s)
@@ -120,8 +118,8 @@ def fit_profile_to(
     notes = [*speed.notes, *(note for log in inputs.logs for note in log.notes)]
     if not measured and borrowed is None:
         notes.append(
-            f"power was not measured: the profile has no {', '.join(POWER[:3])}, and a scenario's own count "
-            "(--power-from)"
+            f"power was not measured: the profile has no {', '.join(POWER[:3])}; a scenario uses its own "
+            "(--power-from adds them)"
         )
     if inputs.logs:
         memory = f"{kind.kv_capacity_tokens:,} tokens" if kind.kv_capacity_tokens else "no limit"

@@ -1,4 +1,4 @@
-"""Least squares over all evidence at once, each group weighted by the accuracy that it turns out to have."""
+"""Least squares over all evidence at once, each group weighted by its estimated accuracy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from caps_fast.records import Array
 
 FIRST_SPREAD = 0.03
 ROUNDS = 12
-TOLERANCE = 0.02  # by which the spreads may still change in the last round
+TOLERANCE = 0.02  # greatest change of the spreads in the last round
 OUTLIER = 2.0  # spreads beyond which an error counts linearly
 POOLED = 2  # points' worth of the median group in the spread of each
-AWAY = 2.0  # spreads of its expectation by which a term is moved, to see whether the data mind
+AWAY = 2.0  # spreads of its expectation by which a term is moved, to test whether the data determine it
 REFITS = 8
 LEAST_COST = 1e-6
-INSIDE = 1e-9  # by which least squares has to begin within the bounds
-TOLD = 0.7  # of that spread: of a term that is known better, the data say more than the expectation
+INSIDE = 1e-9  # margin by which least squares must start within the bounds
+TOLD = 0.7  # of that spread: if a term is known better, the data determine it more than the expectation
 
 EXPECTED = np.array([term.expected for term in TERMS])
 SPREAD = np.array([term.spread for term in TERMS])
@@ -34,9 +34,9 @@ class Solution:
 
     x           unknowns, float64 (terms,)
     covariance  of the unknowns, float64 (terms, terms)
-    groups      every group of measurements beside what the unknowns give, with the name of its file
-    scales      what every error was multiplied by, one float64 (n,) a group
-    loss        twice the negative logarithm of the likelihood, but for a constant
+    groups      every group of measurements with the values that the unknowns give, and the name of its file
+    scales      factors of the errors, one float64 (n,) per group
+    loss        twice the negative logarithm of the likelihood, up to a constant
     """
 
     x: Array
@@ -71,9 +71,9 @@ class Problem:
         return [(name, group) for name, one in self.evidence.items() for group in one.groups(fields)]
 
     def solve(self, start: Array) -> Solution:
-        """The likeliest unknowns, from `start`; those not free stay there.
+        """The maximum-likelihood unknowns, from `start`; those not free keep their value.
 
-        The errors of a group are taken to be normal, of a spread that is found together with the unknowns; errors far
+        The errors of a group are assumed normal, with a spread that is estimated together with the unknowns; errors far
         beyond it count less. An expectation (`Term.expected`) counts as one measurement.
         """
         x, groups = start.copy(), self.groups(start)
@@ -101,11 +101,11 @@ class Problem:
         return Solution(x, self._covariance(x, scales), groups, scales, loss)
 
     def told(self, solution: Solution) -> Array:
-        """Standard deviations of the unknowns by what moving each away costs with all others fitted again, float64
-        (terms,).
+        """Standard deviations of the unknowns, float64 (terms,), from the cost of moving each one with all others
+        fitted again.
 
-        Derivatives of a replay are noisy, so that its data seem to know too much; a whole fit away from the solution is
-        not misled. Unknowns without an expectation keep those of `solution`.
+        Derivatives of a replay are noisy, so that its data seem too informative; a complete fit away from the solution
+        avoids that. Unknowns without an expectation keep those of `solution`.
         """
         if not self.free.any():
             return solution.sd
@@ -123,9 +123,7 @@ class Problem:
         return sd
 
     def _least_cost(self, x: Array, held: int, matrix: Array, scales: Sequence[Array]) -> float:
-        """About the least cost with one unknown held, by Gauss-Newton steps of the others along derivatives taken
-        elsewhere.
-        """
+        """Approximate least cost with one unknown fixed, by Gauss-Newton steps of the others with given derivatives."""
         slots = np.flatnonzero(self.free)
         others = slots != held
         inverse = np.linalg.pinv(matrix[:, others])
@@ -146,7 +144,7 @@ class Problem:
         return sum(float(((group.errors * scale) ** 2).sum()) + group.common**2 for (_, group), scale in pairs)
 
     def _expectations(self, x: Array, free: Array) -> Array:
-        """How far the unknowns are from what is expected; long tails, for an expectation may be quite wrong."""
+        """Distance of the unknowns from their expectations; with long tails, since an expectation may be wrong."""
         known = free & np.isfinite(EXPECTED)
         away = (x[known] - EXPECTED[known]) / SPREAD[known]
         return np.asarray(np.sign(away) * np.sqrt(np.log1p(away**2)))
@@ -157,7 +155,7 @@ class Problem:
         return np.concatenate([*data, [group.common for _, group in groups], self._expectations(x, free)])
 
     def _jacobian(self, x: Array, scales: Sequence[Array], free: Array) -> Array:
-        """Of the residuals, (n, free terms), by differences wide enough to average over a replay's jumps."""
+        """Derivatives of the residuals, (n, free terms), by differences wide enough to smooth a replay's jumps."""
         columns = []
         for slot in np.flatnonzero(free):
             less, more = x.copy(), x.copy()
@@ -210,7 +208,7 @@ def _weights(errors: Array, spread: float) -> Array:
 
 
 def _spreads(groups: Sequence[tuple[str, Group]], weights: Sequence[Array]) -> Array:
-    """The spread of every group's errors, drawn a little to that of the median group."""
+    """The spread of every group's errors, shrunk a little towards that of the median group."""
     sums = np.array(
         [
             float((weight * group.errors**2).sum()) * _share(group)

@@ -20,14 +20,14 @@ from caps_fast.validation.compare import latencies
 from caps_fast.validation.log import RequestLog
 from caps_fast.validation.replay import Replay
 
-CPU_S = 1e-3  # of an iteration, where kernel times are summed
-BIAS = 0.03  # by which a table's steps may be shorter than those that a log's requests waited for
+CPU_S = 1e-3  # CPU time of an iteration, if kernel times are summed
+BIAS = 0.03  # share by which a table's steps may be shorter than the steps of a log
 DIGITS = 4
 NORMAL_95 = 1.959964
-SURE = 4.0  # by which one lag must be likelier than the other, in twice the logarithm
+SURE = 4.0  # margin of likelihood between the two lags, in twice the logarithm
 FITTED, EXPECTED, GIVEN, ABSENT = (
     "fitted",
-    "not determined by the data: about as expected",
+    "not determined by the data: about the expected value",
     "given",
     "not determined by the data: 0",
 )
@@ -35,7 +35,7 @@ FITTED, EXPECTED, GIVEN, ABSENT = (
 
 @dataclass(frozen=True)
 class Coefficient:
-    """A fitted field: its value, how it came by it, and its 95 % interval where the data determine it."""
+    """A fitted field: its value, its source, and its 95 % interval if the data determine it."""
 
     field: str
     value: float | int
@@ -47,9 +47,9 @@ class Coefficient:
 class SpeedFit:
     """A fitted speed.
 
-    coefficients  one a field of a kind of replica
-    points        Polars, one row a measurement: `file`, `what`, `at`, `measured`, `fitted` (seconds), `error`
-    notes         what the user should know
+    coefficients  one per field of a kind of replica
+    points        Polars, one row per measurement: `file`, `what`, `at`, `measured`, `fitted` (seconds), `error`
+    notes         lines for the user
     """
 
     coefficients: tuple[Coefficient, ...]
@@ -58,7 +58,7 @@ class SpeedFit:
 
     @property
     def fields(self) -> dict[str, float | int]:
-        """Fields of `sections.Gpu`."""
+        """Fields of `Gpu`."""
         return {one.field: one.value for one in self.coefficients}
 
     def summary(self) -> dict[str, list[float]]:
@@ -79,10 +79,10 @@ def fit_speed(
     fixed: Mapping[str, float],
     cpu_s: float = CPU_S,
 ) -> SpeedFit:
-    """Fit the fields of `SPEED` and the lag; those in `fixed` are held.
+    """Fit the fields of `SPEED` and the lag, except those in `fixed`.
 
-    `config` is the scenario that logs are replayed under (`engine_scenario`). Raises InputError where the data leave
-    the time of a step without prompts, or of a prompt, open.
+    `config` is the scenario in which logs are replayed (`engine_scenario`). Raises InputError if the data do not
+    determine the time of a step without prompts, or of a prompt.
     """
     _expect_determined(tables, logs, fixed)
     bias = BIAS if logs else 0.0
@@ -127,7 +127,7 @@ def _expect_determined(tables: Sequence[Steps], logs: Sequence[RequestLog], fixe
 
 
 def _start(tables: Sequence[Steps], logs: Sequence[RequestLog]) -> Array:
-    """Unknowns to begin from: the quickest step, and the slowest prompts as if they were compute alone."""
+    """Initial unknowns: the fastest step, and the slowest prompts as if they were compute only."""
     quickest = [float(one.step_s.min()) for one in tables]
     prompts: list[float] = []
     for one in tables:
@@ -189,9 +189,8 @@ def _points(solution: Solution) -> pl.DataFrame:
 
 def _notes(tables: Sequence[Steps], cpu_s: float) -> list[str]:
     return [
-        f"{one.path}: times of kernels, in which CPU time is missing; overhead_s and decode_base_s have "
-        f"{1e3 * cpu_s:g} ms per iteration "
-        "added for it (--cpu-s)"
+        f"{one.path}: kernel times without CPU time; {1e3 * cpu_s:g} ms per iteration are added to overhead_s and "
+        "decode_base_s (--cpu-s)"
         for one in tables
         if one.kernels
     ]

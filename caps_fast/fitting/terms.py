@@ -1,10 +1,10 @@
-"""The unknowns of a fit: what they stand for, what is expected of them before any data, and the fields they give.
+"""The unknowns of a fit: their meaning, their expected values before any data, and the fields that they determine.
 
-Speeds differ between machines by orders of magnitude, but their ratios do not: a token of a prompt and one that is
-decoded pass the same layers, attention costs a fixed share of them, a step that carries a prompt reads context about
-twice. The expectations below are such ratios, as measured on the engines of docs/validation.md. They count as much as
-one measurement that is as wide as `spread`: where the data tell a term, the data win; where they do not, the term keeps
-what is expected of it, and the fit says so.
+Speeds differ between machines by orders of magnitude, but their ratios do not: a token of a prompt and a decoded token
+pass the same layers, attention costs a fixed share of them, a step with a prompt reads context about twice. The
+expectations below are such ratios, measured on the engines of docs/validation.md. Each counts as one measurement with
+standard deviation `spread`: if the data determine a term, they dominate; otherwise the term keeps its expected value,
+and the fit reports that.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ SPEED = (
 
 @dataclass(frozen=True)
 class Term:
-    """An unknown of the fit, in the unit that its name has in `fields_of`.
+    """An unknown of the fit, in the unit of its name in `fields_of`.
 
-    field      the field of a kind of replica that it decides
-    expected   its value before any data, `spread` the standard deviation; nan = nothing is expected
+    field      the field of a kind of replica that it determines
+    expected   its value before any data, with standard deviation `spread`; nan = no expectation
     low, high  its bounds
-    step       by which derivatives are taken
+    step       step of derivatives
     log        whether it is the logarithm of a time
     """
 
@@ -67,13 +67,11 @@ TERMS = (
 PAIRS_UNIT = 1e-4
 MOST_S = 0.01  # a token of context, or a pair of tokens
 NAMES = tuple(term.name for term in TERMS)
-EXPECTED_LAG = 1  # vLLM schedules asynchronously unless told otherwise
+EXPECTED_LAG = 1  # vLLM schedules asynchronously by default
 
 
 def fields_of(x: Array, fixed: Mapping[str, float], cpu_s: float = 0.0) -> dict[str, float]:
-    """Fields of a kind of replica from unknowns, float64 (terms,), and CPU time on top of them; those in `fixed`
-    are as given.
-    """
+    """Fields of a kind of replica from unknowns, float64 (terms,), and CPU time; `fixed` ones keep their values."""
     value = dict(zip(NAMES, x.tolist(), strict=True))
     weights_s, prompt_s = math.exp(value["weights"]), math.exp(value["prompt"])
     prompt_s = fixed.get("prefill_s_per_token", prompt_s)
@@ -95,7 +93,7 @@ def fields_of(x: Array, fixed: Mapping[str, float], cpu_s: float = 0.0) -> dict[
 
 
 def start_of(least_step_s: float, prompt_s: float) -> Array:
-    """Unknowns to begin from: the shortest step there was, and about the seconds of a prompt token."""
+    """Initial unknowns: the shortest step, and an estimate of the seconds per prompt token."""
     value = {term.name: term.expected for term in TERMS}
     value |= {"weights": math.log(0.85 * least_step_s), "prompt": math.log(prompt_s), "outside": 0.0}
     return np.asarray(np.clip(np.array([value[name] for name in NAMES]), lower(), upper()))

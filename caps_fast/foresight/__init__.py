@@ -1,4 +1,4 @@
-"""What a forecast is worth: a policy's saving against the error of the forecast that it sees (docs/forecasts.md)."""
+"""The value of forecasts: a policy's saving by the error of the forecast that it sees (docs/forecasts.md)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from caps_fast.scenario import Scenario
 from caps_fast.sweep.fanout import Workers
 
 ALL = "all"
-DAYS = 4  # lead days of which the table has the error
+DAYS = 4  # lead days whose error the table shows
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Value:
     """The value of forecasts.
 
     rows        one per grid, region, policy and forecast, see docs/forecasts.md
-    baseline    whose carbon savings are against
+    baseline    policy that savings are relative to
     of          bill or busy
-    notes       lines that the user should see
+    notes       lines for the user
     """
 
     rows: pl.DataFrame
@@ -53,12 +53,12 @@ def forecast_value(  # noqa: PLR0913 - all but three by name
 ) -> Value:
     """Run each policy under each forecast, on the same requests as a baseline, and compare carbon by region.
 
-    policies    the scenario's where none is given
+    policies    default: the scenario's
     forecasts   `perfect`, `noise:K`, `persistence`, `yesterday`, `last-week`, `learned`, `carboncast`, `file:PATH`
     files       `carboncast`: its file
-    grids       carbon files in place of the scenario's, each a study of its own; for fleets of one region
-    baseline    a policy that sees no forecast; `caps-no-carbon` beside variants of CAPS, else `edf`
-    seeds       two at the least for intervals
+    grids       carbon files in place of the scenario's, one study per file; for fleets of one region
+    baseline    a policy that sees no forecast; default `caps-no-carbon` with variants of CAPS, else `edf`
+    seeds       at least two for intervals
     of          `bill` (carbon of all states, PUE included) or `busy`
 
     Raises InputError for bad inputs.
@@ -108,13 +108,12 @@ def _check(
     if of not in OF:
         raise InputError(f"of {of!r}: expected one of {', '.join(OF)}")
     if not chosen or not seeds:
-        raise InputError(f"{'seeds' if chosen else 'forecasts'}: none; expected one at the least")
+        raise InputError(f"{'seeds' if chosen else 'forecasts'}: none; expected at least one")
     if not 0.0 < confidence < 1.0:
         raise InputError(f"confidence {confidence:g}: expected a number between 0 and 1")
     if grids and len(scenario.fleet.regions) > 1:
         raise InputError(
-            f"--grid {grids[0]}: the fleet has {len(scenario.fleet.regions)} regions with grids of their own; "
-            "expected a fleet of one"
+            f"--grid {grids[0]}: the fleet has {len(scenario.fleet.regions)} regions; expected a fleet in one"
         )
 
 
@@ -160,9 +159,7 @@ def _row(
 
 
 def _with_share_kept(table: pl.DataFrame) -> pl.DataFrame:
-    """Add `of_perfect`: the saving over that under the perfect forecast; null without one, or where that saves
-    nothing.
-    """
+    """Add `of_perfect`: the saving over that under the perfect forecast; null without one, or if that saves nothing."""
     keys = ["grid", "region", "policy"]
     best = table.filter(pl.col("forecast") == "perfect").select(*keys, pl.col("saving").alias("best"))
     share = pl.when(pl.col("best") > 0.0).then(pl.col("saving") / pl.col("best"))

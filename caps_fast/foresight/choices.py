@@ -1,4 +1,4 @@
-"""Forecasts to compare, as users name them, and the fields of a scenario that each of them sets."""
+"""Forecasts to compare, by the names that users give, and the fields of a scenario that each of them sets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Choice:
     """One forecast for all regions.
 
     label       as the user named it
-    noise       times the scenario's forecast error; None for all that is no noise
+    noise       times the scenario's forecast error; None for other forecasts
     file        of forecasts, for `carboncast` and `file:PATH`
     """
 
@@ -34,7 +34,7 @@ class Choice:
     file: str | None = None
 
     def fields(self, config: Scenario) -> dict[str, Any]:
-        """What it sets, region by region. Raises InputError where noise is more than a forecast can have."""
+        """The fields that it sets, region by region. Raises InputError for more noise than a forecast can have."""
         found: dict[str, Any] = {}
         for name, region in config.fleet.regions.items():
             at = f"regions.{name}.monitor"
@@ -54,7 +54,7 @@ class Choice:
 
     @property
     def is_oracle(self) -> bool:
-        """Whether it is the truth, or the truth made worse."""
+        """Whether it is the truth, or the truth with noise."""
         return self.label == "perfect" or self.noise is not None
 
 
@@ -64,7 +64,7 @@ def choices_of(names: Sequence[str], files: Mapping[str, str] | None = None) -> 
     labels = [one.label for one in found]
     for label in labels:
         if labels.count(label) > 1:
-            raise InputError(f"--forecasts: {label!r} stands twice; expected every forecast once")
+            raise InputError(f"--forecasts: {label!r} appears twice; expected every forecast once")
     return found
 
 

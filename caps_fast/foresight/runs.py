@@ -1,6 +1,4 @@
-"""The runs behind the value of forecasts: carbon and attainment of each, and how wrong its forecasts were, by
-region.
-"""
+"""The runs behind the value of forecasts: carbon, attainment and forecast error of each, by region."""
 
 from __future__ import annotations
 
@@ -25,12 +23,12 @@ OF = ("bill", "busy")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to.
+    """The result of a run.
 
     kg          by region: carbon of all states, or of busy replicas alone, PUE included
     errors      by region: mean absolute percentage error by lead day, as fractions
     slo         attainment
-    notes       lines that the user should see
+    notes       lines for the user
     """
 
     kg: dict[str, float]
@@ -43,7 +41,7 @@ Job = tuple[int, Scenario]
 
 
 def outcomes(configs: Sequence[Scenario], of: str, workers: Workers) -> list[Outcome]:
-    """Play all runs, in groups that share their requests. Raises InputError for bad inputs."""
+    """Simulate all runs, in groups that share their requests. Raises InputError for bad inputs."""
     alike: dict[str, list[Job]] = {}
     for at, config in enumerate(configs):
         alike.setdefault(workload_key(config), []).append((at, config))
@@ -76,6 +74,6 @@ def _outcome(result: Result, of: str) -> Outcome:
 
 
 def day(errors: Sequence[Array], index: int) -> float:
-    """Mean over runs of the error of a lead day; nan where none has it."""
+    """Mean over runs of the error of a lead day; nan if none has it."""
     own = [float(one[index]) for one in errors if len(one) > index and np.isfinite(one[index])]
     return float(np.mean(own)) if own else float("nan")

@@ -1,4 +1,4 @@
-"""The built-in policies by name. One file a policy."""
+"""The built-in policies by name. One file per policy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BUILT_IN: dict[str, Any] = {
     "caps-no-carbon": Caps(beta=0.0),
     "caps-no-tiers": Caps(tiered=0),
 }
-OTHERS: dict[str, Any] = {  # not part of what the paper is reproduced with
+OTHERS: dict[str, Any] = {  # not used to reproduce the paper
     "caps-geo": CapsGeo(),
     "greencourier": GreenCourier(),
     "follow-the-sun": FollowTheSun(),

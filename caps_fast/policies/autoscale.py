@@ -1,10 +1,10 @@
 """Autoscale: as many replicas as the load needs at a target utilization, as Kubernetes' Horizontal Pod Autoscaler
 does it.
 
-The desired number is the load over what a replica is to carry, rounded up. It counts where the load is off the target
-by more than the tolerance, and it is raised to the highest one of the last `window_s`, so that a pool grows at once and
-shrinks late; the first one is what is there. Source: Kubernetes documentation, "Horizontal Pod Autoscaling" (algorithm
-details; tolerance 0.1 and downscale stabilization of 300 s are its defaults) and
+The desired number is the load over the target load of a replica, rounded up. It applies if the load differs from the
+target by more than the tolerance, and it is raised to the highest one of the last `window_s`, so that a pool grows at
+once and shrinks late; the first one is the current number. Source: Kubernetes documentation, "Horizontal Pod
+Autoscaling" (algorithm details; tolerance 0.1 and downscale stabilization of 300 s are its defaults) and
 pkg/controller/podautoscaler/horizontal.go. Load here is residents and waiting requests, as with a target of the kind
 AverageValue; there is no limit to how fast a pool grows.
 """

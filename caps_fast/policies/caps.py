@@ -1,7 +1,7 @@
 """CAPS: Eq. 4 over the pools, with a forecast for the batch pool, pre-emption in the low-latency pool, and gates on
 carbon (docs/model.md, section 7).
 
-The ablations are the same policy with a part taken out: `predicts = 0`, `beta = 0`, `tiered = 0`.
+The ablations are the same policy with a part disabled: `predicts = 0`, `beta = 0`, `tiered = 0`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GOLD_FIRST_S = 1e9  # puts Gold before the rest in a queue ordered by arrival
 
 
 class Outlook(Record):
-    """What CAPS remembers of a pool: its plan for work that comes now."""
+    """CAPS's memory of a pool: its plan for work that arrives now."""
 
     start_s: f8  # predicted start
     start_g_per_kwh: f8  # forecast intensity there
@@ -54,7 +54,7 @@ class Caps(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What a request would meet in a pool."""
+    """The expected conditions of a request in a pool."""
 
     present: int  # residents and waiting requests before it, at most those that fill all slots
     step_s: float
@@ -74,7 +74,7 @@ def best_score(policy: Any, t_s: float, r: int, s: State) -> int:
         allowed = may_enter(roles, r, q, s)
         choices += allowed
         best = q if allowed else best
-    if choices == 0:  # no pool holds it: the kernel says so of the first that it might have entered
+    if choices == 0:  # it fits in no pool: the kernel reports that for the first that it might have entered
         best = 0
         while not roles >> s.queues[best].role & 1:
             best += 1
@@ -127,7 +127,7 @@ def score(policy: Any, t_s: float, r: int, tier: int, bins: tuple[int, int], q: 
 
 @inlined
 def share_w(present: int, q: int, s: State) -> float:
-    """What one more request would draw in queue `q`: P(u) / batch, from a table where the fleet is fixed."""
+    """Power share of one more request in queue `q`, W: P(u) / batch, from a table if the fleet is fixed."""
     queue = s.queues[q]
     if not scales(s):
         at = queue.share_at + present
@@ -146,7 +146,7 @@ def share_w(present: int, q: int, s: State) -> float:
 
 @inlined
 def expect(t_s: float, input_tokens: int, output_tokens: float, q: int, s: State) -> Expected:
-    """Closed-form expectation of what a request would meet in queue `q`."""
+    """Closed-form expectation of the conditions of a request in queue `q`."""
     queue = s.queues[q]
     filled = queue.slots
     hold_s = 0.0

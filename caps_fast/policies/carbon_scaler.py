@@ -7,7 +7,7 @@ pairs of a slot i before the deadline and a replica j, that with the greatest ma
 MC(j) / (P(j) c(i)), j coming after j - 1, is taken until the work is done (github.com/umassos/CarbonScaler,
 src/controllers/carbon_scaler.go, `ComputeSchedule`). Here MC(j) = j^elasticity - (j - 1)^elasticity replicas' worth,
 P(j) is that of one more full replica, the same for all j, work is what waits and runs, each request of the mean size,
-and the deadline that of the queue's head. The plan is made anew every `plan_every_s`. Pools of other roles keep all
+and the deadline that of the queue's head. The plan is recomputed every `plan_every_s`. Pools of other roles keep all
 replicas; Gold goes to LP, Silver to CP, Bronze to BP, as under SLO-Aware.
 """
 
@@ -29,9 +29,7 @@ PLAN = [("taken", "i4", (MOST_SLOTS,)), ("next_plan_s", "f8"), ("replicas", "i4"
 
 @policy(layout="pools", memory=PLAN, rows="pool")
 class CarbonScaler(NamedTuple):
-    """How throughput grows with replicas (1: in proportion), how often it plans, s, and by what it multiplies the
-    work.
-    """
+    """Growth of throughput with replicas (1: proportional), period of planning, s, and factor of the work."""
 
     elasticity: float = 1.0
     plan_every_s: float = 300.0
@@ -62,7 +60,7 @@ def planned(policy: Any, t_s: float, p: int, s: State) -> int:
 
 @inlined
 def _replicas_now(policy: Any, t_s: float, p: int, q: int, s: State) -> int:
-    """What the greedy plan gives to the slot of now, for the work of queue `q` until its head is due."""
+    """Replicas of the greedy plan in the current slot, for the work of queue `q` until its head is due."""
     pool = s.strength[p]
     queue = s.queues[q]
     service_s = s.kinds[queue.kind].service_s
@@ -106,5 +104,5 @@ def greedy_now(
 
 @inlined
 def _marginal(j: int, elasticity: float) -> float:
-    """What the j-th replica adds, in replicas."""
+    """Capacity that the j-th replica adds, in replicas."""
     return 1.0 if elasticity == 1.0 else math.pow(j, elasticity) - math.pow(j - 1, elasticity)

@@ -1,5 +1,5 @@
-"""Earliest Deadline First: by arrival plus the tier's deadline, less the round trip, over all GPUs (or dealt to
-them in turn).
+"""Earliest Deadline First: by arrival plus the tier's deadline, less the round trip, over all GPUs (or one queue per
+GPU, used in turn).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The rule of networks that move work with daylight: Figuerola, Lemay, Reijs, Savoie, St. Arnaud, "Converged optical
 network infrastructures in support of future Internet and Grid services using IaaS to reduce GHG emissions", J.
-Lightwave Technology 27 (12), 2009 ("follow the sun / follow the wind"). It looks at no grid: that the sun stands high
-somewhere is all it knows of the carbon there. The sun's height is that of `Region.sun_base`.
+Lightwave Technology 27 (12), 2009 ("follow the sun / follow the wind"). It does not use the grid: the sun's height is
+its only information about carbon. The sun's height is that of `Region.sun_base`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from caps_fast.policy import policy, rules
 
 @policy(layout="pools", memory=Worth)
 class FollowTheSun(NamedTuple):
-    """How often it looks for the sun, s."""
+    """Period of decisions, s."""
 
     look_every_s: float = 300.0
 

@@ -1,5 +1,5 @@
-"""GAIA: every request that may wait starts when carbon is worth the waiting; slots that are paid for anyway are
-used at once.
+"""GAIA: every request that may wait starts when carbon is worth the waiting; slots that are paid for anyway are used
+immediately.
 
 Hanafy, Liang, Bashir, Souza, Irwin, Shenoy, "Going Green for Less Green: Optimizing the Cost of Reducing Cloud Carbon
 Emissions", ASPLOS 2024. A job of expected length L may start now or after whole hours up to its waiting time W.
@@ -8,7 +8,7 @@ Emissions", ASPLOS 2024. A job of expected length L may start now or after whole
 ties (github.com/umassos/GAIA, src/scheduling/carbon_waiting_policy.py, `average_carbon_slot_waiting`,
 `best_waiting_time`). *RES-First* starts a job at once where a reserved instance is free (scheduling_policy.py,
 `execute`): here, on arrival. L is what an average request takes on a full replica, W the tier's E2E limit less L,
-`wait_h` at the most; a tier with a limit of TTFT does not wait.
+at most `wait_h`; a tier with a TTFT limit does not wait.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What policies over several regions share: pools by what their region is worth at the moment, and by their load."""
+"""Common parts of policies over several regions: pools ranked by the current worth of their region and their load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from caps_fast.records import Record, f8
 
 
 class Worth(Record):
-    """What a queue's region is worth; of the run, when that is looked at again."""
+    """The worth of a queue's region; of the run, the time of the next update."""
 
     worth: f8
     next_s: f8
@@ -19,7 +19,7 @@ class Worth(Record):
 
 @inlined
 def is_due(t_s: float, every_s: float, s: State) -> bool:
-    """Is it time to look at the regions again? The next time is then noted."""
+    """Whether it is time to update the worth of regions; the next time is then stored."""
     run = s.run_memory[0]
     if t_s < run.next_s:
         return False
@@ -29,14 +29,14 @@ def is_due(t_s: float, every_s: float, s: State) -> bool:
 
 @inlined
 def may_join(r: int, q: int, s: State) -> bool:
-    """May request `r`'s tier enter queue `q`, and may the queue serve it?"""
+    """Whether the tier of request `r` may enter queue `q`, and the queue may serve it."""
     return bool(s.tiers[s.live[r].tier].roles >> s.queues[q].role & 1) and may_hold(s, q, r)
 
 
 @inlined
 def first_of_its_roles(r: int, s: State) -> int:
-    """The first queue that the tier of request `r` may enter, where none may serve it: the kernel then finds one
-    that may, or says why none can.
+    """The first queue that the tier of request `r` may enter, if none may serve it: the kernel then finds one that may,
+    or reports why none can.
     """
     q = 0
     while not s.tiers[s.live[r].tier].roles >> s.queues[q].role & 1:
@@ -52,7 +52,7 @@ def used(q: int, s: State) -> float:
 
 @inlined
 def least_used(r: int, s: State) -> int:
-    """The queue for request `r` that is used the least, the lower on ties."""
+    """The least used queue for request `r`, the lower on ties."""
     best = -1
     least = math.inf
     for q in range(s.queues.shape[0]):
@@ -64,9 +64,8 @@ def least_used(r: int, s: State) -> int:
 
 @inlined
 def is_better(worth: float, load: float, than_worth: float, than_load: float) -> bool:
-    """Is a queue of that worth and load (`used`) to be taken rather than another one?
-
-    Free ones first: the worthiest, then the least used.
+    """Whether a queue of that worth and load (`used`) is preferred to another one: free ones first, then by worth, then
+    the least used.
     """
     free = load < 1.0
     if free != (than_load < 1.0):

@@ -4,7 +4,7 @@ before others.
 Xu, Sun, Tian, Zhang, Chen, "GREEN: Carbon-efficient Resource Scheduling for Machine Learning Clusters", NSDI 2025: a
 multi-level feedback queue orders jobs by what they have had so far, jobs get the number of GPUs that is the most
 efficient in place of the fastest, and work is shifted to less carbon-intensive hours while the day's capacity is kept.
-What that is for requests, which are not preempted for one another, is decided here (docs/decisions.md): a request's
+What that is for requests, which are not preempted for one another, is our choice (docs/decisions.md): a request's
 level is that of its predicted length, 0 up to `quantum_tokens` and one more for each doubling, and each level waits as
 though it had come `level_wait_h` later; a batch pool is open while the hours of the next `window_h` that are cleaner
 than now are fewer than its backlog needs, which is planned every `plan_every_s`; and the efficient width of a batch is
@@ -28,8 +28,8 @@ HOUR_S = 3600.0
 
 @policy(layout="pools", within={"quantum_tokens": (0.0, math.inf)}, memory=[("next_plan_s", "f8")])
 class Green(NamedTuple):
-    """Tokens of level 0, levels, what each waits longer; hours of a shift, margin of the backlog, how long a plan
-    holds; share filled first.
+    """Tokens of level 0, number of levels, additional wait of each; hours of a shift, margin of the backlog, lifetime
+    of a plan; share filled first.
     """
 
     quantum_tokens: float = 64.0

@@ -3,9 +3,9 @@
 Chadha, Subramanian, Arima, Gerndt, Schulz, Abboud, "GreenCourier: Carbon-Aware Scheduling for Serverless Functions",
 WoSC 2023 (arXiv 2310.20375). The score is the min-max normalisation of marginal emissions over the regions, in whole
 points from 100 (cleanest) to 0, as the authors' metrics collector computes it (github.com/thandayuthapani/GreenCourier,
-metrics-collector/api/watttime.go, `NormaliseMap`), and the scheduler's plug-in takes it anew every five minutes
+metrics-collector/api/watttime.go, `NormaliseMap`), and the scheduler's plug-in refreshes it every five minutes
 (carbon-scheduler/pkg/plugins/carbon/carbon.go). Nodes without room are filtered out before, as Kubernetes does. The
-published score knows no latency; `points_per_ms` takes points off for the round trip, 0 as published.
+published score ignores latency; `points_per_ms` subtracts points for the round trip, 0 as published.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_POINTS = 100.0
 
 @policy(layout="pools", memory=Worth)
 class GreenCourier(NamedTuple):
-    """How long a score holds, s, and what a millisecond of round trip takes off it."""
+    """Lifetime of a score, s, and points subtracted per millisecond of round trip."""
 
     score_every_s: float = 300.0
     points_per_ms: float = 0.0

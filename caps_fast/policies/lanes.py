@@ -1,9 +1,9 @@
-"""Lanes: a tier's own pool, and what a request pays by Eq. 4 for going where it holds others up.
+"""Lanes: a tier's own pool, and the toll by Eq. 4 of a request that enters a pool where it delays others.
 
 Gold's own pool is LP, Silver's CP, Bronze's BP, as in SLO-Aware. But a prompt that would take up the tightest
-first-token limit all by itself goes to the pool of the next tier, for it holds up whoever decodes beside it: sizes are
-kept apart, as in SITA (Harchol-Balter, Crovella, Murta, "On choosing a task assignment policy for a distributed server
-system", JPDC 59, 1999).
+first-token limit all by itself goes to the pool of the next tier, because it delays every request that decodes with it:
+sizes are separated, as in SITA (Harchol-Balter, Crovella, Murta, "On choosing a task assignment policy for a
+distributed server system", JPDC 59, 1999).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def own_role(policy: Any, r: int, s: State) -> int:
 
 @inlined
 def toll(policy: Any, r: int, q: int, s: State) -> float:
-    """What live request `r` pays for entering queue `q`, which is not of its own role: the share of the first-token
+    """The toll of live request `r` for entering queue `q`, which is not of its own role: the share of the first-token
     limit of the tier at home there that its prompt takes up, times the queue's price.
     """
     limit_s = s.tiers[s.queues[q].role].ttft_s
@@ -54,7 +54,7 @@ def best_lane(policy: Any, t_s: float, r: int, homing: float, s: State) -> int:
     """The queue of the highest score less toll for live request `r`, the lower one on ties; `homing` is a toll for
     leaving its own pools at all.
 
-    Work that may wait goes to its own pool while that can do what waits there in time.
+    Work that may wait goes to its own pool while that can finish its waiting work in time.
     """
     tier = s.live[r].tier
     roles = s.tiers[tier].roles
@@ -67,7 +67,7 @@ def best_lane(policy: Any, t_s: float, r: int, homing: float, s: State) -> int:
             choices += 1
             first = q if first < 0 else first
             home = q if home < 0 and s.queues[q].role == own else home
-    if choices == 0:  # no pool holds it: the kernel says so of the first that it might have entered
+    if choices == 0:  # it fits in no pool: the kernel reports that for the first that it might have entered
         first = 0
         while not roles >> s.queues[first].role & 1:
             first += 1

@@ -3,7 +3,7 @@
 The lower bound is where the cheapest plan for the past ends if coming back costs, the upper one where it ends if going
 costs. With energy that is linear in the replicas, and a load that has to be carried at a target utilization, these are
 what the load needs now and the most that it needed within the break-even time; so the rule keeps the most of that time.
-It costs at most three times what knowing the future would. Source: Lin, Wierman, Andrew, Thereska, "Dynamic
+It costs at most three times the optimum with knowledge of the future. Source: Lin, Wierman, Andrew, Thereska, "Dynamic
 right-sizing for power-proportional data centers", INFOCOM 2011.
 """
 

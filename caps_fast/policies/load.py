@@ -1,4 +1,4 @@
-"""What scale rules look at: the work that a pool has now, what it needed lately, and how long idling is worth it."""
+"""Inputs of scale rules: a pool's current work, its recent needs, and its break-even time of idling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from caps_fast._jit import inlined
 from caps_fast.arrays import State
 
-REMEMBERED = 256  # decisions; a longer window counts as one of so many
+REMEMBERED = 256  # decisions; a longer window counts as one of this many
 RECENT = [
     ("needed", "i4", (REMEMBERED,)),
     ("asked_s", "f8", (REMEMBERED,)),
@@ -30,7 +30,7 @@ def waiting_for(p: int, s: State) -> float:
 
 @inlined
 def residents_of(p: int, s: State) -> int:
-    """Residents of all replicas of pool `p`, of those that drain too."""
+    """Residents of all replicas of pool `p`, including draining ones."""
     residents = 0
     for g in range(s.strength[p].first_gpu, s.strength[p].end_gpu):
         residents += s.gpus[g].residents
@@ -39,15 +39,13 @@ def residents_of(p: int, s: State) -> int:
 
 @inlined
 def load_of_pool(p: int, s: State, utilization: float) -> float:
-    """Replicas of pool `p` that its residents and waiting requests fill at that share of their slots, not a whole
-    number.
-    """
+    """Replicas of pool `p` that its residents and waiting requests fill at that share of their slots, a real number."""
     return (residents_of(p, s) + waiting_for(p, s)) / (utilization * s.pools[p].max_batch)
 
 
 @inlined
 def most_of_window(memory: Any, t_s: float, needed: int, window_s: float) -> int:
-    """Note what is needed now in a memory of RECENT; the most of what was in the last `window_s`."""
+    """Store the current need in a memory of RECENT; returns the largest need of the last `window_s`."""
     memory.needed[memory.asked % REMEMBERED] = needed
     memory.asked_s[memory.asked % REMEMBERED] = t_s
     memory.asked += 1
@@ -59,8 +57,8 @@ def most_of_window(memory: Any, t_s: float, needed: int, window_s: float) -> int
 
 @inlined
 def break_even_s(p: int, s: State) -> float:
-    """Seconds for which idling costs a replica of pool `p` as much energy as sleeping, else as being off, and
-    coming back; inf if it cannot.
+    """Break-even time of pool `p`, s: idling that long costs as much energy as sleeping, or being off, and coming back;
+    inf if it can do neither.
     """
     change = s.changes[s.gpus[s.strength[p].first_gpu].kind]
     if change.can_sleep:

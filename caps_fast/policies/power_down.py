@@ -1,10 +1,10 @@
-"""Power-down: a replica that has been idle for the break-even time is given up; waiting requests call replicas back.
+"""Power-down: a replica that has been idle for the break-even time is released; waiting requests bring replicas back.
 
-The break-even time is the energy of giving up and coming back over the power saved meanwhile: with it no more than
-twice the energy is spent that knowing the future would have cost (ski rental: Karlin, Manasse, McGeoch, Owicki,
-Algorithmica 11, 1994; for servers: Gandhi, Gupta, Harchol-Balter, Kozuch, "DELAYEDOFF", Performance Evaluation 67,
-2010). It is that of sleep where the kind can sleep, else that of being off. The rule says how many replicas are given
-up; the engine takes the last ones of the emptiest.
+The break-even time is the energy of release and return over the power saved meanwhile: the energy is then at most twice
+the optimum with knowledge of the future (ski rental: Karlin, Manasse, McGeoch, Owicki, Algorithmica 11, 1994; for
+servers: Gandhi, Gupta, Harchol-Balter, Kozuch, "DELAYEDOFF", Performance Evaluation 67, 2010). It is that of sleep if
+the kind can sleep, else that of being off. The rule sets the number of replicas; the engine releases the last ones of
+the emptiest.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Power-limit: as many replicas as a region may power, always and during an emergency reduction (demand response).
 
-A pool's part of the limit is its part of what all replicas of the region draw at most. So many of its replicas take
-work that these at their highest power, and the others as they are (off, asleep, or else idle or starting, whichever
-draws more), stay within that part: while replicas drain there is room for few, and for more as they go off. A replica
-that drains still serves its residents; so a reduction counts from `ahead_s` before it.
+A pool's part of the limit is its part of the greatest power of all replicas of the region. The number of its replicas
+that take work is such that these at their highest power, and the others in their state (off, asleep, or else idle or
+starting, whichever draws more), stay within that part: while replicas drain the number is small, and it grows as they
+go off. A draining replica still serves its residents, so a reduction applies from `ahead_s` before it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NO_LIMIT_KW = 1e9
 
 @policy(layout="queueing")
 class PowerLimit(NamedTuple):
-    """The most that the replicas of a region may draw, without PUE; and between two times, in hours from t = 0."""
+    """Greatest power of the replicas of a region, without PUE, always and between two times, in hours from t = 0."""
 
     limit_kw: float = NO_LIMIT_KW
     reduced_kw: float = NO_LIMIT_KW
@@ -64,6 +64,6 @@ def _size(p: int, s: State) -> int:
 
 @inlined
 def _full_w(p: int, s: State) -> float:
-    """The most that a replica of the pool draws, at its highest clock."""
+    """Greatest power of a replica of the pool, at its highest clock, W."""
     kind = s.kinds[s.changes[s.gpus[s.strength[p].first_gpu].kind].end_clock - 1]
     return max(s.power_w[kind.power_at + kind.max_batch], kind.prefill_w)

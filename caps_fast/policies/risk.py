@@ -1,6 +1,6 @@
-"""The learned SLO risk: what the model sees of a request and of a pool's load, and the lookup (docs/predictor.md).
+"""The learned SLO risk: the features of a request and of a pool's load, and the lookup (docs/predictor.md).
 
-All of it is asked at arrival, for every pool that the request may enter.
+It is evaluated at arrival, for every pool that the request may enter.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _1 = np.uint16(1)
 
 
 class Risk(NamedTuple):
-    """The learned SLO-risk model: odds of a miss as a product of three tables over bins; empty where the closed
-    form is used.
+    """The learned SLO-risk model: odds of a miss as a product of three tables over bins; empty if the closed form is
+    used.
     """
 
     edges: Array  # float64 (5, n), upper bin edges of input, output, residents, waiting, ahead; padded with inf
-    guide: Array  # uint16 (5, cells): where a search for a bin begins
+    guide: Array  # uint16 (5, cells): start of the search for a bin
     request: Array  # float64 (12, bins, bins): tier * 3 + role, input, output
     queue: Array  # float64 (36, bins, bins): (tier * 3 + role) * 3 + gate, residents, waiting
     prompts: Array  # float64 (36, bins, bins): the same, residents, ahead
@@ -41,9 +41,11 @@ class Load(NamedTuple):
     """A pool's load as the risk model sees it."""
 
     gate: int  # OPEN; BACKLOG: open, held work is waiting; CLOSED
-    residents: float  # a slot
-    waiting: float  # requests a slot
-    prompt_tokens: float  # still to be processed, a GPU: of residents, and of waiting requests unless they are held
+    residents: float  # per slot
+    waiting: float  # requests per slot
+    prompt_tokens: (
+        float  # unprocessed prompt tokens per GPU: of residents, and of waiting requests unless they are held
+    )
 
 
 @inlined
@@ -64,12 +66,12 @@ def load_of(q: int, s: State) -> Load:
 def bin_of(edges: Array, guide: Array, feature: int, value: Any) -> Any:
     """Number of edges of the feature below `value`: its bin.
 
-    The guide tells where to begin (`guide_to`); an edge of inf ends the search.
+    The guide gives the start (`guide_to`); an edge of inf ends the search.
     """
     bits: Any = np.float64(value).view(np.int64)
     cell = (bits >> (52 - CELL_BITS)) - ((1023 + FIRST_EXPONENT) << CELL_BITS)
     at = guide[feature, min(max(cell, 0), CELLS - 1)]
-    at += edges[feature, at] < value  # a cell rarely holds more than one edge: no guess is needed
+    at += edges[feature, at] < value  # a cell rarely holds more than one edge, so a linear search is enough
     while edges[feature, at] < value:
         at += _1
     return at
@@ -87,7 +89,7 @@ def guide_to(edges: Array) -> Array:
 
 @inlined
 def request_bins(risk: Risk, input_tokens: int, predicted_tokens: float) -> tuple[int, int]:
-    """What `odds` needs of a request, the same for all pools."""
+    """Inputs of `odds` from a request, the same for all pools."""
     return bin_of(risk.edges, risk.guide, 0, input_tokens), bin_of(risk.edges, risk.guide, 1, predicted_tokens)
 
 

@@ -1,4 +1,4 @@
-"""Round Robin: every request to the next GPU, blind to state."""
+"""Round Robin: every request to the next GPU, whatever its state."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from caps_fast.policy import policy
 
 @policy(layout="cyclic")
 class RoundRobin(NamedTuple):
-    """Deals requests to the GPUs cyclically."""
+    """Sends requests to the GPUs in turn."""

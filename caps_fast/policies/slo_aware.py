@@ -13,8 +13,8 @@ ROLE_OF_TIER = (LP, CP, BP)
 
 @policy(layout="pools")
 class SloAware(NamedTuple):
-    """Gold to the low-latency pools, Silver to the low-carbon ones, Bronze to the batch pools; several of a role
-    are dealt to cyclically.
+    """Gold to the low-latency pools, Silver to the low-carbon ones, Bronze to the batch pools; several of a role are
+    used in turn.
     """
 
 

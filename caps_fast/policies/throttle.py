@@ -1,12 +1,12 @@
 """Throttle: the lowest clock at which a pool is expected to keep its SLOs, and the highest while requests wait for
 a place.
 
-After throttLL'eM (Kakolyris, Masouros, Vavaroutsos, Xydis, Soudris, HPCA 2025, arXiv 2408.05235): how long iterations
-last at a clock follows from the batch and its KV memory, how many a request still takes from its predicted length, and
-the lowest clock is taken at which every request that is there keeps its limits. Here the time of an iteration is the
-kind's own, linear in members and context, where they learn it; who is late at the highest clock too has no say; and
-since clocks are set every `policy.scale_every_s` and not at each arrival, a request of mean lengths of every tier that
-the pool has served has one.
+After throttLL'eM (Kakolyris, Masouros, Vavaroutsos, Xydis, Soudris, HPCA 2025, arXiv 2408.05235): the time of an
+iteration at a clock follows from the batch and its KV memory, the number of iterations that a request still needs from
+its predicted length, and the lowest clock is chosen at which every present request keeps its limits. Differences here:
+the time of an iteration is the kind's own, linear in members and context, where they learn it; a request that is late
+at the highest clock too is ignored; and since clocks are set every `policy.scale_every_s` and not at each arrival, a
+request of mean lengths of every tier that the pool has served is assumed to arrive.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from caps_fast.policy import policy, rules
 
 @policy(layout="queueing", within={"slo_share": (0.0, math.inf)}, memory=[("tiers", "i8")], rows="pool")
 class Throttle(NamedTuple):
-    """Share of every limit that what is expected may fill."""
+    """Share of every limit that the expected time may fill."""
 
     slo_share: float = 0.9
 
 
 class Work(NamedTuple):
-    """What a replica has to do for a request before its limits are judged."""
+    """Remaining work of a replica for a request up to its limits."""
 
     members: float  # of its iterations
     context_tokens: float  # of these
-    prompt_tokens: float  # processed beside
+    prompt_tokens: float  # prompt tokens processed in the same iterations
     first: float  # iterations until its first token; 0 if it has that
     last: float  # and until its last
 
 
 class Limits(NamedTuple):
-    """Seconds from now until a request has to have what it was promised; inf without a limit."""
+    """Seconds from now until the limits of a request; inf without a limit."""
 
     first_s: float  # its first token, from arrival
     released_s: float  # and from release
@@ -91,9 +91,7 @@ def _iterations_done(s: State, g: int, t_s: float) -> int:
 
 @inlined
 def _row_for(policy: Any, t_s: float, r: int, produced: int, context_tokens: float, g: int, row: int, s: State) -> int:
-    """The lowest clock from `row` on at which resident `r` of replica `g`, of whose tokens some are produced, is in
-    time.
-    """
+    """The lowest clock from `row` on at which resident `r` of replica `g`, of which tokens are produced, is in time."""
     request = s.live[r]
     s.memory[s.gpus[g].pool].tiers |= 1 << request.tier
     left = max(request.predicted_tokens - produced, 1.0)
@@ -139,14 +137,14 @@ def _row_for_another(policy: Any, tier: int, context_tokens: float, g: int, row:
 
 @inlined
 def _rounds(prompt_tokens: float, g: int, s: State) -> float:
-    """Iterations in which so many prompt tokens are processed."""
+    """Iterations in which this many prompt tokens are processed."""
     chunk_tokens = s.kinds[s.gpus[g].kind].chunk_tokens
     return max(1.0, prompt_tokens / chunk_tokens) if chunk_tokens > 0 else 1.0
 
 
 @inlined
 def _lowest(s: State, row: int, work: Work, limits: Limits) -> int:
-    """The lowest clock from `row` on at which no limit is broken that is kept at the highest."""
+    """The lowest clock from `row` on that breaks no limit which the highest clock keeps."""
     highest = s.changes[row].end_clock - 1
     first_s, last_s, step_s = _expected_s(s, highest, work)
     by_first_s = min(

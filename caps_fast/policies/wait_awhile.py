@@ -1,11 +1,11 @@
-"""Wait Awhile: work that may wait runs while the grid is clean for the day ahead, and once its waiting is used up.
+"""Wait Awhile: work that may wait runs while the grid is clean for the day ahead, and once its waiting time is used up.
 
 Clean is an intensity below a quantile of the next 24 hours' forecast. Source: Wiesner, Behnke, Scheinert, Gontarska,
 Thamsen, "Let's wait awhile: how temporal workload shifting can reduce carbon emissions in the cloud", Middleware 2021,
 in the threshold form that GAIA compares with (Hanafy et al., "Going green for less green", ASPLOS 2024;
 `SuspendSchedulingPolicy.compute_schedule_threshold` in its code: quantile 0.3, linear between samples). There a job is
-suspended and goes on; here a request waits and then runs to its end. Waiting is used up when what waits would otherwise
-not be done by the time its first is due. Tiers with a limit to their first token never wait. Pools are those of
+suspended and resumed; here a request waits and then runs to its end. Waiting ends when the waiting work would otherwise
+not be done by the deadline of its first request. Tiers with a limit to their first token never wait. Pools are those of
 SLO-Aware.
 """
 

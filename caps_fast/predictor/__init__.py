@@ -1,8 +1,8 @@
 """The predictor of CAPS: output length and SLO risk, learned with LightGBM and tabulated for the kernel
 (docs/predictor.md).
 
-`predictor_of(scenario)` gives the model that a run uses: the file that it names, or one trained on demand and kept
-under a hash of what it depends on.
+`predictor_of(scenario)` gives the model that a run uses: the file that it names, or one trained on demand and cached
+under a hash of its inputs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from caps_fast.policy import TRAITS
 from caps_fast.predictor.length import LengthModel, Lengths
 from caps_fast.predictor.store import Model, load, save
 from caps_fast.records import Array
-from caps_fast.sections import STATE_FIELDS
+from caps_fast.replica_section import STATE_FIELDS
 from caps_fast.workload import drawn_workload
 from caps_fast.workload.conversations import expect_requests_ahead
 from caps_fast.workload.tasks import task_of_prompt
@@ -44,19 +44,19 @@ __all__ = [
     "with_predictions",
 ]
 
-PART = "predictors"  # of what is kept
+PART = "predictors"  # of cached files
 BLOCK = 16_384
-PAST_REQUESTS = 100_000  # of the time before t = 0 that a run's histories are made of
+PAST_REQUESTS = 100_000  # length of the histories before t = 0
 logger = logging.getLogger(__name__)
 _training = Lock()
 _at_hand: dict[str, Model] = {}
 
 
 def with_predictions(policy: Any, config: scenario.Scenario) -> tuple[Any, LengthModel | None]:
-    """The policy with the learned risk in its field `learned`, and the model of the lengths that it is to see.
+    """The policy with the learned risk in its field `learned`, and the model of the lengths that it sees.
 
-    That is for policies with a field `predicts` that is not 0; for others, or where `predictor.source` is "declared",
-    the policy as it is and None. Raises InputError for a bad model file.
+    This holds for policies with a field `predicts` that is not 0; for others, or with `predictor.source` "declared",
+    the policy unchanged and None. Raises InputError for a bad model file.
     """
     if not _learns(policy, config):
         return policy, None
@@ -81,8 +81,7 @@ def expect_predictable(policy: Any, config: scenario.Scenario) -> None:
 
 
 def predictor_of(config: scenario.Scenario, tiered: bool = True) -> Model:
-    """The model for a run, with the risk of tiers that are judged by their own limits, or (`tiered` False) all by
-    the mean of them.
+    """The model for a run, with the risk of tiers by their own limits, or (`tiered` False) by the mean limits.
 
     Raises InputError for a bad model file.
     """
@@ -102,14 +101,16 @@ def predictor_of(config: scenario.Scenario, tiered: bool = True) -> Model:
 
 def train_model(config: scenario.Scenario) -> Model:
     """A model with both risks, as `caps-fast train` writes it."""
-    expect_requests_ahead(config, "there is nothing to learn from ahead of them: expected a workload without sessions")
+    expect_requests_ahead(
+        config, "their requests are not known ahead for training: expected a workload without sessions"
+    )
     with _training:
         return _cached(key_of(config, "tiers no-tiers"), lambda: _trained(config, ("tiers", "no-tiers")))
 
 
 def warmup_requests(config: scenario.Scenario) -> Iterator[Array]:
-    """The run's own requests shortly before t = 0, which its tenants' histories begin with; nothing where a trace
-    is replayed.
+    """The run's own requests shortly before t = 0, with which its tenants' histories begin; none if a trace is
+    replayed.
     """
     if config.workload.trace is not None:
         return iter(())
@@ -119,9 +120,8 @@ def warmup_requests(config: scenario.Scenario) -> Iterator[Array]:
 
 
 def key_of(config: scenario.Scenario, risks: str = "") -> str:
-    """Hash of all that a model depends on: not the seed, the rate, the horizon, the policy's weights nor the grid.
-
-    Without `risks`, of what the lengths alone depend on.
+    """Hash of everything that a model depends on, which excludes the seed, the rate, the horizon, the policy's weights
+    and the grid. Without `risks`, of what only the lengths depend on.
     """
     depends = _shape(config)
     depends["shares"] = [tier.share for tier in config.slo.all]
@@ -138,7 +138,7 @@ def key_of(config: scenario.Scenario, risks: str = "") -> str:
 
 
 def folder() -> Path | None:
-    """Where trained models are kept, if anywhere, beside the compiled kernels."""
+    """Folder of trained models, next to the compiled kernels; None if they are not cached."""
     return cache_folder(PART)
 
 
@@ -164,13 +164,13 @@ def _trained(config: scenario.Scenario, risks: tuple[str, ...]) -> Model:
 
 
 def _shape(config: scenario.Scenario) -> dict[str, Any]:
-    """What output lengths depend on."""
+    """The fields that output lengths depend on."""
     workload = config.workload.model_dump(mode="json", exclude={"rate_rps", "trace_fit"})
     return {"workload": workload, "predictor": config.predictor.model_dump(mode="json", exclude={"source", "model"})}
 
 
 def _service(config: scenario.Scenario) -> dict[str, Any]:
-    """What a request's fate in a pool depends on besides."""
+    """The fields that a request's outcome in a pool depends on as well."""
     unseen = {"idle_w", "peak_w", "power_exponent", "gpus_per_replica", "profile", *STATE_FIELDS, *CLOCK_FIELDS}
     kinds = [
         at_clock(kind, pool.clock or 1.0) for pool, kind in zip(config.fleet.pools, config.fleet.kind_of, strict=True)
@@ -184,9 +184,9 @@ def _service(config: scenario.Scenario) -> dict[str, Any]:
 
 
 def _cached(key: str, make: Callable[[], Model]) -> Model:
-    """The model kept under `key`, in memory or on disk, or else a new one, which is kept.
+    """The model cached under `key`, in memory or on disk, or else a new one, which is then cached.
 
-    A damaged file is made again.
+    A damaged file is replaced.
     """
     if key in _at_hand:
         return _at_hand[key]
@@ -206,5 +206,5 @@ def _cached(key: str, make: Callable[[], Model]) -> Model:
         try:
             save(kept, path)
         except InputError as error:
-            logger.warning("predictor: not kept, %s (%s)", error, WAY_OUT)
+            logger.warning("predictor: not cached, %s (%s)", error, WAY_OUT)
     return _at_hand.setdefault(key, kept)

@@ -1,9 +1,9 @@
-"""Exploratory routing: requests sent to pools at random, under loads from idle to overload, to see which of them
+"""Exploratory routing: requests sent to pools at random, under loads from idle to overload, to observe which of them
 miss their SLO.
 
-The requests are cut into stretches; in each the rate, the pools' shares and the gates are drawn again. Order and
-pre-emption are those of CAPS. What the risk model may know is noted at every arrival, before the request counts in any
-load; what became of it, when it has finished.
+The requests are divided into stretches; in each the rate, the pools' shares and the gates are drawn again. Order and
+pre-emption are those of CAPS. The features of the risk model are recorded at every arrival, before the request counts
+in any load; the outcome, when it has finished.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ from caps_fast.choose import compile_for
 from caps_fast.engine.loop import advance
 from caps_fast.errors import InputError
 from caps_fast.fleet import Fleet
-from caps_fast.pack import Means, pack, with_room
+from caps_fast.pack import pack, with_room
+from caps_fast.pack_kinds import Means
 from caps_fast.policies.caps import by_role, may_enter
 from caps_fast.policies.risk import load_of
 from caps_fast.policy import policy, rules
 from caps_fast.records import Array, Record, dtype_of, f8
-from caps_fast.sections import Kind
+from caps_fast.replica_section import Kind
 from caps_fast.workload.streams import stream
 
-FEWEST = 500  # requests that are worth learning from
+FEWEST = 500  # fewest requests for training
 STRETCHES = 200
-SHORTEST, LONGEST = 500, 5000  # requests in a stretch
-REFILLS = 3  # times that a stretch could fill the cluster's slots, so that its load sets in
+SHORTEST, LONGEST = 500, 5000  # requests per stretch
+REFILLS = 3  # times that a stretch could fill the cluster's slots, so that its load is reached
 BLOCK = 16_384
-CHANGES = 0.001  # of the shortest stretch, in which a gate that is to change does
+CHANGES = 0.001  # control steps per shortest stretch, so that gates change in time
 LOADS = (0.02, 1.5)  # of what the cluster can serve, log-uniform
 CLOSED_SHARE = 0.3  # of stretches, for the gates of pools that may close
 
 
 class Note(Record):
-    """What the risk model may know of a request at its arrival."""
+    """Features of the risk model for a request at its arrival."""
 
     tier: f8
     role: f8
@@ -65,9 +66,9 @@ class Explorer(NamedTuple):
     shares: Array  # float64 (stretches, queues): weights of the pools
     closed: Array  # int8 (stretches, queues)
     uniforms: Array  # float64 (requests,)
-    stretch: int = 1  # requests a stretch
-    every: int = 1  # one request out of so many is noted
-    noted: int = 0  # requests that are noted in all
+    stretch: int = 1  # requests per stretch
+    every: int = 1  # one request out of this many is recorded
+    noted: int = 0  # recorded requests in total
     tiered: int = 1
 
 
@@ -78,13 +79,13 @@ policy(
 
 @inlined
 def _stretch(policy: Any, s: State) -> int:
-    """The stretch of the request that comes next."""
+    """The stretch of the next request."""
     return int(min(s.clock[0].seq // policy.stretch, policy.shares.shape[0] - 1))
 
 
 @rules.route(Explorer)
 def at_random(policy: Any, t_s: float, r: int, s: State) -> int:
-    """A pool that the tier may enter, by this stretch's shares; notes what the risk model may know."""
+    """A pool that the tier may enter, by this stretch's shares; records the features of the risk model."""
     request = s.live[r]
     tier = request.tier if policy.tiered else ANY_TIER
     shares = policy.shares[_stretch(policy, s)]
@@ -119,26 +120,26 @@ rules.order(Explorer)(by_role)
 
 @rules.gate(Explorer)
 def as_drawn(policy: Any, t_s: float, q: int, s: State) -> bool:
-    """Low-latency pools are open, others as drawn for the stretch; all open once the last request has come."""
+    """Low-latency pools are open, others as drawn for the stretch; all open once the last request has arrived."""
     over = s.clock[0].seq >= policy.uniforms.shape[0]
     return over or s.queues[q].role == LP or not policy.closed[_stretch(policy, s), q]
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What exploration saw, in order of arrival."""
+    """Results of an exploration, in order of arrival."""
 
     rows: Array  # float64 (n, len(RISK_FEATURES))
     missed: Array  # bool (n,)
 
 
 def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bool) -> Outcomes:
-    """Send the requests (REQUEST, with predicted lengths) through the scenario's cluster at random, again and again
-    until all loads have been met.
+    """Send the requests (REQUEST, with predicted lengths) through the scenario's cluster at random, repeatedly until
+    all loads have occurred.
 
-    Nobody is rejected. Their own arrival times set only the gaps' shape. `tiered`: tiers are judged by their own limits
-    and Gold goes first, as in CAPS; else all by the mean limits. There is an outcome for every request that fits a GPU.
-    Raises InputError where too few do to learn from.
+    None is rejected. Their own arrival times determine only the shape of the gaps. `tiered`: tiers have their own
+    limits and Gold goes first, as in CAPS; otherwise all have the mean limits. There is an outcome for every request
+    that fits a GPU. Raises InputError if there are too few of these.
     """
     rng = stream(0, "exploration")
     fleet = config.fleet
@@ -162,13 +163,13 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
     requests = np.tile(requests, every)
     gaps_s = np.maximum(
         np.diff(requests["arrival_s"], prepend=requests["arrival_s"][:1]), 0.0
-    )  # days follow days of other worlds
+    )  # days of several worlds follow one another
     requests["arrival_s"] = np.cumsum(
         gaps_s / max(float(gaps_s.mean()), 1e-12) / rates_rps[np.arange(total) // stretch]
     )
     gates_s = (
         CHANGES * stretch / float(rates_rps.max())
-    )  # gates change from stretch to stretch only: a slow cluster need not be asked by the second
+    )  # gates change only between stretches, so a slow cluster needs fewer control steps
     config = config.replace({"control_step_s": max(config.control_step_s, gates_s), "admission": None})
     done, notes, tiers = _play(config, requests, means, explorer)
     rows = np.stack([notes[name] for name in RISK_FEATURES], axis=1)
@@ -176,7 +177,7 @@ def explore(config: scenario.Scenario, requests: Array, means: Means, tiered: bo
 
 
 def _fitting(requests: Array, fleet: Fleet) -> Array:
-    """The requests that a replica of every pool has room for."""
+    """The requests that fit a replica of every pool."""
     limits = {
         f"gpus.{pool.gpu}": kind.kv_capacity_tokens
         for pool, kind in zip(fleet.pools, fleet.kind_of, strict=True)
@@ -189,15 +190,15 @@ def _fitting(requests: Array, fleet: Fleet) -> Array:
     fitting: Array = requests[tokens <= least]
     if len(fitting) < FEWEST:
         enough = np.sort(tokens)[min(FEWEST, len(tokens)) - 1]
-        few = f"{len(fitting):,} of {len(tokens):,} requests to learn the SLO risk from fit a GPU"
+        few = f"{len(fitting):,} of {len(tokens):,} requests for training the SLO risk fit a GPU"
         raise InputError(f"{name}.kv_capacity_tokens {least}: {few}; expected a capacity of at least {enough}")
     return fitting
 
 
 def missed(done: Array, notes: Array, tiers: Array) -> Array:
-    """Which finished requests (DONE, in input order) broke a limit of the tier (TIER) that their note names: bool (n,).
+    """Whether each finished request (DONE, in input order) broke a limit of the tier (TIER) in its note: bool (n,).
 
-    Held work is judged from its release: the hold itself is planned, known to the scheduler and handled apart.
+    Held work counts from its release: the hold itself is planned, known to the scheduler and handled separately.
     """
     limits = tiers[notes[:, 0].astype(int)]
     since_s = done["released_s"]
@@ -226,8 +227,8 @@ def _kind_rps(kind: Kind, replicas: int, means: Means) -> float:
 
 
 def blocks_of(requests: Array) -> Iterator[tuple[Any, float]]:
-    """The requests in blocks, those that arrive together in one, and the next block's first arrival; inf after the
-    last.
+    """The requests in blocks, with simultaneous arrivals in one block, and the next block's first arrival; inf after
+    the last.
     """
     arrival_s = requests["arrival_s"]
     at = 0
@@ -241,9 +242,7 @@ def blocks_of(requests: Array) -> Iterator[tuple[Any, float]]:
 
 
 def _play(config: scenario.Scenario, requests: Array, means: Means, explorer: Explorer) -> tuple[Array, Array, Array]:
-    """Simulate all requests to their end: DONE in input order, notes (NOTE), and the limits (TIER) they are judged
-    by.
-    """
+    """Simulate all requests to their end: DONE in input order, notes (NOTE), and their limits (TIER)."""
     flat = CarbonTrace(
         times_s=np.zeros(1), g_per_kwh=np.ones(1), kind="average", scope="lifecycle", zone="", source="exploration"
     )

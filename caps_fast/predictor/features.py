@@ -1,9 +1,9 @@
-"""What the length model knows of a request: input tokens, turns, task, and what the tenant's earlier answers were like.
+"""Features of the length model: input tokens, turns, task, and the tenant's earlier answers.
 
-A tenant's history is kept by task, in logarithms of output tokens, and forgets slowly: it averages over the last
-`WINDOW` answers or so. An answer may enter it `lag_s` after its request arrived, when it may be taken as finished, and
-does so with all others of a twentieth of the lag; nothing later is ever read. Young histories lean on the tenant's mean
-over all tasks, and that on everybody's.
+A tenant's history is kept by task, in logarithms of output tokens, and forgets slowly: it averages over about the last
+`WINDOW` answers. An answer may enter it `lag_s` after its request arrived, when it may be assumed finished, together
+with all others of a twentieth of the lag; nothing later is read. Young histories are shrunk to the tenant's mean over
+all tasks, and that to the mean of all tenants.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from caps_fast.workload.synthetic import TASKS
 LENGTH_FEATURES = ("input_tokens", "turns", "task", "history_mean", "history_sd", "history_count")
 WINDOW = 1000.0  # answers
 REFRESHES = (
-    20  # a lag: answers come in together so often, since one by one they come at moments that no processor guesses
+    20  # per lag: answers enter together this often, since single updates come at times that branch prediction misses
 )
-LEAN = 5.0  # a young mean leans on the wider one as if that were so many answers
+LEAN = 5.0  # answers that the wider mean counts as when a young mean is shrunk to it
 
 HISTORY = np.dtype([("mean", "f8"), ("square", "f8"), ("count", "f8")], align=True)
 ANSWER = np.dtype([("arrival_s", "f8"), ("log_tokens", "f8"), ("tenant", "i4"), ("task", "i4")], align=True)
 
 
 class Known(NamedTuple):
-    """What is known of tenants, and the answers that are not known yet."""
+    """Histories of tenants, and the answers that have not entered them yet."""
 
     lag_s: float
     by_task: Array  # HISTORY (tenants, tasks)
@@ -50,7 +50,9 @@ class Histories:
         )
 
     def rows(self, block: Array) -> Array:
-        """Features of every request of the block in turn, float64 (n, len(LENGTH_FEATURES)), taking its answers in."""
+        """Features of every request of the block in turn, float64 (n, len(LENGTH_FEATURES)); its answers enter the
+        histories.
+        """
         rows = np.empty((len(block), len(LENGTH_FEATURES)))
         for column, name in enumerate(LENGTH_FEATURES[:3]):
             rows[:, column] = block[name]
@@ -77,7 +79,7 @@ class Histories:
 
 @inlined
 def add(history: Any, log_tokens: float) -> float:
-    """Take one answer in: the mean moves; what share of the way is returned."""
+    """Add one answer: moves the mean and returns the share of the way."""
     history["count"] = min(history["count"] + 1.0, WINDOW)
     share: float = 1.0 / history["count"]
     history["mean"] += share * (log_tokens - history["mean"])
@@ -86,7 +88,7 @@ def add(history: Any, log_tokens: float) -> float:
 
 @inlined
 def learn(answer: Any, known: Known) -> None:
-    """Take in the answer to a request."""
+    """Add the answer to a request."""
     narrow = known.by_task[answer["tenant"], answer["task"]]
     share = add(narrow, answer["log_tokens"])
     narrow["square"] += share * (answer["log_tokens"] * answer["log_tokens"] - narrow["square"])
@@ -96,7 +98,7 @@ def learn(answer: Any, known: Known) -> None:
 
 @inlined
 def history_of(request: Any, known: Known) -> tuple[float, float, float]:
-    """Mean, standard deviation and number of what the tenant's answers to this task have been, in log tokens."""
+    """Mean, standard deviation and number of the tenant's answers to this task, in log tokens."""
     wide = known.by_tenant[request["tenant"]]
     narrow = known.by_task[request["tenant"], request["task"]]
     mean = (wide["count"] * wide["mean"] + LEAN * known.overall[0]["mean"]) / (wide["count"] + LEAN)
@@ -109,8 +111,8 @@ def history_of(request: Any, known: Known) -> tuple[float, float, float]:
 def histories_of(block: Array, answers: Array, known: Known, first: int, rows: Array) -> None:
     """Fill `rows` (n, 3) with the histories of the requests from `first` on, in order of arrival.
 
-    Their `answers`, the logarithms of the block's output tokens, are noted, to be learned `lag_s` after the arrival, at
-    the next refresh.
+    Their `answers`, the logarithms of the block's output tokens, are stored, to enter the histories `lag_s` after the
+    arrival, at the next refresh.
     """
     pending = known.pending
     refresh_s = known.lag_s / REFRESHES

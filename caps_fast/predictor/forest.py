@@ -3,7 +3,7 @@
 `interaction_constraints` keep every path of a tree inside one group of features, so the forest is a sum of functions of
 one group each. A leaf is a box over the bins of its group; adding its value to that box of the group's table, leaf by
 leaf, gives the forest, to the rounding of a sum. A feature's bins are the intervals between the thresholds in the
-trees: a value is in the bin of the first edge that is not below it, as `value <= threshold` goes left.
+trees: a value is in the bin of the first edge that is not below it, because `value <= threshold` goes left.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def fit(
     objective: str,
     **more: Any,
 ) -> lgb.Booster:
-    """Train a forest of the paper's size whose paths stay inside the groups; `bins` is the most that a feature has.
+    """Train a forest of the paper's size whose paths stay inside the groups; `bins` is the greatest number of bins per
+    feature.
 
     The same bits on every run: one thread, rows in order. (Two threads train no faster here, and far slower on a busy
     machine.)
@@ -59,7 +60,7 @@ def fit(
 
 
 class Tables(NamedTuple):
-    """A forest as a sum of tables, with LightGBM's own text beside it."""
+    """A forest as a sum of tables, together with LightGBM's own text."""
 
     edges: list[Array]  # by feature, float64 ascending
     groups: Groups
@@ -70,7 +71,8 @@ class Tables(NamedTuple):
 def tabulate(model: lgb.Booster, groups: Groups) -> Tables:
     """The forest of a LightGBM model as tables.
 
-    Raises InputError where a tree has a categorical split, handles missing values of its own, or leaves its group.
+    Raises InputError if a tree has a categorical split, its own handling of missing values, or a path that leaves its
+    group.
     """
     dump = model.dump_model()
     trees = [tree["tree_structure"] for tree in dump["tree_info"]]

@@ -21,20 +21,20 @@ from caps_fast.records import Array
 
 INPUT, TURNS, TASK, MEAN, SD, COUNT = range(len(LENGTH_FEATURES))
 GROUPS = ((TASK, MEAN, INPUT), (MEAN, SD), (TASK, COUNT), (INPUT, TURNS))
-BINS = (255, 15, 8, 127, 15, 15)  # categories of input lengths may begin anywhere; means differ finely
+BINS = (255, 15, 8, 127, 15, 15)  # input lengths and means need fine bins
 STRETCH = 256  # requests that pass through the model's loops together
 QUANTILES = (0.1, 0.9)  # of the interval around the median
 
 
 class Lookup(NamedTuple):
-    """The median forest as the block-wise pass reads it."""
+    """The median forest as arrays for the block-wise pass."""
 
     input_bin: Array  # uint16, by tokens; the last entry holds for all above
     turns_bin: Array  # uint16, by turns
     task_bin: Array  # uint16, by task
     edges: Array  # float64 (3, n): history's mean, sd, count, padded with inf
-    guide: Array  # uint16 (3, cells): where a search for a bin begins
-    by_input: Array  # float64 (task, mean, input): a tenant's own row is short
+    guide: Array  # uint16 (3, cells): start of the search for a bin
+    by_input: Array  # float64 (task, mean, input)
     by_spread: Array  # float64 (mean, sd)
     by_count: Array  # float64 (task, count)
     by_turns: Array  # float64 (input, turns)
@@ -44,7 +44,7 @@ class Lookup(NamedTuple):
 class LengthModel:
     """Median and interval of output tokens.
 
-    Forests are over log tokens; `widen` is added to the interval's ends so that it covers as it should.
+    Forests are over log tokens; `widen` is added to the interval's ends for the right coverage.
     """
 
     median: Tables
@@ -55,7 +55,7 @@ class LengthModel:
 
     @cached_property
     def key(self) -> str:
-        """Equal for models that predict the same."""
+        """Equal for models with the same predictions."""
         return hashlib.sha256(f"{self.lag_s} {self.median.text}".encode()).hexdigest()
 
     def predict(self, rows: Array) -> Array:
@@ -77,8 +77,8 @@ class LengthModel:
 
 
 class Lengths:
-    """n_out_hat for a stream of requests, block by block; tenants' histories are carried on, so results do not
-    depend on where blocks end.
+    """n_out_hat for a stream of requests, block by block; tenants' histories continue across blocks, so results do not
+    depend on the block size.
     """
 
     def __init__(self, model: LengthModel, past: Iterable[Array] = ()) -> None:
@@ -90,7 +90,7 @@ class Lengths:
 
     def __call__(self, block: Array) -> Array:
         """The block (REQUEST) with `predicted_tokens` filled in, as a copy."""
-        block = block.view(np.uint8).copy().view(block.dtype)  # as bytes: a plain copy goes field by field
+        block = block.view(np.uint8).copy().view(block.dtype)  # as bytes: a plain copy copies field by field
         self.histories.make_room(block)
         log_tokens = np.empty(len(block))
         _predict(block, np.log(block["output_tokens"]), self.histories.known, self.tables, self.scratch, log_tokens)
@@ -108,7 +108,7 @@ def _bins_of_whole(edges: Array) -> Array:
 def _predict(block: Array, answers: Array, known: Known, tables: Lookup, scratch: Array, log_tokens: Array) -> None:
     """Fill in the predicted `log_tokens`, in order of arrival.
 
-    A stretch of requests goes through one short loop after the other (`scratch` holds what is in between), so that the
+    A stretch of requests passes one short loop after the other (`scratch` holds intermediate values), so that the
     processor works on several requests at once.
     """
     first = 0

@@ -1,7 +1,7 @@
-"""Learning from a request trace: who asked what, in which conversation, and what was answered.
+"""Training requests from a request trace: tenants, conversations, inputs and answers.
 
-A conversation stands in for the tenant where the file names none, for the earlier answers of a conversation say much
-about its next one. What a file does not say stays unknown.
+Without tenants in the file, a conversation takes the place of a tenant, since its earlier answers predict the next one.
+What a file does not state stays unknown.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from caps_fast.records import Array
 from caps_fast.workload.columns import columns_of
 from caps_fast.workload.streams import stream
 
-SEED = 0  # one model serves every seed
+SEED = 0  # one model for all seeds
 
 
 def requests_of(config: scenario.Scenario) -> tuple[Array, bool]:
-    """The requests (REQUEST) of the scenario's trace in order, without estimates of their lengths, and whether the
-    file has times.
+    """The requests (REQUEST) of the scenario's trace in order, without estimates of their lengths, and whether the file
+    has times.
 
-    A tenant's tier is the file's or drawn by the tiers' shares; without times, gaps are drawn with mean 1 s. What is
-    drawn is the same for every seed of the scenario. Raises InputError for a bad trace.
+    A tenant's tier is the file's or drawn by the tiers' shares; without times, gaps are drawn with mean 1 s. Draws are
+    the same for every seed of the scenario. Raises InputError for a bad trace.
     """
     trace = trace_of(config.workload)
     frame = trace.frame

@@ -1,5 +1,5 @@
-"""How good predictions are: errors of lengths, coverage of intervals, ranking and calibration of risks, and
-baselines to hold them against.
+"""Quality of predictions: errors of lengths, coverage of intervals, ranking and calibration of risks, and baselines to
+compare with.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def coverage(low: Array, high: Array, actual: Array) -> float:
 
 
 def auroc(probability: Array, happened: Array) -> float:
-    """Area under the ROC curve: the chance that a case that happened (bool (n,)) got a higher probability than one
-    that did not; nan without both.
+    """Area under the ROC curve: the probability that a positive case (bool (n,)) got a higher score than a negative
+    one; nan without both.
     """
     count = int(happened.sum())
     if count in (0, len(happened)):
@@ -39,8 +39,8 @@ def auroc(probability: Array, happened: Array) -> float:
 
 
 def reliability(probability: Array, happened: Array) -> list[dict[str, float]]:
-    """The reliability curve: by tenths of probability the number of cases, their mean probability and the share
-    that happened; no empty tenths.
+    """The reliability curve: by tenths of probability the number of cases, their mean probability and the share of
+    positives; no empty tenths.
     """
     tenth = np.minimum((probability * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
     rows = []
@@ -72,8 +72,8 @@ def risk_scores(probability: Array, happened: Array) -> dict[str, Any]:
 
 
 def earlier_medians(tenants: Array, lengths: Array) -> Array:
-    """What the simplest predictor says of each request in turn, float64 (n,): the median of its tenant's earlier
-    lengths, or of all.
+    """The prediction of the simplest predictor for each request in turn, float64 (n,): the median of its tenant's
+    earlier lengths, or of all.
     """
     everybody: list[float] = []
     by_tenant: dict[int, list[float]] = {}

@@ -1,4 +1,4 @@
-"""Distribution shift: a model trained on one workload, asked about another."""
+"""Distribution shift: a model trained on one workload, evaluated on another."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from caps_fast.predictor.store import Model
 
 
 def errors_elsewhere(models: Mapping[str, Model], config: scenario.Scenario) -> dict[str, dict[str, float]]:
-    """Errors of each model on the last tenth of what `config` would be learned from: MAE (tokens), MAPE, coverage
+    """Errors of each model on the last tenth of the training data of `config`: MAE (tokens), MAPE, coverage
     of the interval, AUROC of the risk.
 
-    The risk is judged on exploratory routing through `config`'s cluster, each model with its own lengths. Raises
+    The risk is evaluated on exploratory routing through `config`'s cluster, each model with its own lengths. Raises
     InputError for a bad trace.
     """
     lessons = train.lessons_of(config)

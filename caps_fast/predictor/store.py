@@ -52,8 +52,8 @@ class Model:
     """A trained predictor.
 
     length      of all requests
-    risks       by "tiers" and "no-tiers" (all judged by the mean of the tiers' limits), as far as trained
-    scores      on the parts held out, by the same names and "length"
+    risks       by "tiers" and "no-tiers" (the mean of the tiers' limits for all), as far as trained
+    scores      on the held-out parts, by the same names and "length"
     trained_on  the fields of the scenario that it depends on
     """
 
@@ -64,7 +64,7 @@ class Model:
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Write a model file, whole or not at all. Raises InputError where that is not possible."""
+    """Write a model file atomically. Raises InputError if that is not possible."""
     path = Path(path)
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **_packed(model))
@@ -76,12 +76,12 @@ def save(model: Model, path: str | Path) -> None:
 def load(path: str | Path) -> Model:
     """Read a model file.
 
-    Raises InputError naming it where it is truncated, foreign, or of another version or other features.
+    Raises InputError naming it if it is truncated, foreign, or of another version or other features.
     """
     try:
         content = read_arrays(path, MOST_BYTES)
     except DAMAGES:
-        raise InputError(f"{path}: not a model, or cut off: {EXPECTED}") from None
+        raise InputError(f"{path}: not a model, or truncated: {EXPECTED}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}): {EXPECTED}") from None
     return _unpacked(content, str(path))
@@ -148,7 +148,7 @@ def _unpacked(content: Mapping[str, Array], path: str) -> Model:
 
 
 def _forest(content: Mapping[str, Array], name: str, features: int, groups: Groups) -> Tables:
-    """One forest. Raises KeyError for what is missing and ValueError for what does not fit together."""
+    """One forest. Raises KeyError for missing parts and ValueError for inconsistent ones."""
     edges = [content[f"{name}.edges.{index}"] for index in range(features)]
     tables = [content[f"{name}.table.{index}"] for index in range(len(groups))]
     for index, values in enumerate(edges):

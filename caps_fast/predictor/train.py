@@ -1,8 +1,7 @@
-"""Training: the days before t = 0, split 80/10/10 in time order; the last tenth judges.
+"""Training: the days before t = 0, split 80/10/10 in time order; the last tenth is for evaluation.
 
-Synthetic days are those of `WORLDS` worlds with the scenario's workload but tenants of their own, at a rate of their
-own. So one model serves every seed and every rate, and a run's tenants are unseen, and known to the model by their
-history only.
+Synthetic days are those of `WORLDS` worlds with the scenario's workload but their own tenants and rate. So one model
+serves all seeds and rates, and a run's tenants are unseen, and known to the model only by their history.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from caps_fast import scenario
 from caps_fast.arrays import SECONDS_PER_DAY
 from caps_fast.clock import trace_of, training_rows
 from caps_fast.errors import InputError
-from caps_fast.pack import Means
+from caps_fast.pack_kinds import Means
 from caps_fast.predictor import length, risk
 from caps_fast.predictor.explore import FEWEST, RISK_FEATURES, explore
 from caps_fast.predictor.features import LENGTH_FEATURES, Histories
@@ -29,15 +28,15 @@ from caps_fast.records import Array
 from caps_fast.workload import drawn_workload
 
 WORLDS = 8
-FIRST_WORLD = 4_000_000_000  # their seeds, out of the way of runs' seeds
-EVERY = 5  # of a synthetic world's requests every fifth is learned from; all are history
+FIRST_WORLD = 4_000_000_000  # their seeds, apart from runs' seeds
+EVERY = 5  # every fifth request of a synthetic world is used for training; all enter the histories
 BLOCK = 65_536
-RISK_LEARNING_RATE = 0.2  # odds near 0 and 1 take longer to reach than lengths
+RISK_LEARNING_RATE = 0.2  # odds near 0 and 1 need more trees than lengths
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """Requests to learn lengths from."""
+    """Requests for training lengths."""
 
     requests: Array  # REQUEST (n,); tenants of different worlds differ
     rows: Array  # float64 (n, len(LENGTH_FEATURES))
@@ -54,7 +53,7 @@ class Lessons:
 
 
 def lessons_of(config: scenario.Scenario) -> Lessons:
-    """What a scenario's models learn from: synthetic days before t = 0, or the first `train_share` of its trace.
+    """Training data of a scenario's models: synthetic days before t = 0, or the first `train_share` of its trace.
 
     Raises InputError for a bad trace.
     """
@@ -68,8 +67,7 @@ def lessons_of(config: scenario.Scenario) -> Lessons:
     if len(requests) < FEWEST:
         first = f"the first {learned.train_share:.0%} (predictor.train_share)"
         raise InputError(
-            f"{config.workload.trace}: {len(requests):,} requests to learn from in {first}: expected at least "
-            f"{FEWEST:,}"
+            f"{config.workload.trace}: {len(requests):,} requests for training in {first}: expected at least {FEWEST:,}"
         )
     return study([[requests]], learned.history_lag_s if timed else 0.0, -(-len(requests) // learned.train_requests))
 
@@ -84,7 +82,7 @@ def worlds(config: scenario.Scenario) -> Iterator[Iterator[Array]]:
 
 
 def study(days: Iterable[Iterable[Array]], lag_s: float, every: int) -> Lessons:
-    """Walk through each world's requests, keeping every so many."""
+    """Walk through each world's requests and keep every `STRIDE`-th."""
     requests, rows, parts = [], [], []
     tenants = 0
     for blocks in days:
@@ -110,7 +108,7 @@ def split(count: int) -> Array:
 
 
 def train_length(lessons: Lessons) -> tuple[LengthModel, dict[str, Any]]:
-    """The median and its interval, and how they do on the test part."""
+    """The median and its interval, and their errors on the test part."""
     train, validate = lessons.part == 0, lessons.part == 1
 
     def forest(objective: str, **more: Any) -> Any:
@@ -138,7 +136,7 @@ def train_length(lessons: Lessons) -> tuple[LengthModel, dict[str, Any]]:
 
 
 def judge_length(model: LengthModel, lessons: Lessons) -> dict[str, Any]:
-    """Errors on the test part, beside those of a constant and of the median of the tenant's earlier answers."""
+    """Errors on the test part, and those of a constant and of the median of the tenant's earlier answers."""
     test = lessons.part == 2
     rows, actual = lessons.rows[test], lessons.requests["output_tokens"][test].astype(float)
     overall = float(np.median(lessons.requests["output_tokens"][~test]))
@@ -161,8 +159,8 @@ def judge_length(model: LengthModel, lessons: Lessons) -> dict[str, Any]:
 def train_risk(
     config: scenario.Scenario, model: LengthModel, lessons: Lessons, tiered: bool
 ) -> tuple[RiskModel, dict[str, Any]]:
-    """The classifier, from exploratory routing of the lessons' requests through the scenario's cluster, and how it
-    does on the last tenth.
+    """The classifier, from exploratory routing of the lessons' requests through the scenario's cluster, and its scores
+    on the last tenth.
     """
     requests = lessons.requests.copy()
     requests["predicted_tokens"] = model.predict(lessons.rows)

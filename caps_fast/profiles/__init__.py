@@ -1,6 +1,6 @@
 """GPU profiles: speed and power of a serving replica, by name or from a file.
 
-A profile is a TOML file with fields of `sections.Gpu` and, besides, `about`, `source` and a table `fit` (see
+A profile is a TOML file with fields of `Gpu`, and `about`, `source` and a table `fit` (see
 `caps_fast.profiles.fit`).
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from caps_fast.documents import parse_toml, read_toml
 from caps_fast.errors import InputError, did_you_mean
 
-ABOUT = ("source", "about", "fit")  # keys of a profile that describe it and are no field of a GPU
+ABOUT = ("source", "about", "fit")  # keys of a profile that describe it and are not fields of a GPU
 
 
 def profiles() -> dict[str, dict[str, Any]]:
@@ -29,8 +29,8 @@ def profiles() -> dict[str, dict[str, Any]]:
 def profile_fields(name: str, max_batch: int | None = None) -> dict[str, Any]:
     """Fields of a GPU from the built-in profile of that name or from a profile file ending in `.toml`.
 
-    With `max_batch` (residents of a full GPU), `peak_w` is put to that batch where the profile says which one it was
-    fitted at, so that the power at every batch stays as measured. Raises InputError where there is no such profile.
+    With `max_batch` (residents of a full GPU), `peak_w` is converted to that batch if the profile states the batch of
+    its fit, so that the power at every batch stays as measured. Raises InputError for an unknown profile.
     """
     found = read_profile(name)
     fields = {key: value for key, value in found.items() if key not in ABOUT}
@@ -41,7 +41,7 @@ def profile_fields(name: str, max_batch: int | None = None) -> dict[str, Any]:
 
 
 def read_profile(name: str) -> dict[str, Any]:
-    """All that a profile says, built in or from a file ending in `.toml`. Raises InputError where there is none."""
+    """The content of a profile, built in or from a file ending in `.toml`. Raises InputError for an unknown profile."""
     built_in = profiles()
     if name in built_in:
         return built_in[name]
@@ -54,9 +54,9 @@ def read_profile(name: str) -> dict[str, Any]:
 
 
 def peak_at(fields: dict[str, Any], old_max_batch: float, new_max_batch: float) -> float:
-    """`peak_w` at another batch that counts as full: the power of Eq. 2 at that batch, to four digits.
+    """`peak_w` for another batch of a full replica: the power of Eq. 2 at that batch, to four digits.
 
-    Raises InputError where the power fields are not all there.
+    Raises InputError if a power field is missing.
     """
     if (
         isinstance(old_max_batch, bool)
@@ -69,5 +69,5 @@ def peak_at(fields: dict[str, Any], old_max_batch: float, new_max_batch: float) 
         return float(f"{idle_w + (peak_w - idle_w) * (new_max_batch / float(old_max_batch)) ** exponent:.4g}")
     except (KeyError, TypeError, ValueError, ArithmeticError):
         raise InputError(
-            "gpu.profile: fit.max_batch needs numbers idle_w, peak_w and power_exponent: expected all of them"
+            "gpu.profile: fit.max_batch needs the numbers idle_w, peak_w and power_exponent: expected all of them"
         ) from None

@@ -6,7 +6,7 @@
 
 All three are fitted to medians by least squares of the *relative* error, so that small and large measurements count
 alike. `decode_base_s` comes from the decode steps, which are most of a replica's work; the prompts then share it and
-fix `prefill_s_per_token` alone.
+determine only `prefill_s_per_token`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Given:
-    """What is not fitted but given: limits of the range, and figures that the measurements lack.
+    """Given values: limits of the range, and values that the measurements lack.
 
-    `max_batch` is the batch at which a GPU counts as full (u = 1), and the largest one used; None = the largest
-    measured. `prefill_s_per_token` and `power` (`idle_w`, `peak_w`, `power_exponent`, all at this `max_batch`) stand in
-    for measurements; `idle_w` overrides the known one.
+    `max_batch` is the batch of a full replica (u = 1), and the largest one used; None = the largest measured.
+    `prefill_s_per_token` and `power` (`idle_w`, `peak_w`, `power_exponent`, all at this `max_batch`) replace
+    measurements; `idle_w` overrides the known one.
     """
 
     max_batch: int | None = None
@@ -48,9 +48,9 @@ class Given:
 class Fit:
     """A fitted profile.
 
-    `fields` are fields of `sections.Gpu`; `points` (Polars) has one row a fitted point: `what` (prefill, step, power),
+    `fields` are fields of `Gpu`; `points` (Polars) has one row per fitted point: `what` (prefill, step, power),
     `at` (prompt tokens or batch), `measured`, `fitted` (seconds or watts) and `error` (fitted / measured - 1);
-    `max_batch` is the batch that counts as full.
+    `max_batch` is the batch of a full replica.
     """
 
     fields: dict[str, float | int]
@@ -73,10 +73,10 @@ class Fit:
 
 
 def fit(measured: Measurements, given: Given) -> Fit:
-    """Fit a profile. Raises InputError where the measurements do not determine a figure and none is given for it."""
+    """Fit a profile. Raises InputError if the measurements do not determine a value and none is given for it."""
     frame = measured.frame
     if frame["batch"].null_count():
-        raise InputError(f"{measured.path}: batch is missing in a row: expected it in every row")
+        raise InputError(f"{measured.path}: batch is missing in a row; expected it in every row")
     largest = int(frame["batch"].max() or 0) if given.max_batch is None else given.max_batch  # type: ignore[arg-type]
     busy = frame.filter(pl.col("batch").is_between(0, largest, closed="right"))
     if busy.is_empty():
@@ -147,7 +147,7 @@ def _fit_power(
     if idle_w >= power_w.min():
         raise InputError(
             f"{measured.path}: idle power {idle_w:g} W: expected less than the least busy power, "
-            f"{power_w.min():.4g} W a GPU"
+            f"{power_w.min():.4g} W per GPU"
         )
     relative = share[None, :] ** EXPONENTS[:, None] / power_w
     wanted = 1 - idle_w / power_w
@@ -172,7 +172,7 @@ def _idle_w(measured: Measurements, given: Given) -> float:
 
 
 def _medians(frame: pl.DataFrame, by: str, of: str) -> tuple[Numbers, Numbers]:
-    """The distinct values of `by` and the median of `of` at each, where it was measured."""
+    """The distinct values of `by` and the median of `of` at each, if it was measured."""
     found = frame.filter(pl.col(of) > 0).group_by(by).agg(pl.col(of).median()).drop_nulls().sort(by)
     return found[by].to_numpy(), found[of].to_numpy()
 

@@ -19,8 +19,8 @@ PEAK_W = {
 }  # the board's limit by its data sheet: SplitwiseSim gives power as a share of it
 QUANTITIES = ("prompt_tokens", "batch", "prompt_s", "step_s", "power_w", "context_each")
 ROW = "__row"
-MOST = 1e10  # of any figure: more is a fault of the file
-AGAIN = "_duplicated_0"  # what Polars adds to the name of a second column of one name
+MOST = 1e10  # of any value: more is an error of the file
+AGAIN = "_duplicated_0"  # what Polars appends to the name of a repeated column
 _LABELS = ("model", "hardware", "tensor_parallel", "precision")
 
 
@@ -30,8 +30,8 @@ class Measurements:
 
     `frame` (Polars): `prompt_tokens`, `batch`, `prompt_s` (prompts of that size, `batch` of them at once), `step_s`
     (one decode step of `batch` sequences), `power_w` (mean power of one GPU), `context_each` (mean context of a
-    decoding sequence); float64, null where a row does not tell. `gpus` is the number of GPUs in the replica, `label`
-    says what was measured, `idle_w` is a known idle power of one GPU.
+    decoding sequence); float64, null where a row has no value. `gpus` is the number of GPUs per replica, `label`
+    describes the measurement, `idle_w` is a known idle power of one GPU.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file's columns give quantities (as expressions in SI units) and labels."""
+    """The mapping of a file's columns to quantities (as expressions in SI units) and labels."""
 
     name: str
     labels: Mapping[str, str]
@@ -97,10 +97,10 @@ def read_measurements(path: str | Path, wanted: Mapping[str, str | int | None]) 
 
     The plain layout has the columns `prompt_tokens, batch, prompt_s, step_s, power_w` (cells may be empty; `power_w` of
     the whole replica; a row with batch 0 measures idle power) and, optionally,
-    `model, hardware, tensor_parallel, precision`. `wanted` filters by these four: exactly, or, where nothing is exactly
-    so, by a part of the name. A plain file without `tensor_parallel` takes its number of GPUs from `wanted`.
+    `model, hardware, tensor_parallel, precision`. `wanted` filters by these four: exactly or, if nothing matches
+    exactly, by a part of the name. A plain file without `tensor_parallel` takes its number of GPUs from `wanted`.
 
-    Raises InputError where the file is not one of these, a value is no number, or not exactly one replica is left.
+    Raises InputError if the file is not one of these, a value is not a number, or not exactly one replica is left.
     """
     path = str(path)
     raw = read_rows(path)
@@ -122,7 +122,7 @@ def read_measurements(path: str | Path, wanted: Mapping[str, str | int | None]) 
 
 
 def read_rows(path: str) -> pl.DataFrame:
-    """A CSV file's rows as text, numbered from 1 in the column `ROW`. Raises InputError where there are none."""
+    """A CSV file's rows as text, numbered from 1 in the column `ROW`. Raises InputError if there are none."""
     try:
         frame = scan_csv(path).collect().rename(str.strip)
     except OSError as error:
@@ -133,23 +133,20 @@ def read_rows(path: str) -> pl.DataFrame:
         raise InputError(f"{path}: no measurements: expected at least one row")
     twice = [name.removesuffix(AGAIN) for name in frame.columns if name.endswith(AGAIN)]
     if twice:
-        raise InputError(f"{path}: two columns {twice[0]}: expected one")
+        raise InputError(f"{path}: two columns {twice[0]}; expected one")
     return frame.with_row_index(ROW, offset=1)
 
 
 def choose_rows(
     path: str, raw: pl.DataFrame, labels: Mapping[str, str], wanted: Mapping[str, str | int | None]
 ) -> pl.DataFrame:
-    """The rows of one replica: those that `wanted` lets through.
-
-    Raises InputError where not exactly one replica is left.
-    """
+    """The rows of one replica that match `wanted`. Raises InputError if not exactly one replica is left."""
     present = {label: name for label, name in labels.items() if name in raw.columns}
     for label, value in wanted.items():
         if value is None or (label == "tensor_parallel" and label not in present):
             continue
         if label not in present:
-            raise InputError(f"{path}: {label} {value}: expected none, the file has no such column")
+            raise InputError(f"{path}: {label} {value}: expected none, since the file has no such column")
         column, text = pl.col(present[label]).str.to_lowercase(), str(value).lower()
         exact = raw.filter(column == text)
         kept = (
@@ -202,7 +199,7 @@ def numbers_of(path: str, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFr
 
 
 def gpus_of(path: str, value: str | int) -> int:
-    """GPUs in a replica, as a file or an option says. Raises InputError."""
+    """GPUs per replica, from a file or an option. Raises InputError."""
     text = str(value)
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"{path}: tensor_parallel {text!r}: expected a whole number from 1")

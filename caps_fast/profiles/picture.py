@@ -37,7 +37,7 @@ def picture(fit: Fit, title: str) -> Figure:
     prefill.set_title(f"{1e6 * f['prefill_s_per_token']:.4g} µs a token", loc="left", fontsize=10, color=INK)
     step.set(xlabel="batch", ylabel="decode step (ms)", ylim=(0, None))
     step.set_title(
-        f"{1e3 * f['decode_base_s']:.4g} ms + {1e3 * f['decode_s_per_seq']:.4g} ms a sequence",
+        f"{1e3 * f['decode_base_s']:.4g} ms + {1e3 * f['decode_s_per_seq']:.4g} ms per sequence",
         loc="left",
         fontsize=10,
         color=INK,

@@ -1,4 +1,4 @@
-"""Tables of engine steps: what an iteration had in it, and how long it took."""
+"""Tables of engine steps: the content and the duration of iterations."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Steps:
     """Iterations of one replica, float64 (n,) each.
 
     decoding        sequences that decode
-    context_tokens  of those, prompts and answers so far together
-    prompt_tokens   prompt tokens taken
-    prompts         prompts of which they are
-    pairs           sum over these prompts of k (done + k / 2), k tokens taken after `done` before
+    context_tokens  of these, prompts and answers so far
+    prompt_tokens   prompt tokens processed
+    prompts         number of these prompts
+    pairs           sum over these prompts of k (done + k / 2), with k tokens processed after `done` before
     step_s          seconds of the iteration
     power_w         watts of one GPU during it, nan where not measured
     kernels         whether `step_s` is the sum of kernel times, in which CPU time is missing
@@ -55,7 +55,7 @@ class Steps:
         return np.where(self.prompt_tokens == 0, 0, np.where(self.decoding == 0, 1, 2))
 
     def at(self, row: SupportsIndex) -> str:
-        """What was in a step, in words."""
+        """The content of a step, in words."""
         prompts = f" + {self.prompt_tokens[row]:,.0f} of prompts" if self.prompt_tokens[row] else ""
         return f"{self.decoding[row]:,.0f} decoding, {self.context_tokens[row]:,.0f} of context{prompts}"
 
@@ -119,9 +119,9 @@ def read_steps(path: str | Path, wanted: Mapping[str, str | int | None]) -> Step
 
 
 def steps_of(measured: Measurements) -> Steps:
-    """The steps in a table of prompt times and decode steps: medians of prompts alone, and of batches that decode.
+    """The steps in a table of prompt times and decode steps: medians of single prompts, and of decoding batches.
 
-    Raises InputError where there is none.
+    Raises InputError if there are none.
     """
     found = measured.frame.with_columns(pl.col("context_each").fill_null(0.0))
     decode = (

@@ -1,4 +1,4 @@
-"""The seconds of an iteration, as docs/model.md section 2 has them, of tables of steps."""
+"""The seconds of iterations in tables of steps (docs/model.md, section 2)."""
 
 from __future__ import annotations
 

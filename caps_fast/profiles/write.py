@@ -20,7 +20,7 @@ _BARE = re.compile("[A-Za-z0-9_-]+")
 
 
 def profile_of(fit: Fit, about: str, source: str) -> dict[str, Any]:
-    """What a profile file says: what and whence, the fields of a GPU, and how well they fit."""
+    """The content of a profile file: description and source, the fields of a GPU, and the errors of the fit."""
     return {"about": about, "source": source, **fit.fields, "fit": fit.summary()}
 
 
@@ -34,7 +34,7 @@ def toml_text(profile: Mapping[str, Any]) -> str:
 
 
 def save_figure(figure: Figure, path: str) -> None:
-    """Write a figure in the form that the path's ending names. Raises InputError where that cannot be done."""
+    """Write a figure in the format of the path's ending. Raises InputError if that is not possible."""
     expect_picture(path)
     content = io.BytesIO()
     figure.savefig(content, format=Path(path).suffix[1:].lower(), dpi=120)
@@ -42,7 +42,7 @@ def save_figure(figure: Figure, path: str) -> None:
 
 
 def write_file(path: str, content: bytes) -> None:
-    """Write a file whole or not at all. Raises InputError where it cannot be written."""
+    """Write a file atomically. Raises InputError if it cannot be written."""
     with whole(Path(path)) as beside:
         beside.write_bytes(content)
 
@@ -52,7 +52,7 @@ def _line(name: str, value: Any) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A value of a line: JSON's texts (but for one character) and numbers (but for those without digits) are TOML's."""
+    """A value of a line: JSON's strings (except one character) and finite numbers are valid TOML."""
     if isinstance(value, dict):
         return f"{{{', '.join(_line(name, one) for name, one in value.items())}}}"
     if isinstance(value, list | tuple):

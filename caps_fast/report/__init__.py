@@ -1,4 +1,4 @@
-"""Figures and self-contained pages of results: `write_page` of runs at hand, `write_report` of a folder,
+"""Figures and self-contained pages of results: `write_page` for runs in memory, `write_report` for a folder,
 `rate_curves` as a picture.
 """
 

@@ -1,4 +1,4 @@
-"""The whole bill by policy: carbon by state, PUE, hosts, embodied carbon, SCI, energy, hours, money, water."""
+"""The bill by policy: carbon by state, PUE, hosts, embodied carbon, SCI, energy, hours, money, water."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ PUE_COLOUR, LINKS_COLOUR = "#A0522D", "#44AA99"
 
 
 def bill_by_policy(runs: pl.DataFrame) -> pl.DataFrame | None:
-    """Means over seeds of the bill's parts: policy, then columns for people in order; None where runs do not tell
-    their bill.
+    """Means over seeds of the bill's parts: policy, then columns for people in order; None where runs have no bill.
 
-    Carbon is by state where runs have the metrics of every pool, else the states other than busy and idle together.
+    Carbon is by state if runs have the metrics of every pool; otherwise the states other than busy and idle are one
+    column.
     """
     if not {TOTAL, BUSY_KG, IDLE_KG} <= set(runs.columns) or not runs[TOTAL].is_finite().all(ignore_nulls=False):
         return None
@@ -85,13 +85,13 @@ def bill_table(bill: pl.DataFrame, label: str) -> dict[str, Any]:
         ]
         for row in bill.iter_rows(named=True)
     ]
-    notes = "The bill is the sum of the states, of what the PUE adds to them, and of links."
+    notes = "The bill is the sum of the states, of the PUE's addition to them, and of links."
     if METRICS[HOST_KG].heading in bill.columns:
         notes += " Hosts are a part of the states."
     if METRICS[EMBODIED].heading in bill.columns:
         notes += " Embodied carbon comes on top; SCI counts both."
     return {
-        "label": "The whole bill",
+        "label": "The bill",
         "caption": f"{label}: means over seeds, lowest bill first. {notes}",
         "heads": ["policy", *bill.columns[1:]],
         "words": 1,
@@ -100,7 +100,7 @@ def bill_table(bill: pl.DataFrame, label: str) -> dict[str, Any]:
 
 
 def bill_figure(bill: pl.DataFrame) -> Figure:
-    """Carbon by state, then what the PUE adds, then embodied carbon, hatched; one bar per policy."""
+    """Carbon by state, then the addition of the PUE, then embodied carbon, hatched; one bar per policy."""
     parts = _parts(bill)
     with styled():
         figure = new_figure(WIDTH_IN, 1.5 + 0.32 * bill.height)
@@ -131,7 +131,7 @@ def bill_figure(bill: pl.DataFrame) -> Figure:
 
 
 def bill_sentence(bill: pl.DataFrame) -> str:
-    """Where the lowest and the highest bill go."""
+    """The largest parts of the lowest and of the highest bill."""
     total = METRICS[TOTAL].heading
     parts = [name for name in _parts(bill) if name != METRICS[EMBODIED].heading]
     said = []
@@ -151,7 +151,7 @@ def bill_sentence(bill: pl.DataFrame) -> str:
 
 
 def _parts(bill: pl.DataFrame) -> dict[str, str]:
-    """Columns that the bar is made of, and their colours."""
+    """Columns of the bar, and their colours."""
     colours = {f"{state} kg": STATE_COLOURS[state] for state in STATES}
     colours |= {
         "asleep, off, changing kg": FAINT,
@@ -163,7 +163,7 @@ def _parts(bill: pl.DataFrame) -> dict[str, str]:
 
 
 def _of_state(runs: pl.DataFrame, state: str) -> pl.Expr | None:
-    """Carbon of a state over all pools; None where some runs do not tell it."""
+    """Carbon of a state over all pools; None if some runs do not have it."""
     pattern = re.compile(rf"{re.escape(POOL)}.+\.{state}_carbon_kg")
     names = [name for name in runs.columns if pattern.fullmatch(name)]
     told = [name for name in names if runs[name].null_count() < runs.height]

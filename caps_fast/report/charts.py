@@ -15,12 +15,12 @@ from caps_fast.report.style import HOLLOW, POOL_COLOURS, TIER_COLOURS, colour_of
 
 Spec = dict[str, Any]
 WIDTH = 300
-AN_OCTAVE, LEAST_SHARE = 16, 1e-3  # bins of latencies, and the foot of their axis
+AN_OCTAVE, LEAST_SHARE = 16, 1e-3  # bins of latencies, and the lower end of their axis
 ENDS = ("", "_low", "_high")
 ROWS = alt.NamedData("rows")
-MANY_RATES, MANY_POINTS = 40, 200  # beyond which single points are not drawn, or sought
+MANY_RATES, MANY_POINTS = 40, 200  # most points that are drawn singly or can be selected
 DIGITS = 7
-MOST_SAMPLES = 500  # two a pixel of a phone
+MOST_SAMPLES = 500  # two per pixel of a phone
 LATENCIES = {
     "ttft": "to first token",
     "ttft_after_release": "to first token, after release",
@@ -30,10 +30,10 @@ LATENCIES = {
 
 
 def rates_and_plane(runs: pl.DataFrame) -> Spec:
-    """Curves against the rate and the SLO-carbon plane of runs of one preset, linked: a click on a policy or on a
-    point singles it out in all.
+    """Curves against the rate and the SLO-carbon plane of runs of one preset, linked: a click on a policy or on a point
+    highlights it in all.
 
-    One point a policy and rate: means over seeds, bars from the least to the greatest seed.
+    One point per policy and rate: means over seeds, bars from the least to the greatest seed.
     """
     names = [name for name, _, _ in PANELS]
     spread = [
@@ -142,7 +142,7 @@ def timeline(series: pl.DataFrame) -> Spec:
     ):
         steps: Any = (
             "step-before" if name == "power_kw" else "step-after"
-        )  # a mean of the time before, or what was seen at the time
+        )  # a mean of the time before, or the value at the time
         marks = base.mark_line(interpolate=steps, strokeWidth=1.4).encode(
             x=x, y=alt.Y(f"{name}:Q", title=None), color=colour
         )
@@ -160,7 +160,7 @@ def timeline(series: pl.DataFrame) -> Spec:
 
 
 def latencies(histograms: pl.DataFrame) -> Spec:
-    """Complementary CDF of latencies by tier; histograms made coarser, for the page's sake."""
+    """Complementary CDF of latencies by tier, from coarser histograms."""
     coarse = histograms.filter(pl.col("latency").is_in(list(LATENCIES))).with_columns(
         (pl.col("to_s").log(2) * AN_OCTAVE).ceil().alias("bin")
     )
@@ -185,7 +185,7 @@ def latencies(histograms: pl.DataFrame) -> Spec:
     )
     y = alt.Y(
         "share:Q",
-        title="share that took longer",
+        title="share with a longer latency",
         scale=alt.Scale(type="log", domain=[LEAST_SHARE, 1]),
         axis=alt.Axis(format="~%", tickCount=5),
     )
@@ -238,7 +238,7 @@ def _fill(policies: Sequence[str]) -> alt.Fill:
 
 
 def _rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows with DIGITS a number: what a screen can show, at a third of the size."""
+    """Rows with DIGITS per number: enough for a screen, at a third of the size."""
     short = frame.with_columns(pl.col(pl.Float64).round_sig_figs(DIGITS))
     return [{name: value for name, value in row.items() if value is not None} for row in short.iter_rows(named=True)]
 

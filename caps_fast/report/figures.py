@@ -1,6 +1,4 @@
-"""The other figures: policies in the SLO-carbon plane, savings by cell, where savings come from, a timeline,
-latencies.
-"""
+"""The other figures: policies in the SLO-carbon plane, savings by cell, sources of savings, a timeline, latencies."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ HOUR_S = 3600.0
 
 
 def plane(runs: pl.DataFrame, title: str = "") -> Figure:
-    """SLO attainment against attributed carbon, one point a policy (mean over seeds, bars from the least to the
+    """SLO attainment against attributed carbon, one point per policy (mean over seeds, bars from the least to the
     greatest): Figure 3b of the paper.
     """
     policies = runs["policy"].unique(maintain_order=True).to_list()
@@ -96,7 +94,7 @@ def cells(savings: pl.DataFrame, title: str = "") -> Figure:
 
 
 def sources(decomposition: pl.DataFrame, title: str = "") -> Figure:
-    """Where savings over Round Robin come from, beside the bounds. Frame: policy, part, saving, low, high."""
+    """Sources of savings over Round Robin, and the bounds. Frame: policy, part, saving, low, high."""
     labels, rows = [], []
     for row in decomposition.iter_rows(named=True):
         labels.append(
@@ -162,7 +160,7 @@ def timeline(series: pl.DataFrame, title: str = "") -> Figure:
 
 
 def latencies(histograms: pl.DataFrame, title: str = "") -> Figure:
-    """Share of requests that took longer than so long, by tier. Frame: latency, tier, from_s, to_s, requests."""
+    """Latency, complementary CDF by tier. Frame: latency, tier, from_s, to_s, requests."""
     kinds = (
         ("ttft", "to the first token, from arrival"),
         ("ttft_after_release", "... from release"),
@@ -192,7 +190,7 @@ def latencies(histograms: pl.DataFrame, title: str = "") -> Figure:
                 axes.xaxis.set_minor_formatter(NullFormatter())
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
-        figure.axes[0].set_ylabel("share that took longer (%)")
+        figure.axes[0].set_ylabel("share with a longer latency (%)")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
         figure.suptitle(title.replace("$", r"\$"), fontsize=10, x=0.01, ha="left")
@@ -200,7 +198,7 @@ def latencies(histograms: pl.DataFrame, title: str = "") -> Figure:
 
 
 def _closed(axes: Axes, pool: pl.DataFrame, height: tuple[float, float], colour: str) -> None:
-    """Bars along the foot from each sample that saw the pool's gate closed to the next that saw it open."""
+    """Bars along the lower axis from each sample with a closed gate to the next with an open one."""
     low, high = height
     turns = np.flatnonzero(np.diff(~pool["open"].to_numpy(), prepend=False, append=False))
     at = np.append(_days(pool), _days(pool)[-1])[turns].reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""What a page is about: the tables of `reproduce`, the runs of any sweep, or runs at hand."""
+"""The input of a page: the tables of `reproduce`, the runs of any sweep, or runs in memory."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ TEXT = {name for name, kind in PARAMETERS.items() if kind == pl.String} | {
 
 @dataclass(frozen=True)
 class Results:
-    """Runs (one a row) and whatever other tables are there, by name."""
+    """Runs (one per row) and the other tables that exist, by name."""
 
     name: str
     runs: pl.DataFrame
@@ -76,9 +76,9 @@ class Results:
 
 def read_folder(folder: str | Path) -> Results:
     """Read `runs.parquet` (or else every Parquet file with the columns of runs) and the tables of `reproduce` that
-    are there.
+    exist.
 
-    Raises InputError where there are no runs, or a file cannot be read, lacks columns or has other types in them.
+    Raises InputError if there are no runs, or if a file cannot be read, lacks columns or has other types.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -113,7 +113,7 @@ def results_of(
 ) -> Results:
     """One run or several, a frame of runs, or frames by name: `runs` and any of TABLES.
 
-    Raises InputError where there are no runs, or a frame lacks columns or has other types in them.
+    Raises InputError if there are no runs, or if a frame lacks columns or has other types.
     """
     if isinstance(found, pl.DataFrame):
         found = {"runs": found}
@@ -134,9 +134,9 @@ def results_of(
 
 
 def _frames_of(results: Sequence[Result]) -> dict[str, pl.DataFrame]:
-    """Frames of runs at hand: their rows, latencies, and the series of those that recorded one."""
+    """Frames of runs in memory: their rows, latencies, and recorded series."""
     if not results:
-        raise InputError("report: no runs; expected one at the least")
+        raise InputError("report: no runs; expected at least one")
     frames = {"runs": rows.table([rows.row(result, by_pool=True) for result in results])}
     several = {
         "histograms": [_keyed(result, result.histograms) for result in results if result.histograms.height],
@@ -158,7 +158,7 @@ def _keyed(result: Result, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_scaling(policy: str, scaling: str | None) -> str:
-    """A policy's name beside that of the scale rule that it runs under, if any: they are another policy together."""
+    """A policy's name with that of its scale rule, if any: together they are a different policy."""
     return policy if scaling in {None, "none"} else f"{policy} + {scaling}"
 
 
@@ -180,7 +180,7 @@ def _results(name: str, runs: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> 
 
 
 def _expect_table(origin: str, frame: pl.DataFrame, name: str) -> None:
-    """Raise InputError where one of TABLES lacks a column or has other types."""
+    """Raise InputError if one of TABLES lacks a column or has other types."""
     columns = TABLES[name]
     if lacking := [column for column in columns if column not in frame.columns]:
         raise InputError(f"{origin}: column {lacking[0]} is missing; expected a table of reproduce")
@@ -189,7 +189,7 @@ def _expect_table(origin: str, frame: pl.DataFrame, name: str) -> None:
 
 
 def _expect_types(origin: str, frame: pl.DataFrame, columns: Iterable[str]) -> None:
-    """Raise InputError where a column is not of the type that it has in our files."""
+    """Raise InputError if a column does not have the type of our files."""
     for name in columns:
         kind = frame.schema[name]
         if name in TEXT:

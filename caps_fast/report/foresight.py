@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from caps_fast.foresight import Value
 from caps_fast.report.style import FAINT, INK, MARKERS, colour_of, name_of, new_figure, save, styled
 
-COLUMNS = 3  # panels beside each other
+COLUMNS = 3  # panels per row
 
 
 def value_picture(found: Value, path: str | Path) -> None:
-    """Draw the outcome of `forecast-value` to a .png, .svg or .pdf. Raises InputError where it cannot be written."""
+    """Draw the outcome of `forecast-value` to a .png, .svg or .pdf. Raises InputError if it cannot be written."""
     save(value_figure(found), path)
 
 
 def value_figure(found: Value) -> Figure:
-    """Oracles made worse as a line, real forecasters as marks with their names; bars are intervals over seeds."""
+    """Oracles with noise as a line, real forecasters as marks with their names; bars are intervals over seeds."""
     panels = found.rows.select("grid", "region").unique(maintain_order=True).rows()
     policies = found.rows["policy"].unique(maintain_order=True).to_list()
     across = min(len(panels), COLUMNS)
@@ -43,7 +43,7 @@ def value_figure(found: Value) -> Figure:
             axes.set_ylabel(f"{found.of} carbon saved\nagainst {name_of(found.baseline)} (%)")
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=5)
-        figure.suptitle("Line: the truth, and made worse; hollow: real forecasters", fontsize=9.5, x=0.01, ha="left")
+        figure.suptitle("Line: the truth, and with noise; hollow: real forecasters", fontsize=9.5, x=0.01, ha="left")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The settings of a sweep in the plane of two metrics, with the front that no other setting beats."""
+"""The settings of a sweep in the plane of two metrics, with their Pareto front."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from caps_fast.report.style import COLOURS, FAINT, INK, LONGEST, name_of, new_fi
 from caps_fast.sweep.frames import means, settings
 from caps_fast.sweep.pareto import Front
 
-MOST_NAMES = 24  # settings in a panel that are named one by one
+MOST_NAMES = 24  # most settings in a panel that are named singly
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#882255", "#000000", "#999933", "#332288")
 SHAPES = "os^DvPX*<>"
-COLUMNS = 3  # panels beside each other
+COLUMNS = 3  # panels per row
 
 
 def front_picture(runs: pl.DataFrame, fronts: Sequence[Front], objectives: Sequence[str], path: str | Path) -> None:
-    """Draw the outcome of `pareto` to a .png, .svg or .pdf. Raises InputError where it cannot be written."""
+    """Draw the outcome of `pareto` to a .png, .svg or .pdf. Raises InputError if it cannot be written."""
     save(front_figure(runs, fronts, objectives), path)
 
 
@@ -56,7 +56,7 @@ def front_figure(runs: pl.DataFrame, fronts: Sequence[Front], objectives: Sequen
 
 
 def _telling(runs: pl.DataFrame, groups: Sequence[str]) -> list[str]:
-    """Settings that tell the points apart, without those that follow from the ones before."""
+    """Settings that distinguish the points, without those that follow from the ones before."""
     found: list[str] = []
     for name in settings(runs):
         if name not in groups and runs.select(*groups, *found, name).n_unique() > (
@@ -114,7 +114,7 @@ class Marks:
         return {"color": colour, "marker": shapes[str(row[of])] if of else "o"}
 
     def rest(self, row: dict[str, Any]) -> str:
-        """What its colour and shape do not say."""
+        """The settings that its colour and shape do not show."""
         return ", ".join(str(row[name]) for name in self.others)[:LONGEST].replace("$", r"\$")
 
     def legend(self) -> list[Line2D]:

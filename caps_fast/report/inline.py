@@ -23,7 +23,7 @@ THEMED = {
 }
 COLOUR = re.compile(r"(fill|stroke): (#[0-9a-f]{6})")
 NAME = re.compile(r'(\bid="|href="#|url\(#)')
-LONG = re.compile(r"(?<![\w#.])\d+\.\d{3,}")  # coordinates; a hundredth of a point is finer than any screen
+LONG = re.compile(r"(?<![\w#.])\d+\.\d{3,}")  # of coordinates: a hundredth of a point is finer than any screen
 BACKGROUND: dict[str, Any] = {"facecolor": "none", "edgecolor": "none"}
 
 

@@ -32,8 +32,8 @@ TABLES = {
 def page(results: Results, pictures: Mapping[str, tuple[str, str, Path]]) -> str:
     """The page as HTML. `pictures` are captions, sentences and SVG files by name.
 
-    All text from the results is escaped; charts get their data as JSON in which no tag can begin; the page's policy
-    forbids it to load anything.
+    All text from the results is escaped; charts get their data as JSON in which no tag can begin; the page's content
+    security policy forbids all loading.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -89,17 +89,18 @@ def _asset(name: str) -> str:
 
 @cache
 def library() -> Markup:
-    """The charts' JavaScript. Raises InputError where it cannot be had.
+    """The charts' JavaScript. Raises InputError if it cannot be generated.
 
-    It comes from a process of its own, which looks for nothing in the current folder: the engine in the library ends
-    its process where address space is limited.
+    A separate process generates it, isolated from the current folder: the library's engine aborts its process if
+    address space is limited.
     """
     code = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=False)
     if done.returncode:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
         raise InputError(
-            f"report: the JavaScript of the charts cannot be made ({how}): expected more address space (ulimit -v) "
+            f"report: the JavaScript of the charts cannot be generated ({how}): expected more address space (ulimit "
+            "-v) "
             "and memory"
         )
     return Markup(done.stdout.decode().replace("</script", r"<\/script"))

@@ -1,4 +1,4 @@
-"""The page's sections, as what its template shows: sentences, tables, figures drawn for the page, charts."""
+"""The page's sections for its template: sentences, tables, figures drawn for the page, charts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def summaries(runs: pl.DataFrame) -> list[Part]:
 
 
 def notes(runs: pl.DataFrame) -> list[str]:
-    """What runs say of their inputs."""
+    """Notes of runs on their inputs."""
     if "notes" not in runs.columns:
         return []
     told = (note for text in runs["notes"].drop_nulls().unique(maintain_order=True) for note in json.loads(text))
@@ -62,7 +62,7 @@ def notes(runs: pl.DataFrame) -> list[str]:
 
 
 def bill(results: Results) -> Part:
-    """The whole bill of every preset."""
+    """The bill of every preset."""
     blocks = []
     for at, (preset, block) in enumerate(_presets(results.runs)):
         found = whole_bill.bill_by_policy(alike_at_one_rate(block).runs)
@@ -77,13 +77,10 @@ def bill(results: Results) -> Part:
             blocks.append(
                 {"label": label, "folded": False, "plots": [drawn], "tables": [whole_bill.bill_table(found, label)]}
             )
-    text = (
-        "Everything that a run draws, whatever it does: replicas in every state, hosts, and what cooling and "
-        "supply add (PUE)."
-    )
+    text = "All power of a run: replicas in every state, hosts, and the addition of cooling and power supply (PUE)."
     return {
         "name": "the-bill",
-        "heading": "The whole bill",
+        "heading": "The bill",
         "short": "Bill",
         "text": text,
         "blocks": blocks,
@@ -111,8 +108,9 @@ def states(found: Mapping[str, pl.DataFrame]) -> Part:
 
     blocks = _blocks(found.get("series"), "states", by_states.has_states, block, by_states.changes)
     text = (
-        "Counts of replicas at every sample, as means over stretches of the run; busy and idle ones take work, "
-        "draining ones finish what they have."
+        "Counts of replicas at every sample, as means over parts of the run; busy and idle ones take work, draining "
+        "ones "
+        "finish their requests."
     )
     return {
         "name": "states",
@@ -125,7 +123,7 @@ def states(found: Mapping[str, pl.DataFrame]) -> Part:
 
 
 def regions(found: Mapping[str, pl.DataFrame]) -> Part:
-    """Small multiples of regions, and who moved where, of every recorded run of several regions."""
+    """Small multiples of regions, and moves of work, of every recorded run of several regions."""
 
     def block(series: pl.DataFrame, label: str, name: str) -> Part:
         names = series["region"].unique(maintain_order=True).to_list()
@@ -184,7 +182,7 @@ def rates(runs: pl.DataFrame, chosen: str) -> Part:
         policies += [policy_name(name) for name in own["policy"].unique(maintain_order=True)]
         sentence = reading.of_rates(own) if own["rate_rps"].n_unique() > 1 else reading.of_plane(own)
         shown.append(_chart(preset, charts.rates_and_plane(own), sentence))
-    text = "Choose a policy, or click on one in the legend, to single it out in every panel."
+    text = "Choose a policy, or click on one in the legend, to highlight it in every panel."
     if runs["rate_rps"].n_unique() > 1:
         text += (
             " A click on a point in the SLO-carbon plane enlarges its rate for all policies. Bars reach from the "
@@ -226,7 +224,7 @@ def latencies(found: Mapping[str, pl.DataFrame]) -> Part:
         _chart(label, charts.latencies(block), reading.of_latencies(block))
         for label, block in runs_of(found.get("histograms"))
     ]
-    text = "Each line is the share of requests that took longer (complementary CDF)."
+    text = "Each line is the share of requests with a longer latency (complementary CDF)."
     return {
         "name": "latencies",
         "heading": "Latencies by tier",
@@ -250,13 +248,13 @@ def runs_of(frame: pl.DataFrame | None) -> list[tuple[str, pl.DataFrame]]:
 
 
 def rate_of(runs: pl.DataFrame) -> str:
-    """The rate of runs at one rate, for people."""
+    """The rate of runs at one rate, as text."""
     rate_rps = runs["rate_rps"][0]
     return "the trace's own rate" if rate_rps is None else f"{rate_rps:g} requests per second"
 
 
 def plot(figure: Figure, name: str, label: str, sentence: str) -> Part:
-    """A figure drawn into the page, under the sentence that says what to see."""
+    """A figure drawn into the page, under a sentence on what to see."""
     return {"svg": inline_svg(figure, name, label), "sentence": sentence}
 
 
@@ -276,7 +274,7 @@ def _blocks(
     first: Callable[[pl.DataFrame], bool] = lambda _: False,
 ) -> list[Part]:
     """A block per recorded run that `fits`, those that are `first` before the others; the first open, the others
-    folded.
+    collapsed.
     """
     if series is None or not fits(series):
         return []

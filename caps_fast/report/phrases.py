@@ -12,7 +12,7 @@ class Difference:
     """A policy's value less the baseline's, over paired seeds; `low` and `high` are nan for one pair.
 
     better      whether a larger value is better
-    scale       what a difference is divided by to be printed: 0.01 for points, the baseline's mean for per cent of it
+    scale       divisor of a difference for printing: 0.01 for points, the baseline's mean for per cent of it
     """
 
     mean: float
@@ -25,7 +25,7 @@ class Difference:
 
     @property
     def is_significant(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
     @property

@@ -16,13 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LATE = "#000000"
-HEADROOM = 1.2  # above what is drawn, for the legend
+HEADROOM = 1.2  # space above the curves, for the legend
 
 
 def plan_figure(found: Bound) -> Figure:
-    """Three panels over time: intensity by region, busy replicas by kind and region, output tokens that wait by
-    tier.
-    """
+    """Three panels over time: intensity by region, busy replicas by kind and region, waiting output tokens by tier."""
     with styled():
         figure = new_figure(9.0, 6.2)
         grid, busy, waiting = figure.subplots(3, 1, sharex=True)
@@ -58,7 +56,7 @@ def plan_figure(found: Bound) -> Figure:
             [[*TIER_COLOURS.values(), LATE][row] for row in shown],
         )
         waiting.set(
-            title="Answers that wait", ylabel="million tokens", ylim=(0, None), xlabel=name, xlim=(edges[0], edges[-1])
+            title="Waiting output", ylabel="million tokens", ylim=(0, None), xlabel=name, xlim=(edges[0], edges[-1])
         )
         for axes in (grid, busy, waiting):
             axes.axvline(found.scenario.horizon_s / unit, color=FAINT, linestyle=":", linewidth=1)
@@ -72,7 +70,7 @@ def plan_figure(found: Bound) -> Figure:
 
 
 def _name_end(axes: Axes, at: float, end: float) -> None:
-    """Say what the line at the end of the arrivals is, on the side where there is more room, at the bottom."""
+    """Label the line at the end of the arrivals, on the side with more room, at the bottom."""
     side, shift = ("left", 3) if at < end / 2 else ("right", -3)
     axes.annotate(
         "arrivals end",
@@ -90,7 +88,7 @@ def _name_end(axes: Axes, at: float, end: float) -> None:
 def _stack(
     axes: Axes, edges: np.ndarray, rows: np.ndarray, names: list[str], colours: tuple[str, ...] | list[str]
 ) -> None:
-    """Steps over one another, a colour each."""
+    """Stacked steps, one colour each."""
     below = np.zeros(len(edges) - 1)
     for at, (row, name) in enumerate(zip(rows, names, strict=True)):
         axes.stairs(below + row, edges, baseline=below, fill=True, color=colours[at % len(colours)], label=name)

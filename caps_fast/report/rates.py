@@ -18,7 +18,7 @@ PANELS = (
     ("carbon_g_per_1k_tokens", "attributed carbon (g per 1K tokens)", 1.0),
     ("ttft_after_release_p95_s", "P95 time to first token\nafter release (ms)", 1000.0),
 )
-LOG_BEYOND = 20.0  # a panel whose largest value is so many times its smallest gets a log axis
+LOG_BEYOND = 20.0  # ratio of the largest to the smallest value of a panel from which it gets a log axis
 
 
 def rate_curves(runs: pl.DataFrame, path: str | Path) -> None:
@@ -33,7 +33,7 @@ def rate_curves(runs: pl.DataFrame, path: str | Path) -> None:
 def rate_figure(runs: pl.DataFrame) -> Figure:
     """The figure of `rate_curves`.
 
-    Where other settings vary too, it shows one value of each (see `alike`) and says which.
+    If other settings vary too, it shows one value of each (see `alike`) and names it.
     """
     found = alike(runs)
     chosen = found.runs

@@ -1,4 +1,4 @@
-"""What to see in the figures of a sweep or of `reproduce`, in a sentence each, from the data."""
+"""One sentence on what to see in each figure of a sweep or of `reproduce`, from the data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from caps_fast.report.phrases import amount, listed, share
 from caps_fast.report.style import policy_name
 
 SLO, CARBON = "slo_attainment", "carbon_g_per_1k_tokens"
-LATE = 0.05  # share of requests that a sentence on latencies is about
+LATE = 0.05  # share of requests for the sentence on latencies
 
 
 def of_rates(runs: pl.DataFrame) -> str:
-    """Runs of several rates: who emits least at how many of them, and what attainment becomes at the ends."""
+    """Runs of several rates: the policy with the least carbon at most of them, and attainment at both ends."""
     means = runs.group_by("rate_rps", "policy", maintain_order=True).agg(pl.col(SLO, CARBON).mean())
     least = means.sort(CARBON).group_by("rate_rps", maintain_order=True).agg(pl.col("policy").first())["policy"]
     rates = means["rate_rps"].n_unique()
@@ -31,7 +31,7 @@ def of_rates(runs: pl.DataFrame) -> str:
 
 
 def of_plane(runs: pl.DataFrame) -> str:
-    """Runs at one rate: the ends of both axes, and the policies that no other beats in both."""
+    """Runs at one rate: the ends of both axes, and the Pareto-optimal policies."""
     means = runs.group_by("policy", maintain_order=True).agg(pl.col(SLO, CARBON).mean())
     front = [
         policy_name(row["policy"])
@@ -72,7 +72,7 @@ def of_timeline(series: pl.DataFrame) -> str:
 
 
 def of_latencies(histograms: pl.DataFrame) -> str:
-    """The time that one request in twenty exceeds, by tier."""
+    """The latency that one request in twenty exceeds, by tier."""
     own = histograms.filter(pl.col("latency") == "ttft")
     parts = []
     for (tier,), rows in own.group_by("tier", maintain_order=True):
@@ -102,7 +102,7 @@ def of_sources(parts: pl.DataFrame) -> str:
     """The total saving of the policy that saves most, and its largest part."""
     totals = parts.filter(pl.col("part") == "total", pl.col("policy") != "bound").sort("saving", descending=True)
     if totals.is_empty():
-        return "No total is told."
+        return "No total is known."
     best = totals.row(0, named=True)
     own = parts.filter(pl.col("policy") == best["policy"], pl.col("part") != "total").sort("saving", descending=True)
     said = f"{policy_name(best['policy'])} saves most, {share(best['saving'])}"
@@ -110,7 +110,7 @@ def of_sources(parts: pl.DataFrame) -> str:
 
 
 def _range(means: pl.DataFrame, metric: str) -> str:
-    """From the lowest to the highest mean, and whose they are."""
+    """The lowest and the highest mean, and their policies."""
     ordered = means.sort(metric)
     (low, least), (high, most) = (
         (row[metric], policy_name(row["policy"])) for row in (ordered.row(0, named=True), ordered.row(-1, named=True))

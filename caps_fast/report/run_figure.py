@@ -1,5 +1,5 @@
-"""Single runs as one picture: the grid, power and queues over time, and latencies; by pool, or by policy where
-there are several.
+"""Single runs as one picture: the grid, power and queues over time, and latencies; by pool, or by policy if there are
+several.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Plot:
     result: Result
 
     def timeline(self) -> Figure:
-        """Intensity, power, queues and residents by pool over time. Raises InputError where no series was recorded."""
+        """Intensity, power, queues and residents by pool over time. Raises InputError if no series was recorded."""
         return timeline(self.result.series, _title([self.result]))
 
     def latency(self) -> Figure:
@@ -55,7 +55,7 @@ class Plot:
         return latencies(self.result.histograms, _title([self.result]))
 
     def overview(self) -> Figure:
-        """The picture of `caps-fast run --picture`. Raises InputError where no series was recorded."""
+        """The picture of `caps-fast run --picture`. Raises InputError if no series was recorded."""
         return run_figure([self.result])
 
 
@@ -117,7 +117,7 @@ def _policy(result: Result, results: Sequence[Result]) -> _Line:
 
 
 def _means(series: pl.DataFrame) -> pl.DataFrame:
-    """Means of so many samples at a time that `SHOWN` or fewer points are left: single ones are noise in a picture."""
+    """Means over samples so that at most `SHOWN` points are left, since single samples are noise in a picture."""
     at_a_time = -(-series.height // SHOWN)
     together = series.with_row_index("bin").group_by(pl.col("bin") // at_a_time, maintain_order=True)
     return together.agg(
@@ -126,7 +126,7 @@ def _means(series: pl.DataFrame) -> pl.DataFrame:
 
 
 def _intensity(axes: Axes, result: Result, unit_s: float) -> None:
-    """Carbon intensity of every region that has pools, which differ in a fleet of several."""
+    """Carbon intensity of every region that has pools."""
     parts = result.series.partition_by("pool", maintain_order=True)
     regions = {pool.region: part for pool, part in zip(result.scenario.fleet.pools, parts, strict=True)}
     for number, (name, part) in enumerate(regions.items()):

@@ -16,17 +16,17 @@ from caps_fast.sizing import Sized
 from caps_fast.sizing.targets import SLO, Target
 
 ANSWER, TRIED = 8.5, 4.0  # sizes of markers
-STAR = 3.0  # more, as in other figures
-APART = 0.16  # replicas that policies' points at one size are drawn apart
+STAR = 3.0  # additional, as in other figures
+APART = 0.16  # horizontal distance in replicas between policies' points at one size
 
 
 def size_picture(found: Sized, path: str | Path) -> None:
-    """Draw the outcome of `size` to a .png, .svg or .pdf. Raises InputError where it cannot be written."""
+    """Draw the outcome of `size` to a .png, .svg or .pdf. Raises InputError if it cannot be written."""
     save(size_figure(found), path)
 
 
 def size_figure(found: Sized) -> Figure:
-    """The fleets tried and the answers over replicas; with several rates, the answers over the rate."""
+    """The tried fleets and the answers over replicas; with several rates, the answers over the rate."""
     over_load = found.answers["rate_rps"].n_unique() > 1
     cost = "bill_kg" if found.objective == "replicas" else found.objective
     policies = found.answers["policy"].unique(maintain_order=True).to_list()
@@ -46,7 +46,7 @@ def size_figure(found: Sized) -> Figure:
 
 
 def _over_size(axes: Axes, found: Sized, metric: str, policies: list[str]) -> None:
-    """A metric of the fleets tried against their replicas; those that keep the targets filled, the answer large."""
+    """A metric of the tried fleets over their replicas; those that meet the targets are filled, the answer is large."""
     for place, policy in enumerate(policies):
         x = (pl.col("replicas") + APART * (place - (len(policies) - 1) / 2)).alias("x")
         own = found.tried.filter(pl.col("policy") == policy, pl.col(metric).is_not_null())
@@ -91,7 +91,7 @@ def _over_load(axes: Axes, found: Sized, metric: str, policies: list[str]) -> No
 
 
 def _points(axes: Axes, rows: pl.DataFrame, x: str, metric: str, style: dict[str, Any]) -> None:
-    """Points with their intervals, where they have any."""
+    """Points with their intervals, if any."""
     spread = None
     if f"{metric}_low" in rows.columns:
         low, high = pl.col(metric) - pl.col(f"{metric}_low"), pl.col(f"{metric}_high") - pl.col(metric)
@@ -122,4 +122,4 @@ def _title(found: Sized, over_load: bool) -> str:
     wanted = ", ".join(f"{METRICS[target.metric].heading} at least {100 * target.least:g}%" for target in found.targets)
     if over_load:
         return f"The cheapest fleets with {wanted}, over load"
-    return f"Fleets tried: those that keep {wanted} are filled, the cheapest of them is large"
+    return f"Tried fleets: those that meet {wanted} are filled, the cheapest of them is large"

@@ -25,9 +25,9 @@ ORDER = (
     "failed",
     "asleep",
     "off",
-)  # from the foot of the stack
+)  # from the bottom of the stack
 ON = ("busy", "idle", "draining")
-MOST_BINS = 168  # an hour of a week; what is narrower cannot be seen on a phone
+MOST_BINS = 168  # an hour of a week; narrower bins cannot be seen on a phone
 MOST_POOLS = 6  # panels; more pools are drawn as one
 DIRTY = 2 / 3  # quantile of intensity from which on hours are shaded
 
@@ -78,7 +78,7 @@ def states_figure(series: pl.DataFrame) -> Figure:
 
 
 def binned(rows: pl.DataFrame, columns: list[str]) -> tuple[Array, Array]:
-    """Means of columns over at most MOST_BINS stretches of a run: edges float64 (n + 1,) in s, means float64
+    """Means of columns over at most MOST_BINS parts of a run: edges float64 (n + 1,) in s, means float64
     (columns, n).
 
     A sample stands for the time until the next one.
@@ -117,7 +117,7 @@ def changes(series: pl.DataFrame) -> bool:
 
 
 def states_sentence(series: pl.DataFrame) -> str:
-    """How many replicas are on, doing what, and how that follows the grid; of one run and region."""
+    """The number of replicas by state, and its relation to the grid, for one run and region."""
     counts = series.group_by("t_s", maintain_order=True).agg(
         pl.col(SEEN_STATES).sum(), pl.col("gamma_g_per_kwh").first()
     )
@@ -152,7 +152,7 @@ def _stack(axes: Axes, edges: Array, counts: Array, states: list[str]) -> None:
 
 
 def _shade(axes: Axes, edges: Array, dirty: Array) -> None:
-    """Faint bands over the stretches of high intensity, and lines where they begin and end."""
+    """Faint bands over the periods of high intensity, and lines at their ends."""
     turns = np.flatnonzero(np.diff(dirty, prepend=False, append=False)).reshape(-1, 2)
     for first, end in turns:
         axes.axvspan(edges[first], edges[end], color=INK, alpha=0.13, linewidth=0)

@@ -1,5 +1,5 @@
-"""How figures look: colours that the colour-blind can tell apart, with markers and dashes for print without colour;
-figures written whole.
+"""Style of figures: colours that colour-blind readers can distinguish, markers and dashes for print without colour;
+atomic writing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MARKERS = {
     **{"round-robin": "o", "edf": "s", "slo-aware": "^", "carbon-aware": "D", "caps": "*"},
     **{"caps-no-predictor": "v", "caps-no-carbon": "P", "caps-no-tiers": "X"},
 }
-HOLLOW = ("round-robin",)  # a ring, seen around another policy that does the same
+HOLLOW = ("round-robin",)  # a ring, visible around another policy with the same values
 DASHES = {"round-robin": (1, 1), "edf": (4, 1.5), "slo-aware": (6, 1.5, 1, 1.5), "carbon-aware": (3, 1)}
 NAMES = {
     **{
@@ -51,10 +51,10 @@ NAMES = {
         "caps-no-tiers": "CAPS, no tiers",
     },
 }
-SPARE_COLOURS = ("#AA3377", "#44AA99", "#999933", "#6678C2", "#8C564B")  # seen on white and on black
+SPARE_COLOURS = ("#AA3377", "#44AA99", "#999933", "#6678C2", "#8C564B")  # visible on white and on black
 TIER_COLOURS = {"gold": "#E69F00", "silver": "#767676", "bronze": "#A0522D"}
 POOL_COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#767676")
-STATE_COLOURS = {  # of replicas: blue on, warm on the way, grey resting; told apart by lightness too
+STATE_COLOURS = {  # of replicas: blue on, warm in transition, grey resting; they differ in lightness too
     **{"busy": "#0072B2", "idle": "#7FC4EE", "draining": "#CC79A7"},
     **{
         "waking": "#F0E442",
@@ -90,7 +90,7 @@ RC: dict[Any, Any] = {
         "svg.hashsalt": "caps-fast",
     },
 }
-WIDTH_IN = 4.2  # of a figure in the page: text can be read on a phone
+WIDTH_IN = 4.2  # of a figure in the page, so that text is readable on a phone
 LONGEST = 28  # letters of a name in a legend
 
 
@@ -103,19 +103,19 @@ def colour_of(policy: str, policies: Sequence[str]) -> str:
 
 
 def policy_name(policy: str) -> str:
-    """A policy's name as readers know it, whole; with its scale rule, if any, behind a plus."""
+    """A policy's full name for readers; with its scale rule, if any, after a plus."""
     first, plus, rule = policy.partition(" + ")
     return f"{NAMES.get(first, first)}{plus}{rule}"
 
 
 def name_of(policy: str) -> str:
-    """A policy's name as readers know it, cut to what a legend can hold; `$` would start a formula."""
+    """A policy's name for readers, truncated for a legend; `$` would start a formula."""
     name = policy_name(policy)
     return (name if len(name) <= LONGEST else f"{name[:LONGEST]}...").replace("$", r"\$")
 
 
 class Picture(Figure):
-    """A figure that a notebook shows without pyplot, which would keep every figure alive."""
+    """A figure that a notebook shows without pyplot, which would keep all figures in memory."""
 
     def _repr_png_(self) -> bytes:
         content = BytesIO()
@@ -130,15 +130,15 @@ def new_figure(width_in: float, height_in: float) -> Picture:
 
 
 def styled() -> AbstractContextManager[None]:
-    """A context in which figures look alike."""
+    """A context with the common style of figures."""
     return mpl.rc_context(RC)
 
 
 def save(figure: Figure, path: str | Path, forms: Sequence[str] = ()) -> list[Path]:
-    """Write a figure, whole or not at all: to `path`, or with each of `forms` (.png, .svg, .pdf) for its ending;
-    the files written.
+    """Write a figure atomically: to `path`, or with each of `forms` (.png, .svg, .pdf) as its ending; returns the
+    files.
 
-    Raises InputError for another ending, or where it cannot be written.
+    Raises InputError for another ending, or if it cannot be written.
     """
     target = Path(path)
     files = [target.with_suffix(form) for form in forms] or [target]

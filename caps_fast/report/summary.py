@@ -1,4 +1,4 @@
-"""The page's summary: what was run, who wins, by how much, and whether it is more than chance."""
+"""The page's summary: what was run, which policy wins, by how much, and whether that is significant."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from caps_fast.sweep.compare import compare
 from caps_fast.text_table import counted
 
 SLO = "slo_attainment"
-COSTS = ("bill_kg", "carbon_g_per_1k_tokens")  # the first that the runs have decides
+COSTS = ("bill_kg", "carbon_g_per_1k_tokens")  # the first of these that the runs have decides
 COMPARED = (SLO, *COSTS, "ttft_after_release_p95_s", "cost")
 BASELINES = ("round-robin", "slo-aware", "edf")
-TOLERATED = 0.005  # attainment below the baseline's that a winner may have
+TOLERATED = 0.005  # greatest loss of attainment of a winner relative to the baseline
 SHORT = {"bill_kg": "bill", "carbon_g_per_1k_tokens": "carbon"}
 CALLED = {"bill_kg": ("carbon bill", "kg"), "carbon_g_per_1k_tokens": ("attributed carbon", "g per 1,000 tokens")}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Policies beside a baseline, on the same requests at one rate.
+    """Policies compared with a baseline, on the same requests at one rate.
 
     means           by policy and metric
     differences     from the baseline, by policy and metric
@@ -48,12 +48,12 @@ class Comparison:
         return sorted((name for name in self.policies if self.means[name][SLO] >= least), key=self.cost_of)
 
     def cost_of(self, policy: str) -> float:
-        """Mean of what decides."""
+        """Mean of the deciding metric."""
         return self.means[policy][self.cost]
 
 
 def compared(runs: pl.DataFrame, baseline: str | None = None) -> Comparison | None:
-    """The comparison of runs at one rate; None where there is one policy only, or none can be paired."""
+    """The comparison of runs at one rate; None if there is only one policy, or none can be paired."""
     policies = runs["policy"].unique(maintain_order=True).to_list()
     if baseline is None:
         baseline = next((name for name in BASELINES if name in policies), policies[0])
@@ -82,7 +82,7 @@ def compared(runs: pl.DataFrame, baseline: str | None = None) -> Comparison | No
 
 
 def _difference(row: dict[str, Any]) -> Difference | None:
-    """A row of `compare`; None where there is nothing to be relative to."""
+    """A row of `compare`; None if there is no baseline."""
     metric = METRICS[row["metric"]]
     scale, unit = (0.01, "points") if metric.unit == SHARE else (abs(row["baseline"]) / 100, "%")
     mean, low, high = (float("nan") if row[name] is None else row[name] for name in ("difference", "low", "high"))
@@ -90,7 +90,7 @@ def _difference(row: dict[str, Any]) -> Difference | None:
 
 
 def what_ran(runs: pl.DataFrame, rate: str, chosen: str) -> str:
-    """A sentence on the runs that are compared."""
+    """A sentence on the compared runs."""
     policies = [policy_name(name) for name in runs["policy"].unique(maintain_order=True)]
     seeds = runs["seed"].n_unique()
     parts = [
@@ -109,7 +109,7 @@ def what_ran(runs: pl.DataFrame, rate: str, chosen: str) -> str:
 
 
 def verdicts(found: Comparison) -> list[str]:
-    """Who wins, by how much, whether it is significant; who comes next; who would win at a lower attainment."""
+    """The winner, its lead and significance; the next policy; policies that would win at a lower attainment."""
     baseline, (called, unit) = policy_name(found.baseline), CALLED[found.cost]
     best, *others = found.eligible
     kept = f"of the policies that keep SLO attainment within {100 * TOLERATED:g} points of {baseline}'s"
@@ -137,7 +137,7 @@ def verdicts(found: Comparison) -> list[str]:
 
 
 def single(runs: pl.DataFrame) -> list[str]:
-    """What the runs of one policy found."""
+    """The results of the runs of one policy."""
     means = {
         name: float(runs[name].mean())  # type: ignore[arg-type]
         for name in METRICS
@@ -184,7 +184,7 @@ def comparison_table(found: Comparison, label: str) -> dict[str, Any]:
 
 
 def difference_figure(found: Comparison) -> Figure:
-    """Differences from the baseline in attainment and in what decides, with their intervals; one row per policy."""
+    """Differences from the baseline in attainment and in the deciding metric, with intervals; one row per policy."""
     policies = sorted((name for name in found.policies if name != found.baseline), key=found.cost_of)
     with styled():
         figure = new_figure(WIDTH_IN, 1.2 + 0.3 * len(policies))

@@ -15,21 +15,21 @@ from caps_fast.supply import Supplied
 
 SUN, WIND, BATTERY, GRID = "#E69F00", "#56B4E9", "#009E73", "#767676"
 STRATEGIES = {
-    (False, False): ("sun and wind alone", "#767676", "o"),
+    (False, False): ("solar and wind only", "#767676", "o"),
     (True, False): ("with a battery", "#009E73", "s"),
-    (False, True): ("with work that waits", "#0072B2", "^"),
+    (False, True): ("with movable work", "#0072B2", "^"),
     (True, True): ("with both", "#D55E00", "D"),
 }
 MOST_BARS = 240  # of a picture over time; longer ones show means
 
 
 def supply_picture(found: Supplied, path: str | Path) -> None:
-    """Draw the outcome of `supply` to a .png, .svg or .pdf. Raises InputError where it cannot be written."""
+    """Draw the outcome of `supply` to a .png, .svg or .pdf. Raises InputError if it cannot be written."""
     save(supply_figure(found), path)
 
 
 def supply_figure(found: Supplied) -> Figure:
-    """The design space where one was asked for, else the flows of the first rule and the battery's level under all."""
+    """The design space, if any, else the flows of the first rule and the battery's level under all rules."""
     with styled():
         return _flows_figure(found) if found.designs is None else _designs_figure(found, found.designs)
 
@@ -56,7 +56,7 @@ def _flows_figure(found: Supplied) -> Figure:
         above = below + kw(part)
         upper.fill_between(days, _held(below), _held(above), step="post", color=colour, linewidth=0, label=name)
         below = above
-    upper.step(days, _held(kw(made_kwh)), where="post", color=INK, linewidth=0.8, label="sun and wind, all")
+    upper.step(days, _held(kw(made_kwh)), where="post", color=INK, linewidth=0.8, label="solar and wind, total")
     upper.set(ylabel="load (kW)", ylim=(0, None))
     upper.legend(ncols=5, loc="lower left", bbox_to_anchor=(0, 1.0))
     for place, one in enumerate(found.dispatches):
@@ -66,7 +66,7 @@ def _flows_figure(found: Supplied) -> Figure:
             ("-", "--", ":", "-.", (0, (1, 2)))[place % 5],
         )
         middle.plot(days, level, color=colour, linestyle=dashes, linewidth=1.1, label=one.rule)
-    middle.set(ylabel="in store (kWh)", ylim=(0, None))
+    middle.set(ylabel="stored (kWh)", ylim=(0, None))
     middle.legend(ncols=5, loc="lower left", bbox_to_anchor=(0, 0.97))
     lower.step(days, _held(kw(site.g_per_kwh * site.hours)), where="post", color=FAINT, linewidth=1.0)
     lower.set(ylabel="grid (g/kWh)", xlabel="day", ylim=(0, None), xlim=(days[0], days[-1]))
@@ -74,7 +74,7 @@ def _flows_figure(found: Supplied) -> Figure:
 
 
 def _designs_figure(found: Supplied, designs: pl.DataFrame) -> Figure:
-    """Operational against embodied carbon with the front, and hourly matching over the size of sun and wind."""
+    """Operational against embodied carbon with the front, and hourly matching over the size of solar and wind."""
     figure = new_figure(8.8, 3.9)
     left, right = figure.subplots(1, 2)
     for row, (name, colour, marker) in STRATEGIES.items():
@@ -116,9 +116,9 @@ def _designs_figure(found: Supplied, designs: pl.DataFrame) -> Figure:
     left.set(xlabel="operational carbon (kg)", ylabel="embodied carbon (kg)", xlim=(0, None), ylim=(0, None))
     right.axline((0, 0), slope=100, color=FAINT, linewidth=0.8, linestyle="--")
     right.set(
-        xlabel="sun and wind generated, in loads", ylabel="load matched by sample (%)", ylim=(0, 102), xlim=(0, None)
+        xlabel="solar and wind generated / load", ylabel="load matched by sample (%)", ylim=(0, 102), xlim=(0, None)
     )
-    right.text(0.98, 0.04, "dashed: matched in all", transform=right.transAxes, ha="right", color=FAINT, fontsize=8)
+    right.text(0.98, 0.04, "dashed: matched in total", transform=right.transAxes, ha="right", color=FAINT, fontsize=8)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
@@ -127,7 +127,7 @@ def _told(row: dict[str, Any]) -> str:
     battery = f"{row['battery_kwh']:,.4g} kWh"
     return (
         f"least total, {row['total_kg']:,.4g} kg:\nsun {row['solar_kw']:,.4g} kW, wind {row['wind_kw']:,.4g} kW,\n"
-        f"battery {battery}, {100 * row['wait_share']:g} % may wait"
+        f"battery {battery}, {100 * row['wait_share']:g} % may move"
     )
 
 

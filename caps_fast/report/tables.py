@@ -33,7 +33,7 @@ MOST_ROWS = 60
 
 
 def claims_table(claims: pl.DataFrame) -> dict[str, Any]:
-    """Claims in order, a cell a preset: ours, interval, verdict, why."""
+    """Claims in order, one cell per preset: ours, interval, verdict, reason."""
     presets = claims["preset"].unique(maintain_order=True).to_list()
     rows = []
     for _, block in claims.group_by("claim", maintain_order=True):
@@ -56,7 +56,7 @@ def claims_table(claims: pl.DataFrame) -> dict[str, Any]:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A figure with its unit; shares and points times 100."""
+    """A number with its unit; shares and points times 100."""
     if value is None or math.isnan(value):
         return NO_NUMBER
     if unit == "%":
@@ -78,11 +78,11 @@ def comparison_table(table1: pl.DataFrame) -> dict[str, Any]:
     text = (
         f"{counted(table1['seeds'][0], 'seed')}, {table1['days'][0]:g} days at 10 requests per second. Carbon is a "
         "ratio to Round Robin's; "
-        "P95 is of the time to the first token after release. The paper's figures stand to the right of ours."
+        "P95 is of the time to the first token after release. The paper's figures are to the right of ours."
     )
     return {
         "name": "table1",
-        "heading": "Table 1, ours beside the paper's",
+        "heading": "Table 1, ours and the paper's",
         "text": text,
         "heads": heads,
         "words": 2,
@@ -91,7 +91,7 @@ def comparison_table(table1: pl.DataFrame) -> dict[str, Any]:
 
 
 def headline_table(headline: pl.DataFrame) -> dict[str, Any]:
-    """Attributed and billed savings, under other forecasts and rules of who may be held."""
+    """Attributed and billed savings, under other forecasts and rules of deferral."""
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "preset": lambda row: row["preset"],
         "run": lambda row: _named(row["name"]),
@@ -105,9 +105,8 @@ def headline_table(headline: pl.DataFrame) -> dict[str, Any]:
     }
     rows = [[make(row) for make in columns.values()] for row in headline.iter_rows(named=True)]
     text = (
-        "Attributed carbon is what the paper counts: the power of busy replicas, shared by the requests on them. "
-        "The bill counts every replica, "
-        "idle ones too, up to the end of the arrivals; it is what a planner pays. "
+        "Attributed carbon is what the paper counts: the power of busy replicas, shared by the requests on them. The "
+        "bill counts every replica, including idle ones, up to the end of the arrivals; it is what a planner pays. "
         "Savings are over Round Robin, with 95 % intervals over seeds, paired."
     )
     return {
@@ -121,13 +120,13 @@ def headline_table(headline: pl.DataFrame) -> dict[str, Any]:
 
 
 def predictor_table(predictor: pl.DataFrame) -> dict[str, Any]:
-    """The predictor's figures beside the paper's."""
+    """The predictor's figures and the paper's."""
     rows = [
         [row["preset"], row["figure"], quantity(row["paper"], row["unit"]), quantity(row["ours"], row["unit"])]
         for row in predictor.iter_rows(named=True)
     ]
     text = (
-        "On requests that it has not seen. The synthetic workload is as predictable as the paper's error asks; see "
+        "On held-out requests. The synthetic workload is as predictable as the paper's error implies; see "
         "docs/predictor.md for real ones."
     )
     return {
@@ -141,9 +140,7 @@ def predictor_table(predictor: pl.DataFrame) -> dict[str, Any]:
 
 
 def summary_table(runs: pl.DataFrame, chosen: str = "") -> dict[str, Any]:
-    """Means over seeds of the main metrics, by preset, policy and rate; `chosen` says which settings the runs are
-    of.
-    """
+    """Means over seeds of the main metrics, by preset, policy and rate; `chosen` names the settings of the runs."""
     metrics = [name for name in SUMMARY if name in runs.columns] + [
         name for name in BILL if name in runs.columns and (runs[name].fill_nan(0) != 0).any()
     ]
@@ -180,7 +177,7 @@ def parameter_table(runs: pl.DataFrame) -> dict[str, Any]:
     rows = []
     for name in sorted(names, key=lambda name: ("." in name, name)):
         rows.append([name, *(_values(runs.filter(pl.col("preset") == preset)[name]) for preset in presets)])
-    text = "Every field of the runs' scenarios, as it was resolved. Where a field takes several values, all are listed."
+    text = "Every field of the runs' scenarios, as resolved. If a field takes several values, all are listed."
     return {
         "caption": text,
         "label": "All parameters",

@@ -1,4 +1,4 @@
-"""`report`: every figure that a results folder has the data for, and the page; or a page of runs at hand."""
+"""`report`: every figure that the data of a results folder allow, and the page; or a page of runs in memory."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ BOTH = (".png", ".svg")
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> list[Path]:
-    """Write figures (PNG and SVG) and `report.html` into `out`, by default the folder's `report`; the files
-    written, the page last.
+    """Write figures (PNG and SVG) and `report.html` into `out`, by default the folder's `report`; returns the files,
+    the page last.
 
-    Raises InputError as `read_folder` does, or where nothing can be written.
+    Raises InputError as `read_folder` does, or if nothing can be written.
     """
     return write_results(read_folder(folder), report_folder(folder, out))
 
 
 def report_folder(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Where the report of a folder goes. Raises InputError where a link in the folder itself leads away."""
+    """The folder of a folder's report. Raises InputError if it is a link."""
     if out is None:
         expect_no_link(Path(folder) / "report", "a folder")
     return Path(folder) / "report" if out is None else Path(out)
 
 
 def write_results(results: Results, target: Path) -> list[Path]:
-    """As `write_report`, of results that are read. Raises InputError where nothing can be written."""
-    library()  # before anything is written: it may be that it cannot be had
+    """As `write_report`, for results in memory. Raises InputError if nothing can be written."""
+    library()  # before anything is written, since it may fail
     with whole(target / ".probe", follow=False) as probe:
         target.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -63,15 +63,15 @@ def write_page(
     path: str | Path,
     name: str | None = None,
 ) -> Path:
-    """Write one self-contained HTML page of one run, of several on the same requests, or of frames; the path.
+    """Write one self-contained HTML page of one run, of several on the same requests, or of frames; returns the path.
 
     found   a `Result` or several, a frame of runs (as `sweep.read` or `compare` use), or frames by name: `runs`, and of
-            `series`, `histograms`, `moves`, and the tables of `reproduce`, what is there. Results that recorded a
+            `series`, `histograms`, `moves`, and the tables of `reproduce`, those that exist. Results that recorded a
             series (`Recording(sample_every_s=...)`) get timelines.
     path    a file that ends in .html
-    name    stands in the title; None = the file's name
+    name    for the title; None = the file's name
 
-    Raises InputError for another ending, where the frames are not of that kind, or where the file cannot be written.
+    Raises InputError for another ending, for frames of another kind, and if the file cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() not in {".html", ".htm"}:
@@ -123,7 +123,7 @@ KINDS: tuple[tuple[str, str, str, Callable[[pl.DataFrame], str], Callable[[pl.Da
     (
         "decomposition",
         "sources",
-        "Where the saving comes from, and the bounds of physics",
+        "Sources of the saving, and physical bounds",
         reading.of_sources,
         figures.sources,
     ),
@@ -154,7 +154,7 @@ def _caption(what: str, preset: str, shown: Alike) -> str:
 
 
 def _caps_or_first(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows of one run: CAPS if there, on the first seed."""
+    """Rows of one run: CAPS if present, on the first seed."""
     policy = "caps" if "caps" in frame["policy"] else frame["policy"][0]
     own = frame.filter(pl.col("policy") == policy)
     return own.filter(pl.col("seed") == own["seed"].min())

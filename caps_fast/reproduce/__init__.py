@@ -1,4 +1,4 @@
-"""The paper beside ours: its figures as data, the experiments that answer them, and what holds."""
+"""The paper compared with ours: its figures as data, the experiments, and the verdicts."""
 
 from caps_fast.reproduce.table import table1
 

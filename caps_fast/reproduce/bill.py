@@ -1,5 +1,5 @@
-"""The comparison that a planner needs: attributed carbon and the whole bill, under other forecasts, and with the
-loophole closed or open.
+"""The comparison that a planner needs: attributed carbon and the bill, under other forecasts, and with only Bronze or
+every tier deferred.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KEPT = ("slo_attainment", "carbon_g_per_1k_tokens", "held_share", "held_not_bron
 
 
 def headline(evidence: Evidence) -> pl.DataFrame:
-    """One row a policy, forecast or rule of who may be held, at 10 req/s: means over seeds, savings over Round
+    """One row per policy, forecast or rule of deferral, at 10 req/s: means over seeds, savings over Round
     Robin paired by seed, with intervals.
 
     `bill` counts every idle GPU up to the end of the arrivals, and busy ones whenever they are busy.
@@ -29,7 +29,7 @@ def headline(evidence: Evidence) -> pl.DataFrame:
         for forecast in FORECASTS
     ]
     rows.append(_row(evidence, "caps", "caps, only Bronze held", "only Bronze", roles=ONLY_BRONZE))
-    rows.append(_row(evidence, "caps", "caps, anyone held", "anyone", roles=ANYONE))
+    rows.append(_row(evidence, "caps", "caps, any tier held", "anyone", roles=ANYONE))
     return pl.DataFrame([row for row in rows if row])
 
 

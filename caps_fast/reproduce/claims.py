@@ -40,7 +40,7 @@ def claims() -> list[Claim]:
 
 
 def _least(evidence: Evidence, metric: str, policy: str, others: tuple[str, ...]) -> Floats:
-    """How far a policy is below the least of the others, relative to it, by seed; negative if it is not the least."""
+    """Distance of a policy below the least of the others, relative to it, by seed; negative if it is not the least."""
     least = evidence.of(others[0], metric)
     for other in others[1:]:
         least = least.clip(max=evidence.of(other, metric))

@@ -1,6 +1,4 @@
-"""Where a saving comes from: cleaner hours, cheaper tokens, and what the two overlap in; and how much of what is
-possible it is.
-"""
+"""Decomposition of a saving: cleaner hours, cheaper tokens and their overlap; and its share of the possible saving."""
 
 from __future__ import annotations
 
@@ -17,9 +15,9 @@ from caps_fast.reproduce.statistics import estimate
 class Saving:
     """Saving over Round Robin in attributed carbon per token, by seed, as fractions: total = shifting + packing + rest.
 
-    shifting    from meeting a lower mean intensity, at Round Robin's energy per token
+    shifting    from a lower mean intensity, at Round Robin's energy per token
     packing     from using less energy per token, at Round Robin's mean intensity
-    rest        the overlap, minus shifting x packing: what one saves the other cannot save again
+    rest        the overlap, minus shifting x packing: one cannot save again what the other saves
     """
 
     total: Floats
@@ -32,14 +30,14 @@ class Saving:
 
 
 def decompose(evidence: Evidence, policy: str = "caps") -> Saving:
-    """The saving of a policy at 10 req/s, taken apart exactly: carbon per token = intensity met x energy per token."""
+    """The exact decomposition of a policy's saving at 10 req/s: carbon per token = intensity x energy per token."""
     intensity = g_per_kwh(evidence, policy) / g_per_kwh(evidence, "round-robin")
     energy = kwh_per_token(evidence, policy) / kwh_per_token(evidence, "round-robin")
     return Saving(1 - intensity * energy, 1 - intensity, 1 - energy)
 
 
 def g_per_kwh(evidence: Evidence, policy: str) -> Floats:
-    """Mean intensity that a policy's work met, by seed."""
+    """Mean intensity during a policy's work, by seed."""
     return 1000 * evidence.of(policy, "carbon_kg") / evidence.of(policy, "energy_kwh")
 
 
@@ -49,9 +47,7 @@ def kwh_per_token(evidence: Evidence, policy: str) -> Floats:
 
 
 def decomposition(evidence: Evidence, policies: tuple[str, ...] = ("carbon-aware", "caps")) -> pl.DataFrame:
-    """Savings taken apart, with intervals, beside the bounds of physics: part, saving, low, high, one block a
-    policy.
-    """
+    """Decomposed savings with intervals, and the physical bounds: part, saving, low, high, one block per policy."""
     rows = []
     for policy in policies:
         parts = decompose(evidence, policy)

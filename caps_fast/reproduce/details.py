@@ -1,4 +1,4 @@
-"""Runs that are kept with more than a row: accounts by cell, latency histograms, a timeline."""
+"""Runs stored with more than a row: accounts by cell, latency histograms, a timeline."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _run(group: Sequence[Scenario]) -> list[Result]:
 
 
 def _key(result: Result) -> list[pl.Expr]:
-    """Columns that say which run a row is of: preset, policy, seed."""
+    """Columns that identify the run of a row: preset, policy, seed."""
     config = result.scenario
     return [
         pl.lit(config.preset).alias("preset"),

@@ -1,4 +1,4 @@
-"""What was measured under one preset, asked for by policy and metric, one value a seed."""
+"""Measured values under one preset, by policy and metric, one value per seed."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Evidence:
         return ("/".join(self.base.fleet.roles), *(tier.roles for tier in self.base.slo.all))
 
     def of(self, policy: str, metric: str, **fields: Any) -> Floats:
-        """A metric by seed, of the runs that `chosen` finds; one NaN if there is none."""
+        """A metric by seed, of the runs that `chosen` returns; one NaN if there is none."""
         return _by_seed(self.chosen(policy, **fields), metric)
 
     def chosen(self, policy: str, **fields: Any) -> pl.DataFrame:
-        """The runs of a policy, by seed: at 10 req/s and as the preset says, unless `fields` (columns of the
-        results, or `roles`) say otherwise.
+        """The runs of a policy, by seed: at 10 req/s and with the preset's settings, unless `fields` (columns of the
+        results, or `roles`) state others.
 
-        Where a setting was run over several horizons, the longest one counts.
+        If a setting was run over several horizons, the longest one counts.
         """
         wanted = {
             "rate_rps": RATE_RPS,
@@ -107,7 +107,7 @@ class Evidence:
         return pl.DataFrame(rows)
 
     def cell_saving(self, level: str | None, category: str, tier: str) -> Floats:
-        """Saving in one cell by seed; without a level, over all levels together."""
+        """Saving in one cell by seed; without a level, over all levels."""
         if level is not None:
             chosen = self.cell_savings.filter(
                 pl.col("level") == level, pl.col("category") == category, pl.col("tier") == tier

@@ -1,4 +1,4 @@
-"""A published claim, its test, and the verdict on what was measured."""
+"""A published claim, its test, and the verdict on the measurement."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Verdict = Literal["holds", "fails", "undecided", "not measured"]
 class Claim:
     """A claim and its test.
 
-    text        what is claimed
+    text        the claim
     unit        "%" and "points" are shown times 100; otherwise the unit's name
-    paper       the paper's figure; None where it only states an order
-    kind        how ours is judged: above 0 or not below 0 (orders), near `paper` within `tolerance`, at most `paper`,
-                or between the two of `span`
-    ours        our figure by seed, paired seed by seed where two runs are compared
+    paper       the paper's figure; None if it only states an order
+    kind        the test of our figure: above 0 or not below 0 (orders), near `paper` within `tolerance`, at most
+                `paper`, or between the two of `span`
+    ours        our figure by seed, paired seed by seed if two runs are compared
     why         one sentence, from the evidence
     """
 
@@ -41,8 +41,8 @@ class Claim:
 def verdict(claim: Claim, ours: Estimate) -> Verdict:
     """Whether a claim holds.
 
-    An order above 0 holds (or fails) if the interval lies on that side, and is undecided if it holds 0; "not below 0"
-    fails only if all of the interval is below. Sizes are judged by the mean.
+    An order above 0 holds (or fails) if the interval lies on that side, and is undecided if it contains 0; "not below
+    0" fails only if all of the interval is below. Sizes are tested by the mean.
     """
     if math.isnan(ours.mean):
         return "not measured"

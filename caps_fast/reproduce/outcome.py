@@ -1,4 +1,4 @@
-"""`reproduce`: run what the comparison needs, judge every claim, and leave all of it as Parquet."""
+"""`reproduce`: run the experiments, test every claim, and write everything as Parquet."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ TABLES = ("cells", "histograms", "series", "claims", "table1", "savings", "decom
 def reproduce(presets: Sequence[str], size: Size, out: Path, workers: Workers) -> Frames:
     """All tables of the comparison, also written to `out` as Parquet, one file each:
 
-        runs            every run, one row each (kept by the sweep, which resumes)
+        runs            every run, one row each (the sweep's result, resumable)
         cells           accounts by carbon level, category and tier of Round Robin and CAPS, all seeds
         histograms      latencies by tier, series: timelines; all five policies on the first seed
-        claims          what the paper says, ours, holds or not, and why; one row per claim and preset
-        table1          Table 1, ours beside the paper's
+        claims          the paper's claim, ours, verdict and reason; one row per claim and preset
+        table1          Table 1, ours and the paper's
         savings         Figure 3a: saving of CAPS over Round Robin by cell, mean and interval over seeds
-        decomposition   where savings come from, and the bounds
-        headline        attributed and billed carbon, under other forecasts and with others held
+        decomposition   sources of savings, and the bounds
+        headline        attributed and billed carbon, under other forecasts and rules of deferral
         predictor       MAE, MAPE, AUROC, latency
 
-    Raises InputError where the folder cannot be written.
+    Raises InputError if the folder cannot be written.
     """
     for name in TABLES:
         expect_regular(out / f"{name}.parquet")

@@ -1,4 +1,4 @@
-"""What physics allows: the absolute bound on carbon per token, and the cleanest that any scheduler could be."""
+"""Physical limits: the absolute bound on carbon per token, and the lowest carbon of any scheduler."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 
 from caps_fast.arrays import J_PER_KWH
 from caps_fast.carbon.trace import CarbonTrace, carbon_trace
-from caps_fast.pack import replica_power_w
+from caps_fast.pack_kinds import replica_power_w
 from caps_fast.scenario import Scenario
 from caps_fast.workload.synthetic import SyntheticWorkload
 
 DAY_S = 86400.0
 GRID_S = 900.0
-"""Arrivals are taken this far apart when the cleanest reachable hour is looked for."""
+"""Distance of assumed arrivals in the search for the cleanest reachable hour."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Carbon that cannot be undercut.
+    """Bounds of carbon.
 
-    least_j_per_1k_tokens       energy of 1,000 output tokens, prompts included: decoding at the occupancy that is
-                                cheapest per token, prompts at the power of one member
+    least_j_per_1k_tokens       energy of 1,000 output tokens, prompts included: decoding at the cheapest occupancy per
+                                token, prompts at the power of one member
     now_g_per_kwh               mean intensity if all work runs at once
     tiers_wait_g_per_kwh        ... if every tier without a limit on its first token waits for the cleanest hour within
                                 its deadline
-    all_wait_g_per_kwh          ... if everyone waits for the cleanest hour of the next 24
+    all_wait_g_per_kwh          ... if all requests wait for the cleanest hour of the next 24
     ceiling_g_per_1k_tokens     all GPUs at peak power in the dirtiest hour, over the tokens that arrive: no run can be
                                 above
     """
@@ -46,7 +46,7 @@ class Bound:
 def bound(config: Scenario) -> Bound:
     """The bounds of a scenario with synthetic requests.
 
-    Hours are reachable without regard to room there, so the bound holds for any scheduler.
+    The capacity of hours is ignored, so the bound holds for any scheduler.
     """
     work = SyntheticWorkload(config)
     gpu = config.fleet.only_kind

@@ -18,15 +18,15 @@ SPLITS = ("6/10/8", "10/6/8")
 FORECASTS = ("noisy", "yesterday", "persistence")
 MOST_SEEDS = 10_000
 ROLES = ("cluster.roles", "slo.gold.roles", "slo.silver.roles", "slo.bronze.roles")
-"""What decides who may be held: the pools' roles, and the roles that each tier may enter."""
+"""The fields that decide which tiers may be held: the pools' roles, and the roles that each tier may enter."""
 ONLY_BRONZE = ("LP/LP/BP", "LP", "LP", "BP")
-"""The loophole closed: the middle pool is never gated, and Gold and Silver never enter the batch pool."""
+"""Only Bronze may be deferred: the middle pool is never gated, and Gold and Silver never enter the batch pool."""
 ANYONE = ("LP/CP/BP", "LP/CP/BP", "LP/CP/BP", "LP/CP/BP")
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is simulated: days of the comparisons at 10 req/s, days of the curves over rates and splits, seeds
+    """Extent of the simulation: days of the comparisons at 10 req/s, days of the curves over rates and splits, seeds
     from 0.
     """
 
@@ -47,7 +47,7 @@ class Size:
 
 
 def plan(presets: Sequence[str], size: Size) -> Plan:
-    """All runs: Figure 2 (rates), Table 1 and Figure 3b (headline), splits, forecasts, and who may be held."""
+    """All runs: Figure 2 (rates), Table 1 and Figure 3b (headline), splits, forecasts, and rules of deferral."""
     seeds = Axis("seed", ("seed",), [(seed,) for seed in range(size.seeds)])
     whole = {"days": size.days, "workload.rate_rps": RATE_RPS}
     caps = whole | {"policy.name": "caps"}
@@ -66,11 +66,11 @@ def plan(presets: Sequence[str], size: Size) -> Plan:
         Grid("forecasts", caps, (_over("preset", presets), seeds, _over("monitor.forecast", FORECASTS))),
         Grid("held", caps, (_over("preset", presets), seeds, Axis("held", ROLES, [ONLY_BRONZE, ANYONE]))),
     )
-    return Plan("reproduce", {name: scenario.preset(name) for name in presets}, grids, "The paper beside ours")
+    return Plan("reproduce", {name: scenario.preset(name) for name in presets}, grids, "The paper and ours")
 
 
 def detailed(preset: str, size: Size) -> list[list[scenario.Scenario]]:
-    """Runs kept with cells, histograms and series, those with the same requests together: Round Robin and CAPS, on
+    """Runs stored with cells, histograms and series, those with the same requests together: Round Robin and CAPS, on
     the first seed all five.
     """
     base = scenario.preset(preset).replace({"days": size.days, "workload.rate_rps": RATE_RPS})

@@ -1,4 +1,4 @@
-"""What the predictor reaches on the part that it has not seen, and how long it takes."""
+"""Accuracy of the predictor on the held-out part, and its time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TIMED = 2000
 
 
 def predictor_rows(preset: str) -> pl.DataFrame:
-    """MAE, MAPE, AUROC and milliseconds a prediction beside the paper's: figure, unit, paper, ours.
+    """MAE, MAPE, AUROC and milliseconds per prediction, the paper's and ours: figure, unit, paper, ours.
 
-    Trains the preset's model, or takes it from the cache.
+    Trains the preset's model, or loads it from the cache.
     """
     model = predictor_of(scenario.preset(preset))
     length, risk = model.scores["length"]["model"], model.scores["tiers"]

@@ -1,4 +1,4 @@
-"""What the paper prints, as data.
+"""The paper's published figures, as data.
 
 Source: Multi-Objective Scheduling for Large Language Model Inference with Prompt-Level Cost Prediction and SLO
 Awareness, preprint of 18 April 2026, CC BY 4.0. Only calibration targets and the comparison with ours may use this
@@ -15,7 +15,7 @@ RATE_RPS = 10.0
 
 @dataclass(frozen=True)
 class Row:
-    """One line of Table 1. Latency is printed without saying which; see design notes on what it can be."""
+    """One line of Table 1. The paper does not define its latency; docs/reproduction.md discusses candidates."""
 
     slo_attainment: float
     carbon_g_per_1k_tokens: float

@@ -1,4 +1,4 @@
-"""One sentence a claim, filled with what was measured: why it comes out as it does."""
+"""One sentence per claim with measured values: the reason for its verdict."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def p95(policy: str, other: str) -> Sentence:
 
 
 def edf(e: Evidence) -> str:
-    """Whether order matters at all."""
+    """Whether the order of requests matters."""
     how = (
-        "deals requests to GPUs as Round Robin does, so only the order in each GPU's queue differs"
+        "sends requests to GPUs in turn as Round Robin does, so only the order in each GPU's queue differs"
         if e.base.policy.queueing == "cyclic"
         else "has one queue over all GPUs"
     )
@@ -78,7 +78,7 @@ def edf(e: Evidence) -> str:
 
 
 def round_robin(e: Evidence) -> str:
-    """What Round Robin can lose by."""
+    """The possible losses of Round Robin."""
     apart = (_mean(e, name, "tpot_p95_s") * 1000 for name in ("round-robin", "slo-aware"))
     first = (_mean(e, name, "ttft_after_release_p95_s") * 1000 for name in ("round-robin", "slo-aware"))
     tokens, ttft = (
@@ -92,7 +92,8 @@ def round_robin(e: Evidence) -> str:
             f"hardly hurt: {figures}."
         )
     return (
-        f"Blind dealing loses by uneven GPUs: {figures}. Where more of it waited for slots, P95 would be seconds, "
+        f"Sending requests in turn loses by uneven GPUs: {figures}. Where more of it waited for slots, P95 would be "
+        "seconds, "
         "as a GPU sees one request in 2.4 s."
     )
 
@@ -129,7 +130,7 @@ def good_tokens(e: Evidence) -> str:
 
 
 def absolute(e: Evidence) -> str:
-    """The bound that no run can pass."""
+    """The bound that no run can exceed."""
     ceiling = bound(e.base).ceiling_g_per_1k_tokens
     return (
         f"All GPUs at peak power in the dirtiest hour would emit {ceiling:.2f} g per 1K tokens at 10 req/s: no run "

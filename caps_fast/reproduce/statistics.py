@@ -1,4 +1,4 @@
-"""Means over seeds with confidence intervals, paired where a difference is asked for."""
+"""Means over seeds with confidence intervals, paired for differences."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Estimate:
 
 
 def estimate(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
-    """Mean and interval of one figure a seed.
+    """Mean and interval of one figure per seed.
 
     For a difference or ratio, pass the per-seed differences or ratios: that pairs them.
     """

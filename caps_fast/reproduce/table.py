@@ -1,4 +1,4 @@
-"""Table 1 as text: ours beside the paper's."""
+"""Table 1 as text: ours and the paper's."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ HEADS = ("SLO att. %", "carbon/RR", "P95 ms", "good/RR")
 
 
 def table1(runs: pl.DataFrame) -> str:
-    """A Table 1 of a sweep's runs at 10 req/s, the paper's figures beside ours, carbon as ratios to Round Robin; a
-    block a preset.
+    """Table 1 of a sweep's runs at 10 req/s, with the paper's figures, carbon as ratios to Round Robin; one block per
+    preset.
 
-    Longest horizon and the preset's own fields where the sweep holds several. Raises InputError without runs at 10
-    req/s.
+    If the sweep holds several, it uses the longest horizon and the preset's own fields. Raises InputError without runs
+    at 10 req/s.
     """
     chosen = comparison(runs)
     lines = []
@@ -37,7 +37,7 @@ def table1(runs: pl.DataFrame) -> str:
 
 
 def comparison(runs: pl.DataFrame) -> pl.DataFrame:
-    """One row a preset and policy of Table 1: ours (mean over seeds), its interval, the paper's; carbon as ratios
+    """One row per preset and policy of Table 1: ours (mean over seeds), its interval, the paper's; carbon as ratios
     to Round Robin, paired.
     """
     at_rate = runs.filter(pl.col("rate_rps") == RATE_RPS, pl.col("policy").is_in(list(TABLE1)))

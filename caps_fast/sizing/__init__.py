@@ -1,4 +1,4 @@
-"""How large a fleet has to be: the cheapest one that keeps its targets, for each policy, on the same requests."""
+"""Fleet sizing: the cheapest fleet that meets its targets, for each policy, on the same requests."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def size(  # noqa: PLR0913 - all but two by name
     workers: Workers | None = None,
     on_verdict: Callable[[Tried, int], None] | None = None,
 ) -> Sized:
-    """Find the cheapest fleet that keeps the targets, for each policy (and rate), see docs/sizing.md.
+    """Find the cheapest fleet that meets the targets, for each policy (and rate), see docs/sizing.md.
 
-    policies    names, or files of your own; the scenario's own where there are none
-    slo         share of all requests whose SLO is to be met; None = no such target
+    policies    names, or your own files; default: the scenario's policy
+    slo         target share of all requests that meet their SLO; None = no such target
     tiers       the same by tier, as `{"gold": 0.9}`
-    over        values by field: `replicas` in all, `split` (the proportion of the pools), `pools.NAME.replicas`, and
+    over        values by field: `replicas` in total, `split` (the proportion of the pools), `pools.NAME.replicas`, and
                 any other field, as `{"pools.batch.replicas": range(41), "policy.placement": ["residents", "prompts"]}`
     objective   carbon (`bill_kg`), money (`cost`) or replicas
-    rates       mean arrivals per second; the scenario's own where there are none
-    seeds       of all runs; as many of them are taken as the intervals need
+    rates       mean arrivals per second; default: the scenario's rate
+    seeds       of all runs; as many of them are used as the intervals need
     confidence  of the intervals, between 0 and 1
-    baseline    policy that savings are counted from; the first that has an answer where it is not given
-    on_verdict  told of every fleet that was tried over the full horizon
+    baseline    policy that savings are relative to; default: the first that has an answer
+    on_verdict  called with every fleet that was tried over the full horizon
 
-    Raises InputError for bad input, and where no fleet keeps the targets under any policy.
+    Raises InputError for bad input, and if no fleet meets the targets under any policy.
 
     >>> from caps_fast import preset, size
     >>> base = preset("paper").replace(days=0.01, policy__name="round-robin")
@@ -66,7 +66,7 @@ def size(  # noqa: PLR0913 - all but two by name
     if not 0 < confidence < 1:
         raise InputError(f"confidence {confidence:g}: expected a number between 0 and 1")
     if not seeds:
-        raise InputError("seeds: none; expected one at the least")
+        raise InputError("seeds: none; expected at least one")
     names = spelled_out(policies) or [scenario.policy.name]
     if baseline is not None and baseline not in names:
         raise InputError(

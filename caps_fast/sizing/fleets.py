@@ -25,9 +25,9 @@ OF_POOL = re.compile(r"pools\.([^.]+)\.replicas")
 NEXT_AXIS = re.compile(r",(?=[A-Za-z][\w.-]*=)")  # a comma between axes, not between values
 logger = logging.getLogger(__name__)
 MOST_REPLICAS = 100_000  # as in a scenario
-MOST_FLEETS = 3000  # so that a table of which is contained in which stays small
-DEFAULT_SIZES = 500  # that are tried of large fleets where no axis says which
-TIMES_OWN = 2  # by default, the largest fleet is so many times the scenario's
+MOST_FLEETS = 3000  # so that the table of contained fleets stays small
+DEFAULT_SIZES = 500  # sizes of large fleets to try without an axis
+TIMES_OWN = 2  # by default, the largest fleet over the scenario's
 
 Booleans = NDArray[np.bool_]
 Axes = Mapping[str, Sequence[Any]]
@@ -35,9 +35,9 @@ Axes = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Fleets:
-    """The fleets that a search chooses from; of fleets that are equally good, the first one is taken.
+    """The fleets that a search chooses from; of equally good fleets, the first one is chosen.
 
-    base        the scenario that they change
+    base        the scenario that the fleets change
     sizes       int64, (n_fleets, n_pools): replicas per pool, in the scenario's order; 0 = without this pool
     changes     other fields of each fleet
     axes        names of these fields
@@ -53,7 +53,7 @@ class Fleets:
 
     @cached_property
     def replicas(self) -> NDArray[np.int64]:
-        """Replicas in all: int64, (n_fleets,)."""
+        """Total number of replicas: int64, (n_fleets,)."""
         found: NDArray[np.int64] = self.sizes.sum(axis=1)
         return found
 
@@ -68,7 +68,7 @@ class Fleets:
         return alike
 
     def neighbours(self, fleet: int) -> list[int]:
-        """The next smaller fleets and the next larger ones, with none between them and this one; the smaller first."""
+        """The next smaller and the next larger fleets, with no fleet between them and this one; the smaller first."""
         others = np.arange(len(self)) != fleet
         return [
             *self._ends(self.within[fleet] & others, self.within),
@@ -81,21 +81,21 @@ class Fleets:
 
     @staticmethod
     def _ends(among: Booleans, within: Booleans) -> list[int]:
-        """Of these fleets those that lie within no other of them."""
+        """Those of these fleets that lie within no other of them."""
         found = np.flatnonzero(among)
         inside = within[np.ix_(found, found)].sum(axis=0) == 1  # each lies within itself
         return [int(one) for one in found[inside]]
 
     def scenario(self, fleet: int) -> Scenario:
-        """The scenario with this fleet. Raises InputError where there can be no such."""
+        """The scenario with this fleet. Raises InputError if it is not valid."""
         return with_sizes(self.base.replace(self.changes[fleet]), self.sizes[fleet].tolist())
 
 
 def fleets(base: Scenario, over: Axes, most: int) -> Fleets:
     """All combinations of the axes' values, by field.
 
-    Where no axis sets the number of replicas, it goes from as few as the policy can do with up to `most`. Raises
-    InputError for axes that cannot be.
+    Without an axis for the number of replicas, it goes from the fewest that the policy allows up to `most`. Raises
+    InputError for invalid axes.
     """
     pools = {match[1]: values for name, values in over.items() if (match := OF_POOL.fullmatch(name))}
     of_sizes = {REPLICAS, SPLIT, *(name for name in over if OF_POOL.fullmatch(name))}
@@ -121,13 +121,13 @@ def axes_of(texts: Sequence[str]) -> dict[str, str]:
             examples = f"{REPLICAS}=4..32, pools.batch.replicas=0..40 or split=8/8/8,6/10/8"
             raise InputError(f"--over {part!r}: expected field=values, as in {examples}")
         if name in found:
-            raise InputError(f"--over {name}: given twice; expected every field once")
+            raise InputError(f"--over {name} appears twice; expected every field once")
         found[name] = raw
     return found
 
 
 def axes(over: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
-    """The values of every axis by dotted field, from short or dotted names and what `values` takes.
+    """The values of every axis by dotted field, from short or dotted names and the forms of `values`.
 
     Raises InputError.
     """
@@ -135,7 +135,7 @@ def axes(over: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
     for name, raw in over.items():
         field = {"cluster.gpus": REPLICAS}.get(field_of(name), field_of(name))
         if field in found:
-            raise InputError(f"--over {name}: given twice; expected every field once")
+            raise InputError(f"--over {name} appears twice; expected every field once")
         if field == "policy.name" or shapes_workload(field):
             option = "--policies" if field == "policy.name" else "--rates, --seeds, --days or --set"
             raise InputError(f"--over {name}: fleets are compared under one policy and load; expected {option} for it")
@@ -151,7 +151,7 @@ def largest(base: Scenario, own_rate_rps: float | None) -> int:
 
 
 def with_sizes(config: Scenario, sizes: Sequence[int]) -> Scenario:
-    """A scenario with so many replicas in its pools, in order; without the pools that get none. Raises InputError."""
+    """A scenario with these numbers of replicas by pool, in order; without pools of 0 replicas. Raises InputError."""
     kept = [(pool, size) for pool, size in zip(config.fleet.pools, sizes, strict=True) if size]
     if config.pools is None:
         split, roles = "/".join(str(size) for _, size in kept), "/".join(pool.role for pool, _ in kept)
@@ -167,9 +167,9 @@ def with_sizes(config: Scenario, sizes: Sequence[int]) -> Scenario:
 
 
 def apportioned(counts: Collection[int], shares: Sequence[int]) -> dict[int, tuple[int, ...]]:
-    """So many replicas over pools in the proportion of their shares, one to each first; for each count.
+    """Replicas distributed over pools in proportion to their shares, one to each first; for each count.
 
-    By Webster's method: a pool never gets fewer of more, as it may by largest remainders.
+    By Webster's method, with which a pool never gets fewer of more replicas, as it may by largest remainders.
     """
     sizes, found = [0] * len(shares), {}
     for replicas in range(1, max(counts) + 1):
@@ -208,7 +208,7 @@ def _by_pool(base: Scenario, pools: Axes, over: Axes) -> list[tuple[int, ...]]:
     names = [pool.name for pool in base.fleet.pools]
     for field in (REPLICAS, SPLIT):
         if field in over:
-            raise InputError(f"--over {field}: beside replicas of pools; expected one of both")
+            raise InputError(f"--over {field}: together with replicas of pools; expected only one of them")
     for name, counts in pools.items():
         if name not in names:
             raise InputError(
@@ -224,13 +224,11 @@ def _by_pool(base: Scenario, pools: Axes, over: Axes) -> list[tuple[int, ...]]:
 def _expect_few(count: int) -> None:
     if count > MOST_FLEETS:
         advice = "wider steps, or narrower ranges"
-        raise InputError(f"--over: {count:,} fleets; expected {MOST_FLEETS:,} at the most: {advice}")
+        raise InputError(f"--over: {count:,} fleets; expected at most {MOST_FLEETS:,}: {advice}")
 
 
 def _expect_some(base: Scenario, others: Axes) -> None:
-    """Raise InputError where no values of the other axes go together, as of a field that is none; warn of some that
-    do not.
-    """
+    """Raise InputError if no combination of the other axes is valid, as for an unknown field; warn if some are not."""
     points = list(itertools.product(*others.values()))
     wrong: list[InputError] = []
     for point in points:

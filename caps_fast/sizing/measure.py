@@ -1,4 +1,4 @@
-"""Runs for several searches at once: in each round what all of them ask for."""
+"""Runs for several searches at once: each round has the runs that all of them request."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run of one fleet gave: its metrics and what it missed (see `misses`); or why there can be no such run."""
+    """The result of a run of one fleet: its metrics and what it missed (see `misses`); or why it is not valid."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     misses: dict[str, float] = field(default_factory=dict)
     error: str = ""
 
 
-Ask = Sequence["Scenario | InputError"]  # runs that a search wants, or why there is none
+Ask = Sequence["Scenario | InputError"]  # runs that a search requests, or why there is none
 Search = Generator[Ask, list[Measured], Answer]
-Job = tuple[tuple[int, int], Scenario]  # place of a run among what is asked for, and the run
+Job = tuple[tuple[int, int], Scenario]  # position of a run among the requested ones, and the run
 
 
 def in_step(searches: Sequence[Search[Answer]], workers: Workers) -> list[Answer]:
-    """Let all searches go on, round by round, until each has its answer. Raises InputError as they do."""
+    """Continue all searches, round by round, until each has its answer. Raises InputError as they do."""
     answers: dict[int, Answer] = {}
     waiting = {at: next(search) for at, search in enumerate(searches)}
     while waiting:
@@ -65,7 +65,7 @@ def _round(asked: dict[int, Ask], workers: Workers) -> dict[int, list[Measured]]
 
 
 def _measure(unit: Sequence[Job]) -> dict[tuple[int, int], Measured]:
-    """Simulate runs that see the same requests; one that cannot be stops no other."""
+    """Simulate runs with the same requests; an invalid one does not stop the others."""
     try:
         results = simulate_group([config for _, config in unit])
     except InputError as error:

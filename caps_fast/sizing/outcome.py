@@ -1,4 +1,6 @@
-"""What the searches found, as tables: each policy's best fleet, those tried, those too small and why, savings."""
+"""The results of the searches as tables: each policy's best fleet, tried fleets, fleets that are too small and why,
+savings.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +30,15 @@ class Sized:
     """The outcome of `size`. Figures are means over seeds; `_low` and `_high` end their intervals.
 
     answers     a row per policy and rate: policy, rate_rps, replicas, split, the axes, metrics with intervals, seeds,
-                certain (do the intervals keep the targets too?); null where no fleet keeps them
+                certain (whether the intervals meet the targets too); null if no fleet meets them
     tried       a row per fleet tried over the full horizon: the same, and `keeps`
     too_small   a row per next smaller fleet that misses a target: the same, and `why`
     savings     a row per policy, rate and metric: paired difference of its answer from the baseline's (see `compare`)
-    baseline    the policy that savings are counted from
-    objective   metric that was made small, or `replicas`
-    targets     that were to be kept
-    axes        fields that fleets differ in besides their replicas
-    notes       what the user should know
+    baseline    the policy that savings are relative to
+    objective   minimised metric, or `replicas`
+    targets     of the search
+    axes        fields in which fleets differ apart from their replicas
+    notes       lines for the user
     """
 
     answers: pl.DataFrame
@@ -50,7 +52,7 @@ class Sized:
     notes: tuple[str, ...]
 
     def __repr__(self) -> str:
-        """A line per policy and rate; the frames have the rest."""
+        """One line per policy and rate; the frames have the rest."""
         names = [
             "policy",
             "rate_rps",
@@ -86,12 +88,10 @@ class Sized:
 
 
 def outcome(searched: Sequence[Tried], baseline: str | None) -> Sized:
-    """The tables. Raises InputError where no search found a fleet that keeps the targets, and where no request came."""
+    """The tables. Raises InputError if no search found a fleet that meets the targets, and if no request arrived."""
     if empty := next((one for one in searched if one.is_empty()), None):
         asked = ", ".join(target.metric for target in empty.problem.targets)
-        raise InputError(
-            f"days {empty.days:g}: no request arrives that {asked} counts; expected a longer run or a higher rate"
-        )
+        raise InputError(f"days {empty.days:g}: no request arrives for {asked}; expected a longer run or a higher rate")
     found = [one.best() for one in searched]
     if all(fleet is None for fleet in found):
         raise InputError(_unreachable(max(searched, key=_nearest)))
@@ -124,7 +124,7 @@ def outcome(searched: Sequence[Tried], baseline: str | None) -> Sized:
 
 
 def why(tried: Tried, fleet: int) -> str:
-    """Which target a fleet misses, in which tier, and at which limit most."""
+    """The target that a fleet misses, its tier, and the limit that is missed most."""
     if error := tried.errors(fleet):
         return error
     verdict = tried.verdict(fleet)
@@ -175,15 +175,15 @@ def split_of(sizes: Sequence[int]) -> str:
 
 
 def _doubts(tried: Tried, best: int) -> list[str]:
-    """What was assumed and did not hold, or holds by the mean only."""
+    """Assumptions that did not hold, or only hold by the mean."""
     fleets, asked = tried.problem.fleets, asked_by(tried)
     notes = []
     if not fleets.smaller(best):
-        advice = "a wider one (--over) may hold a cheaper fleet"
+        advice = "a wider one (--over) may contain a cheaper fleet"
         notes.append(f"{asked}: {called(tried, best)} is the smallest of its range; {advice}")
     if not tried.verdict(best).decided:
-        doubt = "by the mean, not by the whole interval; more seeds would tell"
-        notes.append(f"{asked}: {called(tried, best)} keeps its targets {doubt}")
+        doubt = "by the mean, not by the whole interval; more seeds would decide"
+        notes.append(f"{asked}: {called(tried, best)} meets its targets {doubt}")
     for fleet in tried.runs:
         if fleet != best and fleets.within[fleet, best] and not tried.verdict(fleet).keeps:
             sure = "" if tried.verdict(fleet).decided else ", within the interval"
@@ -193,13 +193,13 @@ def _doubts(tried: Tried, best: int) -> list[str]:
 
 
 def asked_by(tried: Tried) -> str:
-    """A search for people: its policy and rate."""
+    """A search as text: its policy and rate."""
     base = tried.problem.fleets.base
     return base.policy.name + (f" at {base.workload.asked_rps:g} req/s" if base.workload.asked_rps else "")
 
 
 def called(tried: Tried, fleet: int) -> str:
-    """A fleet for people."""
+    """A fleet as text."""
     fleets = tried.problem.fleets
     changes = "".join(f", {name} {value}" for name, value in fleets.changes[fleet].items())
     return f"{counted(int(fleets.replicas[fleet]), 'replica')} in {split_of(fleets.sizes[fleet].tolist())}{changes}"
@@ -210,7 +210,7 @@ def _nearest(tried: Tried) -> float:
 
 
 def _unreachable(tried: Tried) -> str:
-    """How close the best fleet comes to targets that none keeps; or why none can be."""
+    """How close the best fleet comes to targets that none meets; or why none is valid."""
     fleets = tried.problem.fleets
     best = max(tried.runs, key=lambda fleet: tried.verdict(fleet).margin)
     if error := tried.errors(best):
@@ -220,8 +220,8 @@ def _unreachable(tried: Tried) -> str:
     low, high = max(found.low, 0.0), min(found.high, 1.0)
     within = f" (interval {_percent(low)} to {_percent(high)})" if math.isfinite(found.half) else ""
     return (
-        f"{_option(missed)}: no fleet of {fleets.replicas.min()} to {fleets.replicas.max()} replicas keeps it "
-        f"under {asked_by(tried)}: the closest, {called(tried, best)}, has {_percent(found.mean)}{within}; "
+        f"{_option(missed)}: no fleet of {fleets.replicas.min()} to {fleets.replicas.max()} replicas meets it with "
+        f"{asked_by(tried)}: the closest, {called(tried, best)}, has {_percent(found.mean)}{within}; "
         "expected a lower target or a wider range (--over)"
     )
 

@@ -1,9 +1,9 @@
-"""The search for the cheapest fleet that keeps its targets.
+"""The search for the cheapest fleet that meets its targets.
 
-Two things are assumed: a fleet that misses a target does not keep it with fewer replicas, and one that keeps its
-targets gets no cheaper with more. So a fleet that was tried rules others out, and the next one to try is that whose
-answer, whichever it is, leaves the fewest. Both are verified at the neighbours of what is found; where they do not hold
-there, the search goes on from the better neighbour.
+Two assumptions: a fleet that misses a target does not meet it with fewer replicas, and one that meets its targets is
+not cheaper with more. So a tried fleet excludes others, and the next one to try is the one that leaves the fewest in
+the worse case. Both assumptions are verified at the neighbours of the result; if they do not hold there, the search
+continues from the better neighbour.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from caps_fast.sizing.measure import Ask, Measured, Search
 from caps_fast.sizing.targets import Interval, Target, Verdict, interval, judged
 
 MONEY = "cost"
-FIRST_SEEDS = 3  # before a verdict; twice as many at each further look
-SCREENING = (1 / 16, 1 / 4)  # of the horizon: shorter runs that say where to look
+FIRST_SEEDS = 3  # seeds before a verdict; twice as many at each further look
+SCREENING = (1 / 16, 1 / 4)  # of the horizon: shorter runs that guide the search
 SCREENING_SEEDS = 2
-LIKELY = 0.9  # that a fleet keeps its targets which did so in shorter runs
+LIKELY = 0.9  # probability that a fleet meets its targets if it did in shorter runs
 
 Steps = Generator[Ask, list[Measured], None]
 
@@ -36,10 +36,10 @@ class Problem:
 
     fleets          to choose from
     targets         to keep
-    objective       metric to make small, or `replicas`
-    seeds           of all fleets; more of them are taken until the intervals decide
+    objective       metric to minimise, or `replicas`
+    seeds           of all fleets; more of them are used until the intervals decide
     confidence      of the intervals
-    on_verdict      told of every fleet tried over the full horizon
+    on_verdict      called with every fleet tried over the full horizon
     """
 
     fleets: Fleets
@@ -59,14 +59,14 @@ class Problem:
 
     @property
     def look_confidence(self) -> float:
-        """Confidence of the interval at one look, so that all together have the one asked for (Bonferroni)."""
+        """Confidence of the interval at one look, so that all looks together have the given one (Bonferroni)."""
         return 1 - (1 - self.confidence) / len(self.looks)
 
     @property
     def screening(self) -> tuple[float, ...]:
-        """Lengths of the shorter runs, days: whole ones where the rate changes with the time of day.
+        """Lengths of the shorter runs, days: whole ones if the rate changes with the time of day.
 
-        None where a trace is stretched, which would change its rate.
+        None if a trace is stretched, which would change its rate.
         """
         days, load = self.fleets.base.days, self.fleets.base.workload
         if load.trace and load.trace_fit == "stretch":
@@ -76,7 +76,7 @@ class Problem:
         return tuple(sorted({float(math.ceil(share * days)) for share in SCREENING if math.ceil(share * days) < days}))
 
     def search(self) -> Search[Tried]:
-        """Try fleets, over shorter horizons first, until the cheapest that keeps the targets is known and verified."""
+        """Try fleets, over shorter horizons first, until the cheapest that meets the targets is known and verified."""
         odds = np.full(len(self.fleets), 0.5)
         for days in self.screening:
             screened = Tried(self, days, self.seeds[:SCREENING_SEEDS], [SCREENING_SEEDS])
@@ -108,12 +108,12 @@ class Tried:
     runs: dict[int, list[Measured]] = field(default_factory=dict)
 
     def rule_out(self, odds: NDArray[np.float64]) -> Steps:
-        """Try fleets until every other one is ruled out; `odds` that each keeps its targets."""
+        """Try fleets until all others are excluded; `odds` are the odds that each meets its targets."""
         while len(left := self.left()):
             yield from self.test(self._next(left, odds))
 
     def test(self, fleet: int) -> Steps:
-        """Look at a fleet until the intervals decide, or all seeds are used."""
+        """Evaluate a fleet until the intervals decide, or all seeds are used."""
         for count in self.looks:
             yield from self.add(fleet, count)
             if self.errors(fleet) or self.verdict(fleet).decided:
@@ -122,7 +122,7 @@ class Tried:
             self.problem.on_verdict(self, fleet)
 
     def add(self, fleet: int, count: int) -> Steps:
-        """Have at least `count` runs of a fleet."""
+        """Ensure at least `count` runs of a fleet."""
         runs = self.runs.get(fleet, [])
         missing = self.seeds[len(runs) : count]
         if missing:
@@ -130,14 +130,14 @@ class Tried:
             self.runs[fleet] = [*runs, *found]
 
     def verdict(self, fleet: int) -> Verdict:
-        """Whether a fleet that was tried keeps the targets; one that cannot be does not."""
+        """Whether a tried fleet meets the targets; an invalid one does not."""
         if self.errors(fleet):
             return Verdict(False, True, self.problem.targets[0], -math.inf)
         found = {target.metric: self.figures(fleet, target.metric) for target in self.problem.targets}
         return judged(self.problem.targets, found, self.problem.look_confidence)
 
     def is_empty(self) -> bool:
-        """Whether no request came that any target counts."""
+        """Whether no request arrived that a target counts."""
         tried = [fleet for fleet in self.runs if not self.errors(fleet)]
         metrics = [target.metric for target in self.problem.targets]
         return bool(tried) and all(
@@ -145,7 +145,7 @@ class Tried:
         )
 
     def errors(self, fleet: int) -> str:
-        """Why a fleet cannot be; empty if it can."""
+        """Why a fleet is not valid; empty if it is."""
         return next((one.error for one in self.runs[fleet] if one.error), "")
 
     def figures(self, fleet: int, metric: str) -> list[float]:
@@ -164,21 +164,21 @@ class Tried:
         return math.fsum(figures) / len(figures)
 
     def expect_prices(self) -> None:
-        """Raise InputError where money is to be least and nothing costs any."""
+        """Raise InputError if the objective is money and everything is free."""
         kept = self.keeping()
         if self.problem.objective == MONEY and kept and not any(self.price(fleet) for fleet in kept):
             raise InputError("objective money: the cost of every fleet is 0; expected a scenario with prices")
 
     def keeping(self) -> list[int]:
-        """Fleets that keep the targets."""
+        """Fleets that meet the targets."""
         return [fleet for fleet in self.runs if self.verdict(fleet).keeps]
 
     def best(self) -> int | None:
-        """The cheapest fleet that keeps the targets, the first of equals; None if none does."""
+        """The cheapest fleet that meets the targets, the first of equals; None if none does."""
         return min(self.keeping(), key=lambda fleet: (self.price(fleet), fleet), default=None)
 
     def unverified(self, best: int) -> int | None:
-        """A fleet to be tried to verify the best one: a neighbour, or a neighbour of a smaller one in doubt."""
+        """A fleet to try in order to verify the best one: a neighbour, or a neighbour of an uncertain smaller one."""
         fleets = self.problem.fleets
         beside = fleets.neighbours(best)
         for fleet in beside:
@@ -189,7 +189,7 @@ class Tried:
         return None
 
     def left(self) -> NDArray[np.int64]:
-        """Fleets that are neither tried nor ruled out."""
+        """Fleets that are neither tried nor excluded."""
         fleets = self.problem.fleets
         out = np.zeros(len(fleets), bool)
         for fleet in self.runs:
@@ -203,7 +203,7 @@ class Tried:
         return np.flatnonzero(~out)
 
     def odds(self) -> NDArray[np.float64]:
-        """That each fleet keeps its targets over a longer horizon, from what was found over this one."""
+        """Odds that each fleet meets its targets over a longer horizon, from the results over this one."""
         found = np.full(len(self.problem.fleets), 0.5)
         for fleet in self.runs:
             if self.verdict(fleet).keeps:
@@ -215,8 +215,8 @@ class Tried:
     def _next(self, left: NDArray[np.int64], odds: NDArray[np.float64]) -> int:
         """The fleet whose answer leaves the fewest in the worse case, each weighted by its odds; the first of equals.
 
-        Without odds that is bisection. Below the first fleet that keeps its targets, shorter runs are trusted: the next
-        smaller ones are tried first, as they have to be in any case if the others are ruled out.
+        Without odds that is bisection. Below the first fleet that meets its targets, shorter runs are trusted: the next
+        smaller ones are tried first, because they must be tried in any case to exclude the others.
         """
         fleets, keeping = self.problem.fleets, self.keeping()
         if len(keeping) == 1:

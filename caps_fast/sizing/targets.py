@@ -1,4 +1,4 @@
-"""What a fleet has to keep, whether it does so, and what it misses."""
+"""Targets of a fleet, verdicts, and missed limits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from caps_fast.sections import TIERS
 SLO = "slo_attainment"
 LIMITS = tuple(f"{latency}_s" for latency in HISTOGRAMS)
 UNFINISHED, REJECTED = "unfinished", "rejected"
-KEPT_TO = 1 + 1e-6  # limits count as kept to one part in a million
+KEPT_TO = 1 + 1e-6  # limits are compared with a tolerance of 1e-6
 
 
 @dataclass(frozen=True)
 class Target:
-    """A metric of attainment, and the share that is wanted of it."""
+    """A metric of attainment, and its target share."""
 
     metric: str
     least: float
@@ -33,7 +33,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over seeds with the ends of its confidence interval, nan where there is one seed only."""
+    """A mean over seeds with the ends of its confidence interval, nan for a single seed."""
 
     mean: float
     low: float
@@ -46,12 +46,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a fleet keeps all targets.
+    """Whether a fleet meets all targets.
 
     keeps       by the means over seeds
-    decided     whether the intervals say so too: all above their targets, or one below
-    missed      the target that is missed by most (or kept by least)
-    margin      how far the mean is above it
+    decided     whether the intervals agree: all above their targets, or one below
+    missed      the target that is missed by most (or met by least)
+    margin      the mean less the target
     """
 
     keeps: bool
@@ -61,7 +61,7 @@ class Verdict:
 
 
 def targets(config: Scenario, slo: float | None, tiers: Mapping[str, float]) -> tuple[Target, ...]:
-    """The targets of a study: the share of all requests whose SLO is to be met, and of those of some tiers.
+    """The targets of a study: the share of all requests that meet their SLO, and of requests of some tiers.
 
     Raises InputError.
     """
@@ -91,7 +91,7 @@ def interval(figures: Sequence[float], confidence: float) -> Interval:
 
 
 def judged(wanted: Sequence[Target], found: Mapping[str, Sequence[float]], confidence: float) -> Verdict:
-    """The verdict on a fleet from its attainments by seed. A tier without requests keeps its target."""
+    """The verdict on a fleet from its attainments by seed. A tier without requests meets its target."""
     intervals = [(target, interval(found[target.metric], confidence)) for target in wanted]
     intervals = [(target, one) for target, one in intervals if math.isfinite(one.mean)]
     if not intervals:
@@ -103,8 +103,8 @@ def judged(wanted: Sequence[Target], found: Mapping[str, Sequence[float]], confi
 
 
 def misses(result: Result) -> dict[str, float]:
-    """By tier and limit (`gold ttft_s`): the share of the tier's requests beyond it; `gold unfinished`, and where
-    any is, `gold rejected`.
+    """By tier and limit (`gold ttft_s`): the share of the tier's requests beyond it; `gold unfinished` and, if there
+    are any, `gold rejected`.
     """
     outcome, edges, found = result.outcome, bin_edges_s(), {}
     for tier, name in enumerate(TIERS):
@@ -124,7 +124,7 @@ def misses(result: Result) -> dict[str, float]:
 
 
 def _beyond(counts: Array, edges: Array, limit: float) -> float:
-    """How many of a histogram lie beyond a limit, evenly spread within their bin."""
+    """Number of values of a histogram beyond a limit, assumed uniform within their bin."""
     at = min(max(int(np.searchsorted(edges, limit, side="right")) - 1, 0), len(counts) - 1)
     inside = (edges[at + 1] - limit) / (edges[at + 1] - edges[at])
     return float(counts[at + 1 :].sum() + counts[at] * min(max(inside, 0.0), 1.0))

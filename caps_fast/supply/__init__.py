@@ -1,4 +1,4 @@
-"""Sun, wind and batteries under a run: energy, matching, carbon and money after the run (docs/supply.md)."""
+"""Solar, wind and battery supply of a run: energy, matching, carbon and cost after the run (docs/supply.md)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from caps_fast.supply.outcome import RULES, Design, Dispatch, Weather, dispatch,
 from caps_fast.supply.plant import Plant, named, plant_of, size_kw
 from caps_fast.supply.site import Site, read_site, site_of, site_table
 
-HOURS = 4.0  # of a battery whose power is not given
+HOURS = 4.0  # of a battery without a given power
 
 
 @dataclass(frozen=True)
 class Supplied:
-    """A site under a supply.
+    """A site with a supply.
 
-    dispatches  one for each rule, of the design as given
-    designs     a row per design, where a design space was asked for; else None
+    dispatches  one per rule, of the given design
+    designs     one row per design of a design space; None without one
     """
 
     site: Site
@@ -45,7 +45,7 @@ class Supplied:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of the inputs."""
+        """Notes on the inputs."""
         return list(
             dict.fromkeys([*self.site.notes, *(note for plant in self.plants.values() for note in plant.notes)])
         )
@@ -86,14 +86,14 @@ def supply(  # noqa: PLR0913 - all but four by name
 
     run         a result, a scenario to run, a site, or a Parquet file that `supply --out` wrote
     solar, wind a size (`20`: MW, `500kW`), a file of power, or a file of capacity factors with a size (`sun.csv@20MW`)
-    battery     energy and power, as `80,20` (MWh, MW) or `80kWh,20kW`; the energy alone is for 4 h
-    wait        share of the energy of busy replicas that may run later on its day
-    limit       the most that the grid gives, a size
-    reductions  the most that it gives between two times, as `15kW@26..29` (hours from t = 0)
+    battery     energy and power, as `80,20` (MWh, MW) or `80kWh,20kW`; energy alone means 4 h
+    wait        share of the energy of busy replicas that may move to a later time of its day
+    limit       greatest power from the grid, a size
+    reductions  greatest power from the grid between two times, as `15kW@26..29` (hours from t = 0)
     rules       of `greedy`, `price`, `carbon`, `best` (least total carbon) and `best-cost`, by linear programs
-    region      which, where the fleet has several
-    days        how long, by repeating a run of whole days
-    over        values by axis (`solar`, `wind`: kW; `battery`: kWh; `wait`) for a design space under the first rule
+    region      region to supply, if the fleet has several
+    days        length, by repeating a run of whole days
+    over        values by axis (`solar`, `wind`: kW; `battery`: kWh; `wait`) for a design space with the first rule
 
     Raises InputError for bad inputs.
     """
@@ -102,11 +102,9 @@ def supply(  # noqa: PLR0913 - all but four by name
         if rule not in (*RULES, *OBJECTIVES):
             raise InputError(f"rule {rule!r}: expected one of {', '.join((*RULES, *OBJECTIVES))}")
     if not rules:
-        raise InputError("rules: none; expected one at the least")
+        raise InputError("rules: none; expected at least one")
     if over and rules[0] in OBJECTIVES:
-        raise InputError(
-            f"rule {rules[0]!r}: a design space is explored under a rule; expected one of {', '.join(RULES)} first"
-        )
+        raise InputError(f"rule {rules[0]!r}: a design space needs a rule; expected one of {', '.join(RULES)} first")
     named("solar", solar)
     named("wind", wind)
     kwh, kw = battery_of(battery)
@@ -145,7 +143,7 @@ def _site(run: Result | Scenario | Site | str | Path, region: str | None, days: 
         return site_of(run, region, days)
     if region is not None or days is not None:
         given = f"region {region}" if region is not None else f"days {days:g}"
-        raise InputError(f"{given}: a site's load is as it is; expected a scenario to run")
+        raise InputError(f"{given}: the file of a site is fixed; expected a scenario")
     return run if isinstance(run, Site) else read_site(run)
 
 

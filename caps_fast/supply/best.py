@@ -1,4 +1,4 @@
-"""The best dispatch of a design, all of the future known: a linear program, beside which every rule can be judged."""
+"""The best dispatch of a design with perfect foresight: a linear program, as a reference for every rule."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from caps_fast.supply.outcome import Design, Dispatch, Weather
 from caps_fast.supply.site import Site
 
 OBJECTIVES = {"best": "carbon", "best-cost": "cost"}
-"""Rules that are linear programs, and what they minimise."""
+"""Rules that are linear programs, and their objectives."""
 
 
 def best(site: Site, weather: Weather, design: Design, rule: str, given: Assumptions) -> Dispatch:
-    """The dispatch with the least total carbon (`best`) or cost (`best-cost`), under every limit that rules keep.
+    """The dispatch with the least total carbon (`best`) or cost (`best-cost`), with all limits of the rules.
 
-    Variables by sample, in kWh: import, charge, discharge, store, store taken so far; where work may wait, what of it
-    runs, and what waits. The battery's wear is one variable, at least its share of cycles and of years.
+    Variables by sample, in kWh: import, charge, discharge, store, total discharge so far; if work may wait, the part
+    that runs, and what waits. The battery's wear is one variable, at least its share of cycles and of years.
     """
     n, hours = len(site.load_kwh), site.hours
     made = design.solar_kw * weather.solar_kwh + design.wind_kw * weather.wind_kwh
@@ -75,13 +75,13 @@ def best(site: Site, weather: Weather, design: Design, rule: str, given: Assumpt
 
 
 def _penalty(per_kwh: Array, wear_cost: float, usable: float, given: Assumptions) -> float:
-    """More than a kWh that the battery brings can cost, so that no other aim leaves load without power."""
+    """A penalty above any cost of a kWh, so that load is never left without power for another aim."""
     wear = wear_cost / (usable * given.cycles) if usable > 0.0 else 0.0
     return 100.0 * (float(np.abs(per_kwh).max()) / (given.charge_efficiency * given.discharge_efficiency) + wear + 1e-6)
 
 
 def _unserved(program: Program, balance: Array, limit_kwh: Array, most: Array, penalty: float) -> Array:
-    """Variables of load that a limit leaves without power; none where nothing is limited."""
+    """Variables of unserved load; none without a limit."""
     if not np.isfinite(limit_kwh).any():
         return np.zeros(0, np.int64)
     unserved = program.add(np.where(np.isfinite(limit_kwh), most, 0.0), penalty)
@@ -90,9 +90,7 @@ def _unserved(program: Program, balance: Array, limit_kwh: Array, most: Array, p
 
 
 def _waiting(program: Program, balance: Array, site: Site, may_wait: Array, room: Array) -> Array:
-    """Variables of the work that runs of what may wait, none where none may: in its own or a later sample of its
-    day.
-    """
+    """Variables of movable work that runs in its own or a later sample of its day; none if no work may move."""
     if not may_wait.any():
         return np.zeros(0, np.int64)
     at = np.arange(len(may_wait))
@@ -108,8 +106,8 @@ def _waiting(program: Program, balance: Array, site: Site, may_wait: Array, room
 
 
 def _flows(run: Array, made: Array, costs: Array, parts: list[Array], given: Assumptions) -> Array:
-    """Columns of FLOWS. Where energy `costs` anything, charging and discharging at once, which only ties can make, are
-    netted: the store stays as it is and less is lost.
+    """Columns of FLOWS. If energy `costs` anything, simultaneous charging and discharging, which only ties can cause,
+    are netted: the store stays the same and less is lost.
     """
     imported, curtailed, charge, discharge, stored, unserved = parts
     round_trip = given.charge_efficiency * given.discharge_efficiency

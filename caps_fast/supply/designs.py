@@ -1,4 +1,4 @@
-"""The design space: solar x wind x battery x work that may wait, each design under one rule, and its Pareto front."""
+"""The design space: solar x wind x battery x movable work, each design with one rule, and its Pareto front."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def axes_of(pairs: Sequence[str]) -> dict[str, list[float]]:
             parts = [one if isinstance(one, str) else f"{one}" for one in values(text, origin)]
             found[name] = [size_kw(one, origin, energy=name == "battery") for one in parts]
     if not found:
-        raise InputError("--over: expected an axis at the least, as solar=0..40:10")
+        raise InputError("--over: expected at least one axis, as solar=0..40:10")
     return found
 
 
 def share_of(text: str, origin: str) -> float:
-    """A share of the busy energy that may wait. Raises InputError outside 0..1."""
+    """The share of the busy energy that may move. Raises InputError outside 0..1."""
     found = scalar(text)
     if not isinstance(found, int | float) or isinstance(found, bool) or not 0.0 <= found <= 1.0:
         raise InputError(f"{origin} {text!r}: expected a share from 0 to 1")
@@ -53,15 +53,15 @@ def share_of(text: str, origin: str) -> float:
 def explore(
     site: Site, weather: Weather, start: Design, over: Mapping[str, Sequence[float]], rule: str, given: Assumptions
 ) -> pl.DataFrame:
-    """One row of figures per design, with `front`: whether no other has both less operational and less embodied carbon.
+    """One row of figures per design, with `front`: whether it is Pareto-optimal in operational and embodied carbon.
 
-    `start` has the sizes of axes that are not swept; batteries keep its ratio of power to energy (4 h where it has
-    none). Raises InputError for too many designs.
+    `start` has the sizes of axes that are not swept; batteries keep its ratio of power to energy (4 h if it has none).
+    Raises InputError for too many designs.
     """
     axes = {name: list(over.get(name, [getattr(start, FIELDS[name])])) for name in AXES}
     count = int(np.prod([len(one) for one in axes.values()]))
     if count > MOST:
-        raise InputError(f"--over: {count:,} designs; expected {MOST:,} at the most")
+        raise InputError(f"--over: {count:,} designs; expected at most {MOST:,}")
     kw_per_kwh = start.battery_kw / start.battery_kwh if start.battery_kwh else 0.25
     may, rows = flags(site, rule, given), []
     for solar, wind, wait in product(axes["solar"], axes["wind"], axes["wait"]):
@@ -76,7 +76,7 @@ def explore(
 
 
 def on_front(points: np.ndarray) -> list[bool]:
-    """Whether no other point is below in one column and not above in the other: of equal points all are."""
+    """Whether each point is Pareto-optimal (smaller is better in both columns): of equal points all are."""
     order = np.lexsort((points[:, 1], points[:, 0]))
     found, lowest, last = [False] * len(points), np.inf, (np.nan, np.nan)
     for at in order:

@@ -1,4 +1,4 @@
-"""A battery between load, on-site power and grid, sample by sample, under a rule that is two flags a sample."""
+"""A battery between load, on-site power and grid, sample by sample, with a rule of two flags per sample."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from caps_fast.records import Array
 
 FLOWS = ("from_site", "from_grid", "discharged", "imported", "curtailed", "stored", "clean", "unserved")
 """Columns of the flows of a dispatch, kWh by sample: charged from on-site power and from the grid, discharged to the
-load, imported (charging included), curtailed, in the store at the sample's end, of the discharge what came from
-on-site power, and load that a limit on imports left without power."""
+load, imported (charging included), curtailed, stored at the sample's end, the part of the discharge from on-site power,
+and load left unserved by a limit on imports."""
 
 
 @compiled
@@ -20,13 +20,13 @@ def play(
     """Fill `flows`, float64 (n, 8), one column each of FLOWS.
 
     load_kwh, made_kwh, hours   float64 (n,): of the sample: the load, on-site generation, length
-    limit_kwh   float64 (n,): the most that may be imported
+    limit_kwh   float64 (n,): greatest import
     may         bool (2, n): the grid may charge the battery; the battery may serve the load
     battery     float64 (5,): kWh between the depth of discharge and full, new (empty at the start); kW; efficiencies of
                 charging and discharging; capacity lost per energy taken out
 
-    On-site power serves the load first; its surplus charges the battery, what does not fit is curtailed. Where imports
-    would be over their limit, the battery serves the load whatever the rule.
+    On-site power serves the load first; its surplus charges the battery, and the rest is curtailed. If imports would
+    exceed their limit, the battery serves the load whatever the rule.
     """
     usable_kwh, power_kw, charge_efficiency, discharge_efficiency, fade_per_kwh = battery
     stored, clean, taken = 0.0, 0.0, 0.0
@@ -57,10 +57,10 @@ def play(
 
 
 def signals(values: Array, times_s: Array, window_s: float, low: float, high: float, efficiency: float) -> Array:
-    """When the grid may charge the battery and when the battery may serve the load, bool (2, n).
+    """Samples in which the grid may charge the battery, and in which the battery may serve the load, bool (2, n).
 
-    Against quantiles of the samples in the window (t - window_s, t]: charge at or below the low one where that is below
-    the high one times the round trip's efficiency, discharge at or above the high one. Nothing of the future enters.
+    Against quantiles of the samples in the window (t - window_s, t]: charge at or below the low one if that is below
+    the high one times the round-trip efficiency, discharge at or above the high one. The future is not used.
     """
     first = np.searchsorted(times_s, times_s - window_s, side="right")
     lows, highs = np.empty(len(values)), np.empty(len(values))

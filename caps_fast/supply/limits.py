@@ -1,4 +1,4 @@
-"""What the grid gives at the most: a site's limit, and reductions that its operator asks for between two times."""
+"""Limits of the power from the grid: a site's limit, and reductions (demand response) between two times."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ REDUCTION = re.compile(rf"(.+)@({NUMBER})\.\.({NUMBER})")
 
 
 def limits_kwh(site: Site, limit: str | None, reductions: Sequence[str] = ()) -> Array:
-    """The most that may be imported in each sample, float64 (n,); inf without a limit.
+    """Greatest import in each sample, kWh, float64 (n,); inf without a limit.
 
-    `limit` is a size; each reduction a size and hours from t = 0, as `15kW@26..29`, which a sample that overlaps with
-    them keeps throughout. Raises InputError, also for a reduction outside of the site's time.
+    `limit` is a size; each reduction a size and hours from t = 0, as `15kW@26..29`, which applies to the whole of every
+    overlapping sample. Raises InputError, also for a reduction outside of the site's time.
     """
     most_kw = np.full(len(site.hours), np.inf if limit is None else size_kw(limit, "--limit"))
     end_h = float(site.edges_s[-1]) / HOUR_S
@@ -36,7 +36,7 @@ def limits_kwh(site: Site, limit: str | None, reductions: Sequence[str] = ()) ->
 
 
 def reduction_of(text: str) -> tuple[float, float, float]:
-    """kW, and the hours from t = 0 between which they are the most. Raises InputError."""
+    """A limit, kW, and the hours from t = 0 between which it holds. Raises InputError."""
     match = REDUCTION.fullmatch(text.strip())
     if not match or not 0.0 <= float(match[2]) < float(match[3]):
         raise InputError(f"--reduce {text!r}: expected a size and hours from t = 0, as 15kW@26..29")

@@ -1,4 +1,4 @@
-"""What a dispatch comes to: energy by where it came from, hourly matching, carbon, money, wear of the battery."""
+"""Results of a dispatch: energy by source, hourly matching, carbon, cost, wear of the battery."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FROM_SITE, FROM_GRID, DISCHARGED, IMPORTED, CURTAILED, STORED, CLEAN, UNSERVED =
 
 @dataclass(frozen=True)
 class Design:
-    """Sizes of a supply, and the share of busy energy that may wait within its day."""
+    """Sizes of a supply, and the share of busy energy that may move within its day."""
 
     solar_kw: float = 0.0
     wind_kw: float = 0.0
@@ -32,10 +32,10 @@ class Design:
 
 @dataclass(frozen=True)
 class Weather:
-    """What sun, wind and grid can give by sample of the site.
+    """Available power of solar, wind and grid by sample of the site.
 
     solar_kwh, wind_kwh     float64 (n,): output of a kW of each
-    limit_kwh               float64 (n,): the most that may be imported; inf without a limit
+    limit_kwh               float64 (n,): greatest import; inf without a limit
     """
 
     solar_kwh: Array
@@ -50,10 +50,10 @@ class Weather:
 
 @dataclass(frozen=True)
 class Dispatch:
-    """How a design is run.
+    """The operation of a design.
 
     rule        of the battery, or the LP's objective
-    run_kwh     float64 (n,): the load, after waiting
+    run_kwh     float64 (n,): the load, after moving work
     flows       float64 (n, 8): columns of FLOWS, kWh
     """
 
@@ -64,7 +64,7 @@ class Dispatch:
 
 
 def run_load(site: Site, design: Design, made_kwh: Array, rule: str) -> Array:
-    """The load after the part that may wait has been placed by the grid's price (rule `price`) or carbon."""
+    """The load after movable work has been placed by the grid's price (rule `price`) or carbon."""
     if design.wait_share == 0.0:
         return site.load_kwh
     value = site.price_per_kwh if rule == "price" else site.g_per_kwh
@@ -74,7 +74,7 @@ def run_load(site: Site, design: Design, made_kwh: Array, rule: str) -> Array:
 
 
 def flags(site: Site, rule: str, given: Assumptions) -> Array:
-    """When a rule lets the grid charge the battery, and the battery serve the load: bool (2, n)."""
+    """Flags of a rule: whether the grid may charge the battery, and the battery may serve the load, bool (2, n)."""
     n = len(site.load_kwh)
     if rule == "greedy":
         return np.stack([np.zeros(n, bool), np.ones(n, bool)])
@@ -94,7 +94,7 @@ def dispatch(
     may: Array,
     run_kwh: Array | None = None,
 ) -> Dispatch:
-    """A design under a rule, whose flags are `may`; `run_kwh` is the load after waiting where it is known already."""
+    """A design with a rule, whose flags are `may`; `run_kwh` is the load after moving work, if known already."""
     made_kwh = design.solar_kw * weather.solar_kwh + design.wind_kw * weather.wind_kwh
     if run_kwh is None:
         run_kwh = run_load(site, design, made_kwh, rule)
@@ -147,7 +147,7 @@ def figures(site: Site, weather: Weather, found: Dispatch, given: Assumptions) -
 
 
 def wear_of(site: Site, design: Design, discharged_kwh: float, given: Assumptions) -> tuple[float, float]:
-    """Full cycles of the usable capacity, and the share of the battery's life that they or the years take."""
+    """Full cycles of the usable capacity, and the share of the battery's life that they or the years use."""
     if design.battery_kwh == 0.0:
         return 0.0, 0.0
     cycles = discharged_kwh / given.discharge_efficiency / (design.battery_kwh * given.depth_of_discharge)

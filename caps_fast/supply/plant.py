@@ -36,7 +36,7 @@ class Plant:
     kw          its size
     factors     float64 (n,): mean output over each sample of the site, as a share of the size
     source      where the factors come from
-    notes       lines that the user should see
+    notes       lines for the user
     """
 
     kw: float
@@ -46,7 +46,7 @@ class Plant:
 
 
 def size_kw(text: str, origin: str, energy: bool = False) -> float:
-    """kW from `20`, `20MW` or `20000kW` (kWh from MWh, likewise, with `energy`). Raises InputError."""
+    """kW from `20`, `20MW` or `20000kW` (with `energy`, kWh from MWh likewise). Raises InputError."""
     match = SIZE.fullmatch(text.strip())
     unit = "MWh" if energy else "MW"
     if not match or (match[2] and bool(match[3]) != energy) or (match[3] and not match[2]):
@@ -72,7 +72,7 @@ def plant_of(kind: Kind, text: str | None, site: Site, given: Assumptions) -> Pl
 
 
 def named(kind: Kind, text: str | None) -> tuple[str | None, float | None]:
-    """The file and the size (kW) that an option names. Raises InputError for a size that is none, and for a file that
+    """The file and the size (kW) that an option names. Raises InputError for an invalid size, and for a file that
     cannot be read or lacks its columns.
     """
     if text is None or SIZE.fullmatch(text.strip()):
@@ -87,8 +87,8 @@ def named(kind: Kind, text: str | None) -> tuple[str | None, float | None]:
 def read_plant(path: str, site: Site, kw: float | None = None) -> Plant:
     """A plant from a CSV file of times and power (MW, kW), or capacity factors, as carbon files are read.
 
-    Each sample holds until the next. The file meets the site at its own date, or else where a carbon file would; one
-    that ends earlier is repeated, as they are. Raises InputError naming the file and the row.
+    Each sample holds until the next. The file is aligned with the site like a carbon file; one that ends earlier is
+    repeated. Raises InputError naming the file and the row.
     """
     table = _table(path)
     name, unit_kw = _value_column(table)
@@ -102,7 +102,7 @@ def read_plant(path: str, site: Site, kw: float | None = None) -> Plant:
     step_s = _step_s(valid_at, order, path)
     if kw is None and unit_kw is None:
         raise InputError(
-            f"{path}: column {name} has capacity factors; expected the plant's size beside it, as {path}@20MW"
+            f"{path}: column {name} has capacity factors; expected the plant's size with it, as {path}@20MW"
         )
     highest = float(values.max())
     if unit_kw is not None and highest == 0.0:
@@ -113,14 +113,14 @@ def read_plant(path: str, site: Site, kw: float | None = None) -> Plant:
     until_s = float(site.edges_s[-1])
     start, how = meeting(site.start, first, last, timedelta(seconds=until_s))
     if start > last:
-        raise InputError(f"{path}: has no {site.start:%H:%M} UTC, at which the run begins; expected a day at the least")
+        raise InputError(f"{path}: has no {site.start:%H:%M} UTC, at which the run begins; expected at least a day")
     times_s = (valid_at - start).dt.total_microseconds().to_numpy().astype(np.float64) / 1e6
     notes = [*declared.notes, f"{path}: t = 0 is {start:%a %Y-%m-%d %H:%M} UTC ({how})"]
     if times_s[-1] + step_s < until_s:
         times_s, factors, cycle = repeated(times_s, factors, step_s, until_s)
         if not cycle:
             raise InputError(
-                f"{path}: ends at {last:%Y-%m-%d %H:%M} UTC and has no whole day to repeat; expected a day at the least"
+                f"{path}: ends at {last:%Y-%m-%d %H:%M} UTC and has no whole day to repeat; expected at least a day"
             )
         notes.append(f"{path}: ends at {last:%Y-%m-%d %H:%M} UTC, before the run's end; its last {cycle} is repeated")
     sums = np.concatenate([[0.0], np.cumsum(factors)]) * step_s
@@ -135,7 +135,7 @@ def _table(path: str) -> Table:
 def _value_column(table: Table) -> tuple[str, float | None]:
     """The column of output and the kW of its unit; None for capacity factors.
 
-    Raises InputError where none or several fit.
+    Raises InputError if none or several match.
     """
     found: dict[str, float | None] = {}
     for name in table.frame.columns:
@@ -162,10 +162,10 @@ def _values(table: Table, name: str, expected: str, most: float) -> Array:
 
 
 def _step_s(valid_at: pl.Series, order: Array, path: str) -> float:
-    """The distance between samples. Raises InputError where it is not the same throughout."""
+    """The distance between samples. Raises InputError if it is not constant."""
     steps = valid_at.diff().drop_nulls()
     if steps.is_empty():
-        raise InputError(f"{path}: one row; expected two at the least, which show how long a sample is")
+        raise InputError(f"{path}: one row; expected at least two, which show the length of a sample")
     step: Any = steps.mode().min()
     odd = steps != step
     if odd.any():

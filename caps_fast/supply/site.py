@@ -1,6 +1,4 @@
-"""A site's load by sample of its grid: from a run, repeated for longer where asked, or from a file that `supply`
-wrote.
-"""
+"""A site's load by sample of its grid: from a run, optionally repeated, or from a file that `supply` wrote."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from caps_fast.carbon.monitor import monitors_of
 from caps_fast.carbon.trace import carbon_trace
 from caps_fast.clock import clock_of
 from caps_fast.errors import InputError
-from caps_fast.pack import replica_power_w
+from caps_fast.pack_kinds import replica_power_w
 from caps_fast.parquet_check import Damaged
 from caps_fast.polars_io import FAULTS, first_line, scan_parquet
 from caps_fast.prices import prices_of, samples_of
@@ -28,23 +26,23 @@ from caps_fast.supply.dispatch import FLOWS
 HOUR_S, DAY_S = 3600.0, 86400.0
 LONGEST_DAYS = 3660
 UNDATED = datetime(2024, 8, 5, tzinfo=UTC)
-"""t = 0 where nothing says it: the Monday with which the built-in grid's week begins."""
+"""Default of t = 0: the Monday with which the built-in grid's week begins."""
 COLUMNS = ("t_s", "hours", "load_kwh", "busy_kwh", "g_per_kwh", "price_per_kwh", "most_kw", "time")
 
 
 @dataclass(frozen=True)
 class Site:
-    """What a supply serves. Samples are those of the grid, cut at whole hours where they are longer.
+    """The load of a supply. Samples are those of the grid, divided at whole hours if they are longer.
 
     region          its name
     start           date and time of t = 0, UTC
     edges_s         float64 (n + 1,), ascending
     load_kwh        float64 (n,): of all states of the replicas, PUE included
-    busy_kwh        float64 (n,): the part of it of busy replicas, which is what can wait
+    busy_kwh        float64 (n,): the part of it of busy replicas, which can move
     g_per_kwh       float64 (n,): of the grid
     price_per_kwh   float64 (n,): of the grid's energy
-    most_kw         what all replicas draw with full batches, PUE included
-    notes           lines that the user should see
+    most_kw         power of all replicas with full batches, PUE included
+    notes           lines for the user
     """
 
     region: str
@@ -64,7 +62,7 @@ class Site:
 
     @cached_property
     def years(self) -> float:
-        """Length of it all."""
+        """Total length."""
         return float(self.edges_s[-1] - self.edges_s[0]) / (365.25 * DAY_S)
 
     @cached_property
@@ -75,10 +73,10 @@ class Site:
 
 
 def site_of(result: Result, region: str | None = None, days: float | None = None) -> Site:
-    """The site of a run: one of its regions, by name where there are several.
+    """The site of a run: one of its regions, by name if there are several.
 
-    With `days`, the run's load, its drain counted at its beginning, is repeated so long, under the region's own grid
-    and prices of that time. Raises InputError for an unknown region, and for days that the run does not fill.
+    With `days`, the run's load, with its drain counted at its beginning, is repeated for that long, with the region's
+    own grid and prices of that time. Raises InputError for an unknown region, and for days that the run does not fill.
     """
     config = result.scenario
     names = list(config.fleet.regions)
@@ -138,8 +136,7 @@ def _up_to(energy_j: Array) -> Array:
 
 
 def _so_far(at_s: Array, knots_s: Array, sums: Array, period_s: float) -> Array:
-    """The integral from 0 to each time of a course given by its sums at knots, even between them, repeated every
-    period.
+    """The integral from 0 to each time of a repeated curve given by its cumulative sums at knots, linear between them.
 
     What lies beyond the period falls into the next one, and so into the first.
     """
@@ -154,7 +151,7 @@ def _so_far(at_s: Array, knots_s: Array, sums: Array, period_s: float) -> Array:
 
 
 def _edges_s(times_s: Array, until_s: float) -> Array:
-    """Samples of the grid from 0 to the end, and whole hours between them where they are longer."""
+    """Samples of the grid from 0 to the end, and whole hours between them if they are longer."""
     inner = times_s[(times_s > 0.0) & (times_s < until_s)]
     edges_s = np.concatenate([[0.0], inner, [until_s]])
     if np.diff(edges_s).max() > HOUR_S:
@@ -185,7 +182,7 @@ def read_site(path: str | Path) -> Site:
         or not (np.diff(numbers["t_s"].to_numpy()) > 0).all()
     ):
         raise InputError(
-            f"{path}: expected samples in order, with t_s from 0 and time in UTC, as supply --out writes them"
+            f"{path}: expected samples in order, with t_s from 0 and time in UTC, as written by supply --out"
         )
     array = {name: values.to_numpy() for name, values in numbers.items()}
     end_s = array["t_s"][-1] + array["hours"][-1] * HOUR_S

@@ -1,4 +1,4 @@
-"""Work that may wait: energy moved to later samples of its day, by the cheapest energy that is left there."""
+"""Movable work: energy moved to later samples of its day, to the cheapest remaining energy."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from caps_fast.records import Array
 
 
 def moved(load_kwh: Array, may_wait_kwh: Array, made_kwh: Array, price: Array, most_kwh: Array, days: Array) -> Array:
-    """The load by sample, float64 (n,), after the part of it that may wait has been placed within its day.
+    """The load by sample, float64 (n,), after movable work has been placed within its day.
 
     load_kwh        float64 (n,)
     may_wait_kwh    float64 (n,): the part of it that may run in its own or a later sample of the day
-    made_kwh        float64 (n,): on-site generation, whose surplus is taken first
-    price           float64 (n,): of what the grid gives beyond it; the cheapest first, of equals the earliest
-    most_kwh        float64 (n,): the load at the most
+    made_kwh        float64 (n,): on-site generation, whose surplus is used first
+    price           float64 (n,): of energy from the grid; the cheapest first, of equals the earliest
+    most_kwh        float64 (n,): greatest load
     days            int64 (n_days + 1,): first samples of the days, and n
 
-    Without a battery no other placement of the same work has a lower price: placements are a polymatroid, for which
-    taking the cheapest that is left is optimal.
+    Without a battery no other placement of the same work has a lower price: placements form a polymatroid, for which
+    the greedy choice is optimal.
     """
     fixed = load_kwh - may_wait_kwh
     free = np.clip(np.minimum(made_kwh, most_kwh) - fixed, 0.0, None)
@@ -36,9 +36,11 @@ def moved(load_kwh: Array, may_wait_kwh: Array, made_kwh: Array, price: Array, m
 
 @compiled
 def _place(order: Array, sizes: Array, work: Array, days: Array, placed: Array) -> None:
-    """Blocks of `order`, day by day (block k is sample k or, from n on, k - n), take what may still come to them."""
+    """Blocks of `order`, day by day (block k is sample k or, from n on, k - n), receive what may still be placed in
+    them.
+    """
     n = work.shape[0]
-    slack = np.empty(n)  # of the work that has come by each sample, what no block up to it has taken
+    slack = np.empty(n)  # work that has arrived by each sample and is not placed up to it
     for d in range(days.shape[0] - 1):
         begin, end = days[d], days[d + 1]
         total = 0.0

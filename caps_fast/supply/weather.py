@@ -1,4 +1,6 @@
-"""The built-in sun and wind: capacity factors over a year of 365 days, the same for every run (docs/supply.md)."""
+"""The built-in solar and wind output: capacity factors over a year of 365 days, the same for every run
+(docs/supply.md).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ CUT_IN, RATED, CUT_OUT = 3.0, 12.0, 25.0  # m/s
 
 @dataclass(frozen=True)
 class Year:
-    """A course that repeats every 365 days.
+    """A curve that repeats every 365 days.
 
     step_s      length of a sample
     factors     float64 (n,): capacity factor by sample, from 1 January 00:00 UTC
@@ -84,7 +86,7 @@ def _wind(mean: float, seed: int) -> Year:
 
 
 def _scaled(factors: Callable[[float], Array], mean: float, highest: float) -> Array:
-    """The factors at the scale at which their mean is as stated."""
+    """The factors at the scale that gives the stated mean."""
     low, high = 0.0, highest
     for _ in range(60):
         middle = 0.5 * (low + high)

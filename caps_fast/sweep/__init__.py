@@ -1,5 +1,5 @@
-"""Sweeps: grids over any field of a scenario, run on every core, resumed after anything, answered from one Parquet
-file.
+"""Sweeps: all combinations of values of any field of a scenario, run on every core, resumable, with results in one
+Parquet file.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _HOME = {
 }
 
 
-calls(__name__, "sweep", "caps_fast.study")  # as `from caps_fast import sweep` promises
+calls(__name__, "sweep", "caps_fast.study")  # for `from caps_fast import sweep`
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: short commands need the spelling of values only."""
+    """Import on first use: short commands only need the parsing of values."""
     if name == "load":
         return import_module("caps_fast.sweep.file").read
     if name in _HOME:

@@ -1,6 +1,4 @@
-"""Runs that can stand beside one another: one value of every setting that varies, the same in every table and
-figure.
-"""
+"""Comparable runs: one value of every setting that varies, the same in every table and figure."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ class Alike:
     """Runs that differ in policy, rate and seed only.
 
     runs        in the order that they had
-    choice      which they are, for people, as `beta 0.5 (of 0, 0.5, 1)`; empty where there was nothing to choose
+    choice      description, as `beta 0.5 (of 0, 0.5, 1)`; empty if there was no choice
     """
 
     runs: pl.DataFrame
@@ -37,11 +35,11 @@ class Alike:
 
 
 def alike(runs: pl.DataFrame) -> Alike:
-    """Of each setting that varies, the value with most rates, among those the one with most runs, then the preset's
+    """For each setting that varies, the value with most rates, among those the one with most runs, then the preset's
     (of presets, `paper`), then the first in order.
 
-    A setting of serving that changes with the policy (one value for each) is a part of it. Runs without a rate are
-    passed over where others have one.
+    A setting of serving that changes with the policy (one value for each) belongs to the policy. Runs without a rate
+    are ignored if others have one.
     """
     rated = runs.filter(pl.col("rate_rps").is_not_null())
     chosen, choices = runs if rated.is_empty() else rated, []
@@ -60,8 +58,8 @@ def alike(runs: pl.DataFrame) -> Alike:
 
 
 def alike_at_one_rate(runs: pl.DataFrame) -> Alike:
-    """Of the runs that `alike` chooses, those at 10 req/s, or else at the middle rate; of another horizon where
-    that has more policies there.
+    """Of the runs that `alike` chooses, those at 10 req/s, or else at the middle rate; of another horizon if it has
+    more policies there.
     """
     found = alike(runs)
     at_rate = pl.col("rate_rps").eq_missing(one_of_rates(found.runs["rate_rps"].unique().sort()))
@@ -86,7 +84,7 @@ def alike_at_one_rate(runs: pl.DataFrame) -> Alike:
 
 
 def choices(runs: pl.DataFrame) -> str:
-    """What `alike` chooses of each preset's runs, for people; empty where there is nothing to choose."""
+    """The choice of `alike` for each preset's runs, as text; empty without a choice."""
     told = {str(preset): alike(block).choice for (preset,), block in runs.group_by("preset", maintain_order=True)}
     return "; ".join(
         f"{choice}, preset {preset}" if len(told) > 1 else choice for preset, choice in told.items() if choice
@@ -94,16 +92,14 @@ def choices(runs: pl.DataFrame) -> str:
 
 
 def is_preset(runs: pl.DataFrame, names: Sequence[str]) -> bool:
-    """Whether all runs are of one of these presets as it stands, but for policy, weights, rate, split, days and
-    seed.
-    """
+    """Whether all runs are of one of these presets, except for policy, weights, rate, split, days and seed."""
     preset = runs["preset"][0]
     usual = fields(scenario.preset(preset)) | {"preset": preset} if preset in names else {}
     return bool(usual) and all(runs[name].unique().to_list() == [value] for name, value in usual.items())
 
 
 def _most(runs: pl.DataFrame, name: str) -> tuple[Any, str]:
-    """The value to take, and all values for people."""
+    """The value to use, and all values as text."""
     usual = (
         "paper" if name == "preset" else _of_preset(runs["preset"][0]).get(name) if "preset" in runs.columns else None
     )
@@ -115,7 +111,7 @@ def _most(runs: pl.DataFrame, name: str) -> tuple[Any, str]:
 
 
 def _of_preset(name: Any) -> dict[str, Any]:
-    """A built-in preset's own values by column; of another name, none."""
+    """A built-in preset's own values by column; none for other names."""
     if name not in scenario.presets():
         return {}
     config = scenario.preset(name)

@@ -45,12 +45,12 @@ Changes = dict[str, Any]
 
 @dataclass(frozen=True)
 class Axis:
-    """One direction of a grid.
+    """One axis of a sweep.
 
     name        as the user wrote it, for messages and for the column of a named axis
     fields      dotted fields of a scenario
-    points      one tuple a point, a value for each field
-    labels      names of the points, where they have any
+    points      one tuple per point, with a value for each field
+    labels      names of the points, if any
     """
 
     name: str
@@ -86,7 +86,7 @@ def axis(name: str, raw: Any, origin: str) -> Axis:
 
 
 def zipped(columns: Mapping[str, Any], origin: str) -> Axis:
-    """An axis whose fields advance together. Raises InputError where they differ in length."""
+    """An axis whose fields advance together. Raises InputError if they differ in length."""
     taken = {name: axis(name, raw, f"{origin}: {name}") for name, raw in columns.items()}
     lengths = {name: len(one) for name, one in taken.items()}
     if len(set(lengths.values())) != 1:
@@ -110,7 +110,7 @@ def named(name: str, settings: Mapping[str, Any], origin: str) -> Axis:
         if isinstance(one, Mapping)
     }
     if not flat or len(flat) != len(settings):
-        raise InputError(f"{origin}: expected tables, one a named setting, with fields of a scenario in each")
+        raise InputError(f"{origin}: expected tables, one per named setting, with fields of a scenario in each")
     fields = tuple(next(iter(flat.values())))
     for label, one in flat.items():
         if set(one) != set(fields) or not fields:
@@ -122,7 +122,7 @@ def named(name: str, settings: Mapping[str, Any], origin: str) -> Axis:
 
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, with dotted names: quoted and bare dotted keys of TOML alike."""
+    """Nested tables as one with dotted names, for quoted and bare dotted keys of TOML."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
@@ -133,7 +133,7 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def value_of(config: Scenario, field: str) -> Any:
-    """The value of a dotted field, as plain data; None for an option that is at its policy's own default."""
+    """The value of a dotted field, as plain data; None for an option at its policy's default."""
     node: Any = config.model_dump(mode="json")
     for part in field.split("."):
         if isinstance(node, list):
@@ -148,10 +148,8 @@ def field_of(name: str) -> str:
 
 
 def policies(names: Sequence[Any]) -> list[Any]:
-    """Policy names with `main`, `ablations` and `all` spelled out, each once. Raises InputError for an empty one."""
+    """Policy names with `main`, `ablations` and `all` expanded, each once. Raises InputError for an empty one."""
     if "" in names:
-        raise InputError(
-            f"policies {','.join(map(str, names))!r}: an empty name; expected names with commas between them"
-        )
+        raise InputError(f"policies {','.join(map(str, names))!r}: an empty name; expected names separated by commas")
     sets: dict[Any, tuple[str, ...]] = {"main": MAIN, "ablations": ABLATIONS, "all": (*MAIN, *ABLATIONS)}
     return list(dict.fromkeys(policy for name in names for policy in sets.get(name, (name,))))

@@ -25,7 +25,7 @@ METRICS = (
 WHOLE_BILL = "bill"  # stands for all metrics of the bill
 SERVING = re.compile(
     r"policy|split|alpha|beta|lambda|group|(policy|monitor|predictor|cluster)\..*"
-)  # what a policy may choose
+)  # fields that a policy may choose
 
 
 def compare(
@@ -35,13 +35,13 @@ def compare(
     factor: str = "policy",
     confidence: float = CONFIDENCE,
 ) -> pl.DataFrame:
-    """One row a setting and metric: `baseline` and `mean` values, `difference` (setting - baseline) with `low` and
+    """One row per setting and metric: `baseline` and `mean` values, `difference` (setting - baseline) with `low` and
     `high` of its confidence interval (Student's t over the seeds' differences), `relative` difference, number of
     `pairs`. The metric `bill` stands for all parts of the bill.
 
-    A run is paired with the run of `factor` = `baseline` that has the same seed and the same other parameters, save
-    those that change with the factor (see `followers`) and those of the policy that the baseline has only one value of
-    (it knows no beta, say). Raises InputError for unknown names and where no pair is found.
+    A run is paired with the run of `factor` = `baseline` that has the same seed and the same other parameters, except
+    those that change with the factor (see `followers`) and parameters of the policy of which the baseline has only one
+    value (for example no beta). Raises InputError for unknown names and if there is no pair.
     """
     metrics = [
         part
@@ -54,7 +54,7 @@ def compare(
     base, others = runs.filter(chosen), runs.filter(~chosen)
     if base.is_empty() or others.is_empty():
         raise InputError(
-            f"baseline {baseline!r}: expected one of two values or more of {factor}; there are {there(runs, factor)}"
+            f"baseline {baseline!r}: expected one of at least two values of {factor}; there are {there(runs, factor)}"
         )
     keys = list(dict.fromkeys([*settings(runs), factor]))
     free = {factor, *followers(runs, factor)}
@@ -80,10 +80,10 @@ def compare(
 
 
 def followers(runs: pl.DataFrame, factor: str) -> list[str]:
-    """Settings that change with a factor, as the fields of a preset, of a named setting or of a zipped axis do: one
-    value for each of the factor's.
+    """Settings that change with a factor, such as the fields of a preset, of a named setting or of a zipped axis: one
+    value for each value of the factor.
 
-    What shapes the requests follows no choice of a policy's: that would be no comparison on the same requests.
+    Fields that shape the requests do not follow a policy's choice, because the requests would then differ.
     """
     valued = runs.filter(pl.col(factor).is_not_null())
     names = [name for name in settings(valued) if name != factor and valued[name].n_unique() > 1]
@@ -94,7 +94,7 @@ def followers(runs: pl.DataFrame, factor: str) -> list[str]:
 
 
 def _differences(pairs: pl.DataFrame, keys: Sequence[str], metric: str, confidence: float) -> pl.DataFrame:
-    """Of one metric; `place` numbers the settings in the order of the runs."""
+    """The comparison of one metric; `place` numbers the settings in the order of the runs."""
     value, before = pl.col(metric), pl.col(f"baseline {metric}")
     found = pairs.group_by(keys, maintain_order=True).agg(
         pl.len().alias("pairs"),

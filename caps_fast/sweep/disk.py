@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the system's complaints as one clear line."""
+"""Atomic files, and errors of the system as one clear line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from caps_fast.errors import InputError
 
 
 class writing:  # noqa: N801 - reads as a statement
-    """Turns what the system says about a place that cannot be written into InputError."""
+    """Converts errors of the system about a place that cannot be written to InputError."""
 
     def __init__(self, place: Path | str) -> None:
         self.place = place
@@ -22,12 +22,14 @@ class writing:  # noqa: N801 - reads as a statement
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, OSError):
             raise InputError(
-                f"{self.place}: cannot be written ({error.strerror or error}); all that was finished before is kept"
+                f"{self.place}: cannot be written ({error.strerror or error}); everything finished before is kept"
             ) from None
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside, sync, and move there: a kill at any moment leaves the old file or the new one. Raises OSError."""
+    """Write to a temporary file, sync, and rename: a kill at any moment leaves the old file or the new one. Raises
+    OSError.
+    """
     beside = path.with_name(f"{path.name}.tmp")
     try:
         beside.unlink(missing_ok=True)

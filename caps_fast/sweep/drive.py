@@ -1,4 +1,4 @@
-"""Run a sweep: what is missing is worked on, what is finished is kept, whatever happens."""
+"""Run a sweep: missing runs are simulated, finished runs are kept, whatever happens."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from caps_fast.sweep.rows import code_hash
 from caps_fast.sweep.store import KEY, Store
 from caps_fast.sweep.work import Failure, Outcome
 
-BATCH_S = 10.0  # finished runs are written this often at the least ...
-BATCH_SHARE = 0.02  # ... or, in long sweeps, this share of the time so far: a kill loses little, and files stay few
+BATCH_S = 10.0  # finished runs are written at least this often ...
+BATCH_SHARE = (
+    0.02  # ... or, in long sweeps, after this share of the time so far: a kill loses little, and there are few files
+)
 STORES = ("s3", "gs", "az", "abfs", "abfss", "hf", "file")  # what Polars writes to
 REVIVALS = 5  # times that dead worker processes are replaced
 logger = logging.getLogger(__name__)
@@ -46,11 +48,11 @@ def sweep(
     batch_s: float = BATCH_S,
 ) -> Swept:
     """Run what `out` does not hold yet, and write `runs.parquet` there in the plan's order, bit for bit the same
-    however it was come by.
+    whatever the interruptions.
 
     `out` is a folder, or an object store's URL (the folder with the work in progress is then `results/remote/...`).
     Runs that failed before are left out unless `retry_failed`; `fresh` discards what the folder holds. Raises
-    InputError before anything is written if the plan is no good, and with all finished work kept if the folder cannot
+    InputError before anything is written if the plan is invalid, and with all finished work kept if the folder cannot
     be written any more.
     """
     inputs = {path: file_hash(path) for config in check(plan) for path in config.input_files}
@@ -67,7 +69,7 @@ def sweep(
 
 
 def check(plan: Plan) -> list[Scenario]:
-    """Try the plan's axes and what its scenarios name; the scenarios that were tried. Raises InputError."""
+    """Check the plan's axes and what its scenarios name; returns the checked scenarios. Raises InputError."""
     with naming(plan.origin):
         tried = plan.check()
         expect_inputs(tried)
@@ -100,7 +102,7 @@ def _copy(runs: pl.DataFrame, url: str) -> None:
 class _Drive:
     """A sweep in progress.
 
-    `_units` may run in threads of joblib's, one at a time, everything else in the main thread.
+    `_units` may run in threads of joblib, one at a time, everything else in the main thread.
     """
 
     def __init__(self, plan: Plan, store: Store, workers: Workers, retry_failed: bool, batch_s: float) -> None:
@@ -123,10 +125,10 @@ class _Drive:
                 except WorkersLost as error:
                     if revival == REVIVALS:
                         raise InputError(
-                            f"worker processes keep dying ({error}); finished runs are kept, and the sweep can go "
-                            "on later"
+                            f"worker processes keep dying ({error}); finished runs are kept, and the sweep can be "
+                            "resumed later"
                         ) from None
-                    logger.warning("a worker process died; its runs are started anew")
+                    logger.warning("a worker process died; its runs are started again")
         finally:
             self._flush()
         failures = [*self.impossible, *(one for key, one in self.failed.items() if key in self.order)]
@@ -169,7 +171,7 @@ class _Drive:
         self.progress.add(len(ended), sum(self.pending.pop(key) for key in ended), len(outcome.failures))
 
     def _units(self) -> Iterator[list[Scenario]]:
-        """Scenarios that are yet to run, those with the same requests together; notes every run's place in the
+        """Scenarios that are yet to run, those with the same requests together; stores every run's position in the
         results.
         """
         for grid, first, indices in self.plan.groups(self.size):
@@ -197,7 +199,7 @@ class _Drive:
                 yield unit
 
     def _flush(self) -> None:
-        """Put on disk what is finished."""
+        """Write finished runs to disk."""
         if self.rows:
             self.store.add(self.rows)
             self.rows = []

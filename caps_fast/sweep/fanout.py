@@ -1,4 +1,4 @@
-"""Units of work on threads, processes or a cluster, through joblib; results as they come."""
+"""Units of work on threads, processes or a cluster, through joblib; results as they complete."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from caps_fast.interrupt import raising
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.work import Outcome, work
 
-CLUSTER = 32  # threads that a cluster is taken to have
-TURN_S = 0.001  # a thread back from a kernel, which takes a few ms, waits so long at the most for Python's lock
+CLUSTER = 32  # assumed number of threads of a cluster
+TURN_S = 0.001  # longest wait for Python's lock of a thread that returns from a kernel of a few ms
 Backend = Literal["threading", "loky", "dask"]
 Unit = TypeVar("Unit")
 Found = TypeVar("Found")
 
 
 class Terminated(KeyboardInterrupt):
-    """The system asked the process to end (SIGTERM): treated as Ctrl-C is, with an exit code of its own."""
+    """The process is to end (SIGTERM): treated like Ctrl-C, with its own exit code."""
 
 
 class WorkersLost(RuntimeError):
-    """Worker processes died, killed or out of memory; what they had in hand is undone."""
+    """Worker processes died, killed or out of memory; their current runs are not done."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Where units are worked on.
+    """The workers of a sweep.
 
-    jobs        at a time; 0 = as many as there are cores (dask: as the cluster has threads)
+    jobs        at a time; 0 = one per core (dask: one per thread of the cluster)
     backend     threads of this process (the kernel holds no lock), processes (loky), or a dask.distributed cluster
     address     the cluster's scheduler, host:port
     """
@@ -50,7 +50,7 @@ class Workers:
 
     def __post_init__(self) -> None:
         if self.jobs < 0:
-            raise InputError(f"jobs {self.jobs}: expected at least 1, or 0 for one a core")
+            raise InputError(f"jobs {self.jobs}: expected at least 1, or 0 for one per core")
         if (self.backend == "dask") != (self.address is not None):
             raise InputError(
                 "backend dask and a cluster's address: expected both or neither, as in --backend dask --address "
@@ -59,15 +59,15 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """Units at a time; for a cluster, a guess unless `jobs` says it."""
+        """Units at a time; for a cluster, an assumption unless `jobs` is set."""
         return self.jobs or (CLUSTER if self.backend == "dask" else int(cpu_count()))
 
     def map(self, units: Iterable[list[Scenario]], code: str, by_pool: bool = False) -> Generator[Outcome, None, None]:
-        """Simulate all units, in any order (see `work`). Raises WorkersLost where worker processes died."""
+        """Simulate all units, in any order (see `work`). Raises WorkersLost if worker processes died."""
         yield from self.each(partial(work, code=code, by_pool=by_pool), units)
 
     def each(self, task: Callable[[Unit], Found], units: Iterable[Unit]) -> Generator[Found, None, None]:
-        """What `task` returns for each unit, as it comes. Raises WorkersLost where worker processes died."""
+        """The results of `task` for each unit, as they complete. Raises WorkersLost if worker processes died."""
         with ExitStack() as stack:
             stack.enter_context(self._backend())
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
@@ -127,7 +127,7 @@ def _cluster(address: str) -> Iterator[None]:
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Within, SIGTERM raises Terminated in the main thread."""
+    """A context in which SIGTERM raises Terminated in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,5 +1,5 @@
 """A sweep from its file: TOML with a base scenario, axes, zips, named settings, groups and seeds. docs/sweeps.md
-shows every form.
+describes all forms.
 """
 
 from __future__ import annotations
@@ -49,15 +49,17 @@ def _plan(data: Mapping[str, Any], path: Path) -> Plan:
 def assemble(
     name: str, grids: Sequence[Grid], preset: str | None = None, file: str | Path | None = None, title: str = ""
 ) -> Plan:
-    """A plan over a scenario file, or over the presets that the grids name; `preset` (by default `paper`) where
-    they name none.
+    """A plan over a scenario file, or over the presets that the grids name; `preset` (by default `paper`) if they name
+    none.
 
     Raises InputError.
     """
     wanted = [changes["preset"] for grid in grids for changes in _settings(grid) if "preset" in changes]
     if file is not None:
         if wanted or preset is not None:
-            raise InputError(f"preset {(wanted or [preset])[0]!r} beside the scenario {file}: expected one of them")
+            raise InputError(
+                f"preset {(wanted or [preset])[0]!r} together with the scenario {file}: expected one of them"
+            )
         base = scenario.load(file)
         return Plan(name, {base.preset: base}, tuple(grids), title)
     everywhere = all(any("preset" in changes for changes in _settings(grid)) for grid in grids)
@@ -66,12 +68,12 @@ def assemble(
 
 
 def seed_axis(raw: Any, origin: str) -> Axis:
-    """The axis of seeds: a count (from 0), or values and ranges as for any axis. Raises InputError."""
+    """The axis of seeds: a number of seeds (from 0), or values and ranges as for any axis. Raises InputError."""
     if isinstance(raw, str) and COUNT.fullmatch(raw.strip()):
         raw = int(raw)
     if isinstance(raw, int) and not isinstance(raw, bool):
         if not 1 <= raw < MOST:
-            raise InputError(f"{origin}: {raw}; expected one seed at the least, and fewer than {MOST:,}")
+            raise InputError(f"{origin}: {raw}; expected at least one seed, and fewer than {MOST:,}")
         return Axis("seed", ("seed",), [(seed,) for seed in range(raw)])
     found = values(raw, origin)
     wrong = [seed for seed in found if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0]
@@ -100,7 +102,7 @@ def _part(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
 
 
 def _grid(name: str, shared: Mapping[str, Any], own: Mapping[str, Any]) -> Grid:
-    """A group's grid: its own settings before the shared ones, its seeds fastest."""
+    """A group's grid: its own settings before the shared ones, seeds innermost."""
     fixed, axes = own.get("fixed", {}), own.get("axes", [])
     taken = {field for one in axes for field in one.fields} | set(fixed)
     axes = [one for one in shared["axes"] if taken.isdisjoint(one.fields)] + axes
@@ -117,7 +119,7 @@ def _expect_keys(data: Mapping[str, Any], known: Sequence[str], origin: str) -> 
     for key in data:
         if key not in known:
             raise InputError(
-                f"{origin}: {key}{did_you_mean(key, known)}: no such key of a sweep; expected some of "
+                f"{origin}: {key}{did_you_mean(key, known)}: unknown key of a sweep; expected some of "
                 f"{', '.join(known)}"
             )
 

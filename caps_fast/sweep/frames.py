@@ -1,4 +1,4 @@
-"""Results as settings and metrics: which columns vary, means over seeds, the metrics' better direction."""
+"""Results as settings and metrics: columns that vary, means over seeds, the metrics' better direction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def metrics(runs: pl.DataFrame) -> list[str]:
 
 
 def settings(runs: pl.DataFrame) -> list[str]:
-    """Parameter columns that differ between runs, other than the seed: what tells one setting from another.
+    """Parameter columns that differ between runs, other than the seed: they distinguish settings.
 
     `policy` is always one.
     """
@@ -40,7 +40,7 @@ def means(runs: pl.DataFrame, keys: Sequence[str], names: Sequence[str]) -> pl.D
 
 
 def expect_metrics(runs: pl.DataFrame, names: Sequence[str]) -> None:
-    """Raises InputError for a name that is no metric column."""
+    """Raises InputError for a name that is not a metric column."""
     known = metrics(runs)
     for name in names:
         if name not in known:
@@ -48,13 +48,13 @@ def expect_metrics(runs: pl.DataFrame, names: Sequence[str]) -> None:
 
 
 def expect_different(objectives: Sequence[str], least: int = 1) -> None:
-    """Raises InputError for an objective that stands twice, or for fewer than `least`."""
+    """Raises InputError for a repeated objective, or for fewer than `least`."""
     if len(set(objectives)) < max(len(objectives), least):
-        raise InputError(f"objectives {', '.join(objectives)}: expected two different metrics at the least")
+        raise InputError(f"objectives {', '.join(objectives)}: expected at least two different metrics")
 
 
 def expect_columns(runs: pl.DataFrame, names: Sequence[str]) -> None:
-    """Raises InputError for a name that is no column."""
+    """Raises InputError for a name that is not a column."""
     for name in names:
         if name not in runs.columns:
             expected = f"{', '.join(['seed', *settings(runs)])}, or another column of the results"
@@ -62,7 +62,7 @@ def expect_columns(runs: pl.DataFrame, names: Sequence[str]) -> None:
 
 
 def where(runs: pl.DataFrame, conditions: Sequence[str]) -> pl.DataFrame:
-    """The runs that fit conditions such as `rate_rps=10` or `policy=caps,edf`. Raises InputError where none does."""
+    """The runs that match conditions such as `rate_rps=10` or `policy=caps,edf`. Raises InputError if none does."""
     for condition in conditions:
         name, equals, text = condition.partition("=")
         if not equals:
@@ -70,7 +70,7 @@ def where(runs: pl.DataFrame, conditions: Sequence[str]) -> pl.DataFrame:
         expect_columns(runs, [name])
         left = runs.filter(one_of(runs, name, text.split(","), f"condition {condition!r}"))
         if left.is_empty():
-            raise InputError(f"condition {condition!r}: no run fits; there are {there(runs, name)}")
+            raise InputError(f"condition {condition!r}: no run matches; there are {there(runs, name)}")
         runs = left
     return runs
 
@@ -93,10 +93,10 @@ def one_of(runs: pl.DataFrame, name: str, texts: Sequence[str], origin: str) -> 
 
 
 def there(runs: pl.DataFrame, name: str) -> str:
-    """A column's values for people, the first of them."""
+    """A column's first values as text."""
     return ", ".join(map(shown, runs[name].unique(maintain_order=True).to_list()[:20]))
 
 
 def shown(value: Any) -> str:
-    """A value for people."""
+    """A value as text."""
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,5 +1,5 @@
-"""A study's file: Optuna's journal, in the hands of one process at a time, and mended where an interruption cut its
-last line off.
+"""A study's file: Optuna's journal, locked by one process at a time, and repaired if an interruption truncated its last
+line.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from caps_fast.sweep.lock import Lock
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the file, there or yet to be made, against other processes, and mend it.
+    """Lock the file, existing or new, and repair it.
 
-    Raises InputError where another process holds it, it is no study, or its place cannot be written.
+    Raises InputError if another process holds it, it is not a study, or its place cannot be written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would print the traceback of a trial that fails
     expect_regular(path)
     expect_no_link(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    _whole_bytes(path)  # another file is refused before anything is made beside it
+    _whole_bytes(path)  # another file is rejected before anything is created next to it
     lock = Lock(path.with_name(f"{path.name}.lock"))
     lock.take(path)
     try:
@@ -45,9 +45,9 @@ def held(path: Path) -> Iterator[None]:
 def open_study(
     path: Path, name: str, directions: Sequence[StudyDirection], sampler: BaseSampler | None = None
 ) -> optuna.Study:
-    """The study of that name in a file that is `held`; a new one where there is none.
+    """The study of that name in a locked file; a new one if there is none.
 
-    Raises InputError where the file is another's.
+    Raises InputError if the file belongs to another study.
     """
     try:
         with writing(path):
@@ -72,10 +72,10 @@ def open_study(
 
 
 def _whole_bytes(path: Path) -> int:
-    """How many bytes of a study's file are whole lines: all, but for a last one that was being written when the
+    """Number of bytes of a study's file in complete lines: all, except a last one that was being written when the
     process ended; 0 without a file.
 
-    Raises InputError where it is another file.
+    Raises InputError if it is another file.
     """
     if not path.exists():
         return 0
@@ -93,7 +93,7 @@ def _whole_bytes(path: Path) -> int:
 
 
 def _mend(path: Path) -> None:
-    """Drop a last line that is cut off, and end the last whole one."""
+    """Drop an incomplete last line, and end the last complete one."""
     if whole := _whole_bytes(path):
         with writing(path), path.open("r+b") as stream:
             stream.truncate(whole)
@@ -107,7 +107,7 @@ def _no_study(where: str) -> InputError:
 
 
 class _Held:
-    """No lock of a write's own: the file is held as a whole."""
+    """No lock per write: the whole file is locked."""
 
     def acquire(self) -> bool:
         return True

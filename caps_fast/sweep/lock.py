@@ -13,16 +13,14 @@ from caps_fast.sweep.disk import writing
 
 
 class Lock:
-    """Held from `take` to `free`. The file stays behind and means nothing by itself."""
+    """Held from `take` to `free`. The file remains and has no meaning by itself."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
 
     def take(self, what: Path) -> None:
-        """Raises InputError, naming `what`, where another process holds it, and where the lock is a link or
-        another's file.
-        """
+        """Raises InputError, naming `what`, if another process holds it, or if the lock is a link or a foreign file."""
         expect_no_link(self.path)
         with writing(self.path):
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -38,14 +36,14 @@ class Lock:
             holder = os.pread(self._file, 20, 0).decode("ascii", "replace").strip() or "unknown"
             self.free()
             raise InputError(
-                f"{what}: another caps-fast (process {holder}) is at work there; wait for it, or choose another place"
+                f"{what}: another caps-fast (process {holder}) is running there; wait for it, or choose another place"
             ) from None
         with writing(self.path):
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, str(os.getpid()).encode(), 0)
 
     def free(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -1,4 +1,4 @@
-"""Which settings no other setting beats: non-dominated sets and their hypervolumes, over means of seeds."""
+"""Pareto fronts: non-dominated settings and their hypervolumes, over means of seeds."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Front:
     """The non-dominated settings of one group of runs.
 
     group           the group's values of the grouping columns
-    settings        one row a non-dominated setting, sorted by the first objective: its columns, `seeds`, the
+    settings        one row per non-dominated setting, sorted by the first objective: its columns, `seeds`, the
                     objectives' means
-    of              settings in the group
-    hypervolume     area that the front dominates, up to the reference point, in the objectives' units multiplied
+    of              number of settings in the group
+    hypervolume     area that the front dominates, up to the reference point, in the product of the objectives' units
     """
 
     group: dict[str, object]
@@ -37,14 +37,13 @@ def pareto(
     group: Sequence[str] | None = None,
     reference: Sequence[float] | None = None,
 ) -> list[Front]:
-    """The front of every group: settings that no other beats in all objectives, each in its better direction
-    (caps_fast/metrics.py).
+    """The front of every group: non-dominated settings, each objective in its better direction (caps_fast/metrics.py).
 
-    group       columns; None = the rate, if it varies: loads are not compared with one another
+    group       columns; None = the rate, if it varies: different loads are not compared
     reference   the hypervolume's reference point; None = the worst mean of each objective, the same for all groups of
                 equal rate
 
-    Raises InputError for unknown columns, and for metrics of which neither direction is better.
+    Raises InputError for unknown columns, and for metrics without a better direction.
     """
     expect_metrics(runs, objectives)
     expect_different(objectives)
@@ -58,7 +57,7 @@ def pareto(
     if points.is_empty():
         raise InputError(f"{', '.join(objectives)}: no setting has finite values; expected some")
     if reference is not None and len(reference) != len(objectives):
-        raise InputError(f"reference {list(reference)}: expected {len(objectives)} numbers, one an objective")
+        raise InputError(f"reference {list(reference)}: expected {len(objectives)} numbers, one per objective")
     if reference is not None and not np.isfinite(reference).all():
         raise InputError(f"reference {list(reference)}: expected finite numbers")
     loads = [name for name in names if name == "rate_rps"]
@@ -85,7 +84,7 @@ def _front(
 
 
 def nondominated(points: pl.DataFrame, objectives: Sequence[str]) -> pl.DataFrame:
-    """The points that no other beats, equal ones all kept, sorted by the first objective."""
+    """The non-dominated points, with all equal ones, sorted by the first objective."""
     chosen = moocore.is_nondominated(
         points.select(objectives).to_numpy(), maximise=_directions(objectives), keep_weakly=True
     )
@@ -93,7 +92,7 @@ def nondominated(points: pl.DataFrame, objectives: Sequence[str]) -> pl.DataFram
 
 
 def hypervolume(points: pl.DataFrame, objectives: Sequence[str], reference: Sequence[float]) -> float:
-    """What the points dominate up to the reference point; those beyond it count for nothing."""
+    """The area that the points dominate up to the reference point; points beyond it do not count."""
     values = np.ascontiguousarray(points.select(objectives).to_numpy(), dtype=np.float64)
     return float(
         moocore.hypervolume(values, ref=np.asarray(reference, dtype=np.float64), maximise=_directions(objectives))

@@ -1,4 +1,4 @@
-"""A sweep's plan: base scenarios, and grids over their fields that are indexed, never spelled out."""
+"""A sweep's plan: base scenarios, and grids over their fields, which are indexed and never materialised."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario
 from caps_fast.sweep.axes import Axis, Changes
 
-CHECKED = 1000  # values of an axis that are tried before a sweep starts
-SIZES = {"preset", "days", "workload.rate_rps"}  # fields that the number of requests follows from
-GROUP = 8  # runs that share one drawing of their workload at most; more would save little and hold more memory
+CHECKED = 1000  # values of an axis that are checked before a sweep starts
+SIZES = {"preset", "days", "workload.rate_rps"}  # fields that determine the number of requests
+GROUP = 8  # most runs that share one draw of their workload; more would save little and need more memory
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A product of axes over what `fixed` sets.
+    """A product of axes over the fields in `fixed`.
 
     name        column `group` of its runs; empty if the sweep is one grid
     fixed       fields that all its runs set
-    axes        outermost first; the last one runs fastest
-    fresh       names of axes every value of which has seeds of its own; along all others, seeds are common
+    axes        outermost first; the last one is innermost
+    fresh       names of axes with separate seeds for each value; all others share seeds
     """
 
     name: str
@@ -39,11 +39,11 @@ class Grid:
             if field in fields[:index] or field in self.fixed:
                 raise InputError(f"{field}: set twice{self._where}; expected once, on one axis")
         if self.fresh and ("seed",) not in [axis.fields for axis in self.axes]:
-            raise InputError(f"fresh_seeds{self._where}: no seeds to choose from; expected seeds beside it")
+            raise InputError(f"fresh_seeds{self._where}: no seeds to choose from; expected seeds with it")
         for name in self.fresh:
             if name not in (axis.name for axis in self.axes):
                 raise InputError(
-                    f"fresh_seeds {name!r}: no such axis{self._where}; expected some of "
+                    f"fresh_seeds {name!r}: unknown axis{self._where}; expected some of "
                     f"{', '.join(axis.name for axis in self.axes)}"
                 )
 
@@ -51,7 +51,7 @@ class Grid:
         return math.prod(len(axis) for axis in self.axes)
 
     def changes(self, index: int) -> Changes:
-        """What run `index` changes about its base."""
+        """The changes of run `index` to its base."""
         found = dict(self.fixed)
         fresh_block, at = 0, index
         digits = []
@@ -75,7 +75,7 @@ class Grid:
         return found
 
     def groups(self, size: int, requests: Callable[[int], float]) -> Iterator[list[int]]:
-        """All indices, in lists of at most `size` runs that see the same requests; runs with the most requests (a
+        """All indices, in lists of at most `size` runs with the same requests; runs with the most requests (a
         function of the index) first.
         """
         outer = [(axis, stride) for axis, stride in zip(self.axes, self._strides, strict=True) if axis.shapes_workload]
@@ -104,13 +104,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep computes: every run of its grids over the base scenario of its preset.
+    """The runs of a sweep: all combinations of its grids over the base scenario of its preset.
 
     name        of the sweep: its file's, or `grid`
-    bases       scenarios by the value of the field `preset`; the first is taken where no axis sets it
+    bases       scenarios by the value of the field `preset`; the first is used if no axis sets it
     grids       each a part of the sweep; their runs follow one another in the order of the results
-    origin      the file that it comes from, for errors
-    by_pool     whether its rows hold the metrics of every pool too
+    origin      its file, for errors
+    by_pool     whether its rows also hold the metrics of every pool
     """
 
     name: str
@@ -131,8 +131,8 @@ class Plan:
         return base.replace(changes) if changes else base
 
     def groups(self, size: int = GROUP) -> Iterator[tuple[Grid, int, list[int]]]:
-        """Grid, place of its first run in the results, and a list of its runs that see the same requests; grid by
-        grid, the longest first.
+        """Grid, position of its first run in the results, and a list of its runs with the same requests; grid by grid,
+        the longest first.
         """
         first = 0
         for grid in self.grids:
@@ -141,7 +141,7 @@ class Plan:
             first += len(grid)
 
     def check(self) -> list[Scenario]:
-        """Try every axis's values beside the first values of the others; the scenarios that this made.
+        """Check every axis's values with the first values of the others; returns the scenarios.
 
         Raises InputError naming the axis.
         """
@@ -163,7 +163,7 @@ class Plan:
         return made
 
     def requests(self) -> float:
-        """Requests of all runs together, expected, not counting those with a rate that their trace sets."""
+        """Expected number of requests of all runs, without those whose trace sets the rate."""
         total = 0.0
         for grid in self.grids:
             shaping = [
@@ -176,7 +176,7 @@ class Plan:
         return total
 
     def expected_requests(self, grid: Grid, index: int) -> float:
-        """Requests of a run, expected; 0 where its trace sets the rate."""
+        """Expected number of requests of a run; 0 if its trace sets the rate."""
         changes = grid.changes(index)
         base = self.bases[changes.get("preset") or next(iter(self.bases))]
         own_rate = bool(changes.get("workload.trace")) and "rate_rps" not in base.workload.model_fields_set

@@ -15,11 +15,13 @@ from typing import Any, get_args
 import polars as pl
 from pydantic import BaseModel
 
+from caps_fast.grid_section import Region
 from caps_fast.metrics import POOL, metric_of
 from caps_fast.outcome import parameters
+from caps_fast.replica_section import Kind
 from caps_fast.results import Result
 from caps_fast.scenario import Scenario, file_hash
-from caps_fast.sections import Kind, Pool, Region
+from caps_fast.sections import Pool
 
 PACKAGE = Path(__file__).parent.parent
 ABOVE = (
@@ -29,7 +31,7 @@ ABOVE = (
     "reproduce",
     "report",
     "cli",
-)  # parts of the program that no run's numbers depend on
+)  # parts of the program that do not affect a run's numbers
 AS_PARAMETERS = (
     *("preset", "seed", "days", "cluster.split", "workload.rate_rps"),
     *("policy.name", "policy.alpha", "policy.beta", "policy.lambda"),
@@ -64,7 +66,7 @@ def row(result: Result, by_pool: bool = False) -> dict[str, Any]:
 
 
 def fields(config: Scenario) -> dict[str, Any]:
-    """The scenario fields that are no parameter columns, by dotted name; lists and tables as JSON."""
+    """The scenario fields that are not parameter columns, by dotted name; lists and tables as JSON."""
     data = config.model_dump(mode="json")
     leaves = dict(_leaves(data, field_types()))
     for group, model in NAMED.items():
@@ -76,7 +78,7 @@ def fields(config: Scenario) -> dict[str, Any]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
-    """Rows as a frame with the types that they have in every file, whatever the values at hand."""
+    """Rows as a frame with the types of every result file, whatever the values."""
     known = PARAMETERS | dict.fromkeys(ECHO, pl.String)
     names = dict.fromkeys(name for one in sorted(rows, key=len, reverse=True) for name in one)
     return pl.DataFrame(
@@ -85,7 +87,7 @@ def table(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
 
 
 def content(frame: pl.DataFrame) -> pl.DataFrame:
-    """What runs themselves say: parameters, metrics and fields, without the names that a plan gave them."""
+    """The columns of runs themselves: parameters, metrics and fields, without the names of a plan."""
     known = {*PARAMETERS, *ECHO}
     return frame.select(
         name for name, dtype in frame.schema.items() if name in known or type_of(name) or dtype.is_numeric()
@@ -105,7 +107,7 @@ def column_order(frames: Sequence[pl.DataFrame]) -> list[str]:
 
 @cache
 def field_types() -> dict[str, Any]:
-    """Polars types of the scenario fields that are no parameter columns and every scenario has, by dotted name."""
+    """Polars types of the fields of every scenario that are not parameter columns, by dotted name."""
     return {path: kind for path, kind in _typed(Scenario, "") if path not in NAMED}
 
 
@@ -122,9 +124,9 @@ def type_of(name: str) -> Any:
 
 @cache
 def code_hash() -> str:
-    """Hash of the sources behind a run's numbers (16 hex digits): results of different ones are never mixed.
+    """Hash of the sources that determine a run's numbers (16 hex digits): results of different sources are never mixed.
 
-    Presets and profiles are no part of it: they end up in scenarios.
+    Presets and profiles are excluded, since scenarios contain them.
     """
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -162,7 +164,7 @@ def _is_section(kind: Any) -> bool:
 
 
 def _polars_type(annotation: Any) -> Any:
-    """Of a field's annotation, optional or constrained: a number's, or text for all else."""
+    """The type for a field's annotation, optional or constrained: a number's, or text for all else."""
     found = {annotation, *get_args(annotation)} | {part for arg in get_args(annotation) for part in get_args(arg)}
     for kind, polars_type in ((float, pl.Float64), (int, pl.Int64)):
         if kind in found and not any(getattr(part, "__origin__", part) in {tuple, dict} for part in found):

@@ -1,4 +1,4 @@
-"""Where `tune` looks: fields of a scenario between bounds, among choices, and ways to split a cluster."""
+"""The search space of `tune`: fields of a scenario between bounds, choices, and splits of a cluster."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Dimension:
 
     field       dotted field
     bounds      least and greatest value; None for choices and for splits
-    log         whether to search evenly in the logarithm
-    whole       whether among whole numbers only
+    log         whether to search uniformly in the logarithm
+    whole       whether among whole numbers
     choices     values to choose from
     """
 
@@ -52,7 +52,7 @@ class Dimension:
     def value(self, parameters: Mapping[str, Any], base: Scenario) -> Any:
         """The field's value by a trial's parameters.
 
-        Raises InputError where one is missing or not such as `suggest` draws.
+        Raises InputError if one is missing or outside the range of `suggest`.
         """
         names = self._names(base)
         found: list[Any] = [parameters.get(name) for name in names]
@@ -60,7 +60,7 @@ class Dimension:
             low, high = self.bounds or (0, 1)
             inside = value in self.choices if self.choices else type(value) in (int, float) and low <= value <= high
             if not inside or (self.whole and value != int(value)):
-                raise InputError(f"a trial with {name} {repr(value)[:100]}: expected a value within the search")
+                raise InputError(f"a trial with {name} {repr(value)[:100]}: expected a value within the search space")
         return split_at(found, base.fleet.replicas) if names != [self.field] else found[0]
 
     def _names(self, base: Scenario) -> list[str]:
@@ -70,7 +70,7 @@ class Dimension:
         return [f"{self.field} {place}" for place in range(len(base.fleet.pools) - 1)]
 
     def known(self, base: Scenario) -> dict[str, Any]:
-        """Parameters that stand for the scenario's own value, where the search can reach it."""
+        """Parameters for the scenario's own value, if it is within the search space."""
         if self.field == SPLIT and not self.choices:
             return {f"{SPLIT} {place}": cut for place, cut in enumerate(cuts(base.fleet.sizes))}
         value = value_of(base, self.field)
@@ -104,7 +104,7 @@ def dimension(text: str) -> Dimension:
         or (match[3] and float(match[1]) <= 0)
     ):
         raise InputError(
-            f"search {text!r}: expected field=low..high with low < high, or field=low..high:log with low above 0 too"
+            f"search {text!r}: expected field=low..high with low < high, or field=low..high:log with low above 0"
         )
     bounds, whole = (float(match[1]), float(match[2])), type_of(field) == pl.Int64
     if whole and not all(bound.is_integer() for bound in bounds):
@@ -113,7 +113,7 @@ def dimension(text: str) -> Dimension:
 
 
 def changes(dimensions: Sequence[Dimension], trial: Trial, base: Scenario) -> Changes:
-    """What the trial changes about the scenario: new parameters are drawn, those that it has are kept.
+    """The trial's changes to the scenario: missing parameters are drawn, those of the trial are kept.
 
     Raises InputError.
     """
@@ -123,16 +123,16 @@ def changes(dimensions: Sequence[Dimension], trial: Trial, base: Scenario) -> Ch
 
 
 def changes_of(dimensions: Sequence[Dimension], parameters: Mapping[str, Any], base: Scenario) -> Changes:
-    """What a trial with these parameters changes.
+    """The changes of a trial with these parameters.
 
-    Raises InputError for values outside the search, as a study of others may hold.
+    Raises InputError for values outside the search space, which a foreign study may hold.
     """
     return {one.field: one.value(parameters, base) for one in dimensions}
 
 
 def split_at(shares: Sequence[float], gpus: int) -> str:
-    """A split by shares in 0..1: of the GPUs that are free, each pool takes its share and leaves the rest; every
-    pool has one at the least.
+    """A split by shares in 0..1: of the remaining GPUs, each pool takes its share and leaves the rest; every pool has
+    at least one.
     """
     free, sizes = gpus - len(shares) - 1, []
     for share in shares:

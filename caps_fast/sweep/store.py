@@ -1,13 +1,13 @@
-"""A sweep's folder: finished runs in Parquet files that are whole or absent, one process at a time.
+"""A sweep's folder: finished runs in atomically written Parquet files, one process at a time.
 
-    manifest.json      what the sweep is: program, resolved scenarios, axes, input files' hashes
-    parts/*.parquet    finished runs, a file a batch, in the order in which they finished
+    manifest.json      the sweep: program, resolved scenarios, axes, input files' hashes
+    parts/*.parquet    finished runs, one file per batch, in the order of completion
     runs.parquet       all runs of the finished sweep, in the plan's order
     failures.json      runs that ended with an error
     spare/*.parquet    finished runs that the plan no longer has
 
-Files are written beside their place, synced, and moved there, so that a kill at any moment leaves whole files only.
-Results carry a digest: what was damaged is computed anew. Links in the folder are not followed, for it may come from
+Files are written to a temporary name, synced, and renamed, so that a kill at any moment leaves complete files only.
+Results carry a digest: damaged ones are computed again. Links in the folder are not followed, since it may come from
 others.
 """
 
@@ -48,18 +48,16 @@ class Store:
         self._lock = Lock(folder / ".lock")
 
     def open(self, plan: dict[str, Any], inputs: dict[str, str], fresh: bool = False) -> None:
-        """Take the folder for this plan and these input files (hashes by path), making it if need be; `fresh`
-        discards what it holds.
+        """Lock the folder for this plan and these input files (hashes by path), creating it if missing; `fresh`
+        discards its content.
 
-        Raises InputError where it cannot be written, another process has it, or another version or sweep filled it.
+        Raises InputError if it cannot be written, another process holds it, or another version or sweep filled it.
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         for place in (self.parts, self.spare):
             expect_no_link(place, "a folder")
-        if (
-            not fresh
-        ):  # nothing is made in a folder that is not ours; it is asked again once nobody else can write there
+        if not fresh:  # nothing is created in a folder that is not ours; checked again once nobody else can write there
             self._expect_ours(manifest(self.folder), plan)
         with writing(self.folder):
             self.parts.mkdir(exist_ok=True)
@@ -88,23 +86,25 @@ class Store:
         if before != data:
             self.write("manifest.json", json.dumps(data, indent=1).encode())
         if before and before["plan"] != data["plan"]:
-            logger.warning("%s: the sweep has changed since; finished runs that it still has are kept", self.folder)
+            logger.warning(
+                "%s: the sweep has changed since; finished runs that it still contains are kept", self.folder
+            )
 
     def close(self) -> None:
-        """Let other processes have the folder."""
+        """Release the folder."""
         self._lock.free()
 
     def finished(self) -> pl.DataFrame:
         """All finished runs, each once, without names of a plan.
 
-        A file that is none of ours is put aside, and its runs count as missing.
+        A file that is not ours is put aside, and its runs count as missing.
         """
         frames = []
         for path in self._files():
             try:
                 frames.append(_read(path, PARAMETERS, required=True))
             except InputError as error:
-                self._put_aside(path, f"{error}; put aside, its runs are computed anew")
+                self._put_aside(path, f"{error}; put aside, its runs are computed again")
         return content(_joined(frames))
 
     def failures(self) -> list[Failure]:
@@ -119,16 +119,16 @@ class Store:
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
         except (ValueError, TypeError):
-            self._put_aside(path, f"{path}: not a list of failed runs; put aside, its runs are tried again")
+            self._put_aside(path, f"{path}: not a list of failed runs; put aside, its runs are run again")
             return []
         return found
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Keep these finished runs."""
+        """Store these finished runs."""
         self.write(f"parts/{uuid.uuid4().hex}.parquet", sealed(table(rows)))
 
     def set_failures(self, failures: Sequence[Failure]) -> None:
-        """Keep the list of failed runs; an empty one leaves no file."""
+        """Store the list of failed runs; an empty one leaves no file."""
         if failures:
             self.write("failures.json", json.dumps([asdict(one) for one in failures], indent=1).encode())
         else:
@@ -137,9 +137,9 @@ class Store:
 
     def complete(self, order: pl.DataFrame) -> pl.DataFrame:
         """Write `runs.parquet` with the rows of `order` (a column `scenario_hash`, and names of the plan), in its
-        order; fold the parts away.
+        order; remove the parts.
 
-        Finished runs that the plan no longer has are kept aside.
+        Finished runs that the plan no longer has are put aside.
         """
         rows = self.finished()
         runs = order.join(rows, on=KEY, how="inner", maintain_order="left").select(
@@ -156,7 +156,7 @@ class Store:
         return runs
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file of the folder, whole or not at all. Raises InputError."""
+        """Write a file of the folder atomically. Raises InputError."""
         with writing(self.folder):
             write_whole(self.folder / name, content)
 
@@ -169,7 +169,7 @@ class Store:
             path.rename(path.with_suffix(".unreadable"))
 
     def _expect_ours(self, before: dict[str, Any] | None, plan: dict[str, Any]) -> None:
-        way_out = "choose another folder, or discard what is there with --fresh"
+        way_out = "choose another folder, or discard its content with --fresh"
         if before is None:
             if _data_files(self.folder):
                 raise InputError(f"{self.folder}: holds results without a manifest.json; {way_out}")
@@ -193,7 +193,7 @@ class Store:
 
 
 def manifest(folder: Path) -> dict[str, Any] | None:
-    """The folder's manifest; None where there is none. Raises InputError where it is none of ours."""
+    """The folder's manifest; None if there is none. Raises InputError if it is not ours."""
     path = folder / "manifest.json"
     try:
         data = read_json(path)
@@ -214,12 +214,12 @@ def manifest(folder: Path) -> dict[str, Any] | None:
 def read(folder: str | Path) -> pl.DataFrame:
     """All runs of a sweep's folder, finished or interrupted, or of one Parquet file.
 
-    Raises InputError where there are none.
+    Raises InputError if there are none.
     """
     path = Path(folder)
     files = [path] if path.is_file() else _data_files(path)
     if not files:
-        raise InputError(f"{path}: no results there; expected the folder of a sweep (--out) or a Parquet file of one")
+        raise InputError(f"{path}: no results; expected the folder of a sweep (--out) or a Parquet file of one")
     return _joined([_read(file, (KEY, "policy", "seed", "rate_rps")) for file in files])
 
 

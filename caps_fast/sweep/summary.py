@@ -13,7 +13,7 @@ from caps_fast.sweep.frames import COUNT, means, settings
 from caps_fast.text_table import text_lines
 
 PAPER_RATE_RPS = 10.0
-HELD_OUT = "held-out "  # before the metrics of `tune` on seeds that it never saw
+HELD_OUT = "held-out "  # prefix of the metrics of `tune` on held-out seeds
 HEADINGS = {"rate_rps": "req/s"}
 
 
@@ -26,19 +26,19 @@ def at_one_rate(runs: pl.DataFrame) -> pl.DataFrame:
 
 
 def one_of_rates(rates: pl.Series) -> float | None:
-    """The rate to compare at, of rates in order: 10 req/s if it is there, else the one in the middle."""
+    """The rate for comparisons, of sorted rates: 10 req/s if present, else the one in the middle."""
     rate: float | None = PAPER_RATE_RPS if PAPER_RATE_RPS in rates else rates[rates.len() // 2]
     return rate
 
 
 def summary(runs: pl.DataFrame) -> pl.DataFrame:
-    """Means over seeds of the main metrics, one row a setting, at one rate."""
+    """Means over seeds of the main metrics, one row per setting, at one rate."""
     chosen = at_one_rate(runs)
     return means(chosen, settings(chosen), [name for name in TABLE if name in runs.columns])
 
 
 def text_table(frame: pl.DataFrame, rows: int = 40) -> str:
-    """A frame as text: headings for people, metrics with their digits, all other numbers with four."""
+    """A frame as text: readable headings, metrics with their digits, all other numbers with four."""
     cells = [
         [_shown(name, value) for name, value in zip(frame.columns, row, strict=True)]
         for row in frame.head(rows).iter_rows()
@@ -50,7 +50,7 @@ def text_table(frame: pl.DataFrame, rows: int = 40) -> str:
 
 
 def heading(name: str) -> str:
-    """A column's name for people."""
+    """A column's heading."""
     held_out = HELD_OUT if name.startswith(HELD_OUT) else ""
     name = name.removeprefix(HELD_OUT)
     return held_out + HEADINGS.get(name, metrics.heading(name))

@@ -1,6 +1,4 @@
-"""Search for settings that no grid holds: multi-objective, resumable, and shown again on seeds that the search
-never saw.
-"""
+"""Multi-objective search for settings: resumable, with a verification on held-out seeds."""
 
 from __future__ import annotations
 
@@ -35,18 +33,18 @@ from caps_fast.sweep.space import Dimension, changes, changes_of
 from caps_fast.sweep.store import KEY
 from caps_fast.sweep.summary import HELD_OUT
 
-BATCH = 8  # trials that are asked for together: the same on every machine, so that a study is too
+BATCH = 8  # trials per batch: the same on every machine, so that a study is too
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a study looks for.
+    """The task of a study.
 
     base        scenario that trials change
-    dimensions  where they may go
+    dimensions  the search space
     objectives  metrics, each in its better direction
     seeds       of the search; a trial's objectives are means over them
-    held_out    other seeds, for the front alone
+    held_out    other seeds, only for the front
     sampler     tpe (tree-structured Parzen estimator) or nsga2 (genetic)
     """
 
@@ -64,12 +62,12 @@ class Search:
         expect_different(self.objectives, least=2)
         fields = [one.field for one in self.dimensions]
         if twice := [field for field in fields if fields.count(field) > 1]:
-            raise InputError(f"search: {twice[0]} stands twice; expected every field once")
+            raise InputError(f"search: {twice[0]} appears twice; expected every field once")
         if not self.dimensions:
-            raise InputError("search: nothing to search over; expected a field at the least")
+            raise InputError("search: nothing to search over; expected at least one field")
         for name in self.objectives:
             expect_metric(name)
-            larger_is_better(name)  # refuses one of which neither direction is better
+            larger_is_better(name)  # rejects a metric without a better direction
         check_options(self.ends())
 
     def ends(self) -> list[Scenario]:
@@ -88,13 +86,12 @@ class Search:
 class Tuned:
     """A study's outcome.
 
-    front                   one row a setting that no trial beats: fields, objectives, and objectives on the held-out
-                            seeds
-    as_given                one row: the same objectives of the scenario as it came
+    front                   one row per non-dominated setting: fields, objectives, and objectives on the held-out seeds
+    as_given                one row: the same objectives of the given scenario
     hypervolume             of the front, up to the worst trial, on the seeds of the search
     held_out_hypervolume    of the same settings, up to the same point, on the held-out seeds
-    still_front             how many of them no other of them beats on the held-out seeds
-    trials                  in all, `failed` of them without a result
+    still_front             number of them that are non-dominated on the held-out seeds
+    trials                  their number, `failed` of them without a result
     """
 
     front: pl.DataFrame
@@ -107,18 +104,18 @@ class Tuned:
 
 
 def tune(search: Search, study_file: Path, trials: int, workers: Workers | None = None) -> Tuned:
-    """Run the study in `study_file` up to `trials` trials in all, going on where it stopped; then try its front on
-    the held-out seeds.
+    """Run the study in `study_file` up to a total of `trials` trials, resuming where it stopped; then evaluate its
+    front on the held-out seeds.
 
-    The same search gives the same trials, whatever the workers, interrupted or not. Raises InputError where the
-    scenario cannot be run or the file is another study's.
+    The same search gives the same trials, whatever the workers, interrupted or not. Raises InputError if the scenario
+    cannot be run or the file belongs to another study.
     """
     workers = workers or Workers()
     expect_inputs(search.ends())
     with held(study_file), ended_by_sigterm(), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if study_file.exists():
-            _open(search, study_file)  # another search's is refused before any run
+            _open(search, study_file)  # another search's file is rejected before any run
         own = _own(search, workers)
         study = _open(search, study_file)
         with writing(study_file), naming(str(study_file)):
@@ -168,7 +165,7 @@ def _open(search: Search, path: Path) -> optuna.Study:
 
 
 def _run(search: Search, study: optuna.Study, trials: int, workers: Workers) -> None:
-    """Ask for batches of trials, those that were begun before first, and tell their outcomes in order."""
+    """Ask the sampler for batches of trials, first those begun before, and tell it their outcomes in order."""
     progress: Progress | None = None
     while True:
         begun = [one for one in study.get_trials(deepcopy=False) if one.state != TrialState.WAITING]
@@ -192,7 +189,7 @@ def _run(search: Search, study: optuna.Study, trials: int, workers: Workers) -> 
 def _ask(search: Search, study: optuna.Study, begun: FrozenTrial | int) -> tuple[Trial, Scenario | str]:
     """A new trial by its number, or one begun before, and its scenario (or why there is none).
 
-    Each trial has random numbers of its own.
+    Each trial has its own random stream.
     """
     number = begun if isinstance(begun, int) else begun.number
     if search.sampler == "tpe":
@@ -204,7 +201,7 @@ def _ask(search: Search, study: optuna.Study, begun: FrozenTrial | int) -> tuple
         changed = changes(search.dimensions, trial, search.base)
     except InputError:
         raise
-    except ValueError as error:  # of Optuna's, about what a study of others holds
+    except ValueError as error:  # errors of Optuna about the content of a foreign study
         raise InputError(f"trial {number}: {first_line(error)}: expected a trial of this search") from None
     try:
         return trial, search.base.replace(changed)
@@ -215,7 +212,7 @@ def _ask(search: Search, study: optuna.Study, begun: FrozenTrial | int) -> tuple
 def _evaluate(
     configs: Sequence[Scenario | str], seeds: Sequence[int], objectives: Sequence[str], workers: Workers
 ) -> list[dict[str, float] | str]:
-    """Objectives of each scenario, means over the seeds; or, where there are none, why."""
+    """Objectives of each scenario, means over the seeds; or the reason why there are none."""
     runs = [
         [config if isinstance(config, str) else config.replace({"seed": seed}) for seed in seeds] for config in configs
     ]
@@ -247,7 +244,7 @@ def _objectives(
 
 
 def _outcome(search: Search, study: optuna.Study, own: Sequence[dict[str, float]], workers: Workers) -> Tuned:
-    """The front on the seeds of the search, and what becomes of it on the held-out ones."""
+    """The front on the seeds of the search, and its metrics on the held-out ones."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not done:
         errors = [

@@ -17,15 +17,15 @@ RANGE = re.compile(rf"({NUMBER}|)\.\.({NUMBER}|)(?::(.*))?")
 EXPECTED = "expected a..b, a..b:step or a..b:logN (N values, evenly spaced in the logarithm)"
 COUNT = re.compile(r"[0-9]{1,9}")
 MOST = 10_000_000  # values of one axis
-MAGNITUDES = 300  # of ten, up or down, that a range's numbers may have
+MAGNITUDES = 300  # powers of ten, up or down, of a range's numbers
 
 
 def values(raw: Any, origin: str) -> Sequence[Any]:
-    """The values that an axis takes, in order, each once.
+    """The values of an axis, in order, each once.
 
-    `raw` is a list (whose texts may be ranges), one value, or text: values and ranges with commas between them, `4,8`
-    or `2..16` or `0..2:0.25,3`, or JSON values, `[0.5,0.3,0.2],[1,0,0]`. Ranges include both ends where the step meets
-    the upper one. Raises InputError naming `origin`.
+    `raw` is a list (whose texts may be ranges), one value, or text: values and ranges separated by commas, `4,8`
+    or `2..16` or `0..2:0.25,3`, or JSON values, `[0.5,0.3,0.2],[1,0,0]`. Ranges include both ends if the step meets the
+    upper one. Raises InputError naming `origin`.
     """
     if isinstance(raw, str):
         raw = _split(raw, origin)
@@ -36,12 +36,12 @@ def values(raw: Any, origin: str) -> Sequence[Any]:
         return parts[0]
     found = [value for part in parts for value in part]
     if not found:
-        raise InputError(f"{origin}: no values; expected one at the least")
+        raise InputError(f"{origin}: no values; expected at least one")
     seen = set()
     for value in found:
         key = json.dumps(float(value) if isinstance(value, int) and not isinstance(value, bool) else value, default=str)
         if key in seen:
-            raise InputError(f"{origin}: {value} stands twice; expected every value once")
+            raise InputError(f"{origin}: {value} appears twice; expected every value once")
         seen.add(key)
     return found
 
@@ -60,10 +60,10 @@ def span(text: str, origin: str) -> Sequence[int | float]:
     if step is not None and step.startswith("log"):
         return _log_span(float(first), float(last), step[3:], text, origin)
     if step is not None and not re.fullmatch(NUMBER, step):
-        raise InputError(f"{origin}: {text!r}: step {step!r} is no number; {EXPECTED}")
+        raise InputError(f"{origin}: {text!r}: step {step!r} is not a number; {EXPECTED}")
     by = _decimal(step, origin) if step is not None else Decimal(1)
     if by <= 0:
-        raise InputError(f"{origin}: {text!r}: step {by} does not lead upwards; expected a step above 0")
+        raise InputError(f"{origin}: {text!r}: step {by} is not positive; expected a step above 0")
     if (last - first) / by >= MOST:
         raise InputError(f"{origin}: {text!r}: over {MOST:,} values; expected fewer")
     count = int((last - first) / by) + 1
@@ -73,7 +73,7 @@ def span(text: str, origin: str) -> Sequence[int | float]:
 
 
 def scalar(text: str) -> Any:
-    """A number, true, false or none, or else the text itself."""
+    """A number, true, false, none, or else the text itself."""
     text = text.strip()
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"
@@ -89,10 +89,10 @@ def _split(text: str, origin: str) -> list[Any]:
         try:
             return list(parse_json(f"[{text}]"))
         except ValueError:
-            raise InputError(f"{origin}: {text[:100]!r}: expected JSON values with commas between them") from None
+            raise InputError(f"{origin}: {text[:100]!r}: expected JSON values separated by commas") from None
     parts = [part.strip() for part in text.split(",")]
     if "" in parts:
-        raise InputError(f"{origin}: {text!r}: an empty value; expected values or ranges with commas between them")
+        raise InputError(f"{origin}: {text!r}: an empty value; expected values or ranges separated by commas")
     return [part if RANGE.fullmatch(part) else scalar(part) for part in parts]
 
 

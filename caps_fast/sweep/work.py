@@ -1,6 +1,6 @@
-"""A unit of work: runs that see the same requests, simulated together.
+"""A unit of work: runs with the same requests, simulated together.
 
-This is all that workers do, wherever they are.
+Workers do nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from caps_fast.sweep.rows import code_hash, row
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended with an error: a line for people, and where it came from for others than bad input."""
+    """A run that ended with an error: one line and, unless it is bad input, its traceback."""
 
     scenario_hash: str
     run: str
@@ -29,18 +29,18 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a unit's runs."""
+    """The outcome of a unit's runs."""
 
     rows: list[dict[str, Any]]
     failures: list[Failure]
 
 
 def work(configs: Sequence[Scenario], code: str, by_pool: bool = False) -> Outcome:
-    """Simulate the scenarios, those with the same requests together; a run that fails stops no other.
+    """Simulate the scenarios, those with the same requests together; a failed run does not stop the others.
 
     `by_pool`: rows with metrics of every pool.
 
-    Raises InputError where this worker's program is not the sweep's (`code`, see `code_hash`).
+    Raises InputError if this worker's program is not the sweep's (`code`, see `code_hash`).
     """
     if code != code_hash():
         raise InputError(

@@ -1,7 +1,7 @@
-"""Request traces: other people's files in one canonical frame.
+"""Request traces: files of many formats in one canonical frame.
 
-`read_requests(path)` understands the formats of `formats()` and, through a column map, any CSV, JSONL or Parquet file,
-plain or compressed with gzip or Zstandard.
+`read_requests(path)` reads the formats of `formats()` and, with a column map, any CSV, JSONL or Parquet file, plain or
+compressed with gzip or Zstandard.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Dates and times in text, as expressions: a quick way for times in UTC, and an exact one for any offset."""
+"""Dates and times in text, as expressions: a fast one for times in UTC, and an exact one for any offset."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SECONDS_LENGTH = len("2023-11-16 18:17:03")
 
 
 def date_expressions(text: pl.Expr, sample: str | None) -> list[pl.Expr]:
-    """Ways to read dates shaped like `sample`, to the microsecond, the quickest first; null where a text is not
-    such a date.
+    """Expressions to read dates of the form of `sample`, to the microsecond, the fastest first; null where a text is
+    not such a date.
 
-    The quick way reads whole seconds and fraction apart (several times as fast) and gives null for another offset than
-    the sample's; the last way is exact. Empty where the sample is not a date.
+    The fast one reads whole seconds and fraction separately (several times as fast) and gives null for another offset
+    than the sample's; the last one is exact. Empty where the sample is not a date.
     """
     shape = _SHAPE.fullmatch(sample.strip()) if sample else None
     if shape is None:

@@ -1,4 +1,4 @@
-"""What a request trace is like: span, rate, lengths, shares, gaps and oddities, as plain data."""
+"""Description of a request trace: span, rate, lengths, shares, gaps and oddities, as plain data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CATEGORY_EDGES = {"short": 0, "long": 256, "agentic": 2048}  # input tokens from
 BIN_WIDTHS_S = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 6 * 3600.0, 86400.0, 7 * 86400.0)
 MOST_BINS = 96
 GAP_MEANS = 20.0  # a gap is longer than this many mean distances: 2e-9 of a Poisson process's
-MANY = 0.05  # a share that makes an oddity
+MANY = 0.05  # share from which it is an oddity
 
 Numbers = NDArray[Any]
 
@@ -58,7 +58,7 @@ def rate_over_time(arrivals: Numbers) -> tuple[Numbers, Numbers, float]:
     """Bin starts (s), mean arrivals per second in each bin, and the bins' width (s): the narrowest width with at
     most `MOST_BINS` bins.
 
-    The last bin's rate is over the part of it that the trace covers, and left out where that is under a tenth.
+    The last bin's rate is over the part of it that the trace covers, and left out if that is under a tenth.
     """
     span_s = float(arrivals[-1])
     width_s = next((width for width in BIN_WIDTHS_S if span_s / width <= MOST_BINS), span_s / MOST_BINS)

@@ -1,4 +1,4 @@
-"""The formats of request traces as a table: which columns a format has, what they mean, in which unit time comes."""
+"""The formats of request traces as a table: columns, their meaning, and the unit of time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Format:
     """A named layout of columns.
 
     `columns` maps our names (`time`, `input_tokens`, `output_tokens` and those of `OPTIONAL`) to the file's. `marks`
-    are further columns that a file must have to be taken for this format unasked, `unless` columns that it must not
-    have, `others` columns with times that it is known to have beside the arrivals, and `classes` its column of service
-    classes, which a map of classes to tiers reads.
+    are further columns that a file must have to be recognised as this format, `unless` columns that it must not have,
+    `others` further columns with times, and `classes` its column of service classes, which a map of classes to tiers
+    reads.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Format:
     hint: str = field(default="", compare=False)
 
     def recognises(self, header: Sequence[str]) -> bool:
-        """Whether a file with these column names is taken for this format."""
+        """Whether a file with these column names is recognised as this format."""
         names = {_key(name) for name in header}
         return self.needed <= names and names.isdisjoint(self.unless)
 
     @property
     def needed(self) -> set[str]:
-        """The columns that a file of this format has, in lower case."""
+        """The columns of a file of this format, in lower case."""
         needed = {
             name
             for ours, name in self.columns.items()
@@ -151,8 +151,8 @@ def choose(
     """The format of a table with these columns, some of them `dated`: the named one, the column map's, or the one
     that recognises it.
 
-    A column map that does not name the lengths is laid over the format that recognises the table. Raises InputError
-    where none fits or the column map is not complete.
+    A column map without the lengths is laid over the format that recognises the table. Raises InputError if none
+    matches or the column map is incomplete.
     """
     if time_unit is not None and time_unit not in TIME_UNITS:
         raise InputError(f"{path}: time unit {time_unit!r}: expected one of {', '.join(TIME_UNITS)}")
@@ -169,7 +169,7 @@ def choose(
 
 
 def same(header: Sequence[str], name: str) -> list[str]:
-    """The columns called `name`, but for case and surrounding blanks."""
+    """The columns called `name`, ignoring case and surrounding blanks."""
     return [column for column in header if _key(column) == _key(name)]
 
 
@@ -189,7 +189,7 @@ def _named(path: str, name: str) -> Format:
 
 
 def recognised(header: Sequence[str]) -> list[Format]:
-    """The formats that these column names show, without those that another one is a special case of."""
+    """The formats that match these column names, without those that have a matching special case."""
     found = [form for form in FORMATS if form.recognises(header)]
     return [form for form in found if not any(form.needed < other.needed for other in found)]
 
@@ -209,7 +209,7 @@ def _detected(path: str, header: Sequence[str]) -> Format:
 
 
 def option(name: str) -> str:
-    """How to give a fact: the field of a scenario and the option of a command."""
+    """How to state a fact: the field of a scenario and the option of a command."""
     return f"workload.trace_{name}, --trace-{name.replace('_', '-')}"
 
 

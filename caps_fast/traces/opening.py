@@ -1,4 +1,4 @@
-"""Opening a trace: what is in the file, and a plain copy of it where it is compressed."""
+"""Opening a trace: the type of the file, and an uncompressed copy if it is compressed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from caps_fast.unpacking import unpack
 
 Container = Literal["csv", "jsonl", "json", "parquet"]
 FREE_BYTES, UNPACKED_A_BYTE = 1 << 28, 250
-"""What any compressed trace may unpack to, and what more for each of its bytes."""
+"""Limits of decompressed size: a base for any trace, and a factor of the compressed size."""
 _SHARE_OF_ROOM = 0.9
 _OPEN_FILES = "/proc/self/fd"
 _PARQUET = b"PAR1"
-_MARKED_JSONL, _UNMARKED_JSONL = b"\xef\xbb\xbf{", b"   {"  # Polars skips a byte order mark in CSV alone
+_MARKED_JSONL, _UNMARKED_JSONL = b"\xef\xbb\xbf{", b"   {"  # Polars skips a byte order mark only in CSV
 _WIDE_TEXT = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -27,7 +27,7 @@ _WIDE_TEXT = (b"\xff\xfe", b"\xfe\xff")
 def plain(path: str) -> Iterator[str]:
     """The path of the uncompressed content: the file itself, or a temporary copy (without JSONL's byte order mark).
 
-    Told by the first bytes, not by the name. Raises InputError where the file cannot be read or is cut off.
+    Detected by the first bytes, not by the name. Raises InputError if the file cannot be read or is truncated.
     """
     if is_special(path):
         raise InputError(f"{path}: not a regular file: expected a request trace")
@@ -39,7 +39,7 @@ def plain(path: str) -> Iterator[str]:
     if not start.startswith((GZIP, ZSTD, _MARKED_JSONL)):
         yield path
         return
-    nameless = os.path.isdir(_OPEN_FILES)  # then nothing stays behind, however the process ends
+    nameless = os.path.isdir(_OPEN_FILES)  # so that nothing is left behind, however the process ends
     make: Any = tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile
     with make(prefix="caps-fast-") as target:
         try:
@@ -59,7 +59,7 @@ def plain(path: str) -> Iterator[str]:
 
 
 def _most_bytes(path: str) -> int:
-    """What a trace may unpack to: no more than is usual of such files, nor than most of the room that there is."""
+    """Greatest decompressed size of a trace: limited by usual compression ratios and by most of the free space."""
     room = shutil.disk_usage(tempfile.gettempdir()).free * _SHARE_OF_ROOM
     return int(min(max(FREE_BYTES, UNPACKED_A_BYTE * os.path.getsize(path)), room))
 

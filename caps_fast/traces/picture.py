@@ -24,7 +24,7 @@ _SPANS = (
 
 
 def picture(trace: TraceFile) -> Figure:
-    """A figure of three panels (two where the trace has no times)."""
+    """A figure of three panels (two if the trace has no times)."""
     figure = Figure(figsize=(9, 6.4 if trace.timed else 3.4), layout="constrained")
     arrivals = trace.frame["arrival_s"].to_numpy() if trace.timed else np.zeros(1)
     figure.suptitle(

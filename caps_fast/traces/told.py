@@ -1,5 +1,5 @@
-"""What a trace's other columns say of its times, and what is hardly plausible of them: used, said, or refused with what
-settles it.
+"""What a trace's other columns state about its times, and implausible times: used, noted, or rejected with the option
+that resolves it.
 """
 
 from __future__ import annotations
@@ -49,15 +49,13 @@ DURATIONS += tuple(
     )
 )
 ZONES = ("time zone", "tz", "tz name", "utc offset", "gmt offset")
-CROWD, MOMENT_S = 1000, 60.0  # so many requests in so short a span are a wrong unit rather than a load
+CROWD, MOMENT_S = 1000, 60.0  # this many requests in such a short span indicate a wrong unit
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _EPOCH_S = (1e9, 4.2e9)  # from 2001 to 2103
 
 
 def refuse_unused_times(table: Table, form: Format, names: Mapping[str, str], settled: bool) -> None:
-    """Raise InputError where a column looks like a time and is not used, unless the caller has `settled` which one
-    is.
-    """
+    """Raise InputError if a column looks like a time and is not used, unless the caller has `settled` which one is."""
     if settled:
         return
     values = table.first_values()
@@ -70,11 +68,11 @@ def refuse_unused_times(table: Table, form: Format, names: Mapping[str, str], se
         ):
             continue
         if _is_time(name, values.get(name), table.schema[name]):
-            beside = f" beside {listed([names['time']])}" if "time" in names else ""
+            beside = f" in addition to {listed([names['time']])}" if "time" in names else ""
             raise InputError(
                 f"{table.path}: column {listed([name])} looks like a time{beside}: expected time=NAME in the "
                 f"column map ({option('columns')}) to say "
-                f"which column has the arrivals, with {option('time_unit')}, or time=- for lengths alone"
+                f"which column has the arrivals, with {option('time_unit')}, or time=- for lengths only"
             )
 
 
@@ -96,8 +94,8 @@ def _is_time(name: str, value: Any, kind: pl.DataType) -> bool:
 
 
 def zone_of(table: Table, names: Mapping[str, str]) -> str | None:
-    """The time zone that a column states for all rows, None where no column does. Raises InputError where rows differ
-    or it is none.
+    """The time zone that a column states for all rows, None if no column does. Raises InputError if rows differ or it
+    is invalid.
     """
     name = next(
         (
@@ -123,7 +121,7 @@ def zone_of(table: Table, names: Mapping[str, str]) -> str | None:
 
 
 def refuse_local(path: str, name: str, first: object, zone: str | None) -> None:
-    """Raise InputError where a column of dates says that they are local and nothing says where."""
+    """Raise InputError if a column of dates states local time and no time zone is stated."""
     offset = isinstance(first, str) and re.search(r":\d\d.*(Z|[+-]\d\d(:?\d\d)?)$", first.strip())
     if zone is None and not offset and clock_of_name(name) not in (None, "UTC"):
         raise InputError(
@@ -132,7 +130,7 @@ def refuse_local(path: str, name: str, first: object, zone: str | None) -> None:
 
 
 def is_digits(value: object) -> bool:
-    """Whether a value is a date of digits alone, such as 2024080500, rather than a count of seconds."""
+    """Whether a value is a date of digits only, such as 2024080500, and not a count of seconds."""
     found = re.fullmatch(r"(\d{4})(\d\d)(\d\d)(\d\d)?(?:\d\d){0,2}", str(value).strip()) if value is not None else None
     if found is None or len(str(value).strip()) < 10:
         return False
@@ -141,13 +139,13 @@ def is_digits(value: object) -> bool:
 
 
 def epoch(first: float, unit: str) -> datetime | None:
-    """The date of a Unix time; None where the number is too small to be one."""
+    """The date of a Unix time; None if the number is too small to be one."""
     seconds = first / _PER_SECOND[unit]
     return datetime.fromtimestamp(seconds, UTC) if _EPOCH_S[0] <= seconds < _EPOCH_S[1] else None
 
 
 def refuse_wrong_unit(path: str, name: str, first: float, unit: str) -> None:
-    """Raise InputError where a number is a Unix time in another unit than it is read in."""
+    """Raise InputError if a number is a Unix time in another unit than the one it is read in."""
     other = next((other for other in _PER_SECOND if other != unit and epoch(first, other) is not None), None)
     if first >= 1e11 and epoch(first, unit) is None and other is not None:
         raise InputError(
@@ -159,7 +157,7 @@ def refuse_wrong_unit(path: str, name: str, first: float, unit: str) -> None:
 def doubts(
     requests: int, span_s: float, starts_at: datetime | None, unit: str, names: Collection[str]
 ) -> Iterator[str]:
-    """What is hardly plausible of a trace's times, and columns that a map could use."""
+    """Implausible times of a trace, and columns that a map could use."""
     if requests >= CROWD and span_s < MOMENT_S:
         yield f"{requests:,} requests in {span_s:.3g} s: is the unit of time really {unit}?"
     if starts_at is not None and starts_at.replace(tzinfo=starts_at.tzinfo or UTC) > datetime.now(UTC):

@@ -1,4 +1,4 @@
-"""The simulator beside real engines: logs of measured requests, their replay, and the errors."""
+"""The simulator compared with real engines: logs of measured requests, their replay, and the errors."""
 
 from __future__ import annotations
 

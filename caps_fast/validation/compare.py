@@ -1,4 +1,4 @@
-"""Measured beside simulated: means and quantiles of latencies, rates, power, and the errors."""
+"""Measured and simulated: means and quantiles of latencies, rates, power, and the errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUANTILES = (50, 90, 95, 99)
 
 @dataclass(frozen=True)
 class Comparison:
-    """A metric as measured and as simulated; `error` is (simulated - measured) / measured."""
+    """A metric, measured and simulated; `error` is (simulated - measured) / measured."""
 
     metric: str
     measured: float
@@ -27,7 +27,7 @@ class Comparison:
         return self.simulated / self.measured - 1 if self.measured else float("nan")
 
     def row(self) -> dict[str, str | float]:
-        """As `validate --json` prints it."""
+        """In the form of `validate --json`."""
         return asdict(self) | {"error": self.error}
 
 
@@ -45,7 +45,7 @@ def metrics_of(log: RequestLog, ttft_s: Array, e2e_s: Array) -> dict[str, float]
     """Exact means and quantiles of the latencies (n,) of a log's requests, and rates from its first arrival to its
     last completion.
 
-    Requests that were not finished (nan) count nowhere.
+    Unfinished requests (nan) are not counted.
     """
     done = np.isfinite(e2e_s)
     found = {}

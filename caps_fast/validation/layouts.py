@@ -1,4 +1,4 @@
-"""How the benchmarks of others write their requests: GuideLLM, AIPerf, vLLM's `bench serve --save-detailed`."""
+"""Request files of benchmarks: GuideLLM, AIPerf, vLLM's `bench serve --save-detailed`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Row = tuple[Any, Any, Any, Any, Any] | None  # the values of COLUMNS; None = the
 
 
 def requests_of(path: str, documents: list[Any], benchmark: int | None) -> tuple[pl.DataFrame, int]:
-    """The served requests of a benchmark's file, one row each (`row` from 1, and `COLUMNS`), and how many were not.
+    """The served requests of a benchmark's file, one row each (`row` from 1, and `COLUMNS`), and the number of others.
 
-    Raises InputError where the layout is unknown, or a field is missing or no number.
+    Raises InputError if the layout is unknown, or a field is missing or not a number.
     """
     tables = _tables(path, documents)
     if not tables:
@@ -68,7 +68,7 @@ def _keys(found: Mapping[str, Any]) -> str:
 
 
 def _vllm(path: str, result: Any) -> Iterable[Row]:
-    """Lists beside one another, one entry a request; E2E is TTFT and all gaps after it."""
+    """Parallel lists, one entry per request; E2E is TTFT plus all gaps after it."""
     names = ("start_times", "input_lens", "output_lens", "ttfts", "itls")
     for name in names:
         if not isinstance(result, dict) or not isinstance(result.get(name), list):
@@ -91,7 +91,7 @@ def _vllm(path: str, result: Any) -> Iterable[Row]:
 
 
 def _guidellm(path: str, benchmark: Any) -> Iterable[Row]:
-    """Requests by outcome; those that were cut off or failed are not served."""
+    """Requests by outcome; incomplete and failed ones are not served."""
     requests = benchmark.get("requests") if isinstance(benchmark, dict) else None
     if not isinstance(requests, dict) or not isinstance(requests.get("successful"), list):
         raise InputError(f"{path}: requests.successful is missing: expected GuideLLM's report with its requests")
@@ -130,7 +130,7 @@ def _guidellm(path: str, benchmark: Any) -> Iterable[Row]:
 
 
 def _aiperf(path: str, number: int, record: Any) -> Row:
-    """A record's start in nanoseconds; its metrics have their unit beside them."""
+    """A record's start in nanoseconds; its metrics state their unit."""
     metrics = record.get("metrics") or {}
     if not isinstance(metrics, dict):
         raise InputError(f"{path}: line {number}: metrics {str(metrics)[:100]!r}: expected an object")
@@ -171,7 +171,7 @@ def _is_profiled(record: Any) -> bool:
 
 
 def _first(found: Any, *paths: str) -> Any:
-    """The first of these dotted fields that is there and not null."""
+    """The first of these dotted fields that exists and is not null."""
     for path in paths:
         value = found
         for part in path.split("."):

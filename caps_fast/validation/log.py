@@ -1,4 +1,4 @@
-"""A log of requests as an engine served them: when each came, its lengths, its TTFT and E2E."""
+"""A request log of an engine: arrival, lengths, TTFT and E2E of each request."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from caps_fast.section import MOST_TOKENS
 from caps_fast.validation.layouts import COLUMNS, requests_of
 
 LEAST = {"input_tokens": 1.0, "output_tokens": 1.0, "ttft_s": 0.0, "e2e_s": 0.0}
-ROUNDING_S = 1e-6  # by which a log's E2E may fall short of its TTFT
+ROUNDING_S = 1e-6  # by which a log's E2E may be below its TTFT
 MOST_S = 86400.0 * 3660  # longest run that is simulated
-MOST_DIGITS = 20  # of a whole number in a log; times in nanoseconds have 19
-EPOCH_S = 1e9  # arrivals from here on are times of the calendar
+MOST_DIGITS = 20  # digits of a whole number in a log; times in nanoseconds have 19
+EPOCH_S = 1e9  # arrivals from here on are Unix times
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class RequestLog:
     arrival_s      float64 (n,), seconds after the first
     input_tokens   int64 (n,)
     output_tokens  int64 (n,), at least 1
-    ttft_s, e2e_s  float64 (n,), seconds from arrival, as the log's client or server saw them
+    ttft_s, e2e_s  float64 (n,), seconds from arrival, as measured by the log's client or server
     began_s        time of the first arrival on the log's own clock
-    notes          what the user should know of the file
+    notes          lines for the user
     """
 
     path: str
@@ -51,7 +51,7 @@ class RequestLog:
 
     @property
     def dated(self) -> bool:
-        """Whether its clock is the calendar's, in seconds since 1970."""
+        """Whether its times are Unix times, in seconds since 1970."""
         return self.began_s >= EPOCH_S
 
 
@@ -63,7 +63,7 @@ def is_log(columns: list[str]) -> bool:
 def read_log(path: str | Path, benchmark: int | None = None) -> RequestLog:
     """Read a log: CSV with our columns, GuideLLM's or vLLM's JSON, AIPerf's JSONL, distinguished by their content.
 
-    `benchmark` (from 1) chooses one where a file has several. Raises InputError naming the file, the row and the
+    `benchmark` (from 1) chooses one if a file has several. Raises InputError naming the file, the row and the
     column.
     """
     path = str(path)
@@ -71,7 +71,7 @@ def read_log(path: str | Path, benchmark: int | None = None) -> RequestLog:
         with_json = _first_byte(path) in (b"{", b"[")
         content = read_bytes(path, MOST_JSON_BYTES).removeprefix(BOM_UTF8) if with_json else b""
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a log of requests") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a request log") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}; expected a smaller log") from None
     if with_json:
@@ -110,7 +110,7 @@ def _documents(path: str, content: bytes) -> list[Any]:
 
 
 def _whole(text: str) -> int | float:
-    """A whole number; as a float, which may be infinite, where it has so many digits that none of a log's has."""
+    """A whole number; as a float, which may be infinite, if it has more digits than any value of a log."""
     return int(text) if len(text) <= MOST_DIGITS else float(text)
 
 
@@ -121,7 +121,7 @@ def _table(path: str) -> tuple[pl.DataFrame, int]:
         raise InputError(f"{path}: not readable as CSV: {first_line(error)}") from None
     twice = [name for name in COLUMNS if f"{name}_duplicated_0" in raw.columns]
     if twice:
-        raise InputError(f"{path}: two columns {twice[0]}: expected one")
+        raise InputError(f"{path}: two columns {twice[0]}; expected one")
     missing = [name for name in COLUMNS if name not in raw.columns]
     if missing:
         shown = ", ".join(raw.columns)[:200]
@@ -144,7 +144,7 @@ def _table(path: str) -> tuple[pl.DataFrame, int]:
 
 
 def _checked(path: str, frame: pl.DataFrame, dropped: int) -> RequestLog:
-    """The log of a frame of numbers with the columns `row` and `COLUMNS`. Raises InputError for what cannot be."""
+    """The log of a frame of numbers with the columns `row` and `COLUMNS`. Raises InputError for invalid values."""
     if frame.is_empty():
         raise InputError(f"{path}: no request was served: expected at least one with a TTFT and an E2E")
     for name in COLUMNS:
@@ -167,7 +167,7 @@ def _checked(path: str, frame: pl.DataFrame, dropped: int) -> RequestLog:
     ordered = frame.sort("arrival_s", maintain_order=True)
     arrival_s, ttft_s = ordered["arrival_s"].to_numpy(), ordered["ttft_s"].to_numpy()
     notes = (
-        [f"{path}: {dropped:,} requests were not served and are left out; the engine had their load all the same"]
+        [f"{path}: {dropped:,} requests were not served and are left out, although they loaded the engine"]
         if dropped
         else []
     )

@@ -1,4 +1,4 @@
-"""The distributions of measured and simulated latencies over one another."""
+"""The distributions of measured and simulated latencies in one picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INK, MEASURED, SIMULATED = "#333333", "#c8553d", "#2a6f97"
 
 
 def picture(log: RequestLog, played: Played, title: str) -> Figure:
-    """A panel each for TTFT, TPOT and E2E: shares of requests that took no longer."""
+    """One panel each for TTFT, TPOT and E2E: cumulative distribution."""
     figure = Figure(figsize=(10.5, 3.6), layout="constrained")
     figure.suptitle(title, color=INK, fontsize=12)
     measured, simulated = latencies(log, log.ttft_s, log.e2e_s), latencies(log, played.ttft_s, played.e2e_s)

@@ -1,4 +1,4 @@
-"""A log of power over a run: seconds and watts, or what nvidia-smi writes."""
+"""A power log of a run: seconds and watts, or the format of nvidia-smi."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from caps_fast.validation.log import EPOCH_S, RequestLog
 
 OURS = ("time_s", "power_w")
 NVIDIA_SMI = ("timestamp", "power.draw [W]")
-MOST = 1e10  # watts, and seconds: more is a fault of the file
+MOST = 1e10  # watts, and seconds: more is an error of the file
 DATE = "%Y/%m/%d %H:%M:%S.%f"
 
 
@@ -34,20 +34,20 @@ class PowerLog:
     def mean_w(self, log: RequestLog) -> float:
         """Mean from a log's first arrival to its last completion.
 
-        Raises InputError where the power log does not span that.
+        Raises InputError if the power log does not span that.
         """
         return float(self.means_w(log, 1)[0])
 
     def means_w(self, log: RequestLog, parts: int) -> Array:
         """Means over equal parts of a log's time, float64 (parts,).
 
-        Raises InputError where the power log does not span it.
+        Raises InputError if the power log does not span it.
         """
         start_s = self.time_s - log.began_s
         end_s = float((log.arrival_s + log.e2e_s).max())
         if self.time_s[0] >= EPOCH_S and not log.dated:
             raise InputError(
-                f"{self.path}: has dates, and {log.path} has none: expected seconds on the clock of its arrivals"
+                f"{self.path}: has dates, but {log.path} has none: expected seconds on the clock of its arrivals"
             )
         gap_s = float(np.median(np.diff(start_s))) if len(start_s) > 1 else 0.0
         if start_s[0] > 2 * gap_s or start_s[-1] < end_s - 2 * gap_s:
@@ -63,14 +63,14 @@ class PowerLog:
 
 
 def edges_of(log: RequestLog, parts: int) -> Array:
-    """Times that part a log's run, from its first arrival to its last completion, into equal parts, float64 (parts
+    """Times that divide a log's run, from its first arrival to its last completion, into equal parts, float64 (parts
     + 1,).
     """
     return np.linspace(0.0, float((log.arrival_s + log.e2e_s).max()), parts + 1)
 
 
 def is_power_log(columns: list[str]) -> bool:
-    """Whether a CSV file of these columns is a log of power."""
+    """Whether a CSV file of these columns is a power log."""
     names = {name.strip() for name in columns}
     return {*OURS} <= names or {*NVIDIA_SMI} <= names
 
@@ -84,7 +84,7 @@ def read_power_log(path: str | Path) -> PowerLog:
     try:
         raw = scan_csv(path).collect().rename(str.strip)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({first_line(error)}); expected a log of power in CSV") from None
+        raise InputError(f"{path}: cannot be read ({first_line(error)}); expected a power log in CSV") from None
     except (*FAULTS, Damaged) as error:
         raise InputError(f"{path}: not readable as CSV: {first_line(error)}") from None
     if not is_power_log(raw.columns):
@@ -101,7 +101,7 @@ def read_power_log(path: str | Path) -> PowerLog:
     else:
         seconds = np.array([_seconds(path, row, text) for row, text in enumerate(raw[time_name], 1)])
     if len(seconds) < 2:
-        raise InputError(f"{path}: {len(seconds)} readings: expected two or more")
+        raise InputError(f"{path}: {len(seconds)} readings: expected at least two")
     index = (
         raw["index"].fill_null("").str.strip_chars().to_numpy()
         if "index" in raw.columns

@@ -1,6 +1,4 @@
-"""A log's requests played by the kernel, under one queue over the replicas: what the simulator says of the same
-load.
-"""
+"""Replay of a log's requests by the kernel, with one queue over the replicas."""
 
 from __future__ import annotations
 
@@ -13,10 +11,10 @@ import numpy as np
 from caps_fast import arrays, records
 from caps_fast.errors import InputError
 from caps_fast.outcome import Outcome
-from caps_fast.pack import Means
+from caps_fast.pack_kinds import Means
 from caps_fast.records import Array
+from caps_fast.replica_section import Kind
 from caps_fast.scenario import Scenario, preset
-from caps_fast.sections import Kind
 from caps_fast.simulation import Prepared, Recording, Run, prepare
 from caps_fast.validation.log import RequestLog
 
@@ -26,8 +24,7 @@ ENGINE = {
     "cluster.chunk_tokens": 8192,
     "cluster.kv_capacity_tokens": None,
 }
-"""Limits of the engine where nothing else is set: vLLM's on a large GPU, KV memory without limit; with a limit it
-grows block by block.
+"""Default limits of the engine: vLLM's on a large GPU, KV memory without limit; with a limit it grows block by block.
 """
 QUEUE = {
     "policy.name": "edf",
@@ -42,7 +39,7 @@ UNKNOWN = {
     "gpu.decode_base_s": 0.01,
     "gpu.decode_s_per_seq": 1e-4,
 }
-"""A speed to be replaced by what `Replay.play` is given."""
+"""A placeholder speed, which `Replay.play` replaces."""
 OURS = ("cluster.gpus", "cluster.split", "cluster.roles", "days", "drain_h")
 DRAIN_H = 24.0 * 30
 CONTROLS = 1000  # control steps of a short log, at which power is read
@@ -50,8 +47,8 @@ CONTROLS = 1000  # control steps of a short log, at which power is read
 
 @dataclass(frozen=True)
 class Played:
-    """What the simulator says of a log's requests, in the log's order; nan for one that is not finished a month
-    after the last arrival.
+    """Simulated latencies of a log's requests, in the log's order; nan for one that is not finished a month after the
+    last arrival.
     """
 
     ttft_s: Array
@@ -60,7 +57,7 @@ class Played:
 
     @property
     def mean_power_w(self) -> float:
-        """Of all replicas, idle ones too, from the first arrival to the last completion."""
+        """Mean power of all replicas, including idle ones, from the first arrival to the last completion."""
         return self.result.metrics["mean_power_w"]
 
 
@@ -68,7 +65,7 @@ def engine_scenario(profile: str | None, replicas: int, settings: Mapping[str, A
     """The scenario of a log's replay: replicas of one kind behind one queue. Raises InputError."""
     for name in settings:
         if name in OURS or name.startswith("workload."):
-            expected = "--replicas" if name.startswith("cluster.") else "none: the log says it"
+            expected = "--replicas" if name.startswith("cluster.") else "none: the log determines it"
             raise InputError(f"--set {name}: expected {expected}")
     placed = {"cluster.gpus": replicas, "cluster.split": str(replicas), "cluster.roles": "LP", "drain_h": DRAIN_H}
     speed = {"gpu.profile": profile} if profile is not None else UNKNOWN
@@ -77,7 +74,7 @@ def engine_scenario(profile: str | None, replicas: int, settings: Mapping[str, A
 
 
 class Replay:
-    """Replays of one log; all but the replicas' speed and power is prepared once."""
+    """Replays of one log; everything except the replicas' speed and power is prepared once."""
 
     def __init__(self, log: RequestLog, config: Scenario) -> None:
         last_s = float(log.arrival_s[-1])
@@ -95,7 +92,7 @@ class Replay:
         return self._ready.config.fleet.only_kind
 
     def play(self, fields: Mapping[str, Any] | None = None, sample_every_s: float | None = None) -> Played:
-        """Play the log, with fields of the replicas' kind changed. Raises InputError where a request can never fit."""
+        """Replay the log with changed fields of the replicas' kind. Raises InputError if a request can never fit."""
         ready = self._ready if fields is None else self._with(fields)
         run = Run.start(ready, Recording(requests=True, sample_every_s=sample_every_s))
         run.feed(self._block.copy(), float(np.nextafter(self._block["arrival_s"][-1], np.inf)))

@@ -1,4 +1,4 @@
-"""Workloads: blocks of requests, drawn or replayed, the same whatever the policy and the block size."""
+"""Workloads: blocks of requests, drawn or replayed, independent of the policy and the block size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from caps_fast.workload.origins import WithOrigins
 class Workload(Protocol):
     """A source of requests."""
 
-    notes: tuple[str, ...]  # what the user should know of them
+    notes: tuple[str, ...]  # lines for the user
 
     @property
     def drawn(self) -> bool:
@@ -24,14 +24,12 @@ class Workload(Protocol):
 
     @property
     def expected_requests(self) -> float | None:
-        """How many requests are expected where they are drawn; None where they are replayed."""
+        """Expected number of requests if they are drawn; None if they are replayed."""
         ...
 
     @property
     def spread(self) -> float | None:
-        """Long-run variance of the number of drawn requests over its mean (1 for Poisson); None where it is not
-        known.
-        """
+        """Long-run variance of the number of drawn requests over its mean (1 for Poisson); None if unknown."""
         ...
 
     @property
@@ -45,11 +43,11 @@ class Workload(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Where the source stands, as plain data: what `restore` takes up."""
+        """The position of the source, as plain data, for `restore`."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same workload."""
+        """Continue from a state of the same workload."""
         ...
 
 
@@ -65,7 +63,9 @@ def workload_of(config: scenario.Scenario) -> Workload:
         from caps_fast.workload.conversations import SessionWorkload  # noqa: PLC0415 - brings SciPy
 
         if places:
-            raise InputError("workload.sessions beside origins, links or bound requests: expected one or the other")
+            raise InputError(
+                "workload.sessions together with origins, links or bound requests: expected one or the other"
+            )
         source = SessionWorkload(config)
     else:
         source = drawn_workload(config)

@@ -1,6 +1,4 @@
-"""When requests come: a renewal process in operational time, mapped to the clock, each of its points a batch of
-requests.
-"""
+"""Arrivals: a renewal process in operational time, mapped to the clock; each of its points is a batch of requests."""
 
 from __future__ import annotations
 
@@ -22,8 +20,8 @@ STREAMS = ("arrivals", "batches", "jumps", "sojourns")
 class Arrivals:
     """Arrivals of one part of a workload from `start_s` up to `end_s`.
 
-    rate    requests per second as they are expected
-    seed, part    which streams to draw from
+    rate    expected requests per second
+    seed, part    of the random streams
     """
 
     def __init__(self, demand: Demand, rate: Rate, seed: int, part: int, start_s: float, end_s: float) -> None:
@@ -41,17 +39,17 @@ class Arrivals:
 
     @cached_property
     def expected_requests(self) -> float:
-        """How many requests are expected."""
+        """Expected number of requests."""
         return self.rate.expected(self.start_s, self.end_s)
 
     @property
     def dispersion(self) -> float | None:
-        """Long-run variance of the number of requests over its mean: 1 for Poisson; None where the rate jumps."""
+        """Long-run variance of the number of requests over its mean: 1 for Poisson; None if the rate jumps."""
         spread = 0.0 if self._fixed else self._batch - 1.0  # variance of a geometric size over its mean
         return None if self._jumps else self._cv**2 * self._batch + spread
 
     def take(self, size: int) -> Array:
-        """About so many further arrivals (s), never falling, batches whole; none at the end: float64 (n,)."""
+        """About `size` further arrivals (s), in order, with complete batches; none at the end: float64 (n,)."""
         if self._over:
             return np.zeros(0)
         gaps = self._gaps(max(round(size / self._batch), 1))
@@ -69,7 +67,7 @@ class Arrivals:
         return np.repeat(times_s, self._sizes(len(times_s))) if self._batch > 1.0 else times_s
 
     def _gaps(self, count: int) -> Array:
-        """Gaps of mean 1 with the coefficient of variation that is asked for."""
+        """Gaps of mean 1 with the given coefficient of variation."""
         draw = self._streams["arrivals"]
         if self._cv == 1.0:
             return draw.standard_exponential(count)
@@ -80,8 +78,8 @@ class Arrivals:
         return gamma_gaps(draw.random(count), self._cv)
 
     def _first_gap(self, gap: float) -> float:
-        """From the start to the first point: the rest of a gap that the start falls into, so that the process is
-        stationary from there on.
+        """From the start to the first point: the rest of a gap in progress at the start, so that the process is
+        stationary.
         """
         draw = self._streams["batches"]
         if self._cv == 1.0:
@@ -96,12 +94,12 @@ class Arrivals:
         return self._streams["batches"].geometric(1.0 / self._batch, count)
 
     def state(self) -> dict[str, Any]:
-        """Where the drawing stands, as plain data."""
+        """The position of the streams, as plain data."""
         place = {"u": self._u, "last_s": self._last_s, "over": int(self._over)}
         return {**place, "clockwork": self._clockwork.state(), "streams": states(self._streams)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self._clockwork.restore(state["clockwork"])
         self._u, self._last_s, self._over = float(state["u"]), float(state["last_s"]), bool(state["over"])
         set_states(self._streams, state["streams"])

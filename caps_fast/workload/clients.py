@@ -1,5 +1,5 @@
-"""Requests of client groups: lengths by their quantile functions, joined by a Gaussian copula; whose they are, as in
-the synthetic workload.
+"""Requests of client groups: lengths by their quantile functions, joined by a Gaussian copula; tenants as in the
+synthetic workload.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LEAST_POSITION, MOST_POSITION = (
     0.02,
     0.999,
 )  # weight of the input's position in the score: without any, the score would have jumps
-HALVINGS, POINTS = 14, 400  # of the search for the weight that gives a correlation
+HALVINGS, POINTS = 14, 400  # steps of the search for the weight that gives a correlation
 TOLERANCE = 0.02  # of a correlation
 MEANS = 20_000  # points at which a quantile function is averaged
 TRACE_SHARES = np.linspace(0.0, 1.0, 1001)
@@ -70,9 +70,9 @@ def table_of_lengths(tokens: Array, shares: Array) -> tuple[tuple[float, float],
 
 
 class Score:
-    """What features say of an output's length, as a standard normal: `weights` of tenant, task, input position.
+    """The predictable part of an output's length, as a standard normal: `weights` of tenant, task, input position.
 
-    Arguments are of the tenants it is about: shares (sum 1), main tasks and traits, each (n,).
+    Arguments are of its tenants: shares (sum 1), main tasks and traits, each (n,).
     """
 
     def __init__(self, shares: Array, task: Array, trait: Array) -> None:
@@ -80,10 +80,11 @@ class Score:
         self._lean(LEAST_POSITION)
 
     def lean_on_position(self, correlation: float) -> tuple[float, float]:
-        """Weigh the position so that score and input length correlate as asked, as normal scores, or nearly so.
+        """Choose the weight of the position so that score and input length have the given correlation, as normal
+        scores, or nearly so.
 
-        Returns the correlation that is reached, and the share of requests whose position in the score is that of their
-        input: below 1 where even the least weight correlates more, and the others have a position of their own.
+        Returns the correlation, and the share of requests whose position in the score is that of their input: below 1
+        if even the least weight correlates more; the others have an independent position.
         """
         least = self._correlation()
         if abs(correlation) <= least:
@@ -105,7 +106,7 @@ class Score:
         self._steps = np.diff(self._to_normal)
 
     def _correlation(self) -> float:
-        """Of the score and the input's length, both as normal scores."""
+        """Correlation of the score and the input's length, both as normal scores."""
         shares, main, trait = self._who
         u = (np.arange(POINTS) + 0.5) / POINTS
         found = 0.0
@@ -127,8 +128,8 @@ class ClientFeatures:
     """Draws everything but the arrivals of a client group's requests.
 
     Output length, as a normal score, is the features' part (tenant, task and the input's position, weighted so that
-    input and output correlate as declared) and noise, which is the rest of its variance. Raises InputError for a tier
-    without tenants and for lengths that correlate more than features explain.
+    input and output correlate as declared) and noise, the rest of its variance. Raises InputError for a tier without
+    tenants and for lengths that correlate more than features explain.
     """
 
     def __init__(self, config: scenario.Scenario, group: ClientGroup, seed: int, part: int) -> None:
@@ -152,8 +153,8 @@ class ClientFeatures:
         if abs(reached - group.length_correlation) > TOLERANCE:
             raise InputError(
                 f"{workload.file}: clients.{group.name}: length_correlation {group.length_correlation:g}: "
-                f"expected at most {abs(reached):.3g}, "
-                f"for features, the input's length among them, explain {explained:.4g} of the variance (predictability)"
+                f"expected at most {abs(reached):.3g}, since features, including the input's length, explain "
+                f"{explained:.4g} of the variance (predictability)"
             )
         most = float(workload.max_output_tokens)
         self._input = quantile_function(group.input_tokens, "input_tokens", float(MOST_LENGTH), workload)
@@ -169,7 +170,7 @@ class ClientFeatures:
         return float(self._input(middles).mean()), float(self._output(middles).mean())
 
     def fill(self, arrivals_s: Array) -> Array:
-        """REQUEST rows of requests that arrive then."""
+        """REQUEST rows of requests with these arrivals."""
         size, draw = len(arrivals_s), self.streams
         cell_u, position_u, tenant_u, task_u, turn_u = (draw[name].random(size) for name in UNIFORM)
         noise = draw["outputs"].standard_normal(size)
@@ -190,16 +191,16 @@ class ClientFeatures:
         return block
 
     def _positions(self, input_u: Array) -> Array:
-        """Positions in the score: the inputs' own, or for some requests others."""
+        """Positions in the score: the inputs' own, or independent ones for some requests."""
         if self._tied >= 1.0:
             return input_u
         coin, other = self.streams["positions"].random((len(input_u), 2)).T
         return np.where(coin < self._tied, input_u, other)
 
     def state(self) -> dict[str, Any]:
-        """Where the drawing stands, as plain data."""
+        """The position of the streams, as plain data."""
         return states(self.streams)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         set_states(self.streams, state)

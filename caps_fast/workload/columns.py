@@ -1,4 +1,4 @@
-"""A request trace as arrays: what the file has, and what follows from it."""
+"""A request trace as arrays: the file's columns, and what follows from them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from caps_fast.workload.tasks import tasks_of_prompts
 
 
 def columns_of(frame: pl.DataFrame, config: scenario.Scenario, seed: int) -> dict[str, Array]:
-    """The fields of REQUEST that a trace's frame (`TraceFile`) tells, each (n,).
+    """The fields of REQUEST from a trace's frame (`TraceFile`), each (n,).
 
     Category and task always: the task by keywords (`tasks`) on the system prompt or a conversation's opening, `unknown`
-    without either. Turns are the file's, or counted in its sessions. A tenant without a tier is given one by the tiers'
+    without either. Turns are the file's, or counted in its sessions. A tenant without a tier gets one by the tiers'
     shares, drawn from `seed`.
     """
     columns: dict[str, Array] = {

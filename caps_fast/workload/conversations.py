@@ -1,6 +1,6 @@
-"""Conversations: when they start, and the distributions that their turns are drawn from (docs/model.md, section 14).
+"""Conversations: their starts, and the distributions of their turns (docs/model.md, section 14).
 
-Turns are drawn in the kernel, as they come after answers.
+Turns are drawn in the kernel, because they follow answers.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from caps_fast.workload.clients import quantile_function
 from caps_fast.workload.varied import rate_of
 
 REACH, CELLS = 8.0, 1024  # of the tables of lengths, by score, as the kernel reads them
-SAMPLED = 20_000  # conversations of which means are taken
+SAMPLED = 20_000  # number of conversations for means
 REQUESTS_PER_PART = 16_384  # of a closed loop, about
 
 
 def sessions_of(config: scenario.Scenario) -> Sessions:
-    """The scenario's section of sessions, which it must have."""
+    """The scenario's section of sessions, which must be set."""
     assert config.workload.sessions is not None
     return config.workload.sessions
 
 
 def tokens_of(workload: Workload, own: Sessions) -> Array:
-    """Tokens that a turn adds, and of an answer, at scores from -REACH to REACH: float64 (2, CELLS + 1).
+    """Tokens that a turn adds, and tokens of an answer, at scores from -REACH to REACH: float64 (2, CELLS + 1).
 
     Raises InputError for a bad trace.
     """
@@ -68,8 +68,7 @@ def tokens_of(workload: Workload, own: Sessions) -> Array:
 
 
 class SessionWorkload:
-    """Conversations of a scenario: those that start up to its horizon, or with `users` none, for they are there
-    from t = 0.
+    """Conversations of a scenario: those that start up to its horizon; none with `users`, who exist from t = 0.
 
     Raises InputError for bad profiles and traces.
     """
@@ -91,7 +90,7 @@ class SessionWorkload:
             )
 
     def blocks(self, size: int) -> Iterator[Array]:
-        """REQUEST arrays of at most `size` conversations, in order of arrival: when they start, and nothing else."""
+        """REQUEST arrays of at most `size` conversations, in order of arrival, with only their starts."""
         while self._arrivals is not None and len(arrivals_s := self._arrivals.take(size)):
             block = np.zeros(len(arrivals_s), arrays.REQUEST)
             block["arrival_s"] = arrivals_s
@@ -100,7 +99,7 @@ class SessionWorkload:
                 yield block[at : at + size]
 
     def parts_s(self) -> Iterator[float]:
-        """Of users, who come without being called: times up to which they are to be played, one after another."""
+        """For users, who arrive without a block: times up to which they are simulated, one after another."""
         if self.own.users is None:
             return
         pause_s = self.own.think_s if self.own.pause_s is None else self.own.pause_s
@@ -143,17 +142,17 @@ class SessionWorkload:
         return self._means[1]
 
     def state(self) -> dict[str, Any]:
-        """Where it stands, as plain data: what `restore` takes up."""
+        """The position, as plain data, for `restore`."""
         return {"done_s": self._done_s, "arrivals": self._arrivals.state() if self._arrivals else None}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same workload."""
+        """Continue from a state of the same workload."""
         self._done_s = float(state["done_s"])
         if self._arrivals is not None:
             self._arrivals.restore(state["arrivals"])
 
 
 def expect_requests_ahead(config: scenario.Scenario, who: str) -> None:
-    """Raise InputError where requests are to be known before they come, and come after answers."""
+    """Raise InputError if requests must be known in advance but follow answers."""
     if config.workload.sessions is not None:
-        raise InputError(f"workload.sessions: turns come after answers, so {who}")
+        raise InputError(f"workload.sessions: turns follow answers, so {who}")

@@ -1,4 +1,4 @@
-"""A trace of whole days at any rate: more or fewer requests at the same times of day."""
+"""A trace of whole days at any rate: the number of requests changes, the times of day do not."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ROUNDING = 1e-9  # of a request
 
 @dataclass(frozen=True)
 class Days:
-    """A loop of requests at `at_s`, float64 (n,), never falling, in [0, `period_s`), of which `phase_s` is t = 0.
+    """A loop of requests at `at_s`, float64 (n,), in order, in [0, `period_s`), of which `phase_s` is t = 0.
 
-    With a `density` below 1 every so many-th request is played, evenly; above 1 each is played several times, spread
-    over the time to the next one (the mean distance at most). The k-th request that is played depends on nothing but k.
+    With a `density` below 1 an even selection of requests is replayed; above 1 each is replayed several times, spread
+    over the time to the next one (at most the mean distance). The k-th replayed request depends only on k.
     """
 
     at_s: Array
@@ -38,7 +38,7 @@ class Days:
         return np.minimum(np.diff(self.at_s, append=self.at_s[0] + self.period_s), mean_s)
 
     def played(self, k: int, size: int) -> tuple[Array, Array]:
-        """Rows and arrivals (s) of the requests from the k-th on; fewer than `size` where the trace is played once and
+        """Rows and arrivals (s) of the requests from the k-th on; fewer than `size` if the trace is replayed once and
         ends.
         """
         number = np.arange(k, k + size)

@@ -1,8 +1,8 @@
 """Gamma gaps by inversion: from uniforms through a table of the quantile function.
 
 The logarithm of the quantile is interpolated by cubics in cells that are a hundredth of their distance from 0, or from
-1, wide; so gaps are exact to 1e-9 for coefficients of variation up to 5 (1e-7 at 50), and several times faster than by
-rejection.
+1, wide; so gaps are accurate to 1e-9 for coefficients of variation up to 5 (1e-7 at 50), and several times faster than
+by rejection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy.special import gammainccinv, gammaincinv, gammaln
 from caps_fast._jit import compiled
 from caps_fast.records import Array
 
-OCTAVES, CELLS = 54, 128  # down from 1/2 by halves, and cells in each
+OCTAVES, CELLS = 54, 128  # octaves down from 1/2, and cells in each
 TINY = 1e-200  # quantiles below it follow from the power law at 0
 BELOW_HALF = math.nextafter(0.5, 0.0)
 DIGITS = 2**45 - 1  # of a double's 52, those after the first 7
@@ -57,7 +57,7 @@ def _table(cv: float) -> Array:
 @compiled
 def _log_quantiles(values: Array, bits: Array, table: Array) -> None:
     """Turn uniforms into log quantiles, in place; `bits` are those of `values`, whose exponent and first 7 binary
-    digits say which cell it is.
+    digits determine the cell.
     """
     for i in range(values.shape[0]):
         p = values[i]

@@ -1,7 +1,7 @@
 """The rate of arrivals over time, piecewise constant, and the map from operational time to the clock.
 
 In *operational time* one arrival comes per unit: u(t) is the integral of the rate from the start to t. A process with
-unit rate in operational time, mapped back through the inverse of u, has the rate that is asked for, exactly.
+unit rate in operational time, mapped back through the inverse of u, has exactly the given rate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MONTH_DAYS = 365.25 / 12
 
 @dataclass(frozen=True)
 class Rate:
-    """What is known of a rate in advance: requests per second, `mean_rps` on average over the shape's period.
+    """The expected rate: requests per second, `mean_rps` on average over the shape's period.
 
     Growth steps at midnights of the run (multiples of a day from t = 0).
     """
@@ -60,7 +60,7 @@ class Rate:
         return edges_s, rates
 
     def expected(self, from_s: float, to_s: float) -> float:
-        """The integral of the rate: how many requests are expected."""
+        """The integral of the rate: the expected number of requests."""
         total, at_s = 0.0, from_s
         while at_s < to_s:
             end_s = min(next_midnight_s(at_s), to_s)
@@ -90,8 +90,8 @@ class LevelPath:
         self._until_s = start_s + self._sojourn_s()
 
     def before(self, to_s: float) -> tuple[Array, Array]:
-        """Times before `to_s` at which the level changes, and the factors before, between and after them. Time only
-        goes forward.
+        """Times before `to_s` at which the level changes, and the factors before, between and after them. Calls must be
+        in order of time.
         """
         at_s, factors = [], [self.factors[self._level]]
         while self._until_s < to_s:
@@ -107,11 +107,11 @@ class LevelPath:
         return float(self._streams["sojourns"].standard_exponential() * self.sojourn_s[self._level])
 
     def state(self) -> dict[str, Any]:
-        """Where the path stands, as plain data."""
+        """The position of the path, as plain data."""
         return {"level": self._level, "until_s": self._until_s, "streams": states(self._streams)}
 
     def restore(self, state: Mapping[str, Any], begin_s: float) -> None:
-        """Go on from there, at `begin_s`. Raises ValueError where the level should have changed before."""
+        """Continue from there, at `begin_s`. Raises ValueError if the level should have changed before."""
         self._level, self._until_s = int(state["level"]) % len(self.factors), float(state["until_s"])
         if not self._until_s >= begin_s:
             raise ValueError(f"until_s {self._until_s:g}")
@@ -121,18 +121,18 @@ class LevelPath:
 class Clockwork:
     """Maps operational time to seconds, day by day, forward only.
 
-    The same operational times give the same seconds, to the bit, however they are cut into calls: each day's integral
-    begins where the day before ended.
+    The same operational times give the same seconds, to the bit, however they are divided into calls: each day's
+    integral begins where the day before ended.
     """
 
     def __init__(self, rate: Rate, path: LevelPath | None, start_s: float) -> None:
         self._rate, self._path = rate, path
-        self._begin_s = self._end_s = start_s  # of the day at hand
+        self._begin_s = self._end_s = start_s  # of the current day
         self._edges_s, self._rates, self._at = np.array([start_s]), np.zeros(0), np.zeros(1)
         self._before: dict[str, Any] | None = None
 
     def seconds(self, u: Array, end_s: float) -> Array:
-        """When operational times `u`, never falling, are: float64 (n,); `inf` after the day of `end_s`."""
+        """Seconds of operational times `u`, in order: float64 (n,); `inf` after the day of `end_s`."""
         found = np.empty(len(u))
         done = 0
         while (done := _map(u, self._at, self._edges_s, self._rates, found, done)) < len(u):
@@ -143,7 +143,7 @@ class Clockwork:
         return found
 
     def _go_on(self, begin_s: float, u: float) -> None:
-        """To the day that begins then, at operational time `u`."""
+        """Move to the day that begins then, at operational time `u`."""
         self._begin_s, self._end_s = begin_s, next_midnight_s(begin_s)
         edges_s, rates = self._rate.pieces(begin_s, self._end_s)
         if self._path is not None:
@@ -158,16 +158,16 @@ class Clockwork:
         self._at = u + np.concatenate([[0.0], np.cumsum(rates * np.diff(edges_s))])
 
     def state(self) -> dict[str, Any]:
-        """Where it stands, as plain data: the day at hand, which `restore` makes anew."""
+        """The position, as plain data: the current day, which `restore` sets up again."""
         return {"begin_s": self._begin_s, "end_s": self._end_s, "u": float(self._at[0]), "path": self._before}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there. Raises ValueError for a place before the start."""
+        """Continue from there. Raises ValueError for a position before the start."""
         begin_s = float(state["begin_s"])
         if not self._begin_s <= begin_s < math.inf:
             raise ValueError(f"begin_s {begin_s:g}")
         if state["end_s"] == begin_s:
-            return  # nothing had been asked for
+            return  # nothing had been mapped
         if self._path is not None:
             self._path.restore(state["path"], begin_s)
         self._go_on(begin_s, float(state["u"]))
@@ -175,9 +175,9 @@ class Clockwork:
 
 @compiled
 def _map(u: Array, at: Array, edges_s: Array, rates: Array, found: Array, done: int) -> int:
-    """Fill `found` from `done` on with the seconds of operational times within a day's pieces; how many are done.
+    """Fill `found` from `done` on with the seconds of operational times within a day's pieces; returns the new `done`.
 
-    A piece's times stay within it, so that rounding does not turn two around.
+    A piece's times stay within it, so that rounding does not reorder two.
     """
     if done >= u.shape[0] or not u[done] < at[-1]:
         return done

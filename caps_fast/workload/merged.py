@@ -12,10 +12,10 @@ from caps_fast.records import Array
 
 
 class Source(Protocol):
-    """A source of requests in order of arrival, as many at a time as it likes."""
+    """A source of requests in order of arrival, in parts of any size."""
 
     def take(self, size: int) -> Array:
-        """About so many further requests (REQUEST); none at the end."""
+        """About `size` further requests (REQUEST); none at the end."""
         ...
 
     def state(self) -> dict[str, Any]: ...
@@ -26,15 +26,15 @@ class Source(Protocol):
 class Merged:
     """Requests of all sources, merged by arrival; those that arrive together in the order of the sources.
 
-    The state holds each source's before it was last asked, and how many of what it gave have been handed out: so it is
-    small, whatever waits here.
+    The state holds each source's state before its last call, and the number of its requests that have been yielded: so
+    it is small, whatever waits here.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = sources
         self._before: list[dict[str, Any]] = [source.state() for source in sources]
         self._handed = [0 for _ in sources]
-        self._waiting: list[Array | None] = [None for _ in sources]  # None: to be asked
+        self._waiting: list[Array | None] = [None for _ in sources]  # None: must be called
         self._ended = [False for _ in sources]
 
     def blocks(self, size: int) -> Iterator[Array]:
@@ -51,7 +51,7 @@ class Merged:
                 yield from self._alone(self._waiting[0], size)
                 continue
             parts = [self._ready(index) for index in here]
-            if not any(len(part) for part in parts):  # a source has nothing here but requests of one time
+            if not any(len(part) for part in parts):  # a source has only requests of one time here
                 for index in here:
                     if not self._ended[index]:
                         self._ask(index, size)
@@ -64,7 +64,7 @@ class Merged:
                 yield chosen[at : at + size]
 
     def _alone(self, requests: Array | None, size: int) -> Iterator[Array]:
-        """What waits, where there is one source only."""
+        """The waiting requests of a single source."""
         count = 0 if requests is None else len(requests)
         for at in range(0, count, size):
             part = requests[at : at + size]  # type: ignore[index]
@@ -72,7 +72,7 @@ class Merged:
             yield part
 
     def _ready(self, index: int) -> Array:
-        """A source's requests that come before all that is not here yet."""
+        """A source's requests that precede all requests not yet here."""
         pairs = zip(self._waiting, self._ended, strict=True)
         open_ends = [requests["arrival_s"][-1] for requests, ended in pairs if requests is not None and not ended]
         requests = self._waiting[index]
@@ -82,7 +82,7 @@ class Merged:
         return requests[: np.searchsorted(requests["arrival_s"], min(open_ends))]
 
     def _ask(self, index: int, size: int) -> None:
-        """Ask a source for more, beside what waits."""
+        """Get more requests from a source, in addition to those that wait."""
         requests, more = self._waiting[index], self.sources[index].take(size)
         if not len(more):
             self._ended[index] = True
@@ -100,11 +100,11 @@ class Merged:
         self._waiting[index] = rest if len(rest) else None
 
     def state(self) -> dict[str, Any]:
-        """Where it stands, as plain data."""
+        """The position, as plain data."""
         return {"before": list(self._before), "handed": list(self._handed)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of the same sources."""
+        """Continue from a state of the same sources."""
         for index, source in enumerate(self.sources):
             before, handed = state["before"][index], int(state["handed"][index])
             source.restore(before)
@@ -115,7 +115,7 @@ class Merged:
 
     @staticmethod
     def _after(source: Source, handed: int) -> Array | None:
-        """What waits once so many have been handed out; None where that is nothing."""
+        """The waiting requests after this many have been yielded; None if there are none."""
         parts, count = [], 0
         while count <= handed:
             parts.append(source.take(max(handed - count, 1)))
@@ -127,7 +127,7 @@ class Merged:
 
 
 def joined(parts: Sequence[Array], order: Array | None = None) -> Array:
-    """One array of several, in `order` if given: copied as words, where NumPy would copy records field by field."""
+    """One array of several, in `order` if given: copied as words, because NumPy copies records field by field."""
     words = arrays.REQUEST.itemsize // 8
     rows = np.concatenate([np.ascontiguousarray(part).view(np.uint64).reshape(-1, words) for part in parts])
     return (rows if order is None else rows[order]).view(arrays.REQUEST).reshape(-1)

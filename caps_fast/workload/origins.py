@@ -15,7 +15,7 @@ from caps_fast.workload.streams import set_states, states, stream
 
 
 class WithOrigins:
-    """A source of requests (`Workload`), with the row of `arrays.Origin` in place of the code that it hands over."""
+    """A source of requests (`Workload`), with the row of `arrays.Origin` in place of the code of the source."""
 
     def __init__(self, source: Any, config: Scenario, places: Places) -> None:
         self.source, self.notes = source, source.notes
@@ -59,10 +59,10 @@ class WithOrigins:
             yield block
 
     def state(self) -> dict[str, Any]:
-        """Where the source stands, as plain data: what `restore` takes up."""
+        """The position of the source, as plain data, for `restore`."""
         return {**self.source.state(), "origin_streams": states(self._streams)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same workload."""
+        """Continue from a state of the same workload."""
         set_states(self._streams, state["origin_streams"])
         self.source.restore({name: value for name, value in state.items() if name != "origin_streams"})

@@ -1,4 +1,4 @@
-"""The rate that was asked for and the one that was played."""
+"""The rate of the scenario and the simulated one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGMAS = 4.0  # of a Poisson process, where arrivals are drawn
 
 
 def rate_notes(config: Scenario, requests: int, source: Workload) -> tuple[str, ...]:
-    """A line where the requests of a run are not as many as its rate asks for."""
+    """A note if the number of requests of a run does not match its rate."""
     asked = config.workload.rate_rps
     wanted = source.expected_requests or (asked or 0.0) * config.horizon_s
     spread = source.spread if source.drawn else 0.0
@@ -23,6 +23,6 @@ def rate_notes(config: Scenario, requests: int, source: Workload) -> tuple[str, 
         return ()
     of_rate = wanted / config.horizon_s
     return (
-        f"{of_rate:g} requests per second were asked for, {requests / config.horizon_s:.4g} were played over "
+        f"the rate is {of_rate:g} requests per second, but {requests / config.horizon_s:.4g} arrived over "
         f"{config.days:g} days",
     )

@@ -27,7 +27,7 @@ KEPT = 16
 
 
 def table_of(demand: Demand, workload: Workload) -> RateTable | None:
-    """The table that a demand of a workload means; None where the rate is constant.
+    """The table of a workload's demand; None if the rate is constant.
 
     Raises InputError for a bad file.
     """
@@ -73,7 +73,7 @@ def _rows(path: str) -> list[list[str]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {EXPECTED}") from None
     except (ValueError, csv.Error) as error:
-        raise InputError(f"{path}: no rate profile ({error}); {EXPECTED}") from None
+        raise InputError(f"{path}: not a rate profile ({error}); {EXPECTED}") from None
     if len(rows) < 2:
         raise InputError(f"{path}: has no rows: {EXPECTED}")
     if len(rows) - 1 > MOST_STEPS:
@@ -95,13 +95,13 @@ def _week(path: str, rows: list[list[str]]) -> RateTable:
 
 
 def _timeline(path: str, rows: list[list[str]], zone: str | None) -> RateTable:
-    """Rates at even times. Seconds count from t = 0; dates lie on the calendar: whole weeks or days of them."""
+    """Rates at equal steps. Seconds count from t = 0; dates must cover whole weeks or days."""
     dated = looks_like_time(rows[0][0])
     first = parse_utc(rows[0][0].strip(), f"{path}: row 1: time") if dated else None
     times_s = np.array([_time_s(path, number, row[0], first) for number, row in enumerate(rows, 1)])
     rates = [_rate(path, number, "rate", row[1]) for number, row in enumerate(rows, 1)]
     if len(times_s) < 2:
-        raise InputError(f"{path}: one row: expected two at least, whose distance says how long a rate holds")
+        raise InputError(f"{path}: one row: expected at least two, whose distance is the duration of a rate")
     step_s = float(times_s[1] - times_s[0])
     if step_s < LEAST_STEP_S:
         told = f"time {rows[1][0]!r} comes {step_s:g} s after row 1"
@@ -122,7 +122,7 @@ def _timeline(path: str, rows: list[list[str]], zone: str | None) -> RateTable:
 
 
 def _turned(rates: list[float], step_s: float, first: datetime, weekly: bool, path: str) -> list[float]:
-    """The rates, turned so that they begin on a Monday, or at midnight. Raises InputError where no row begins then."""
+    """The rates, rotated to begin on a Monday, or at midnight. Raises InputError if no row begins then."""
     midnight = datetime(first.year, first.month, first.day)
     since_s = (first - midnight).total_seconds() + (first.weekday() * DAY_S if weekly else 0.0)
     steps = since_s / step_s

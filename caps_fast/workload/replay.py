@@ -1,6 +1,4 @@
-"""Requests from a trace file: re-rated, looped or stretched to the horizon; what the file lacks is drawn from the
-seed.
-"""
+"""Requests from a trace file: re-rated, looped or stretched to the horizon; missing columns are drawn from the seed."""
 
 from __future__ import annotations
 
@@ -28,13 +26,13 @@ from caps_fast.workload.varied import rate_of
 class ReplayedWorkload:
     """The requests of a trace over a run's horizon.
 
-    A looped trace whose first `predictor.train_share` trains the predictor is replayed from there on: CAPS is not
-    judged on what it learned from. One that has dates and spans days keeps its time of day (`clock`), whatever the
+    A looped trace whose first `predictor.train_share` trains the predictor is replayed from there on, so that CAPS does
+    not replay its training data. A trace that has dates and spans days keeps its time of day (`clock`), whatever the
     rate.
 
     Lengths are the file's. Tenant, tier, turns and task are the file's where it has them; a tenant without a tier gets
-    one by the tiers' shares; where there are no tenants they are drawn as in the synthetic workload. `predicted_tokens`
-    is a noisy estimate that explains `predictability` of the variance of log output tokens.
+    one by the tiers' shares; without tenants, they are drawn as in the synthetic workload. `predicted_tokens` is a
+    noisy estimate that explains `predictability` of the variance of log output tokens.
     """
 
     def __init__(self, config: scenario.Scenario) -> None:
@@ -64,7 +62,7 @@ class ReplayedWorkload:
         self.notes = (*self.trace.notes, *self.clock.notes, *self._part_notes(first, count))
 
     def _first_row(self, count: int) -> int:
-        """The first row that is replayed: a looped trace's is after those that train the predictor."""
+        """The first replayed row: a looped trace starts after the rows that train the predictor."""
         if self.clock.start is not None and self.trace.timed:
             return self.clock.first
         if (
@@ -82,9 +80,9 @@ class ReplayedWorkload:
         return min(int(share * count), count - 1)
 
     def _lay_out(self) -> None:
-        """Arrivals of one replay, and how long it lasts; of a trace that keeps its time of day, its days.
+        """Arrivals of one replay, and its duration; for a trace that keeps its time of day, its days.
 
-        Raises InputError for one moment.
+        Raises InputError if all arrive at one time.
         """
         config, clock, at_s = self.config.workload, self.clock, self.columns["arrival_s"]
         if clock.period_s is not None:
@@ -115,10 +113,10 @@ class ReplayedWorkload:
         self._arrivals_s = at_s * (self.period_s / span_s)
 
     def _part_notes(self, first: int, count: int) -> Iterator[str]:
-        """What of the trace is not replayed, and why."""
+        """The part of the trace that is not replayed, and the reason."""
         if first and self.config.workload.trace_fit == "loop":
             yield (
-                f"{self.trace.path}: replayed from request {first + 1:,} of {count:,} on, for CAPS learns from "
+                f"{self.trace.path}: replayed from request {first + 1:,} of {count:,} on, because CAPS is trained on "
                 "those before it"
             )
         if not self.trace.timed:
@@ -145,17 +143,17 @@ class ReplayedWorkload:
 
     @property
     def drawn(self) -> bool:
-        """Whether arrivals are drawn, for want of times in the file."""
+        """Whether arrivals are drawn, because the file has no times."""
         return not self.trace.timed
 
     @property
     def expected_requests(self) -> float | None:
-        """How many requests are expected where arrivals are drawn."""
+        """Expected number of requests if arrivals are drawn."""
         return self._varied.arrivals.expected_requests if self._varied else None
 
     @property
     def spread(self) -> float | None:
-        """Long-run variance of the number of drawn requests over its mean; None where it is not known."""
+        """Long-run variance of the number of drawn requests over its mean; None if unknown."""
         return self._varied.arrivals.dispersion if self._varied else 1.0
 
     @property
@@ -177,11 +175,11 @@ class ReplayedWorkload:
                 yield block
 
     def state(self) -> dict[str, Any]:
-        """Where the replay stands, as plain data: what `restore` takes up."""
+        """The position of the replay, as plain data, for `restore`."""
         return self.place if self._varied is None else self._merged.state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same workload."""
+        """Continue from a state of the same workload."""
         if self._varied is None:
             self.go_to(state)
         else:
@@ -189,11 +187,11 @@ class ReplayedWorkload:
 
     @property
     def place(self) -> dict[str, Any]:
-        """Which row comes next, and where the streams stand, as plain data."""
+        """The next row and the positions of the streams, as plain data."""
         return {"at": self._at, "now_s": self._now_s, "streams": states(self._streams)}
 
     def go_to(self, place: Mapping[str, Any]) -> None:
-        """Go on from a `place`."""
+        """Continue from a `place`."""
         self._at, self._now_s = place["at"], place["now_s"]
         set_states(self._streams, place["streams"])
 
@@ -206,14 +204,13 @@ class ReplayedWorkload:
     def _drawn_arrivals(self) -> Arrivals:
         """Arrivals with the scenario's demand.
 
-        Raises InputError where the file has times or the demand differs between requests.
+        Raises InputError if the file has times or the demand differs between requests.
         """
         workload = self.config.workload
         field = next(iter(workload.said), None) or ("by_tier" if workload.by_tier else "by_category")
         if self.trace.timed:
             raise InputError(
-                f"workload.{field}: {self.trace.path} has arrival times of its own: expected no demand beside a "
-                "trace with times"
+                f"workload.{field}: {self.trace.path} has arrival times: expected no demand with a trace with times"
             )
         if workload.by_tier or workload.by_category:
             raise InputError(
@@ -297,15 +294,15 @@ class _Rows:
         self.replay, self.arrivals = replay, arrivals
 
     def take(self, size: int) -> Array:
-        """The next requests (REQUEST), about so many; none at the end."""
+        """About `size` further requests (REQUEST); none at the end."""
         arrivals_s = self.arrivals.take(size)
         return self.replay.fill_in_turn(arrivals_s)
 
     def state(self) -> dict[str, Any]:
-        """Where the drawing stands, as plain data."""
+        """The position of the streams, as plain data."""
         return {"arrivals": self.arrivals.state(), "rows": self.replay.place}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self.arrivals.restore(state["arrivals"])
         self.replay.go_to(state["rows"])

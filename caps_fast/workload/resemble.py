@@ -1,4 +1,4 @@
-"""A workload file that resembles a request trace, and how well it does: rates, gaps and lengths side by side."""
+"""A workload file that resembles a request trace, and a comparison of the two: rates, gaps and lengths."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from caps_fast.workload.clients import table_of_lengths
 from caps_fast.workload.intensity import Rate, next_midnight_s
 from caps_fast.workload.shapes import hourly, shape_of
 
-FEWEST = 100  # requests, of a trace and of each of its tiers
-PER_BIN = 10  # requests that a step of a profile needs on average, so that it is more than chance
-TOGETHER = 0.05  # a share of gaps that are 0 from which arrivals are batches
-DAY_FROM_S = 23 * 3600.0  # a shorter trace gives its own course, not hours of the day
+FEWEST = 100  # fewest requests, of a trace and of each of its tiers
+PER_BIN = 10  # least mean number of requests per step of a profile, against noise
+TOGETHER = 0.05  # share of zero gaps from which arrivals are batches
+DAY_FROM_S = 23 * 3600.0  # a shorter trace gives its own rate over time, not hours of the day
 SHARES = np.concatenate([np.arange(100) / 100, [0.992, 0.995, 0.998, 0.999, 0.9995, 1.0]])
 MOST_CORRELATION = 0.9
 DIGITS = 5
@@ -37,7 +37,7 @@ KEPT_FIELDS = ("arrival_s", "input_tokens", "output_tokens", "tier")
 
 
 def workload_file(trace: TraceFile) -> str:
-    """The workload file (TOML) that resembles a trace: a client group per tier where the trace has tiers, else one.
+    """The workload file (TOML) that resembles a trace: a client group per tier if the trace has tiers, else one.
 
     Raises InputError for a trace with too few requests or without times.
     """
@@ -103,7 +103,7 @@ def _arrival_lines(trace: TraceFile, arrivals_s: Array, table: RateTable | None)
 
 
 def _table(trace: TraceFile, arrivals_s: Array, span_s: float) -> RateTable | None:
-    """The rate by hour of the week or the day, by bins of a shorter trace; None where requests are too few."""
+    """The rate by hour of the week or the day, by bins of a shorter trace; None if there are too few requests."""
     if span_s >= DAY_FROM_S:
         table = hourly(arrivals_s, span_s, trace.starts_at, None, trace.path)
     else:
@@ -113,7 +113,7 @@ def _table(trace: TraceFile, arrivals_s: Array, span_s: float) -> RateTable | No
 
 
 def gap_cv(arrivals_s: Array, table: RateTable | None, trace: TraceFile) -> float:
-    """Coefficient of variation of the gaps in operational time: what the rate over time does not explain."""
+    """Coefficient of variation of the gaps in operational time, without the effect of the rate over time."""
     rate = _rate(trace, 1.0, table)
     edges_s, upto, at_s = [np.zeros(1)], [np.zeros(1)], 0.0
     while at_s <= arrivals_s[-1]:
@@ -126,7 +126,7 @@ def gap_cv(arrivals_s: Array, table: RateTable | None, trace: TraceFile) -> floa
 
 
 def _correlation(frame: pl.DataFrame) -> float:
-    """Of input and output lengths, as normal scores."""
+    """Correlation of input and output lengths, as normal scores."""
     scores = [ndtri(rankdata(frame[name].to_numpy()) / (len(frame) + 1)) for name in ("input_tokens", "output_tokens")]
     if min(score.std() for score in scores) == 0:
         return 0.0
@@ -157,7 +157,7 @@ def regenerated(path: str, trace: TraceFile, seed: int = 0) -> pl.DataFrame:
 
 
 def likeness(trace: TraceFile, again: pl.DataFrame) -> dict[str, list[Any]]:
-    """What to compare, by name: the original's value and the regenerated one's."""
+    """The comparison, by name: values of the original and of the regenerated trace."""
     both = [_facts(trace.frame, trace), _facts(again, trace)]
     return {name: [facts.get(name) for facts in both] for name in both[0]}
 

@@ -4,8 +4,8 @@
 Public Dataset, CC BY 4.0; Stojkovic et al., DynamoLLM, HPCA 2025): the mean of Monday to Friday, Saturday and Sunday,
 relative to the mean of the week. `office` is the code service on the clock of the US East coast, where its traffic
 points (lowest at 4-5 h, highest at 14-16 h; where its users are is not published), 16.8 million requests; `global` the
-conversation service in UTC, 27.3 million. `evening` is an assumption, for want of a public trace of a consumer service
-with its zone: lowest before dawn, highest at 20-22 h, a tenth more on weekends.
+conversation service in UTC, 27.3 million. `evening` is an assumption, since there is no public trace of a consumer
+service with its zone: lowest before dawn, highest at 20-22 h, a tenth more on weekends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from caps_fast.records import Array
 
 DAY_S, WEEK_S = 86400.0, 7 * 86400.0
 BUILT_IN_WEEK = datetime(2024, 8, 5, tzinfo=UTC)
-"""t = 0 where nothing says when it is: a Monday, the first day of the built-in grid."""
+"""Default of t = 0: a Monday, the first day of the built-in grid."""
 
 _DAYS = {  # percent of the mean: Monday to Friday, Saturday, Sunday; hours 0..23
     "office": (
@@ -72,10 +72,10 @@ def built_in(name: str) -> RateTable | None:
 
 
 def shape_of(demand: Demand, table: RateTable | None, start: datetime | None) -> Shape:
-    """A table as it lies on the calendar. Raises InputError for a time zone that is none.
+    """A table aligned with the calendar. Raises InputError for an invalid time zone.
 
-    `start` is the date and time of t = 0; None: Monday 00:00 UTC, of a week of August for zones with summer time. The
-    zone's offset at t = 0 holds for the whole run. The built-in shape `global` is in UTC whatever the zone.
+    `start` is the date and time of t = 0; None: Monday 00:00 UTC, in a week of August for zones with summer time. The
+    zone's offset at t = 0 holds for the whole run. The built-in shape `global` is always in UTC.
     """
     check_zone(demand.profile_zone, "workload.profile_zone")
     if table is None:
@@ -99,7 +99,7 @@ def hourly(arrivals_s: Array, span_s: float, first: datetime | None, zone: str |
     """Mean rate by hour of the week of a trace of seven days or more, or by hour of the day of a shorter one.
 
     `arrivals_s`, float64 (n,), are seconds from `first`, a date; None: Monday 00:00. Hours that the trace covers in
-    part count by the part. Raises InputError where some hour of the day is not covered.
+    part count by that part. Raises InputError if some hour of the day is not covered.
     """
     local = local_time(first or BUILT_IN_WEEK, zone)
     weekly = span_s >= WEEK_S - 3600.0
@@ -115,8 +115,8 @@ def hourly(arrivals_s: Array, span_s: float, first: datetime | None, zone: str |
     missing = np.flatnonzero(per_bin_s < 1.0)
     if len(missing):
         raise InputError(
-            f"{origin}: spans {span_s / 3600:.3g} h and leaves {len(missing)} hours of the "
-            f"{'week' if weekly else 'day'} open, the first at {int(missing[0]) % 24}:00: expected a trace of a "
+            f"{origin}: spans {span_s / 3600:.3g} h and does not cover {len(missing)} hours of the "
+            f"{'week' if weekly else 'day'}, the first at {int(missing[0]) % 24}:00: expected a trace of a "
             "day or more"
         )
     rates = np.bincount(bins, counts, hours) / per_bin_s

@@ -1,4 +1,4 @@
-"""One random stream a purpose, all from the run's seed: common random numbers across policies."""
+"""One random stream per purpose, all from the run's seed: common random numbers across policies."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ PURPOSES = (
 
 
 def stream(seed: int, purpose: str, part: int = 0) -> np.random.Generator:
-    """The generator of that purpose, of one of several parts of a workload that are drawn apart."""
+    """The generator of that purpose, for one of several parts of a workload with separate streams."""
     entropy = [seed, PURPOSES.index(purpose), *([part] if part else [])]
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(entropy)))
 
 
 def states(streams: Mapping[str, np.random.Generator]) -> dict[str, Any]:
-    """Where generators stand, as plain data."""
+    """The positions of generators, as plain data."""
     return {name: _plain(generator.bit_generator.state) for name, generator in streams.items()}
 
 
 def set_states(streams: Mapping[str, np.random.Generator], saved: Mapping[str, Any]) -> None:
-    """Put generators where they stood."""
+    """Restore the positions of generators."""
     for name, generator in streams.items():
         state = saved[name]
         generator.bit_generator.state = state | {"state": {"state": np.array(state["state"]["state"], np.uint64)}}

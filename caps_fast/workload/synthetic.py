@@ -25,7 +25,7 @@ from caps_fast.workload.streams import set_states, states, stream
 TASKS = ("classification", "generation", "code", "unknown")
 DRAWN_TASKS = 3
 MAIN_TASK_SHARE = 0.7  # of a tenant's requests are of its main task
-CONTINUES = 0.6  # probability that a conversation goes on after a turn
+CONTINUES = 0.6  # probability that a conversation continues after a turn
 MAX_TURNS = 50
 TRAIT_WEIGHTS = np.array([0.6, 0.6, 0.53])  # of tenant, task and input position in the score; sum of squares 1
 TASK_TRAITS = np.array(
@@ -34,7 +34,7 @@ TASK_TRAITS = np.array(
 GRID = 4096  # cells of the score table
 GUIDE = 1024  # cells of the guide into the tenants' cumulative shares
 POSITION_REACH = math.sqrt(3.0)  # a uniform position, standardised, lies within +- this
-KEPT = 64  # populations of tenants, for the next run that has the same
+KEPT = 64  # cached populations of tenants
 
 ScoreTable = tuple[float, float, Array]
 Cells = Sequence[tuple[int, int, float]]
@@ -43,9 +43,7 @@ Cells = Sequence[tuple[int, int, float]]
 
 @dataclass(frozen=True)
 class Tenants:
-    """Who sends requests: tenant i has a share of traffic, a tier, a main task and a trait (how long its outputs
-    are).
-    """
+    """The tenants: tenant i has a share of traffic, a tier, a main task and a trait (the length of its outputs)."""
 
     cumulative_share: Array  # float64 (n,)
     tier: Array  # int8 (n,)
@@ -54,7 +52,7 @@ class Tenants:
 
     @cached_property
     def guide(self) -> Array:
-        """Where a search in `cumulative_share` begins, by cells of 0..1: int32 (GUIDE,)."""
+        """Start of the search in `cumulative_share`, by cells of 0..1: int32 (GUIDE,)."""
         return np.searchsorted(self.cumulative_share, np.arange(GUIDE) / GUIDE, side="right").astype(np.int32)
 
     @cached_property
@@ -67,7 +65,7 @@ def score_table(shares: Array, task: Array, trait: Array, weights_of: Array) -> 
     """The map from a score to a standard normal, for tenants with these shares, main tasks and traits and these
     weights of tenant, task and position.
 
-    First score, cells a unit of score, and float64 (GRID + 1,) values.
+    First score, cells per unit of score, and float64 (GRID + 1,) values.
     """
     mix = np.full((len(shares), DRAWN_TASKS), (1 - MAIN_TASK_SHARE) / (DRAWN_TASKS - 1))
     mix[np.arange(len(shares)), task] = MAIN_TASK_SHARE
@@ -77,7 +75,7 @@ def score_table(shares: Array, task: Array, trait: Array, weights_of: Array) -> 
     grid = np.linspace(centres.min() - reach, centres.max() + reach, GRID + 1)
     ends = np.concatenate(
         [centres - reach, centres + reach]
-    )  # between a centre's ends its distribution function rises evenly
+    )  # between a centre's ends its distribution function is linear
     order = np.argsort(ends)
     slope = np.cumsum(np.concatenate([weights, -weights])[order])[:-1] / (2 * reach)
     below = np.interp(grid, ends[order], np.cumsum(np.concatenate([[0.0], slope * np.diff(ends[order])])))
@@ -88,8 +86,7 @@ def score_table(shares: Array, task: Array, trait: Array, weights_of: Array) -> 
 def tenants(config: scenario.Scenario) -> Tenants:
     """The tenants of a run. Tiers get exactly their share of traffic; within a tier shares fall like 1/rank.
 
-    Tenants of the same rank in different tiers are alike: tiers differ in what they are promised, not in what they
-    send.
+    Tenants of the same rank in different tiers have the same traffic: tiers differ in their limits only.
     """
     return _tenants(config.workload.tenants, tuple(tier.share for tier in config.slo.all), config.seed)
 
@@ -121,7 +118,7 @@ def _tenants(count: int, shares_of_tiers: tuple[float, ...], seed: int) -> Tenan
 class Features:
     """Draws everything but the arrivals: category, lengths, tenant with its tier, task, turns.
 
-    `part` numbers one of several parts of a workload that are drawn apart; `cells` says what it consists of, None for
+    `part` numbers one of several parts of a workload with separate streams; `cells` lists its content, None for
     everything.
     """
 
@@ -146,11 +143,11 @@ class Features:
         return states(self.streams)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         set_states(self.streams, state)
 
     def fill(self, arrivals_s: Array) -> Array:
-        """REQUEST rows of requests that arrive then."""
+        """REQUEST rows of requests with these arrivals."""
         size = len(arrivals_s)
         draw = self.streams
         block = np.empty(size, arrays.REQUEST)
@@ -223,15 +220,15 @@ class SyntheticWorkload:
 
     @property
     def expected_requests(self) -> float:
-        """How many requests are expected."""
+        """Expected number of requests."""
         return self.rate_rps * (self.end_s - self.start_s)
 
     def state(self) -> dict[str, Any]:
-        """Where the drawing stands, as plain data: what `restore` takes up."""
+        """The position of the streams, as plain data, for `restore`."""
         return {"now_s": self._now_s, "streams": states(self._streams)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on drawing from a state of the same workload."""
+        """Continue from a state of the same workload."""
         self._now_s = state["now_s"]
         set_states(self._streams, state["streams"])
 
@@ -263,7 +260,7 @@ class SyntheticWorkload:
 
 
 def seed_of(config: scenario.Scenario, start_s: float) -> int:
-    """The seed of what comes from then on: days before t = 0 are other days."""
+    """The seed of requests from then on: days before t = 0 have different requests."""
     return config.seed if start_s >= 0.0 else config.seed + 2**32
 
 

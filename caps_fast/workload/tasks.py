@@ -1,8 +1,8 @@
 """Task type of a prompt, by keywords.
 
-A text is of the task with the most different keywords in it; on a tie the task named first in `KEYWORDS` wins, without
-any keyword it is `unknown`. Keywords are words or phrases, matched without case and whole; one that ends in `*` matches
-every word that starts so. Only the first `LOOK_AT` characters count: instructions stand in front.
+A text has the task with the most different keywords in it; on a tie the first task in `KEYWORDS` wins, without any
+keyword it is `unknown`. Keywords are words or phrases, matched as a whole, ignoring case; one that ends in `*` matches
+every word with that prefix. Only the first `LOOK_AT` characters count, since instructions come first.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def task_of_prompt(text: str) -> int:
 
 
 def tasks_of_prompts(texts: Iterable[str]) -> Array:
-    """`task_of_prompt` of every text: int8 (n,). Each different beginning is looked at once."""
+    """`task_of_prompt` of every text: int8 (n,). Each different beginning is evaluated once."""
     known: dict[str, int] = {}
     heads = [text[:LOOK_AT] for text in texts]
     for head in heads:

@@ -1,4 +1,4 @@
-"""Requests whose rate changes over time or whose arrivals are bursty: drawn in parts, each with streams of its own, and
+"""Requests whose rate changes over time or whose arrivals are bursty: drawn in parts, each with its own streams, and
 merged.
 """
 
@@ -25,7 +25,7 @@ from caps_fast.workload.profile_file import table_of
 from caps_fast.workload.shapes import BUILT_IN_WEEK, local_time, shape_of
 from caps_fast.workload.synthetic import Features, seed_of
 
-FIRST_CLIENT = 16  # number of the streams of the first client group; those before are of tiers and categories
+FIRST_CLIENT = 16  # number of the streams of the first client group; lower ones belong to tiers and categories
 TOLERANCE = 0.05  # of the mean rate
 
 
@@ -51,15 +51,15 @@ class Part:
     features: Drawer
 
     def take(self, size: int) -> Array:
-        """The next requests (REQUEST), about so many; none at the end."""
+        """About `size` further requests (REQUEST); none at the end."""
         return self.features.fill(self.arrivals.take(size))
 
     def state(self) -> dict[str, Any]:
-        """Where the drawing stands, as plain data."""
+        """The position of the streams, as plain data."""
         return {"arrivals": self.arrivals.state(), "features": self.features.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self.arrivals.restore(state["arrivals"])
         self.features.restore(state["features"])
 
@@ -67,7 +67,7 @@ class Part:
 class VariedWorkload:
     """Draws a scenario's requests from t = 0 up to its horizon, or before t = 0, with the same demand, for training.
 
-    Raises InputError for bad profiles, workload files, and where no request is expected.
+    Raises InputError for bad profiles and workload files, and if no request is expected.
     """
 
     drawn = True
@@ -83,14 +83,12 @@ class VariedWorkload:
 
     @property
     def expected_requests(self) -> float:
-        """How many requests are expected."""
+        """Expected number of requests."""
         return math.fsum(part.arrivals.expected_requests for part in self.parts)
 
     @property
     def spread(self) -> float | None:
-        """Long-run variance of the number of requests over its mean; None where the rate jumps, so that it is not
-        known.
-        """
+        """Long-run variance of the number of requests over its mean; None (unknown) if the rate jumps."""
         known = [part.arrivals.dispersion for part in self.parts]
         return None if None in known else max(one for one in known if one is not None)
 
@@ -111,11 +109,11 @@ class VariedWorkload:
             yield block
 
     def state(self) -> dict[str, Any]:
-        """Where the drawing stands, as plain data: what `restore` takes up."""
+        """The position of the streams, as plain data, for `restore`."""
         return {"now_s": self._now_s, **self._merged.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on drawing from a state of the same workload."""
+        """Continue from a state of the same workload."""
         self._now_s = state["now_s"]
         self._merged.restore(state)
 
@@ -128,7 +126,9 @@ def rate_of(config: scenario.Scenario, demand: Demand, share: float = 1.0) -> Ra
 
 
 def _parts(config: scenario.Scenario, span_s: tuple[float, float]) -> list[Part]:
-    """Tiers and categories with the same demand are drawn as one part; alone, from the streams of a steady workload."""
+    """Tiers and categories with the same demand are drawn as one part; a single part uses the streams of a steady
+    workload.
+    """
     cells: dict[Demand, list[tuple[int, int, float]]] = {}
     for t, tier in enumerate(config.slo.all):
         for c, share in enumerate(config.workload.category_shares):
@@ -164,7 +164,7 @@ def _client_parts(config: scenario.Scenario, span_s: tuple[float, float]) -> lis
 
 
 def _notes(config: scenario.Scenario, expected: float) -> Iterator[str]:
-    """When t = 0 is for profiles, and the mean rate over the run where it is not that of the profile."""
+    """Notes on t = 0 of profiles, and on the mean rate over the run if it is not that of the profile."""
     groups = config.workload.demands
     if config.workload.file:
         from caps_fast.client_groups import mix_of  # noqa: PLC0415
