@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-import naive
 import naive_world
 from caps_fast import arrays, scenario, sections
 from caps_fast.arrays import Array
@@ -24,8 +23,8 @@ from clocked import give_clocks
 from reference import reference
 from reference_world import ENGINE_TERMS, slow_world
 from scaler_cases import JUMPY, give_scaling
+from slow_engine import ENGINE_TERMS, Case, slow_reference
 
-E = TypeVar("E", bound=naive.Engine)
 POLICIES = (
     "round-robin",
     "edf",
@@ -37,21 +36,6 @@ POLICIES = (
     "caps-no-tiers",
 )
 LONGEST_TOKENS = 384  # of a request of `engines`, in blocks of 64: exp(5.5) + exp(4.9) = 379
-
-
-@dataclass(frozen=True)
-class Case:
-    """A scenario with its grids, one per region, and its requests."""
-
-    config: scenario.Scenario
-    monitor: Monitor
-    requests: Array
-    means: Means
-    others: tuple[Monitor, ...] = ()  # of the regions after the first
-
-    @property
-    def monitors(self) -> tuple[Monitor, ...]:
-        return (self.monitor, *self.others)
 
 
 @st.composite

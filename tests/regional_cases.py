@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from caps_fast import scenario, sections
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.places import places_of
-from cases import Case, fleets
+from cases import fleets
 from scaler_cases import give_scaling
+from slow_engine import Case
 
 CENTRAL = ("edf", "carbon-aware")
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -19,8 +19,9 @@ from caps_fast.outcome import Outcome
 from caps_fast.prices import Prices, prices_of, read_prices
 from caps_fast.report.tables import summary_table
 from caps_fast.scenario import Scenario, preset
-from cases import Case, cases, fleets, play_fast
+from cases import cases, fleets, play_fast
 from plain import case, cluster, grid, requests
+from slow_engine import Case
 
 KINDS = {"embodied_kg": 164.0, "lifetime_years": 4.0, "price_per_replica_hour": 2.5}
 YEAR_S = 365.25 * 86400.0

@@ -27,6 +27,7 @@ from caps_fast.replica_section import Kind
 from caps_fast.report.plan import plan_figure
 from cases import POLICIES, Case, cases, engines, fleets, play_fast
 from plain import case, cluster, grid, requests
+from slow_engine import Case
 
 BELOW = 1.0 + 1e-6
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from caps_fast import _jit, scenario
 from caps_fast.outcome import Outcome
 from caps_fast.simulation import Recording, simulate, simulate_group, workload_key
-from cases import POLICIES, Case, cases, play_fast
+from cases import POLICIES, cases, play_fast
 from plain import FIXED
+from slow_engine import Case
 
 REQUESTS = Recording(requests=True)
 BLIND_TO_CARBON = ("round-robin", "edf", "slo-aware", "caps-no-carbon")

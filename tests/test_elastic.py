@@ -23,8 +23,9 @@ from caps_fast.policies import demand, wait_awhile
 from caps_fast.policies.caps_elastic import deviations
 from caps_fast.scenario import Scenario
 from caps_fast.workload import workload_of
-from cases import Case, play_fast
+from cases import play_fast
 from plain import rows_of
+from slow_engine import Case
 
 SMALL: dict[str, Any] = {
     "days": 0.12,

@@ -20,7 +20,7 @@ from caps_fast.failures import lives_of_pool
 from caps_fast.saved_state import expect_sound
 from caps_fast.scenario import Scenario, preset
 from caps_fast.simulation import Group, Recording, simulate, simulate_group
-from cases import JUMPY, Case, play_fast, play_slow, scaled
+from cases import JUMPY, play_fast, play_slow, scaled
 from failing import with_failures
 from naive_cases import HW, request, setup
 from naive_failures import FailingEngine
@@ -28,6 +28,7 @@ from naive_policies import Edf
 from naive_scalers import Whole
 from naive_world import Outcome
 from plain import rows_of
+from slow_engine import Case
 from test_kernel_vs_naive import assert_same
 
 SLEEPERS = {

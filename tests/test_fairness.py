@@ -16,8 +16,9 @@ from caps_fast import checkpoint, preset, simulate
 from caps_fast.arrays import Array
 from caps_fast.errors import InputError
 from caps_fast.simulation import Recording, Run, prepare, simulate_group
-from cases import Case, cases, play_fast
+from cases import cases, play_fast
 from plain import case, cluster, requests
+from slow_engine import Case
 from test_checkpoint import RECORD, Stopped
 from test_kernel_vs_naive import assert_same
 

@@ -19,7 +19,8 @@ from caps_fast.scenario import Scenario, build
 from caps_fast.simulation import simulate_group
 from caps_fast.sweep import Workers
 from caps_fast.sweep.rows import code_hash
-from cases import POLICIES, Case, cases, fleets, play_fast
+from cases import POLICIES, cases, fleets, play_fast
+from slow_engine import Case
 
 LONG = """
 preset = "measured"

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caps_fast.arrays import STATES
-from cases import POLICIES, Case, cases, fleets, play_fast, play_slow
+from cases import POLICIES, cases, fleets, play_fast, play_slow
+from slow_engine import Case
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from caps_fast.arrays import BUSY, IDLE, J_PER_KWH
 from caps_fast.outcome import Outcome
 from caps_fast.records import Array
-from cases import POLICIES, Case, cases, play_fast
+from cases import POLICIES, cases, play_fast
 from plain import rows_of, with_changes
+from slow_engine import Case
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 

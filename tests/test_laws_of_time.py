@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from caps_fast import scenario, sections
 from caps_fast.outcome import Outcome
 from caps_fast.simulation import Recording, simulate
-from cases import POLICIES, Case, cases, play_fast
+from cases import POLICIES, cases, play_fast
 from plain import FIXED, rows_of, with_changes
+from slow_engine import Case
 
 UNGATED = ("round-robin", "edf", "slo-aware", "caps-no-carbon")
 

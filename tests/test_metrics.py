@@ -31,8 +31,9 @@ from caps_fast.sweep.pareto import pareto
 from caps_fast.sweep.space import dimension
 from caps_fast.sweep.tune import Search
 from caps_fast.text_table import text_lines
-from cases import Case, cases, play_fast
+from cases import cases, play_fast
 from plain import FIXED, rows_of
+from slow_engine import Case
 from tiny_sweeps import SERIAL, TINY, content, grid, plan_of
 
 ROOT = Path(__file__).parent.parent

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cases import POLICIES, engines, slow_engine
+from cases import POLICIES, engines
 from naive import Engine
 from naive_cases import column, idle
 from naive_state import Gpu, Iteration, Job
+from slow_engine import slow_engine
 
 
 class Blocks:

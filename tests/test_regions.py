@@ -28,9 +28,10 @@ from caps_fast.report.regions import moves_of, moves_sentence
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group
 from caps_fast.workload import workload_of
-from cases import Case, play_fast, slow_reference
+from cases import play_fast
 from naive_regions import marginal_g
 from regional_cases import regional
+from slow_engine import Case, slow_reference
 
 
 def assert_same_regions(case: Case) -> Outcome:

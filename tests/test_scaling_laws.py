@@ -19,9 +19,10 @@ from caps_fast.outcome import Outcome
 from caps_fast.saved_state import expect_sound
 from caps_fast.scenario import Scenario, preset
 from caps_fast.simulation import Group, Recording, simulate, simulate_group
-from cases import JUMPY, Case, fleets, play_fast, scaled
+from cases import JUMPY, fleets, play_fast, scaled
 from jumpy import jump
 from plain import rows_of
+from slow_engine import Case
 
 PLANNED = str(Path(__file__).with_name("planned.py"))
 POLICIES = ("edf", "caps")

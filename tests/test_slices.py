@@ -12,8 +12,9 @@ from caps_fast.choose import layout_of, make_policy
 from caps_fast.pack import pack
 from caps_fast.pack_kinds import Means
 from caps_fast.scenario import preset
-from cases import Case, cases, fleets, play_fast
+from cases import cases, fleets, play_fast
 from plain import FIXED, case, cluster, grid, requests
+from slow_engine import Case
 
 
 @settings(max_examples=60)

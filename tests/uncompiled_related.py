@@ -19,8 +19,9 @@ from caps_fast.pack_kinds import Means
 from caps_fast.policies.carbon_scaler import greedy_now
 from caps_fast.scenario import Scenario
 from caps_fast.simulation import Run, prepare
-from cases import Case, play_fast
+from cases import play_fast
 from plain import requests as gold_requests
+from slow_engine import Case
 
 HOUR_S = 3600.0
 MEANS = Means(10.0, 10.0)

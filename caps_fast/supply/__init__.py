@@ -143,7 +143,7 @@ def _site(run: Result | Scenario | Site | str | Path, region: str | None, days: 
         return site_of(run, region, days)
     if region is not None or days is not None:
         given = f"region {region}" if region is not None else f"days {days:g}"
-        raise InputError(f"{given}: a site's load is as it is; expected a scenario to run")
+        raise InputError(f"{given}: the file of a site is fixed; expected a scenario")
     return run if isinstance(run, Site) else read_site(run)
 
 
