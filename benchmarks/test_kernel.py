@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from slow_engine import Case
 
 from caps_fast.carbon.monitor import monitors_of
 from caps_fast.pack_kinds import Means
 from caps_fast.scenario import Scenario
 from caps_fast.workload import workload_of
 from cases import play_fast, play_slow
+from slow_engine import Case
 
 from .measure import Work
 from .scenarios import DECLARED, LEARNED, POLICIES, drawing, paper, simulating

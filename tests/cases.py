@@ -20,8 +20,6 @@ from caps_fast.outcome import Outcome
 from caps_fast.pack_kinds import Means
 from caps_fast.simulation import Recording, Run, prepare
 from clocked import give_clocks
-from reference import reference
-from reference_world import ENGINE_TERMS, slow_world
 from scaler_cases import JUMPY, give_scaling
 from slow_engine import ENGINE_TERMS, Case, slow_reference
 
@@ -269,13 +267,3 @@ def play_fast(case: Case, block: int = 10**9) -> Outcome:
 def play_slow(case: Case) -> naive_world.Outcome:
     """The reference engine's play of the same case."""
     return slow_reference(case).run()
-
-
-def slow_reference(case: Case) -> naive.Engine:
-    """The reference engine with all that the case needs, ready to play it."""
-    return reference(case.config, *slow_world(case), case.requests["arrival_s"])
-
-
-def slow_engine(case: Case, engine: type[E]) -> E:
-    """A reference engine, ready to play the case."""
-    return engine(*slow_world(case))

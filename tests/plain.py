@@ -18,7 +18,7 @@ from caps_fast.carbon.monitor import Monitor
 from caps_fast.carbon.trace import CarbonTrace
 from caps_fast.outcome import Outcome
 from caps_fast.pack_kinds import Means
-from cases import Case
+from slow_engine import Case
 
 LIMITS = ("ttft_s", "tpot_s", "e2e_s", "ttft_after_release_s", "roles")
 TIERS = {

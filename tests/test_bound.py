@@ -25,7 +25,7 @@ from caps_fast.errors import InputError
 from caps_fast.outcome import Outcome
 from caps_fast.replica_section import Kind
 from caps_fast.report.plan import plan_figure
-from cases import POLICIES, Case, cases, engines, fleets, play_fast
+from cases import POLICIES, cases, engines, fleets, play_fast
 from plain import case, cluster, grid, requests
 from slow_engine import Case
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cases import Case, engines, play_fast, play_slow
-from reference_world import ENGINE_TERMS
+from cases import engines, play_fast, play_slow
+from slow_engine import ENGINE_TERMS, Case
 from test_determinism import assert_same_bits
 from test_kernel_vs_naive import assert_same
 

@@ -36,7 +36,7 @@ def pareto(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the Pareto-optimal settings of a sweep for two metrics.
+    """Print the Pareto front of a sweep for two metrics.
 
     Metrics are means over seeds; the hypervolume of the front is printed too. docs/schema.md lists the better direction
     of every metric; a metric without one is rejected.

@@ -83,9 +83,8 @@ def read_requests(
     tiers        classes in the column of `tier` to gold, silver or bronze; `*` = all others
 
     Returns a `TraceFile`; its `frame` has one row per request in order of arrival: `arrival_s` (float64, s from the
-    first request), `input_tokens` and `output_tokens` (int32), and the optional columns that the file has. Raises
-    InputError in one line with the file, the row (from 1, headers not counted), the column, the value and what was
-    expected.
+    first request), `input_tokens` and `output_tokens` (int32), and the optional columns that the file has. InputError
+    names in one line the file, the row (from 1, headers not counted), the column, the value and what was expected.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
