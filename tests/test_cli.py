@@ -129,7 +129,7 @@ BAD = [
     (("run", "--policies", "main", "--requests-out", "x.parquet"), r"one policy"),
     (
         ("run", "--requests-out", "x.parquet", "--series-out", "./x.parquet"),
-        r"--series-out x\.parquet: a file that --requests-out writes",
+        r"--series-out x\.parquet: a file which --requests-out writes",
     ),
     (("run", "--set", "days=true"), r"days true: expected a number"),
     (("run", "--set", "control_step_s=1e-9"), r"control_step_s 1e-09"),

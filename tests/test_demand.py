@@ -322,7 +322,7 @@ REFUSED = [
     ({"rate_table": {"factors": [1.0, -2.0], "begins": "start"}}, "rate_table.factors.1 -2.0"),
     (
         {"rate_table": {"factors": [1.0] * 25, "begins": "midnight"}},
-        "a table of 25 h that begins at midnight: expected whole days",
+        "a table of 25 h that begins at midnight; expected whole days",
     ),
     ({"rate_levels": {"levels": [1.0, 2.0], "sojourn_s": [5.0]}}, "2 levels and 1 sojourn_s: expected as many"),
     ({"rate_levels": {"levels": [0.0], "sojourn_s": [5.0]}}, "levels: all are 0"),

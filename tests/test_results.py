@@ -28,7 +28,7 @@ from plain import FIXED, rows_of
 STATED_ERROR = 0.004
 TPOT_S = (pl.col("finished_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1)
 REQUEST_COLUMNS = [
-    *("request", "arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "gpu"),
+    *("request", "arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "role", "gpu"),
     *("released_s", "admitted_s", "first_token_s", "finished_s", "outcome", "met_slo", "energy_j", "carbon_g"),
 ]
 PARAMETERS = [
@@ -208,7 +208,7 @@ def test_metrics_follow_from_the_requests(run: tuple[str, float]) -> None:
         "preemptions": result.preemptions,
     }
     for role in sections.ROLES:
-        expected[f"share_{role.lower()}"] = (table["pool"] == role).mean()
+        expected[f"share_{role.lower()}"] = (table["role"] == role).mean()
     for name, value in expected.items():
         assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
     if not result.unfinished and not result.preemptions:
@@ -286,7 +286,7 @@ def test_the_table_where_the_first_request_found_no_place() -> None:
     }
     table = simulate(scenario.preset("paper").replace(held), Recording(requests=True)).requests
     assert table["pool"][0] is None, "the scenario should leave the first request waiting"
-    assert set(table["pool"]) > {None, "LP"}
+    assert set(table["role"]) > {None, "LP"}
     assert ((table["pool"].is_null()) == table["gpu"].is_null()).all()
 
 
