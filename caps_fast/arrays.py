@@ -76,7 +76,7 @@ class Live(Record):
     energy_j: f8  # attributed; of a member, less its GPU's energy per member so far
     carbon_g: f8
     prompt_counted: (
-        i4  # prompt_left at the last admission; of a claimant, KV tokens that it has claimed beside its victim's
+        i4  # prompt_left at the last admission; of a claimant, KV tokens claimed in addition to the victim's
     )
     decode_left: (
         i4  # output tokens not yet produced, kept while not decoding: the others are part of the prompt, or resumed
@@ -161,7 +161,7 @@ class Queue(Record):
     per_gpu: f8  # 1 / those replicas
     head: i4  # of the sorted run
     tail: i4
-    root: i4  # of the pairing heap beside it
+    root: i4  # of its pairing heap
     flexible_tail: i4  # the non-Gold resident that was admitted last
     open: i1  # in at least one of its regions
     backlog: i1  # held work is waiting

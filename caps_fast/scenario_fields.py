@@ -19,7 +19,7 @@ from caps_fast.sessions import Sessions
 
 
 def field_hint(scenario: type[Section], path: str, beside: Iterable[str] = ()) -> str:
-    """A hint at the field that `path` may stand for: a name in `beside`, a field of a scenario, or one with that last
+    """A hint at the field that `path` may mean: a name in `beside`, a field of a scenario, or one with that last
     name.
     """
     parent, _, leaf = path.rpartition(".")

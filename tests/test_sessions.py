@@ -212,7 +212,7 @@ def test_same_bits_for_any_block_and_after_a_restart(
         ({"workload.sessions": {"users": 0}}, "users"),
         ({"workload.sessions": {"turns_mean": 2.5, "turns_law": "fixed"}}, "expected a whole number"),
         ({"workload.sessions": {"pause_s": 3.0}}, "expected users with it"),
-        ({"workload.sessions": {"users": 3}, "workload.gap_cv": 2.0}, "users 3 beside gap_cv"),
+        ({"workload.sessions": {"users": 3}, "workload.gap_cv": 2.0}, "users 3 together with gap_cv"),
         ({"workload.sessions": {}, "workload.by_tier": {"gold": {"gap_cv": 2.0}}}, "together with by_tier"),
         (
             {"workload.sessions": {}, "workload.trace": "t.csv", "workload.rate_rps": None},
@@ -238,12 +238,10 @@ def test_what_needs_requests_ahead_is_refused() -> None:
 
 def test_a_rate_beside_users_is_refused_and_learned_lengths_before_any_run() -> None:
     users = {"workload.sessions": {"users": 3}}
-    with pytest.raises(
-        InputError, match=r"^--set workload\.rate_rps beside workload\.sessions\.users 3: users have no"
-    ):
+    with pytest.raises(InputError, match=r"^--set workload\.rate_rps with workload\.sessions\.users 3: users have no"):
         changed(BASE.replace(users), {}, ["workload.rate_rps=4"])
     rates = Axis("rate", ("workload.rate_rps",), [(4.0,), (6.0,)])
-    with pytest.raises(InputError, match=r"^rate: beside workload\.sessions\.users 3: users have no rate"):
+    with pytest.raises(InputError, match=r"^rate with workload\.sessions\.users 3: users have no rate"):
         Plan("grid", {"own": BASE.replace(users)}, (Grid("", {}, (rates,)),)).check()
     with pytest.raises(InputError, match=r"workload\.sessions: .* expected predictor\.source declared"):
         expect_inputs([BASE, OPEN.replace({"policy.name": "caps", "predictor.source": "learned"})])

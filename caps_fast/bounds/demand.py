@@ -74,7 +74,7 @@ def demand(blocks: Sequence[Array], tiers: Sequence[Tier], edges_s: Array, promi
 
     Everything is rounded in favour of the server: work is available from the start of its slot, and due at the end of
     the slot that holds its deadline, or of the last slot without a limit. Only limits on absolute times count: `ttft_s`
-    for the prompt, and for the answer `e2e_s` and, beside a `ttft_s`, `tpot_s`.
+    for the prompt, and for the answer `e2e_s` and, with a `ttft_s`, `tpot_s`.
     """
     shape = (N_TIERS, len(edges_s) - 1)
     arrived, due = (np.zeros((len(WORK), *shape)) for _ in range(2))

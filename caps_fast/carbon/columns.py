@@ -229,7 +229,7 @@ def _is_time(table: Table, name: str) -> bool:
 
 
 def _is_clock(table: Table, name: str) -> bool:
-    """Whether a column has times of day or hours alone, beside a column of dates."""
+    """Whether a column has only times of day or hours, with the date in another column."""
     own = words(name)
     if {"hour", "hr", "he", "time", "period"}.isdisjoint(own):
         return False

@@ -54,7 +54,7 @@ def changed(config: Scenario, given: Mapping[str, Any], set_: Sequence[str] | No
         found = config.replace({**given, **own})
         users = found.workload.sessions and found.workload.sessions.users
         if users and {**given, **own}.get(RATE) is not None:
-            raise InputError(f"{RATE} beside workload.sessions.users {users}: users have no rate; expected one of both")
+            raise InputError(f"{RATE} with workload.sessions.users {users}: users have no rate; expected one of them")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Accounts of power: time, energy and carbon by pool and state, and by sample of the region's trace (docs/model.md,
+"""Energy accounting: time, energy and carbon per pool and state, and per sample of the region's trace (docs/model.md,
 section 3).
 """
 
@@ -10,7 +10,7 @@ from caps_fast.arrays import J_PER_KWH, N_STATES, State
 
 @inlined
 def spend(s: State, p: int, state: int, from_s: float, to_s: float, power_w: float) -> float:
-    """Account for a replica of pool `p` that drew `power_w` over [from_s, to_s], not past the clock.
+    """Account for a replica of pool `p` that drew `power_w` over [from_s, to_s]; `to_s` is at most the current time.
 
     Returns the carbon, g.
     """
@@ -29,8 +29,8 @@ def spend(s: State, p: int, state: int, from_s: float, to_s: float, power_w: flo
 
 @inlined
 def _over_samples(s: State, p: int, state: int, from_s: float, to_s: float, power_w: float) -> float:
-    """Integral of intensity over [from_s, to_s], g/kWh s, which may begin and end in samples before the one in
-    force; fills their slices.
+    """Integral of intensity over [from_s, to_s], g/kWh s. Both ends may lie in samples before the current one, whose
+    slices it fills.
     """
     region = s.regions[s.pools[p].region]
     last = region.carbon_at
@@ -55,7 +55,7 @@ def _over_samples(s: State, p: int, state: int, from_s: float, to_s: float, powe
 
 @inlined
 def _to_slice(s: State, p: int, sample: int, state: int, elapsed_s: float, power_w: float) -> None:
-    """Put what belongs to a sample straight into its slice; `close_sample` then leaves it out."""
+    """Add an amount directly to the slice of its sample; `close_sample` then excludes it."""
     row = s.slices[(s.pools[p].slice_at + sample) * N_STATES + state]
     row.seconds += elapsed_s
     row.energy_j += power_w * elapsed_s
@@ -66,7 +66,7 @@ def _to_slice(s: State, p: int, sample: int, state: int, elapsed_s: float, power
 
 @inlined
 def close_sample(s: State, p: int) -> None:
-    """Put what pool `p` has accounted for since the last call into the slices of the sample that has been in force."""
+    """Add what pool `p` has accounted for since the last call to the slices of the current sample."""
     for state in range(N_STATES):
         account = s.accounts[p * N_STATES + state]
         row = s.slices[(s.pools[p].slice_at + s.regions[s.pools[p].region].carbon_at) * N_STATES + state]

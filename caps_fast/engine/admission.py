@@ -1,4 +1,4 @@
-"""Whether an arrival that has to wait may do so, or is rejected (docs/model.md, section 12)."""
+"""Admission control: whether an arrival that has to wait is queued or rejected (docs/model.md, section 12)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from caps_fast.outlook import first_token_s, queueing_s, step_s
 
 @inlined
 def rejects(s: State, q: int, r: int) -> bool:
-    """Would request `r`, waiting in queue `q`, be beyond a limit of its tier?"""
+    """Would request `r`, if queued in `q`, exceed a limit of its tier?"""
     queue = s.queues[q]
     request = s.live[r]
     limits = s.limits[request.tier]
@@ -22,7 +22,7 @@ def rejects(s: State, q: int, r: int) -> bool:
 
 @inlined
 def predicted_ttft_s(s: State, q: int, input_tokens: int) -> float:
-    """Expected time to the first token of a request that joins queue `q` now, its gate being open."""
+    """Expected time to the first token of a request that joins queue `q` now, with its gate open."""
     queue = s.queues[q]
     present = min(queue.residents + queue.waiting, queue.slots)
     prompt_tokens = queue.prompt_tokens + queue.waiting_prompt_tokens

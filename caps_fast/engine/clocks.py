@@ -1,4 +1,4 @@
-"""A replica's clock: it is that of its pool, but for the iteration in progress (docs/model.md, section 11)."""
+"""A replica's clock frequency: that of its pool, except for the iteration in progress (docs/model.md, section 11)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from caps_fast.traits import only_if
 
 @only_if("clocks")
 def follow_clock(s: State, policy: Any, g: int) -> None:
-    """Replica `g` is between iterations, or not on: it takes the clock of its pool, and stands still for a while if
-    that is another one.
-    """
+    """Give replica `g`, which is between iterations or off, the clock of its pool; a change stalls it for a while."""
     gpu = s.gpus[g]
     pool = s.strength[gpu.pool]
     if gpu.kind != pool.kind:

@@ -1,6 +1,6 @@
-"""The control step: what the controller sees is refreshed, gates are asked, the series is recorded.
+"""The control step: refresh what the controller observes, evaluate the gates, record the series.
 
-Nothing else changes.
+It changes nothing else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from caps_fast.traits import only_if
 
 @inlined
 def in_force(times_s: Array, at: int, last: int, now_s: float) -> int:
-    """Index of the last time that is not after `now_s`, searched onwards from `at` up to `last`."""
+    """Index of the last time that is at most `now_s`, searched forward from `at` up to `last`."""
     while at < last and times_s[at + 1] <= now_s:
         at += 1
     return at
@@ -32,7 +32,7 @@ def in_force(times_s: Array, at: int, last: int, now_s: float) -> int:
 
 @inlined
 def read_intensity(s: State) -> None:
-    """Put the carbon samples in force at the clock's time into the regions and their pools."""
+    """Set the carbon samples of the current time in the regions and their pools."""
     now_s = s.clock[0].now_s
     until_s = math.inf
     for p in range(s.pools.shape[0]):
@@ -54,7 +54,7 @@ def read_intensity(s: State) -> None:
 
 @inlined
 def step(s: State, policy: Any) -> None:
-    """One control step at the clock's time."""
+    """One control step at the current time."""
     clock = s.clock[0]
     now_s = clock.now_s
     for z in range(s.regions.shape[0]):
@@ -80,7 +80,7 @@ def step(s: State, policy: Any) -> None:
 
 @only_if("timed")
 def start_planned(s: State) -> None:
-    """Dispatch the queues whose heads have a planned start that has come."""
+    """Dispatch the queues whose heads have reached their planned starts."""
     for q in range(s.queues.shape[0]):
         if s.queues[q].waiting > 0 and s.live[queue.peek(s, q)].key <= s.clock[0].now_s:
             mark_dirty(s, q)
@@ -88,15 +88,15 @@ def start_planned(s: State) -> None:
 
 @inlined
 def is_due(s: State, r: int) -> bool:
-    """May request `r`, which waits in a queue by planned starts, start: was its start due when it joined, or at the
-    last control step?
+    """May request `r`, in a queue ordered by planned starts, start: was its start due when it joined, or at the last
+    control step?
     """
     return not s.live[r].held or s.live[r].key <= (s.clock[0].controls - 1) * s.setup[0].control_step_s
 
 
 @inlined
 def _ask_gate(s: State, policy: Any, q: int) -> None:
-    """Ask the gate of queue `q` for each of its regions; the queue is open where one of them is."""
+    """Evaluate the gate of queue `q` for each of its regions; the queue is open if any of them is."""
     row = s.queues[q]
     fair.settle(s, q)
     is_open = False

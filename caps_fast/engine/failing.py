@@ -1,4 +1,4 @@
-"""Replicas that fail: what they did breaks off, their residents go back to their queues, and they are repaired
+"""Replica failures: work stops, residents return to their queues, and the replica is repaired
 (docs/model.md, section 15).
 """
 
@@ -23,13 +23,13 @@ from caps_fast.traits import fails, only_if
 
 @inlined
 def failure_s(s: State) -> float:
-    """When the next replica fails; never where none does."""
+    """Time of the next failure; infinite if there is none."""
     return s.scaling[0].failure_s if fails(s) else math.inf
 
 
 @only_if("fails")
 def fail_now(s: State, policy: Any) -> None:
-    """Let the replicas fail whose time has come."""
+    """Fail the replicas that are due to fail now."""
     while s.scaling[0].failure_s == s.clock[0].now_s:
         _fail(s, policy, s.scaling[0].fails_next)
 
@@ -53,9 +53,7 @@ def _fail(s: State, policy: Any, g: int) -> None:
 
 @inlined
 def _break_off(s: State, policy: Any, g: int) -> None:
-    """End the leap of replica `g` now: of its iterations those that are complete have brought something, and nobody
-    has finished in them.
-    """
+    """End the leap of replica `g` now: its complete iterations count, and no request finished in them."""
     gpu = s.gpus[g]
     now_s = s.clock[0].now_s
     complete = iterations_until(now_s - gpu.since_s, gpu.step_s, speed.growth_s(s, g)) - 1
@@ -76,8 +74,8 @@ def _break_off(s: State, policy: Any, g: int) -> None:
 
 @inlined
 def _clear(s: State, policy: Any, g: int) -> None:
-    """All residents of replica `g` go back to the front of their queue, without KV, and claims on it to their place
-    in theirs.
+    """Return all residents of replica `g` to the front of their queue, without KV, and claimants to their positions in
+    their queues.
     """
     gpu = s.gpus[g]
     live = s.live

@@ -1,4 +1,4 @@
-"""Virtual token counters: what each tenant or tier has been served in a queue (docs/model.md, section 13)."""
+"""Virtual token counters: the service that each tenant or tier has received in a queue (docs/model.md, section 13)."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from caps_fast.traits import only_if
 
 @only_if("fair")
 def take_prompt(s: State, g: int, r: int) -> None:
-    """Count the prompt of request `r`, which replica `g` admits for the first time."""
+    """Count the prompt of request `r` when replica `g` admits it for the first time."""
     s.lines[line_of(s, s.gpus[g].queue, r)].counter += s.fairness[0].input_weight * s.live[r].input_tokens
 
 
 @only_if("fair")
 def take_token(s: State, g: int, r: int) -> None:
-    """Count the token that a complete prompt has produced."""
+    """Count the token produced by a complete prompt."""
     s.lines[line_of(s, s.gpus[g].queue, r)].counter += s.fairness[0].output_weight
 
 
 @only_if("fair")
 def end_leap(s: State, g: int) -> None:
-    """Count what is not counted yet of the leap of replica `g`, which has come to its end."""
+    """Count the uncounted part of the leap of replica `g`, which has ended."""
     _count(s, g, s.gpus[g].leap_iterations)
     s.charged[g] = 0
 
 
 @only_if("fair")
 def settle(s: State, q: int) -> None:
-    """Count the tokens of all iterations of queue `q` that have ended by now."""
+    """Count the tokens of all iterations of queue `q` that have ended."""
     now_s = s.clock[0].now_s
     for g in range(s.queues[q].first_gpu, s.queues[q].end_gpu):
         gpu = s.gpus[g]
@@ -48,7 +48,7 @@ def settle(s: State, q: int) -> None:
 
 @inlined
 def _count(s: State, g: int, ended: int) -> None:
-    """Count the tokens of the sequences that replica `g` decodes, up to so many iterations of its leap."""
+    """Count the tokens of the sequences that replica `g` decodes, up to a number of iterations of its leap."""
     new = ended - s.charged[g]
     if new > 0 and s.gpus[g].decoding > 0:
         for at in range(s.gpus[g].heap_len):
@@ -58,7 +58,9 @@ def _count(s: State, g: int, ended: int) -> None:
 
 @only_if("fair")
 def lift(s: State, q: int, r: int) -> None:
-    """Request `r` comes to queue `q`: if nobody of its owner waits there, the owner's past idleness is forgotten."""
+    """Request `r` joins queue `q`: if its owner has no request there, the owner's counter is lifted, so idle time earns
+    no credit.
+    """
     line = s.lines[line_of(s, q, r)]
     if line.waiting > 0:
         return
@@ -74,5 +76,5 @@ def lift(s: State, q: int, r: int) -> None:
 
 @only_if("fair")
 def passes(s: State, q: int, r: int) -> None:
-    """Request `r` starts at once: it has been the only one of queue `q` and leaves it."""
+    """Request `r` starts at once: it was the only request of queue `q` and leaves it."""
     s.turns[q].last_left = owner_of(s, r)

@@ -1,4 +1,4 @@
-"""One GPU: who is admitted, the leap over equal iterations, who leaves (docs/model.md, sections 1, 2 and 4)."""
+"""One GPU: admission, the leap over equal iterations, completion (docs/model.md, sections 1, 2 and 4)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from caps_fast.traits import fails, grows, has_clocks, has_origins, has_terms
 
 @inlined
 def touch(s: State, g: int) -> None:
-    """Note that GPU `g` is between iterations at this instant."""
+    """Record that GPU `g` is between iterations at this instant."""
     if not s.gpus[g].touched:
         s.gpus[g].touched = 1
         s.touched[s.clock[0].touched] = g
@@ -29,13 +29,13 @@ def touch(s: State, g: int) -> None:
 
 @inlined
 def may_give_way(s: State, q: int, r: int) -> Any:
-    """May request `r`, a resident of queue `q`, have to give its place to Gold?"""
+    """Can request `r`, a resident of queue `q`, be pre-empted by Gold?"""
     return s.setup[0].preempts and s.queues[q].role == LP and s.live[r].tier != GOLD
 
 
 @inlined
 def admit(s: State, policy: Any, g: int, r: int) -> None:
-    """Make request `r`, for which there is room, a resident of GPU `g`; it joins at the next start of an iteration."""
+    """Make request `r`, for which there is room, a resident of GPU `g`; it joins at the start of the next iteration."""
     gpu = s.gpus[g]
     live = s.live
     gpu.prompt_counted += live[r].prompt_left
@@ -77,8 +77,8 @@ def admit(s: State, policy: Any, g: int, r: int) -> None:
 
 @inlined
 def cut(s: State, g: int, joins: bool) -> None:
-    """End the leap of GPU `g` with the iteration in progress; or where someone `joins` and joining lags, if it can
-    be with the one after it.
+    """End the leap of GPU `g` with the iteration in progress; or, if a request `joins` and joining lags, with the one
+    after it where possible.
     """
     gpu = s.gpus[g]
     if gpu.leap_iterations == 1:
@@ -96,7 +96,7 @@ def cut(s: State, g: int, joins: bool) -> None:
 
 @inlined
 def begin(s: State, g: int) -> None:
-    """Start the next leap of GPU `g`, or let it idle."""
+    """Start the next leap of GPU `g`, or make it idle."""
     gpu = s.gpus[g]
     gpu.touched = 0
     _join(s, g)
@@ -151,7 +151,7 @@ def begin(s: State, g: int) -> None:
 
 @inlined
 def _fetch_next(s: State) -> None:
-    """Ask the memory for the GPUs whose leaps are likely to end next: the winners of the agenda's two halves."""
+    """Prefetch the records of the GPUs whose leaps are likely to end next: the winners of the agenda's two halves."""
     if s.gpus.shape[0] > FIT_THE_CACHE:
         for half in (2, 3):
             g = s.first_to_end[half]
@@ -161,7 +161,7 @@ def _fetch_next(s: State) -> None:
 
 @inlined
 def end(s: State, policy: Any, g: int) -> None:
-    """Close the leap of GPU `g`, which ends now: account for it, move tokens, let the finished go."""
+    """Close the leap of GPU `g`, which ends now: account for it, advance tokens, remove finished requests."""
     gpu = s.gpus[g]
     charge(s, g)
     gpu.state = IDLE
@@ -189,7 +189,7 @@ def end(s: State, policy: Any, g: int) -> None:
 
 @inlined
 def mark_dirty(s: State, q: int) -> None:
-    """Have queue `q` dispatched at this instant."""
+    """Mark queue `q` for dispatch at this instant."""
     if not s.queues[q].dirty:
         s.queues[q].dirty = 1
         s.dirty[s.clock[0].dirty] = q
@@ -198,7 +198,7 @@ def mark_dirty(s: State, q: int) -> None:
 
 @inlined
 def charge(s: State, g: int) -> None:
-    """Account for the leap of replica `g` up to now: to its pool, and per member."""
+    """Account for the leap of replica `g` up to now, for its pool and per member."""
     gpu = s.gpus[g]
     members = gpu.members
     power_w = speed.power_w(s, g)
@@ -223,7 +223,7 @@ def spend_idle(s: State, g: int, until_s: float) -> None:
 
 @inlined
 def _join(s: State, g: int) -> None:
-    """Make the joiners of GPU `g` members: prompts queue for the chunk, resumed sequences decode on."""
+    """Make the joiners of GPU `g` members: prompts queue for the chunk, resumed sequences continue to decode."""
     gpu = s.gpus[g]
     live = s.live
     r = gpu.joiner_head
@@ -250,7 +250,7 @@ def _join(s: State, g: int) -> None:
 
 @inlined
 def _first_to_wait(s: State, g: int) -> int:
-    """The first joiner of GPU `g` that has to wait for another iteration, for joining lags; NONE where all join."""
+    """The first joiner of GPU `g` that has to wait another iteration because joining lags; NONE if all join."""
     gpu = s.gpus[g]
     if not has_terms(s) or kind_of(s, g).lag_iterations == 0 or gpu.joiner_head == NONE:
         return NONE
@@ -276,7 +276,7 @@ def _joiners(s: State, g: int) -> int:
 
 @inlined
 def process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
-    """Take `tokens` prompt tokens off the prompts of GPU `g` in order; those complete have their first token."""
+    """Process `tokens` prompt tokens of the prompts of GPU `g` in order; complete prompts have their first token."""
     gpu = s.gpus[g]
     live = s.live
     gpu.prompt_tokens -= tokens
@@ -313,7 +313,7 @@ def process_prompts(s: State, policy: Any, g: int, tokens: int) -> None:
 
 @inlined
 def _leave_finished(s: State, policy: Any, g: int, r: int) -> None:
-    """Request `r` is done: it leaves GPU `g` and the books are closed on it."""
+    """Request `r` is done: it leaves GPU `g` and its account is closed."""
     gpu = s.gpus[g]
     live = s.live
     live[r].energy_j += gpu.energy_per_member_j

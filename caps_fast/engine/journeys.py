@@ -1,4 +1,4 @@
-"""Requests between regions: kept within those that may serve them, and on their way with their context
+"""Requests between regions: restricted to the regions that may serve them, and in transit with their context
 (docs/model.md, section 10).
 """
 
@@ -15,7 +15,7 @@ from caps_fast.traits import has_origins, only_if
 
 @only_if("origins")
 def find_way(s: State, q: int, r: int) -> None:
-    """Note the queue that request `r` joins, where the policy has chosen queue `q`, and whether it has set out for
+    """Record the queue that request `r` joins, where the policy has chosen queue `q`, and whether it is in transit to
     it.
     """
     transit = s.transit[0]
@@ -25,8 +25,8 @@ def find_way(s: State, q: int, r: int) -> None:
 
 @inlined
 def kept_within(s: State, q: int, r: int) -> int:
-    """Queue `q`, if request `r` may be served there; else the one that may and is used the least, of the same role
-    if there is one.
+    """Queue `q` if request `r` may be served there; else the least used queue that may serve it, of the same role if
+    there is one.
     """
     if may_hold(s, q, r):
         return q
@@ -47,7 +47,9 @@ def kept_within(s: State, q: int, r: int) -> int:
 
 @inlined
 def sets_out(s: State, q: int, r: int) -> bool:
-    """Account for the way of request `r`'s context to queue `q`; does it take time? It is in transit then."""
+    """Account for the transfer of request `r`'s context to queue `q`; does it take time? If so, the request is in
+    transit.
+    """
     transit = s.transit[0]
     live = s.live
     home = moves_from(s, q, r)
@@ -74,13 +76,13 @@ def sets_out(s: State, q: int, r: int) -> bool:
 
 @inlined
 def due_s(s: State) -> float:
-    """When the next context gets to its queue; never where there are no links."""
+    """Time at which the next context arrives at its queue; infinite without links."""
     return s.transit[0].due_s if has_origins(s) else math.inf
 
 
 @inlined
 def on_its_way(s: State) -> int:
-    """Take out the request whose context gets to its queue next."""
+    """Remove the request whose context arrives at its queue next."""
     transit = s.transit[0]
     r: int = transit.root
     transit.root = pop_root(s.live, r)

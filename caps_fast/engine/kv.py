@@ -1,9 +1,9 @@
-"""KV memory: reserved at admission, or held block by block as sequences grow (docs/model.md, section 2).
+"""KV memory: reserved at admission, or allocated block by block as sequences grow (docs/model.md, section 2).
 
 Where it grows, `kv_tokens` of a replica is what prompts, joiners and claims hold in the first iteration of its leap, or
-in the one to come, but for what prompts add in it. Its decoding sequences hold their context in whole blocks; what that
-adds is read off `phases`, which counts them by their context less the replica's clock of iterations, modulo a block. A
-block is a power of two, as the clock goes round. All of this is looked at only where memory may be short.
+in the next one, without what prompts add in it. Its decoding sequences hold their context in whole blocks; the growth
+is computed from `phases`, which counts them by their context minus the replica's iteration counter, modulo a block. A
+block is a power of two because the counter wraps around. All of this is computed only where memory may be short.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def grows_on(s: State, g: int) -> bool:
 
 @inlined
 def at_admission(s: State, g: int, r: int) -> int:
-    """KV tokens that request `r` takes when replica `g` admits it: all that it may ever need, or its first chunk."""
+    """KV tokens that request `r` takes when replica `g` admits it: its maximum need, or its first chunk."""
     if grows_on(s, g):
         return _blocks(s, g, _first_chunk(s, g, s.live[r].prompt_left))
     return s.live[r].input_tokens + s.live[r].output_tokens
@@ -32,7 +32,7 @@ def at_admission(s: State, g: int, r: int) -> int:
 
 @inlined
 def held(s: State, g: int, r: int) -> int:
-    """Of the `kv_tokens` of replica `g`, which is between iterations, those of resident `r`: none where it grows
+    """The share of resident `r` in the `kv_tokens` of replica `g`, which is between iterations: none where memory grows
     and `r` decodes or has finished.
     """
     request = s.live[r]
@@ -46,7 +46,7 @@ def held(s: State, g: int, r: int) -> int:
 
 @inlined
 def fits(s: State, g: int, r: int) -> bool:
-    """Has replica `g` the KV memory to admit request `r` now, and to hold all that it may ever need?"""
+    """Does replica `g` have the KV memory to admit request `r` now, and to hold its maximum need?"""
     capacity = kind_of(s, g).kv_capacity_tokens
     if capacity == 0:
         return True
@@ -61,7 +61,7 @@ def fits(s: State, g: int, r: int) -> bool:
 
 @inlined
 def held_now(s: State, g: int) -> int:
-    """KV tokens in use on replica `g`: in the iteration in progress, or in the one to come."""
+    """KV tokens in use on replica `g`, in the iteration in progress or in the next one."""
     gpu = s.gpus[g]
     if not grows_on(s, g):
         return gpu.kv_tokens
@@ -72,8 +72,8 @@ def held_now(s: State, g: int) -> int:
 
 @inlined
 def at_most(s: State, g: int, iterations: int) -> int:
-    """What replica `g` holds within so many iterations is no more than this, which is quickly said: enough where
-    memory is ample.
+    """Upper bound, cheap to compute, of what replica `g` holds within a number of iterations; sufficient where memory
+    is ample.
     """
     gpu = s.gpus[g]
     kind = kind_of(s, g)
@@ -83,7 +83,7 @@ def at_most(s: State, g: int, iterations: int) -> int:
 
 @inlined
 def fits_on(s: State, g: int, iteration: int) -> bool:
-    """Does memory suffice up to an iteration, counted from 0, of the leap of replica `g`?"""
+    """Does memory suffice up to an iteration (from 0) of the leap of replica `g`?"""
     if not grows_on(s, g):
         return True
     capacity = kind_of(s, g).kv_capacity_tokens
@@ -92,7 +92,7 @@ def fits_on(s: State, g: int, iteration: int) -> bool:
 
 @inlined
 def held_at(s: State, g: int, iteration: int) -> int:
-    """KV tokens in use in an iteration, counted from 0, of the leap of replica `g`."""
+    """KV tokens in use in an iteration (from 0) of the leap of replica `g`."""
     gpu = s.gpus[g]
     added = _prompts_add(s, g, gpu.chunk, iteration * gpu.chunk)
     return gpu.kv_tokens + added + _decoders_hold(s, g, iteration if gpu.decoding > 0 else 0)
@@ -123,7 +123,7 @@ def held_in_progress(s: State, g: int, r: int) -> int:
 
 @inlined
 def _decoders_hold(s: State, g: int, iterations: int) -> int:
-    """KV tokens of the decoding sequences of replica `g`, so many iterations after the first of its leap: their
+    """KV tokens of the decoding sequences of replica `g`, a number of iterations after the first of its leap: their
     context in whole blocks.
     """
     gpu = s.gpus[g]
@@ -137,7 +137,7 @@ def _decoders_hold(s: State, g: int, iterations: int) -> int:
 
 @inlined
 def starts_decoding(s: State, g: int, context_tokens: int, sequences: int) -> None:
-    """Count sequences that begin (1) or end (-1) to decode on replica `g` with so much context."""
+    """Count sequences that begin (1) or stop (-1) decoding on replica `g` with this context."""
     if grows_on(s, g):
         block = kind_of(s, g).kv_block_tokens
         s.phases[g, (context_tokens - s.gpus[g].iterations_done) & (block - 1)] += sequences
@@ -145,7 +145,7 @@ def starts_decoding(s: State, g: int, context_tokens: int, sequences: int) -> No
 
 @inlined
 def budget(s: State, g: int) -> int:
-    """Prompt tokens that the next iteration of replica `g` may take; unchunked, prompts hold all that they need
+    """Prompt tokens that the next iteration of replica `g` may take; without chunks, prompts hold all that they need
     from admission on.
     """
     chunk_tokens = kind_of(s, g).chunk_tokens
@@ -163,8 +163,8 @@ def _in_progress(s: State, g: int) -> int:
 
 @inlined
 def _prompts_add(s: State, g: int, tokens: int, before: int) -> int:
-    """KV tokens that prompts of replica `g` hold more when they take so many tokens, after `before` taken by the
-    first.
+    """Additional KV tokens that prompts of replica `g` hold after taking this many tokens, `before` of which the first
+    had taken.
     """
     gpu = s.gpus[g]
     added = 0
@@ -190,6 +190,6 @@ def _first_chunk(s: State, g: int, prompt_tokens: int) -> int:
 
 @inlined
 def _blocks(s: State, g: int, tokens: int) -> int:
-    """So many tokens in whole blocks."""
+    """Tokens rounded up to whole blocks."""
     block = kind_of(s, g).kv_block_tokens
     return (tokens + block - 1) & -block

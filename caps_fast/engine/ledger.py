@@ -1,4 +1,4 @@
-"""The books: closing a request's account, histograms of latency, accounts by carbon level, category and tier."""
+"""Accounts of requests: closing them, latency histograms, sums by carbon level, category and tier."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from caps_fast.traits import has_origins, sessions
 
 @inlined
 def bin_of(value_s: float) -> int:
-    """Histogram bin of a latency: SUB_BINS equal bins in every octave from 2 ** FIRST_EXPONENT, read off the bits
-    of the float.
+    """Histogram bin of a latency: SUB_BINS equal bins in every octave from 2 ** FIRST_EXPONENT, taken from the bits of
+    the float.
     """
     bits: Any = np.float64(value_s).view(np.int64)
     at = (bits >> (52 - SUB_BIN_BITS)) - ((1023 + FIRST_EXPONENT) << SUB_BIN_BITS)
@@ -47,7 +47,9 @@ def cell_of(request: Any) -> int:
 
 @inlined
 def finish(s: State, policy: Any, g: int, r: int) -> None:
-    """Judge request `r`, which ends on replica `g` now, show it to the policy, close its account and free its entry."""
+    """Check request `r`, which ends on replica `g` now, against its SLO, report it to the policy, close its account and
+    free its entry.
+    """
     clock = s.clock[0]
     request = s.live[r]
     seen_s = clock.now_s + delay_s(s, g, r)
@@ -112,7 +114,7 @@ def reject(s: State, r: int) -> None:
 
 @inlined
 def _free(s: State, r: int) -> None:
-    """The entry of request `r` may be used again."""
+    """Release the entry of request `r` for reuse."""
     clock = s.clock[0]
     s.free[clock.free] = r
     clock.free += 1
@@ -121,7 +123,7 @@ def _free(s: State, r: int) -> None:
 
 @inlined
 def _record(s: State, r: int, seen_s: float, pool: int, outcome: int) -> None:
-    """Append request `r` to those whose outcome is known."""
+    """Append request `r` to the completed requests."""
     request = s.live[r]
     done = s.done[s.clock[0].done]
     done.seq = request.seq

@@ -1,4 +1,4 @@
-"""The outer loop: time-stepped control with exact events inside (docs/model.md, section 1)."""
+"""The outer loop: time-stepped control with exact events between the steps (docs/model.md, section 1)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from caps_fast.traits import fails, grows, has_clocks, has_origins, is_timed, li
 
 @kernel
 def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
-    """Simulate every instant before `until_s`, or, draining, until nothing is left.
+    """Simulate every instant before `until_s`, or, when draining, until no request remains.
 
-    Mutates all arrays of `s`. `s.clock.cursor` is the next request of `s.block`; the caller sees to it that the block
+    Mutates all arrays of `s`. `s.clock.cursor` is the next request of `s.block`; the caller ensures that the block
     holds every arrival before `until_s`, that `live` has room for them, and `done` too where requests are recorded.
     With sessions it stops where `done` might be full (`crowd.full`).
     """
@@ -69,7 +69,7 @@ def advance(s: State, policy: Any, until_s: float, draining: bool) -> None:
 def _end_leaps(s: State, policy: Any, none_arrives: bool) -> int:
     """End the leaps that end now.
 
-    Where nobody arrives or waits, the first GPU is returned at once: no other has a say in what it does next.
+    Where no request arrives or waits, the first GPU is returned at once: no other GPU affects what it does next.
     """
     clock = s.clock[0]
     while agenda.first_end_s(s) == clock.now_s:
@@ -95,7 +95,7 @@ def _end_leaps(s: State, policy: Any, none_arrives: bool) -> int:
 
 @inlined
 def _next_arrival_s(s: State) -> float:
-    """When the next request of the block arrives, or a session's next turn; never after the last."""
+    """Time of the next arrival, a request of the block or a session's turn; infinite after the last."""
     at = s.clock[0].cursor
     arrival_s: Any = s.block[at].arrival_s if at < s.block.shape[0] else math.inf
     return turns.sooner(s, arrival_s)
@@ -103,7 +103,9 @@ def _next_arrival_s(s: State) -> float:
 
 @inlined
 def _arrive_next(s: State, policy: Any) -> float:
-    """Take in what arrives now, a request of the block or a session's turn, and tell when the next one does."""
+    """Process the arrivals of this instant, requests of the block and turns of sessions. Returns the time of the next
+    one.
+    """
     if limits(s):
         _dispatch_all(s, policy)
     session = NONE
@@ -113,15 +115,15 @@ def _arrive_next(s: State, policy: Any) -> float:
         s.clock[0].cursor += 1
     arrival_s = _next_arrival_s(s)
     _arrive(s, policy, session, arrival_s > s.clock[0].now_s or limits(s))
-    return turns.sooner(s, arrival_s)  # who is rejected comes again
+    return turns.sooner(s, arrival_s)  # a rejected request returns
 
 
 @inlined
 def _arrive(s: State, policy: Any, session: int, alone: bool) -> None:
-    """Take in the last request before the cursor, or the next turn of a session: route it, and let it join its
-    queue or set out for it.
+    """Route the last request before the cursor, or the next turn of a session; it joins its queue or is in transit to
+    it.
 
-    Is it `alone` at this instant?
+    Is it the only event (`alone`) of this instant?
     """
     clock = s.clock[0]
     r = _entry(s)
@@ -154,7 +156,7 @@ def _arrive(s: State, policy: Any, session: int, alone: bool) -> None:
 
 @only_if("origins")
 def _take_in(s: State, policy: Any) -> None:
-    """Let the requests whose context gets to their queue now join it."""
+    """The requests whose context arrives now join their queues."""
     while due_s(s) == s.clock[0].now_s:
         if limits(s):
             _dispatch_all(s, policy)
@@ -164,7 +166,7 @@ def _take_in(s: State, policy: Any) -> None:
 
 @inlined
 def _join(s: State, policy: Any, q: int, r: int, alone: bool) -> None:
-    """Start request `r`, claim a place for it, or queue it in queue `q`. Is it `alone` at this instant?"""
+    """Start request `r`, claim a slot for it, or queue it in queue `q`. Is it `alone` at this instant?"""
     clock = s.clock[0]
     request = s.live[r]
     target = s.queues[q]
@@ -216,7 +218,7 @@ def _read(s: State, r: int) -> None:
 
 @inlined
 def _entry(s: State) -> int:
-    """A place among the live requests: the one that came free last, or else a new one."""
+    """An entry for a live request: the one freed last, or a new one."""
     clock = s.clock[0]
     clock.live += 1
     if clock.free == 0:
@@ -230,7 +232,7 @@ def _entry(s: State) -> int:
 
 @inlined
 def _refuse(s: State, q: int, r: int) -> None:
-    """Note that the policy's answer for request `r`, bound for queue `q`, cannot be followed."""
+    """Record that the policy's answer for request `r`, for queue `q`, is invalid."""
     clock = s.clock[0]
     if clock.refused == 0:
         clock.refused = s.live[r].seq + 1
@@ -239,7 +241,7 @@ def _refuse(s: State, q: int, r: int) -> None:
 
 @inlined
 def _dispatch_all(s: State, policy: Any) -> None:
-    """Start what can be started in the queues that are to be dispatched."""
+    """Start all requests that can start in the queues marked for dispatch."""
     clock = s.clock[0]
     while clock.dirty > 0:
         clock.dirty -= 1
@@ -248,7 +250,7 @@ def _dispatch_all(s: State, policy: Any) -> None:
 
 @inlined
 def _dispatch(s: State, policy: Any, q: int) -> None:
-    """Start the head of queue `q`, again and again, while its gate is open and there is room."""
+    """Start the head of queue `q` repeatedly while its gate is open and there is room."""
     target = s.queues[q]
     target.dirty = 0
     fair.settle(s, q)
@@ -269,10 +271,10 @@ def _dispatch(s: State, policy: Any, q: int) -> None:
 
 @kernel
 def settle(s: State, end_s: float) -> None:
-    """Close the accounts of a run that ends at `end_s`: of iterations in progress up to then, of all others up to
-    the end of the arrivals, too.
+    """Close the accounts of a run that ends at `end_s`: iterations in progress up to then, everything else up to the
+    end of the arrivals.
 
-    What residents have used so far is put down to them.
+    Usage so far is attributed to the residents.
     """
     s = by_reference(s)
     clock = s.clock[0]

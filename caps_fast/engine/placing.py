@@ -1,4 +1,4 @@
-"""Which replica a request joins: what joining each costs and the room it has, kept in tournaments (docs/model.md,
+"""Which replica a request joins: the cost of joining each and its free room, kept in tournament trees (docs/model.md,
 section 1).
 """
 
@@ -19,12 +19,12 @@ from caps_fast.policy import place
 from caps_fast.reach import may_serve
 from caps_fast.traits import grows, of_many, scales
 
-FIT_THE_CACHE = 256  # replicas whose records and heaps are at hand in any case
+FIT_THE_CACHE = 256  # replicas whose records and heaps are cached in any case
 
 
 @inlined
 def reserve(s: State, policy: Any, g: int, residents: int, kv_tokens: int) -> None:
-    """Change what replica `g` has reserved, and what joining it costs."""
+    """Change the reservation of replica `g`, and the cost of joining it."""
     gpu = s.gpus[g]
     gpu.residents += residents
     gpu.kv_tokens += kv_tokens
@@ -34,7 +34,7 @@ def reserve(s: State, policy: Any, g: int, residents: int, kv_tokens: int) -> No
 
 @inlined
 def price(s: State, policy: Any, g: int) -> None:
-    """Note what joining replica `g` costs now, and the room it has, in the tournaments that `find` reads."""
+    """Update the cost of joining replica `g` and its free room in the tournament trees that `find` reads."""
     gpu = s.gpus[g]
     queue = s.queues[gpu.queue]
     if queue.end_gpu - queue.first_gpu == 1:
@@ -57,7 +57,7 @@ def price(s: State, policy: Any, g: int) -> None:
 
 @inlined
 def _key_of_cost(s: State, policy: Any, g: int) -> int:
-    """The key of what joining replica `g` costs, as its placement says; the first that is no number is noted."""
+    """The sort key of the cost of joining replica `g` by its placement; the first NaN is recorded."""
     cost = float(place(policy, g, s))
     if math.isnan(cost) and s.clock[0].unpriced == 0:
         s.clock[0].unpriced = g + 1
@@ -73,8 +73,8 @@ def _is_full(s: State, g: int) -> bool:
 
 @inlined
 def find(s: State, q: int, r: int) -> int:
-    """The replica of queue `q` that is cheapest to join of those in open regions with room for request `r`; NONE if
-    there is none.
+    """The cheapest replica of queue `q` to join, among those in open regions with room for request `r`; NONE if there
+    is none.
     """
     queue = s.queues[q]
     limits_kv = s.setup[0].limits_kv
@@ -98,10 +98,10 @@ def find(s: State, q: int, r: int) -> int:
 
 @inlined
 def _cheapest_with_room(s: State, at: int, r: int, below: int) -> int:
-    """The node of the cheapest replica of span `at` below that key with room for request `r`, by branch and bound
-    over both trees; or NOBODY.
+    """The node of the cheapest replica of span `at` below the key with room for request `r`, by branch and bound over
+    both trees; else NOBODY.
 
-    Where memory grows, the room in the tree is that of the last change: what is free now is no more than that.
+    Where memory grows, the room in the tree is that at the last change, an upper bound of what is free now.
     """
     span = s.spans[at]
     need = s.live[r].input_tokens + s.live[r].output_tokens

@@ -1,4 +1,4 @@
-"""Pre-emption: by a Gold request, which claims the place of a flexible resident, and by lack of memory
+"""Pre-emption: by a Gold request, which claims the slot of a flexible resident, and by lack of memory
 (docs/model.md, sections 2 and 4).
 """
 
@@ -22,7 +22,7 @@ from caps_fast.traits import fails, grows, has_terms, scales
 
 @inlined
 def claim(s: State, policy: Any, q: int, r: int) -> bool:
-    """Let Gold request `r` take the place of the flexible resident of queue `q` that was admitted last.
+    """Give Gold request `r` the slot of the flexible resident of queue `q` that was admitted last.
 
     Is there one?
     """
@@ -62,8 +62,8 @@ def claim(s: State, policy: Any, q: int, r: int) -> bool:
 
 @inlined
 def apply_preemptions(s: State, policy: Any, g: int) -> None:
-    """At an iteration's end: victims that have not just finished return to the front of their queue, claimants come
-    in.
+    """At the end of an iteration: victims that have not just finished return to the front of their queue, claimants are
+    admitted.
     """
     gpu = s.gpus[g]
     live = s.live
@@ -84,10 +84,10 @@ def apply_preemptions(s: State, policy: Any, g: int) -> None:
 
 @inlined
 def make_room(s: State, policy: Any, g: int) -> None:
-    """Replica `g` is between iterations: while what its residents hold in the next one exceeds its memory, who was
+    """Replica `g` is between iterations: while its residents would exceed its memory in the next one, the resident
     admitted last leaves.
 
-    Nobody is admitted in an iteration that one of them has left of which tokens were processed before.
+    No request is admitted in an iteration in which a resident with processed tokens has left.
     """
     gpu = s.gpus[g]
     capacity = kind_of(s, g).kv_capacity_tokens
@@ -103,8 +103,8 @@ def make_room(s: State, policy: Any, g: int) -> None:
 
 @inlined
 def _admitted_last(s: State, g: int) -> int:
-    """The resident of replica `g` that was admitted last: prompts are taken in order of admission, so those
-    unfinished came after all others.
+    """The resident of replica `g` that was admitted last: prompts are processed in order of admission, so unfinished
+    ones were admitted after all others.
     """
     gpu = s.gpus[g]
     if gpu.joiner_head != NONE:
@@ -123,7 +123,7 @@ def _admitted_last(s: State, g: int) -> int:
 def evict(s: State, policy: Any, g: int, r: int, keeps: bool) -> None:
     """Request `r` leaves replica `g` for the front of its queue.
 
-    With its progress kept, or recomputed where KV memory grows or the replica `keeps` none.
+    Its progress is kept, or recomputed where KV memory grows or the replica `keeps` none.
     """
     live = s.live
     gpu = s.gpus[g]
@@ -161,7 +161,7 @@ def evict(s: State, policy: Any, g: int, r: int, keeps: bool) -> None:
 
 @inlined
 def _leave_joiners(s: State, g: int, r: int) -> None:
-    """Take `r` out of the joiners of replica `g`."""
+    """Remove `r` from the joiners of replica `g`."""
     gpu = s.gpus[g]
     if has_terms(s) and gpu.waited_tail == r:
         gpu.waited_tail = NONE

@@ -1,5 +1,5 @@
-"""Scaling: the scale rule is asked, replicas are wanted or drain, and what has changed its state takes work; the
-clock rule is asked (docs/model.md, sections 9 and 11).
+"""Scaling: the scale rule sets how many replicas serve, others drain, and replicas that come on take work; the clock
+rule sets clocks (docs/model.md, sections 9 and 11).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from caps_fast.policy import clock as clock_wanted
 from caps_fast.policy import scale
 from caps_fast.traits import only_if
 
-MANY = 1 << 20  # replicas of a node, and residents of a replica, are fewer
+MANY = 1 << 20  # greater than the replicas of a node and the residents of a replica
 
 
 @only_if("scales")
 def scale_pools(s: State, policy: Any) -> None:
-    """Ask the scale rule for every pool, and follow it."""
+    """Evaluate and apply the scale rule of every pool."""
     clock = s.clock[0]
     scaling = s.scaling[0]
     if clock.now_s < scaling.decisions * scaling.every_s:
@@ -46,7 +46,7 @@ def scale_pools(s: State, policy: Any) -> None:
 
 @only_if("clocks")
 def set_clocks(s: State, policy: Any) -> None:
-    """Ask the clock rule for every pool whose clock the scenario does not fix, and follow it: at once, or when the
+    """Evaluate the clock rule of every pool whose clock the scenario does not fix, and apply it, at once or when the
     iteration in progress ends.
     """
     now_s = s.clock[0].now_s
@@ -70,7 +70,7 @@ def set_clocks(s: State, policy: Any) -> None:
 
 @inlined
 def _lowest_from(s: State, kind: int, clock: float) -> int:
-    """The row of the lowest clock of a kind that is not below `clock`; of the highest one, if all are."""
+    """The row of the lowest clock of a kind that is at least `clock`; of the highest one if all are below."""
     row = s.changes[kind].first_clock
     while row < s.changes[kind].end_clock - 1 and not s.changes[row].clock >= clock:
         row += 1
@@ -79,8 +79,8 @@ def _lowest_from(s: State, kind: int, clock: float) -> int:
 
 @inlined
 def _first_to_come(s: State, p: int) -> int:
-    """The draining replica of pool `p` that takes the shortest way back to work, of the node that serves the most;
-    NONE if all that drain stop.
+    """The draining replica of pool `p` that returns to work fastest, on the node with the most serving replicas; NONE
+    if all that drain are stopping.
     """
     best = NONE
     lowest = STOPPING * MANY
@@ -99,7 +99,7 @@ def _first_to_come(s: State, p: int) -> int:
 
 @inlined
 def serving_of_node(s: State, g: int) -> int:
-    """Replicas of the node of replica `g` that serve."""
+    """Number of serving replicas on the node of replica `g`."""
     first, end = node_of(s, g)
     serving = 0
     for other in range(first, end):
@@ -109,8 +109,8 @@ def serving_of_node(s: State, g: int) -> int:
 
 @inlined
 def _first_to_go(s: State, p: int) -> int:
-    """Of the replicas of pool `p` that serve: one that starts, or wakes, or of the node that serves the least; the
-    emptiest, the last.
+    """The serving replica of pool `p` to drain: one that starts or wakes, else on the node with the fewest serving
+    replicas, then the emptiest, then the last.
     """
     best = NONE
     lowest = MANY * MANY * MANY
@@ -165,7 +165,7 @@ def _open(s: State, policy: Any, g: int) -> None:
 
 @inlined
 def count(s: State, q: int) -> None:
-    """The replicas that a policy counts on in queue `q`: those that serve; the first, if none does."""
+    """The replicas that a policy counts in queue `q`: those that serve; the first if none does."""
     queue = s.queues[q]
     if queue.end_gpu - queue.first_gpu == 1:
         return
@@ -183,8 +183,8 @@ def count(s: State, q: int) -> None:
 
 @only_if("scales")
 def end_change(s: State, policy: Any, g: int) -> None:
-    """What replica `g`, which is not busy, has been doing ends now: it is on, off or repaired, or has rested for
-    long enough.
+    """The current state of replica `g`, which is not busy, ends now: it is on, off or repaired, or has rested for long
+    enough.
     """
     state = s.gpus[g].state
     if state == STOPPING:

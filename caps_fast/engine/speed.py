@@ -1,4 +1,4 @@
-"""How long the iterations of a replica take, and what it draws in them (docs/model.md, sections 2 and 3)."""
+"""Duration and power of a replica's iterations (docs/model.md, sections 2 and 3)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ def kind_of(s: State, g: int) -> Any:
 
 @inlined
 def prompt_of(s: State, r: int) -> int:
-    """Tokens of the prompt of request `r`, which has been admitted: its input, and what it had produced before its
-    KV was lost.
-    """
+    """Prompt tokens of admitted request `r`: its input, and its output from before its KV was lost."""
     return s.live[r].input_tokens + s.live[r].output_tokens - s.live[r].decode_left
 
 
@@ -46,13 +44,13 @@ def first_step_s(s: State, g: int) -> float:
 
 @inlined
 def stands_still_s(s: State, g: int) -> float:
-    """How long replica `g`, which is between iterations, still stands still for a change of its clock, s."""
+    """Remaining stall of replica `g`, which is between iterations, for a change of its clock, s."""
     return max(s.standing[g].ready_s - s.clock[0].now_s, 0.0) if has_clocks(s) else 0.0
 
 
 @inlined
 def growth_s(s: State, g: int) -> float:
-    """How much longer each iteration of the leap of replica `g` is than the one before."""
+    """Increase in duration from one iteration of the leap of replica `g` to the next."""
     gpu = s.gpus[g]
     growth: float = _per_context_token_s(s, g) * gpu.decoding
     if has_terms(s):
@@ -62,7 +60,7 @@ def growth_s(s: State, g: int) -> float:
 
 @inlined
 def delay_s(s: State, g: int, r: int) -> float:
-    """How much later than replica `g` makes a token the client of request `r` sees it."""
+    """Delay from the production of a token on replica `g` to its receipt by the client of request `r`."""
     delay: float = kind_of(s, g).first_token_overhead_s if has_terms(s) else 0.0
     if has_origins(s):
         delay += round_trip_s(s, s.pools[s.gpus[g].pool].region, r)
@@ -71,7 +69,7 @@ def delay_s(s: State, g: int, r: int) -> float:
 
 @inlined
 def power_w(s: State, g: int) -> float:
-    """What replica `g` draws in its leap."""
+    """Power of replica `g` in its leap."""
     gpu = s.gpus[g]
     kind = kind_of(s, g)
     by_members: float = s.power_w[kind.power_at + gpu.members]
@@ -89,7 +87,7 @@ def power_w(s: State, g: int) -> float:
 
 @inlined
 def _overlapped_s(s: State, g: int) -> float:
-    """Overhead, and the power mean of memory and compute time."""
+    """Overhead plus the power mean of memory and compute time."""
     gpu = s.gpus[g]
     kind = kind_of(s, g)
     if gpu.chunk == 0:

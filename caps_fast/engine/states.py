@@ -1,4 +1,4 @@
-"""States of a replica: who takes work, what each state draws, changes and their ends in the agenda (docs/model.md,
+"""States of a replica: which take work, power per state, transitions and their ends in the agenda (docs/model.md,
 section 9).
 """
 
@@ -22,7 +22,7 @@ def takes_work(s: State, g: int) -> bool:
 
 @inlined
 def serves(s: State, g: int) -> bool:
-    """Is replica `g` one of those that its pool counts on, be it that it has yet to wake or start?"""
+    """Is replica `g` counted as serving by its pool, including while it wakes or starts?"""
     return s.gpus[g].state != FAILED and not s.standing[g].draining
 
 
@@ -44,8 +44,8 @@ def draws_w(s: State, g: int) -> float:
 
 @inlined
 def close_state(s: State, g: int, until_s: float) -> None:
-    """Account for replica `g`, which is not busy, in its state up to `until_s`; idle, asleep, off or failed, to the
-    end of the arrivals at most.
+    """Account for replica `g`, which is not busy, in its state up to `until_s`; if idle, asleep, off or failed, at most
+    up to the end of the arrivals.
     """
     gpu = s.gpus[g]
     if gpu.state in (IDLE, ASLEEP, OFF, FAILED):
@@ -56,7 +56,7 @@ def close_state(s: State, g: int, until_s: float) -> None:
 
 @inlined
 def enter(s: State, g: int, state: int, lasts_s: float) -> None:
-    """Replica `g`, which is not busy, changes its state; an event comes after `lasts_s`."""
+    """Replica `g`, which is not busy, changes its state; the new state ends after `lasts_s`."""
     now_s = s.clock[0].now_s
     close_state(s, g, now_s)
     _keep_time_on(s, g, state)
@@ -68,7 +68,7 @@ def enter(s: State, g: int, state: int, lasts_s: float) -> None:
 
 @only_if("fails")
 def _keep_time_on(s: State, g: int, state: int) -> None:
-    """The time that replica `g` has until it fails goes by only while it is on."""
+    """The time to failure of replica `g` counts down only while it is on."""
     standing = s.standing[g]
     now_s = s.clock[0].now_s
     if s.gpus[g].state <= BUSY < state:
@@ -95,8 +95,8 @@ def _find_next_failure(s: State) -> None:
 
 @only_if("scales")
 def rest(s: State, g: int) -> None:
-    """Replica `g` is idle without residents: if it drains, it sleeps if it can, and is to be switched off in a
-    while if it can.
+    """Replica `g` is idle without residents: if it drains, it sleeps if it can, and is scheduled to switch off if it
+    can.
     """
     if not s.standing[g].draining:
         return

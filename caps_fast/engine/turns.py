@@ -1,4 +1,4 @@
-"""Sessions: what a turn is, and when the next one comes (docs/model.md, section 14)."""
+"""Sessions: the contents of a turn, and the time of the next one (docs/model.md, section 14)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_TURNS = 32767
 
 @inlined
 def sooner(s: State, arrival_s: float) -> float:
-    """When something arrives: at `arrival_s`, or when a session has thought before."""
+    """Time of the next arrival: `arrival_s`, or the end of a session's think time if that is earlier."""
     if sessions(s) and s.crowd[0].thinking > 0:
         return min(arrival_s, s.thinking[0].due_s)
     return arrival_s
@@ -33,8 +33,8 @@ def sooner(s: State, arrival_s: float) -> float:
 
 @inlined
 def next_session(s: State) -> int:
-    """The session whose turn comes now: one that starts with the next row of the block, or else one that has
-    thought.
+    """The session whose turn arrives now: one that starts with the next row of the block, else one whose think time has
+    ended.
     """
     clock = s.clock[0]
     crowd = s.crowd[0]
@@ -73,7 +73,7 @@ def _tokens(s: State, row: int, z: float) -> float:
 
 @inlined
 def draw(s: State, r: int, at: int) -> None:
-    """Make request `r` the next turn of session `at`, which comes now."""
+    """Make request `r` the next turn of session `at`, which arrives now."""
     crowd = s.crowd[0]
     session = s.sessions[at]
     request = s.live[r]
@@ -101,7 +101,7 @@ def draw(s: State, r: int, at: int) -> None:
 
 @inlined
 def _draw_user(s: State, at: int) -> None:
-    """The stream of a session, and whose it is: a tenant by the shares of traffic, its tier, its main task or
+    """Draw the random stream and owner of a session: a tenant by the shares of traffic, its tier, its main task or
     another.
     """
     session = s.sessions[at]
@@ -126,7 +126,7 @@ def _draw_user(s: State, at: int) -> None:
 
 @only_if("sessions")
 def answered(s: State, r: int, seen_s: float) -> None:
-    """The answer to request `r` is seen: its session thinks about another turn, pauses, or ends."""
+    """The client has received the answer to request `r`: its session thinks before another turn, pauses, or ends."""
     crowd = s.crowd[0]
     at = s.session_of[r]
     session = s.sessions[at]
@@ -141,13 +141,13 @@ def answered(s: State, r: int, seen_s: float) -> None:
 
 @only_if("sessions")
 def turned_away(s: State, r: int) -> None:
-    """Request `r` is rejected: that ends its conversation."""
+    """Request `r` is rejected, which ends its conversation."""
     _end(s, s.session_of[r], s.clock[0].now_s)
 
 
 @inlined
 def _end(s: State, at: int, seen_s: float) -> None:
-    """A conversation ends: a user begins another one after a pause."""
+    """A conversation ends; a user begins another one after a pause."""
     crowd = s.crowd[0]
     session = s.sessions[at]
     if crowd.closed:
@@ -185,7 +185,7 @@ def _think_s(s: State, u: float) -> float:
 
 @inlined
 def stops(s: State) -> bool:
-    """Might what ends at one instant have no room among the recorded requests? That is noted."""
+    """Record whether the requests that end at one instant may exceed the room for recorded requests."""
     if not sessions(s) or not s.setup[0].record:
         return False
     clock = s.clock[0]

@@ -2,16 +2,16 @@
 
 The paper leaves "adaptive tuning" open; this is the dual ascent of a primal-dual method (Nedic, Ozdaglar, "Approximate
 primal solutions and rate analysis for dual subgradient methods", SIAM J. Optim. 19, 2009). Each tier has a price, its
-Lagrange multiplier: at every completion that could have kept its SLO on an empty replica it moves by
-`rate (target - met)`, from 0 to `most`. What a tier's price does:
+Lagrange multiplier: at every completion that could have met its SLO on an empty replica it changes by `rate (target -
+met)`, within 0 to `most`. Effects of a tier's price:
 
-- while the tier's own pool is open, a request of the tier pays it for leaving that, and every other one pays it, times
-  the share of the tier's first-token limit that its prompt takes, for entering that pool (`lanes`);
-- the gate of CP opens up to `threshold (1 + prices of tiers with a first-token limit)`, that of BP, beside the hours
-  that CAPS plans, up to `threshold` times Bronze's price.
+- while the tier's own pool is open, a request of the tier pays it for joining another pool, and a request of another
+  tier pays it, times the share of the tier's first-token limit that its prompt takes, for joining that pool (`lanes`);
+- the gate of CP opens up to `threshold (1 + prices of tiers with a first-token limit)`, that of BP in the hours that
+  CAPS plans and up to `threshold` times Bronze's price.
 
-At prices of 0 it is CAPS; at high ones SLO-Aware. A target out of reach so ends at the most attainment that pools of
-their own give.
+At prices of 0 it is CAPS; at high ones SLO-Aware. An unreachable target therefore ends at the highest attainment that
+separate pools achieve.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MEMORY = [*OUTLOOK, ("price", "f8"), ("need_s", "f8"), ("prices", "f8", (N_TIERS
 
 @policy(layout="pools", preempts=lambda policy: bool(policy.tiered), within={"target": (0.0, 1.0)}, memory=MEMORY)
 class CapsAdaptive(NamedTuple):
-    """CAPS's weights and knobs; then the target of every tier, among requests that could be in time, the step, and
+    """CAPS's parameters; then the target of every tier (among requests that could meet their SLO), the step size, and
     the highest price.
     """
 

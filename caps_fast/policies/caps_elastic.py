@@ -1,16 +1,17 @@
-"""caps-elastic: CAPS's score and gates over a fleet whose size it decides too.
+"""caps-elastic: CAPS's score and gates, with fleet scaling.
 
-- *Route*: Eq. 4 of CAPS, less a toll for entering a pool where the prompt holds others up (`lanes`). Work that may wait
+- *Route*: Eq. 4 of CAPS, minus a toll for joining a pool where the prompt delays others (`lanes`). Work that may wait
   goes to its own pool.
 - *Gate*: pools of tiers without a first-token limit open when the cleaner hours before the deadlines of their backlog
-  do not suffice for it, or those of the next day for it and what comes until they have passed. An hour counts as
-  cleaner only if it is so at the stated quantile of the forecast's error. All others are open.
-- *Scale*: open pools have as many replicas as the load foreseen needs at the same quantile (`demand`); gated ones as
-  many as their backlog fills.
+  do not suffice for it, or when the cleaner hours of the next day do not suffice for it and for the arrivals until
+  then. An hour counts as cleaner only if it is cleaner at the given quantile of the forecast's error. All other pools
+  are open.
+- *Scale*: open pools have the replicas that the forecast load needs at the same quantile (`demand`); gated ones those
+  that their backlog fills.
 
-The quantile (0.8) takes the place of the mean in every decision about what is not yet known, and z is that of a
-logistic distribution with the standard deviation seen: of arrivals, of lengths against their predictions, of the load
-against its forecast, of the grid against its forecast.
+The quantile (0.8) replaces the mean in every decision under uncertainty; z is that of a logistic distribution with the
+observed standard deviation: of arrivals, of lengths against their predictions, of the load against its forecast, of the
+grid against its forecast.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ from caps_fast.policies.risk import CLOSED_FORM, Risk
 from caps_fast.policy import policy, rules
 from caps_fast.records import dtype_of
 
-LATE_S = 3600.0  # by which what has missed its first token comes later
-DEADLINES = 4  # among those of a backlog, by which it is judged
-AHEAD = 6  # hours ahead at which forecasts of the grid are judged
+LATE_S = 3600.0  # by which requests that missed their first-token limit are ordered later
+DEADLINES = 4  # of a backlog at which it is checked
+AHEAD = 6  # hours ahead at which errors of grid forecasts are measured
 GRID = [("foreseen_g_per_kwh", "f8", (AHEAD,)), ("grid_hour", "i8"), ("grid_error2", "f8")]
 OWN = [("price", "f8"), ("need_s", "f8"), ("spare_s", "f8"), ("clean", "i1")]
 OUTLOOK = [(name, dtype_of(Outlook)[name]) for name in dtype_of(Outlook).names or ()]
@@ -59,16 +60,16 @@ OUTLOOK = [(name, dtype_of(Outlook)[name]) for name in dtype_of(Outlook).names o
     memory=[*OUTLOOK, *OWN, *RECENT, *DEMAND, *LENGTHS, *GRID],
 )
 class CapsElastic(NamedTuple):
-    """Weights of Eq. 4 and CAPS's knobs; then those of its own (docs/model.md, section 7).
+    """Weights of Eq. 4 and CAPS's parameters; then its own (docs/model.md, section 7).
 
-    quantile      at which is decided what is not known yet
-    toll          price of a first-token limit's worth of prompt in a pool that is not one's own, in units of lambda
-    express       share of Gold's first-token limit that a prompt may take alone in Gold's own pool
-    backfill      share of a pool's first-token limit that the prompt of work that may wait takes there alone at most
+    quantile      used in decisions under uncertainty
+    toll          price of a prompt as long as the first-token limit in another tier's pool, in units of lambda
+    express       share of Gold's first-token limit that a single prompt may take in Gold's own pool
+    backfill      greatest share of a pool's first-token limit that a prompt of work that may wait takes there
     pace          share of `tpot_s` that iterations may last with such work
-    late_binding  iterations that the prompts of a replica fill before it takes nobody; 0 = it always does
-    warm_up_s     before which no pool shrinks but those that wait
-    window_s      a pool keeps the most replicas that it needed for so long
+    late_binding  iterations of prompts after which a replica admits no request; 0 = no limit
+    warm_up_s     time before which only pools of waiting work shrink
+    window_s      time for which a pool keeps the most replicas that it needed
     min_replicas  of an open pool
     """
 
@@ -93,13 +94,13 @@ class CapsElastic(NamedTuple):
 
 @inlined
 def deviations(quantile: float) -> float:
-    """Standard deviations above the mean of a logistic distribution's quantile."""
+    """Quantile of a logistic distribution, in standard deviations above the mean."""
     return math.sqrt(3.0) / math.pi * math.log(quantile / (1.0 - quantile))
 
 
 @inlined
 def output_tokens(policy: Any, r: int, s: State) -> float:
-    """The answer's length as far as it is known at arrival."""
+    """The predicted length of the answer at arrival."""
     return s.live[r].predicted_tokens if policy.predicts else s.setup[0].mean_output_tokens
 
 
@@ -114,9 +115,8 @@ def by_lanes(policy: Any, t_s: float, r: int, s: State) -> int:
 
 @inlined
 def room_beside(policy: Any, r: int, s: State) -> int:
-    """The pool whose replicas, on in any case, have the most work to spare for live request `r`, which may wait;
-    its prompt takes up no more than a share of the first-token limit there. NONE if there is none. What it takes is
-    spent.
+    """The pool of replicas that are on anyway with the most spare capacity for live request `r`, which may wait and
+    whose prompt takes at most a share of the first-token limit there; NONE if there is none. Deducts what it takes.
     """
     request = s.live[r]
     best = NONE
@@ -138,7 +138,7 @@ def room_beside(policy: Any, r: int, s: State) -> int:
 
 @rules.order(CapsElastic)
 def by_deadline(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
-    """Earliest deadline first; what can no longer be in time comes after what can."""
+    """Earliest deadline first; requests that can no longer meet theirs come last."""
     request = s.live[r]
     deadline_s = s.tiers[request.tier].deadline_s
     if deadline_s == math.inf:
@@ -149,8 +149,8 @@ def by_deadline(policy: Any, t_s: float, r: int, q: int, s: State) -> float:
 
 @rules.place(CapsElastic)
 def when_prompts_are_done(policy: Any, g: int, s: State) -> float:
-    """The fewest prompt tokens still to be processed; nobody while those fill an iteration, so that the queue's
-    order decides who comes next.
+    """The replica with the fewest prompt tokens left; none while those fill an iteration, so that the queue's order
+    decides which request is next.
     """
     gpu = s.gpus[g]
     chunk_tokens = max(s.kinds[gpu.kind].chunk_tokens, 1)
@@ -173,7 +173,7 @@ def lengths(policy: Any, t_s: float, r: int, s: State) -> None:
 
 @inlined
 def may_wait(policy: Any, q: int, s: State) -> bool:
-    """Has the tier at home in queue `q` no limit to its first token, so that its work may wait for clean hours?"""
+    """Does the home tier of queue `q` have no first-token limit, so that its work may wait for clean hours?"""
     return policy.beta > 0.0 and s.tiers[s.queues[q].role].ttft_s == math.inf
 
 
@@ -210,9 +210,7 @@ def in_clean_hours(policy: Any, t_s: float, q: int, s: State) -> bool:
 
 @inlined
 def more_than_cleaner(need_s: float, share: float, t_s: float, z: int, counted_g_per_kwh: float, s: State) -> bool:
-    """Do what waits, and what comes until the last cleaner hour of the next 24 has passed, need more than the
-    cleaner hours?
-    """
+    """Do the backlog and the arrivals until the last cleaner hour of the next 24 need more than the cleaner hours?"""
     cleaner = 0.0
     last_s = t_s
     slot = slot_at(s, z, t_s)
@@ -229,9 +227,9 @@ def more_than_cleaner(need_s: float, share: float, t_s: float, z: int, counted_g
 
 @inlined
 def needs_now(policy: Any, t_s: float, q: int, late_s: float, counted_g_per_kwh: float, s: State) -> bool:
-    """Are there too few hours, cleaner than that, for what waits in queue `q`, by any of several deadlines?
+    """Are there too few cleaner hours for the backlog of queue `q`, by any of several deadlines?
 
-    They are taken as even, from the head's to that of who comes now.
+    Deadlines are assumed to be evenly spaced from the head's to that of a request that arrives now.
     """
     if s.queues[q].waiting == 0:
         return False
@@ -282,7 +280,7 @@ def at_quantile(policy: Any, t_s: float, p: int, s: State) -> int:
 
 @inlined
 def _judge_grid(memory: Any, t_s: float, z: int, s: State) -> None:
-    """Compare what was foreseen for this hour with what it is, and note what is foreseen for another."""
+    """Compare the forecast of this hour with its actual value, and record the forecast of a later hour."""
     hour = 1 + math.floor(t_s / HOUR_S)
     if hour == memory.grid_hour:
         return

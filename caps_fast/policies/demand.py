@@ -1,10 +1,9 @@
-"""What a pool is asked for: work that arrives, as it was lately and by hour of day, with its spread; nothing of the
-future enters.
+"""Forecast of a pool's load from past arrivals: recent work, its daily pattern, and the forecast's error.
 
 Work of a request is the time that it adds to iterations, `decode_s_per_seq m + prefill_s_per_token n`; its stay is the
-time for which it takes a slot of a full replica. The mean of the last `RECENT_S` (weights fall by e in that time) is
-moved on by the ratio of the hours of the day, as they were on the days before. How far that was off, hour by hour, is
-remembered as a relative spread beside what chance arrivals explain.
+time for which it takes a slot of a full replica. The exponentially weighted mean of the last `RECENT_S` is scaled by
+the ratio of the hours of the day, estimated from previous days. The error of these forecasts, hour by hour, is kept as
+a relative spread in addition to that of Poisson arrivals.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ RECENT_S = 900.0
 HOUR_S = 3600.0
 HOURS = 24
 DAY_S = HOURS * HOUR_S
-NEWEST = 0.5  # weight of the last day in what an hour of the day is like
+NEWEST = 0.5  # weight of the last day in the mean of an hour of the day
 ERRORS = 0.1  # weight of the last hour in the spread of the forecast
-ENOUGH = 100.0  # completions from which on the spread of lengths is known
+ENOUGH = 100.0  # completions needed before the spread of lengths is used
 DEMAND = [
     ("new_work_s", "f8"),  # since the last decision
     ("new_work_s2", "f8"),
     ("new_stay_s", "f8"),
     ("until_s", "f8"),  # the last decision
-    ("seconds", "f8"),  # of these, weighted: time, work, work squared, stay
+    ("seconds", "f8"),  # exponentially weighted sums: time, work, work squared, stay
     ("work_s", "f8"),
     ("work_s2", "f8"),
     ("stay_s", "f8"),
-    ("hour", "i8"),  # 1 + the hour that is being summed up
+    ("hour", "i8"),  # 1 + the current hour
     ("hour_work_s", "f8"),
     ("hour_s", "f8"),
-    ("foreseen", "f8"),  # work a second that was foreseen for it
+    ("foreseen", "f8"),  # forecast of its work per second
     ("error2", "f8"),  # relative, squared
-    ("by_hour", "f8", (HOURS,)),  # work a second
+    ("by_hour", "f8", (HOURS,)),  # work per second
 ]
 LENGTHS = [  # of the run
     ("done", "f8"),
@@ -63,7 +62,7 @@ def note_arrival(memory: Any, input_tokens: float, output_tokens: float, kind: A
 
 @inlined
 def note_length(run_memory: Any, input_tokens: float, predicted_tokens: float, output_tokens: float, kind: Any) -> None:
-    """A request has finished: its answer was so long."""
+    """A request has finished with this output length."""
     seen = work_s(input_tokens, output_tokens, kind)
     thought = work_s(input_tokens, predicted_tokens, kind)
     run_memory.done += 1.0
@@ -75,7 +74,7 @@ def note_length(run_memory: Any, input_tokens: float, predicted_tokens: float, o
 
 @inlined
 def bias(run_memory: Any, squared: bool) -> float:
-    """Work seen over work thought of, or that of its square; 1 until enough is known."""
+    """Actual over predicted work, or the ratio of their squares; 1 until enough requests have finished."""
     if run_memory.done < ENOUGH or run_memory.work_thought_s2 == 0.0:
         return 1.0
     return (
@@ -87,7 +86,7 @@ def bias(run_memory: Any, squared: bool) -> float:
 
 @inlined
 def take_in(memory: Any, t_s: float) -> None:
-    """Put what has arrived since the last decision into the means."""
+    """Add the arrivals since the last decision to the means."""
     passed_s = t_s - memory.until_s
     memory.until_s = t_s
     kept = math.exp(-passed_s / RECENT_S)
@@ -126,9 +125,7 @@ def _close_hour(memory: Any) -> None:
 
 @inlined
 def growth(memory: Any, t_s: float, ahead_s: float) -> float:
-    """How much more work arrives after `ahead_s` than did lately, by the hours of the day; 1 where those are not
-    known.
-    """
+    """Ratio of the work that arrives after `ahead_s` to recent work, by hours of the day; 1 where those are unknown."""
     lately = _of_day(memory, t_s - RECENT_S)
     then = _of_day(memory, t_s + ahead_s)
     return then / lately if lately > 0.0 and then > 0.0 else 1.0
@@ -136,7 +133,7 @@ def growth(memory: Any, t_s: float, ahead_s: float) -> float:
 
 @inlined
 def _of_day(memory: Any, t_s: float) -> float:
-    """Work a second at that time of day, between the middles of hours; 0 where it is not known."""
+    """Work per second at a time of day, interpolated between the middles of hours; 0 where unknown."""
     hours = t_s / HOUR_S - 0.5
     first = math.floor(hours)
     before = memory.by_hour[first % HOURS]
@@ -148,12 +145,11 @@ def _of_day(memory: Any, t_s: float) -> float:
 
 @inlined
 def replicas_for(memory: Any, run_memory: Any, t_s: float, ahead_s: float, z: float, tier: Any, kind: Any) -> float:
-    """Replicas, not a whole number, that hold the limits of `tier` under what the pool is asked for, at z standard
-    deviations above the mean.
+    """Replicas (fractional) that meet the limits of `tier` at the pool's forecast load, z standard deviations above the
+    mean.
 
-    Work that arrives in the time that the first token has must be done in it; iterations then take
-    `decode_base_s / (1 - work a second)`, at most `tpot_s`; and slots must be there for all who stay (of whom a Poisson
-    number is there).
+    Work that arrives within the first-token limit must be done within it; iterations then take `decode_base_s / (1 -
+    work per second)`, at most `tpot_s`; and there must be slots for all residents, whose number is Poisson.
     """
     more = max(growth(memory, t_s, ahead_s), 1.0)
     mean = bias(run_memory, False) * memory.work_s / memory.seconds
@@ -168,15 +164,16 @@ def replicas_for(memory: Any, run_memory: Any, t_s: float, ahead_s: float, z: fl
 
 @inlined
 def room_of(tier: Any, kind: Any) -> float:
-    """Work a second that a replica can take so that iterations stay within `tpot_s`."""
+    """Work per second that a replica can take with iterations within `tpot_s`."""
     return max(1.0 - kind.decode_base_s / tier.tpot_s, 0.05)
 
 
 @inlined
 def spare_work(memory: Any, run_memory: Any, t_s: float, ahead_s: float, z: float, capacity: float) -> float:
-    """Work a second that is left of `capacity` beside the load foreseen, at z of its forecast's error.
+    """Work per second of `capacity` that remains after the forecast load, z standard deviations of its error above the
+    mean.
 
-    Chance arrivals have no say: what may wait comes after them in order.
+    Poisson noise is excluded: work that may wait is served after such arrivals.
     """
     mean = max(growth(memory, t_s, ahead_s), 1.0) * bias(run_memory, False) * memory.work_s / memory.seconds
     return max(capacity - mean * (1.0 + z * math.sqrt(memory.error2)), 0.0)
@@ -184,13 +181,13 @@ def spare_work(memory: Any, run_memory: Any, t_s: float, ahead_s: float, z: floa
 
 @inlined
 def busy_s(input_tokens: float, output_tokens: float, kind: Any) -> float:
-    """Seconds of a full replica that requests of so many tokens take."""
+    """Seconds of a full replica that requests of these tokens take."""
     return work_s(input_tokens, output_tokens, kind) + kind.decode_base_s / kind.max_batch * output_tokens
 
 
 @inlined
 def busy_share(memory: Any, run_memory: Any, kind: Any) -> float:
-    """Full replicas that what arrives would keep busy: over the hours of the day that are known, else lately."""
+    """Full replicas that the arrivals would keep busy: over the known hours of the day, else recently."""
     if memory.seconds == 0.0 or memory.work_s == 0.0:
         return 0.0
     tokens = (memory.stay_s - memory.work_s) / (kind.decode_base_s + kind.decode_s_per_seq * (kind.max_batch - 1))

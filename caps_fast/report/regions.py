@@ -22,16 +22,16 @@ MOVES = (
     "origin",
     "region",
     "requests",
-)  # columns of `moves`; any other number is a mean per request, such as a score term
+)  # columns of `moves`; any other number is a mean per request, for example a score term
 
 
 def has_regions(series: pl.DataFrame) -> bool:
-    """Whether a recorded series is of several regions."""
+    """Whether a recorded series has several regions."""
     return "region" in series.columns and series["region"].n_unique() > 1
 
 
 def limits(series: pl.DataFrame) -> tuple[float, float]:
-    """Highest intensity and power of any region: the common ends of the axes."""
+    """Highest intensity and power of any region: common limits of the axes."""
     power = series.group_by("region", "t_s").agg(pl.col("power_w").sum())["power_w"].fill_nan(0.0)
     return float(series["gamma_g_per_kwh"].max()), float(power.max()) / 1000  # type: ignore[arg-type]
 
@@ -78,7 +78,7 @@ def region_figure(series: pl.DataFrame, region: str) -> Figure:
 
 
 def region_sentence(series: pl.DataFrame, region: str) -> str:
-    """How much of the work a region does, and whether more of it while its grid is cleaner than the others'."""
+    """A region's share of the work, and whether it is higher while its grid is cleaner than the others'."""
     own = series.filter(pl.col("region") == region)
     part = _share_of(series, region)
     gamma = float(own["gamma_g_per_kwh"].mean())  # type: ignore[arg-type]
@@ -102,10 +102,9 @@ def region_sentence(series: pl.DataFrame, region: str) -> str:
 
 
 def moves_of(result: Result) -> pl.DataFrame | None:
-    """Admitted requests of a run by origin and region, with means of what speaks for a region: round-trip time,
-    time to first token, carbon.
+    """Admitted requests of a run by origin and region, with means of round-trip time, time to first token and carbon.
 
-    `nearest` is the origin's home, or else the region of the least round-trip time.
+    `nearest` is the origin's home, or else the region with the lowest round-trip time.
     None where the run did not record its requests, or its scenario has no origins.
     """
     origins, fleet = result.scenario.origins, result.scenario.fleet
@@ -126,9 +125,7 @@ def moves_of(result: Result) -> pl.DataFrame | None:
 
 
 def moves_table(moves: pl.DataFrame, label: str) -> dict[str, Any]:
-    """Requests by origin and the region that served them, and the means of what else is told (score terms,
-    round-trip time).
-    """
+    """Requests by origin and serving region, and means of other columns (score terms, round-trip time)."""
     terms = [name for name, kind in moves.schema.items() if name not in MOVES and kind.is_numeric()]
     weights = pl.col("requests") / pl.col("requests").sum()
     means = [(pl.col(name) * weights).sum().alias(name) for name in terms]
@@ -155,8 +152,8 @@ def moves_table(moves: pl.DataFrame, label: str) -> dict[str, Any]:
 
 
 def moves_sentence(moves: pl.DataFrame) -> str:
-    """How much work leaves the region nearest to its origin (without `nearest`: the region of the origin's name),
-    and on which way most.
+    """Share of the work that leaves the region nearest to its origin (without `nearest`: the region of the origin's
+    name), and the most frequent move.
     """
     total = int(moves["requests"].sum())
     near, where = (

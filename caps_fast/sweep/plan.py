@@ -209,7 +209,7 @@ def _expect_no_users(axis: str, made: Iterable[Scenario]) -> None:
     for sessions in (config.workload.sessions for config in made):
         if sessions and sessions.users:
             raise InputError(
-                f"{axis}: beside workload.sessions.users {sessions.users}: users have no rate; expected one of both"
+                f"{axis} with workload.sessions.users {sessions.users}: users have no rate; expected one of them"
             )
 
 
