@@ -41,7 +41,7 @@ def check_file(path: str) -> None:
 def check_parquet(data: Buffer) -> None:
     """Walk the footer and every page header. Raises Damaged (with a reason) if a size or count cannot be right."""
     if len(data) < 12 or data[-4:] != MAGIC:
-        raise Damaged("the file is cut off: expected PAR1 at its end")
+        raise Damaged("the file is truncated: expected PAR1 at its end")
     footer_bytes = struct.unpack("<I", data[-8:-4])[0]
     start = len(data) - 8 - footer_bytes
     if start < 4:

@@ -309,7 +309,7 @@ def test_beside_a_run() -> None:
 def test_a_tier_given_twice_is_refused() -> None:
     done = command("bound", "measured", "--days", "0.001", "--attainment", "gold=0.9,gold=0.8")
     assert done.returncode == 2
-    assert done.stderr == "caps-fast: --attainment: gold: given twice; expected every name once\n"
+    assert done.stderr == "caps-fast: --attainment: gold appears twice; expected every name once\n"
 
 
 def test_the_picture_shows_the_plan() -> None:

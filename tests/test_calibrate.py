@@ -102,7 +102,7 @@ def test_the_shipped_task_is_valid_and_aims_at_the_published_relations() -> None
         ({"seeds": {"train": [1], "report": [1, 2]}}, "seed 1 is in both"),
         ({"targets": [TASK["targets"][0] | {"metric": "speed"}]}, "metric 'speed': expected one of requests"),
         ({"targets": [TASK["targets"][0] | {"policy": "capz"}]}, "capz"),
-        ({"bounds": {"policy.options.speed": {"range": [0, 1]}}}, "policy.options.speed: unknown field"),
+        ({"bounds": {"policy.options.speed": {"range": [0, 1]}}}, "policy.options.speed: unknown option"),
         ({"preset": "papyrus"}, "papyrus"),
         ({"colour": "red"}, "colour"),
     ],

@@ -50,7 +50,7 @@ BAD = {
         "row 4: time 2024-01-01 00:00:00 UTC was in row 2 already"
     ),
     "time,value\n2024-01-01,\n": "every value is missing",
-    '{"zone": "DE", "history": [{"datetime"': "not JSON or cut off",
+    '{"zone": "DE", "history": [{"datetime"': "not JSON or truncated",
     '{"some": 1}': "JSON in no known carbon format",
     '{"zone": "DE", "history": [{"datetime": "2024-01-01T00:00Z", "carbonIntensity": '
     "true}]}": "row 1, value: 'True'; expected a number",

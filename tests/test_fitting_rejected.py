@@ -17,7 +17,7 @@ REFUSED: list[tuple[str, tuple[object, ...], str]] = [
     (STEPS + "1,100,0,0,x\n", (), "row 1: step_s 'x': expected a finite number from 0"),
     (STEPS + "1,100,0,0,0.01\n1,-5,0,0,0.01\n", (), "row 2: context_tokens '-5'"),
     (STEPS + "1,100,1e300,0,0.01\n", (), "row 1: prompt_tokens '1e300': expected a finite number from 0 to 1e+10"),
-    ("step_s," + GOOD.replace("\n", "\n1,", 3), (), "two columns step_s: expected one"),
+    ("step_s," + GOOD.replace("\n", "\n1,", 3), (), "two columns step_s; expected one"),
     ("time_s,power_w\n0,100\n1,100\n", (), "no measurement of speed: expected a table of steps or a request log"),
     (STEPS + "1,,0,0,0.01\n", (), "row 1: context_tokens is empty"),
     (STEPS + "1,100,0,0,\n", (), "row 1: step_s is empty"),

@@ -75,7 +75,7 @@ def test_choices_set_fields_by_region() -> None:
         (["oracle"], "--forecasts 'oracle': expected some of perfect"),
         (["noisy"], "--forecasts 'noisy': expected some of perfect"),
         (["noise:-1"], "expected a factor of at least 0"),
-        (["perfect", "perfect"], "'perfect' stands twice"),
+        (["perfect", "perfect"], "'perfect' appears twice"),
         (["carboncast"], "--forecasts 'carboncast': expected its file, as --forecast-file"),
         (["noise:50"], "an error of 10.9; expected below 2"),
         (["file:none.csv"], "none.csv: cannot be read"),

@@ -215,7 +215,7 @@ def test_a_damaged_row_of_a_trace_is_told_as_such(tmp_path):
     ]
     (tmp_path / "trace.jsonl").write_text("\n".join(rows))
     with pytest.raises(
-        InputError, match=r"trace\.jsonl: row 2: '\{\"timestamp\": 0\.6, \"input_le' is not JSON or cut off"
+        InputError, match=r"trace\.jsonl: row 2: '\{\"timestamp\": 0\.6, \"input_le' is not JSON or truncated"
     ):
         run(tmp_path / "trace.jsonl")
 

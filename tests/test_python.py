@@ -125,7 +125,7 @@ def test_fields_are_replaced_by_keyword_too() -> None:
         {"days": 1, "workload.rate_rps": 12, "policy.lambda": 1}
     )
     assert base.replace() == base
-    with pytest.raises(InputError, match=r"days: given twice"):
+    with pytest.raises(InputError, match=r"days appears twice"):
         base.replace({"days": 1}, days=2)
     with pytest.raises(InputError, match=r"workload\.rate \(did you mean workload\.rate_rps\?\): unknown field"):
         base.replace(workload__rate=3)

@@ -200,12 +200,12 @@ def test_a_folder_of_parts_will_do(tmp_path: Path) -> None:
 
 
 def test_what_is_no_result_is_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected a folder"):
+    with pytest.raises(InputError, match="no such folder"):
         read_folder(tmp_path / "none")
     with pytest.raises(InputError, match=r"no runs; expected runs\.parquet"):
         read_folder(tmp_path)
     (tmp_path / "runs.parquet").write_bytes(b"PAR1 not at all")
-    with pytest.raises(InputError, match="the file is cut off"):
+    with pytest.raises(InputError, match="the file is truncated"):
         read_folder(tmp_path)
     runs_of().head(0).write_parquet(tmp_path / "runs.parquet")
     with pytest.raises(InputError, match="no rows"):

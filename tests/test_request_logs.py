@@ -104,7 +104,7 @@ REFUSED = {
     "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s\n1e10,8,8,1,2\n0,8,8,1,2\n": (
         "row 1: arrival_s 1e+10: expected seconds, at most"
     ),
-    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s,ttft_s\n0,8,8,1,2,1\n": "two columns ttft_s: expected one",
+    "arrival_s,input_tokens,output_tokens,ttft_s,e2e_s,ttft_s\n0,8,8,1,2,1\n": "two columns ttft_s; expected one",
     '{"a": ': "line 1: not JSON",
     '{"a": 1}\n{"b": ': "line 2: not JSON",
     '{"a": 1}': "no layout of requests is known with the keys a: expected GuideLLM's report",

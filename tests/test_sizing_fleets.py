@@ -91,5 +91,5 @@ def test_axes_as_they_are_written() -> None:
     for wrong in ("replicas", "replicas=", "=3"):
         with pytest.raises(InputError, match="--over"):
             axes_of([wrong])
-    with pytest.raises(InputError, match="given twice"):
+    with pytest.raises(InputError, match="appears twice"):
         axes({"replicas": "3..4", "cluster.gpus": "5"})

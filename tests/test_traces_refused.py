@@ -106,7 +106,7 @@ def test_cut_off_and_broken_compression(tmp_path, pack):
     whole = pack(
         csv_text(HEADER.strip(), [(i, 1 + i * 7919 % 997, 1 + i * 104729 % 991) for i in range(2000)]).encode()
     )
-    assert "cut off" in refusal(tmp_path, whole[: len(whole) // 2])
+    assert "truncated" in refusal(tmp_path, whole[: len(whole) // 2])
     broken = bytearray(whole)
     broken[len(whole) // 2] ^= 0xFF
     read_or_refuse(tmp_path, bytes(broken))

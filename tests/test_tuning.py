@@ -94,7 +94,7 @@ def test_studies_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         search(held_out=(1,))
     with pytest.raises(InputError, match="two different metrics"):
         search(objectives=(SLO,))
-    with pytest.raises(InputError, match="beta stands twice"):
+    with pytest.raises(InputError, match="beta appears twice"):
         search(dimensions=(dimension("beta=0..1"), dimension("beta=1..2")))
     with pytest.raises(InputError, match="unknown field"):
         search(dimensions=(dimension("no.such=0..1"),))

@@ -84,7 +84,7 @@ def test_beside_built_in_policies_in_one_run(tmp_path: Path) -> None:
     config = with_policy(tmp_path / "mine.py", recipe("shortest_first.py"), patience_s=10.0)
     edf = config.replace({"policy.name": "edf"})
     check_options([edf, config])
-    with pytest.raises(InputError, match=r"policy\.options\.patience_s: unknown field"):
+    with pytest.raises(InputError, match=r"policy\.options\.patience_s: unknown option"):
         check_options([edf])
     rows = [result.row() for result in simulate_group([config, edf])]
     assert [row["policy"] for row in rows] == [str(tmp_path / "mine.py"), "edf"]
@@ -117,7 +117,7 @@ def test_an_edited_policy_is_compiled_anew(tmp_path: Path) -> None:
         ("def broken(:\n", "SyntaxError"),
         ("import no_such_module\n", "no_such_module"),
         (HEAD + "@policy(layout='pools')\nclass P(NamedTuple):\n    a: float\n", "default"),
-        (HEAD + "@policy(layout='pools')\nclass P:\n    a: float = 1.0\n", "P is no NamedTuple"),
+        (HEAD + "@policy(layout='pools')\nclass P:\n    a: float = 1.0\n", "P is not a NamedTuple"),
         ("raise SystemExit(3)\n", "SystemExit while loading the policy"),
         (
             POOLED + "def f(policy, t_s, r, s):\n    if r >= 0:\n        raise ValueError('mine')\n    return 0\n",
@@ -189,7 +189,7 @@ def test_constants_and_imports_are_part_of_what_is_compiled(tmp_path: Path, monk
 
 
 def test_unknown_option(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown field"):
+    with pytest.raises(InputError, match="unknown option"):
         simulate(with_policy(tmp_path / "mine.py", recipe("shortest_first.py"), nonsense=1.0))
 
 

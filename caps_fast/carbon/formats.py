@@ -118,7 +118,7 @@ def _read_json(text: str, path: str) -> list[Any]:
     except ValueError as error:
         if documents := _read_lines(text):
             return documents
-        raise InputError(f"{path}: not JSON or cut off ({error}); expected a whole JSON document") from None
+        raise InputError(f"{path}: not JSON or truncated ({error}); expected a whole JSON document") from None
     return data if isinstance(data, list) else [data]
 
 
