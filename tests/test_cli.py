@@ -125,10 +125,11 @@ BAD = [
     (("run", "--checkpoint", "."), r"not a regular file"),
     (("run", "--checkpoint", __file__), r"test_cli\.py: not a complete checkpoint"),
     (("train", "--out", "."), r"not a regular file"),
+    (("train", "--set", "workload.sessions.users=5"), r"for training: expected a workload without sessions"),
     (("run", "--policies", "main", "--requests-out", "x.parquet"), r"one policy"),
     (
         ("run", "--requests-out", "x.parquet", "--series-out", "./x.parquet"),
-        r"--series-out x\.parquet: a file that --requests-out writes",
+        r"--series-out x\.parquet: a file which --requests-out writes",
     ),
     (("run", "--set", "days=true"), r"days true: expected a number"),
     (("run", "--set", "control_step_s=1e-9"), r"control_step_s 1e-09"),
