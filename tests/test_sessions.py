@@ -212,7 +212,7 @@ def test_same_bits_for_any_block_and_after_a_restart(
         ({"workload.sessions": {"users": 0}}, "users"),
         ({"workload.sessions": {"turns_mean": 2.5, "turns_law": "fixed"}}, "expected a whole number"),
         ({"workload.sessions": {"pause_s": 3.0}}, "expected users with it"),
-        ({"workload.sessions": {"users": 3}, "workload.gap_cv": 2.0}, "users 3 beside gap_cv"),
+        ({"workload.sessions": {"users": 3}, "workload.gap_cv": 2.0}, "users 3 together with gap_cv"),
         ({"workload.sessions": {}, "workload.by_tier": {"gold": {"gap_cv": 2.0}}}, "together with by_tier"),
         (
             {"workload.sessions": {}, "workload.trace": "t.csv", "workload.rate_rps": None},

@@ -18,7 +18,7 @@ from caps_fast.policy import policy, rules
 NO_LIMIT_KW = 1e9
 
 
-@policy(layout="queueing")
+@policy(layout="queueing", within={"limit_kw": (0.0, math.inf)})
 class PowerLimit(NamedTuple):
     """Greatest power of the replicas of a region, without PUE, always and between two times, in hours from t = 0."""
 

@@ -99,11 +99,16 @@ def predictor_of(config: scenario.Scenario, tiered: bool = True) -> Model:
     return model
 
 
-def train_model(config: scenario.Scenario) -> Model:
-    """A model with both risks, as `caps-fast train` writes it."""
+def expect_trainable(config: scenario.Scenario) -> None:
+    """Raise InputError where requests come after answers, so that there are none to train on."""
     expect_requests_ahead(
         config, "their requests are not known ahead for training: expected a workload without sessions"
     )
+
+
+def train_model(config: scenario.Scenario) -> Model:
+    """A model with both risks, as `caps-fast train` writes it."""
+    expect_trainable(config)
     with _training:
         return _cached(key_of(config, "tiers no-tiers"), lambda: _trained(config, ("tiers", "no-tiers")))
 
