@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from caps_fast.section import NonNegative, Positive, Section
 
-Names = tuple[str, ...]
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""Names of regions; one alone may be given without a list."""
 SLOWEST_RTT_MS = 1e6
 MOST_ORIGINS = 100
 

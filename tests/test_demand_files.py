@@ -101,7 +101,7 @@ REFUSED_PROFILES = [
     ("time,rate\n60,1\n120,1\n", "row 1: time '60': expected 0, as seconds count from t = 0"),
     ("time,rate\n0,1\n0,1\n", "row 2: time '0' comes 0 s after row 1"),
     ("time,rate\n0,1\n60,1,5\n", "row 2 has 3 cells: expected 2"),
-    ("time,rate\n2024-08-05,1\n2024-08-05T01:00,1\n", "a table of 2 h that begins at midnight: expected whole days"),
+    ("time,rate\n2024-08-05,1\n2024-08-05T01:00,1\n", "a table of 2 h that begins at midnight; expected whole days"),
     ("time,rate\n2024-13-05,1\n2024-08-05T01:00,1\n", "row 1: time '2024-13-05': expected a date"),
     (week_table().replace("\n7,", "\n8,"), "row 8: hour 8: expected hour 7, of hours 0 to 23 without gaps"),
     (week_table().rsplit("23,", 1)[0], "row 24: no row: expected hour 23"),
@@ -273,7 +273,7 @@ def test_a_rate_beside_a_workload_file_goes_first_and_files_are_inputs(tmp_path:
 REFUSED_MIXES = [
     ("rate_rps = 1\n", "clients"),
     (MIX.replace("share = 0.25", "share = 0.35"), "shares of clients sum to 1.1: expected 1"),
-    (MIX.replace('"nightly"', '"chat"'), "client 'chat': given twice"),
+    (MIX.replace('"nightly"', '"chat"'), "client 'chat' appears twice"),
     (MIX.replace("share = 0.75", "share = -1"), "clients.chat.share -1"),
     (MIX.replace('tier = "gold"', 'tier = "golden"'), "clients.chat.tier 'golden'"),
     (
@@ -285,7 +285,7 @@ REFUSED_MIXES = [
         "clients.nightly.output_tokens.quantiles 20 tokens after 100: expected them not to fall",
     ),
     (MIX.replace("log_mean = 6.0, ", ""), "clients.chat.input_tokens nothing: expected one of"),
-    (MIX.replace("factors = [12, 12,", "factors = [12, -12,"), "clients.nightly.rate_table.factors.1 -12"),
+    (MIX.replace("factors = [12,12,", "factors = [12,-12,"), "clients.nightly.rate_table.factors.1 -12"),
     (
         MIX.replace("length_correlation = 0.5", "length_correlation = 0.9"),
         "clients.chat: length_correlation 0.9: expected at most 0.7",

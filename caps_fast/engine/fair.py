@@ -22,6 +22,7 @@ def take_prompt(s: State, g: int, r: int) -> None:
 @only_if("fair")
 def take_token(s: State, g: int, r: int) -> None:
     """Count the token that a complete prompt has produced."""
+    s.turns[s.gpus[g].queue].blocked = 0
     s.lines[line_of(s, s.gpus[g].queue, r)].counter += s.fairness[0].output_weight
 
 
@@ -60,6 +61,7 @@ def _count(s: State, g: int, ended: int) -> None:
 def lift(s: State, q: int, r: int) -> None:
     """Request `r` comes to queue `q`: if nobody of its owner waits there, the owner's past idleness is forgotten."""
     line = s.lines[line_of(s, q, r)]
+    s.turns[q].blocked = 0
     if line.waiting > 0:
         return
     settle(s, q)
@@ -70,6 +72,18 @@ def lift(s: State, q: int, r: int) -> None:
     if s.turns[q].owners == 0:
         least = s.lines[first_line + s.turns[q].last_left].counter if s.turns[q].last_left != NONE else 0.0
     line.counter = max(line.counter, least)
+
+
+@only_if("fair")
+def block(s: State, q: int) -> None:
+    """The first in queue `q` fits nowhere: nobody goes before it until something happens."""
+    s.turns[q].blocked = 1
+
+
+@only_if("fair")
+def unblock(s: State, q: int) -> None:
+    """A place may have come free for queue `q`: decide anew who goes first."""
+    s.turns[q].blocked = 0
 
 
 @only_if("fair")

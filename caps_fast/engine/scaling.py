@@ -10,6 +10,7 @@ from typing import Any
 from caps_fast._jit import inlined
 from caps_fast.arrays import ASLEEP, BUSY, FAILED, IDLE, NONE, OFF, STARTING, STOPPING, WAKING, State
 from caps_fast.containers import agenda
+from caps_fast.engine import fair
 from caps_fast.engine.clocks import follow_clock
 from caps_fast.engine.gpu import cut, mark_dirty
 from caps_fast.engine.placing import price
@@ -159,6 +160,7 @@ def _want(s: State, policy: Any, g: int) -> None:
 def _open(s: State, policy: Any, g: int) -> None:
     """Replica `g` takes work from now on."""
     price(s, policy, g)
+    fair.unblock(s, s.gpus[g].queue)
     if s.queues[s.gpus[g].queue].waiting > 0:
         mark_dirty(s, s.gpus[g].queue)
 

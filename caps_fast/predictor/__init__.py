@@ -28,7 +28,7 @@ from caps_fast.predictor.store import Model, load, save
 from caps_fast.records import Array
 from caps_fast.replica_section import STATE_FIELDS
 from caps_fast.workload import drawn_workload
-from caps_fast.workload.conversations import expect_requests_ahead
+from caps_fast.workload.ahead import expect_requests_ahead
 from caps_fast.workload.tasks import task_of_prompt
 
 __all__ = [
