@@ -20,7 +20,7 @@ from caps_fast.choose import make_policy
 from caps_fast.errors import InputError
 from caps_fast.pack_kinds import Means
 from caps_fast.policies import demand, wait_awhile
-from caps_fast.policies.caps_elastic import deviations
+from caps_fast.policies.caps_elastic import at_full_clock, deviations
 from caps_fast.scenario import Scenario
 from caps_fast.workload import workload_of
 from cases import play_fast
@@ -138,13 +138,11 @@ def test_spare_work_by_hand() -> None:
     assert plain(memory, run_memory, 0.0, 0.0, 2.0, 0.7) == 0.0
 
 
-def test_sizes_do_not_follow_the_clock() -> None:
-    """A clock rule beside it slows replicas down; it does not ask for more of them."""
-    config = preset("measured").replace(SMALL | {"days": 0.06})
-    clocks = {"gpu.clocks": [0.6, 1.0], "policy.scaling": "throttle"}
-    full, slow = (simulate(config.replace(changes)).metrics for changes in ({}, clocks))
-    assert slow["mean_clock"] < 0.9
-    assert slow["replica_hours"] == pytest.approx(full["replica_hours"], rel=0.02)
+def test_sizes_are_asked_for_at_the_highest_clock() -> None:
+    """Rows 0 to 2 are one kind at its clocks, row 3 is another one."""
+    state: Any = SimpleNamespace(changes=[SimpleNamespace(end_clock=end) for end in (3, 3, 3, 4)])
+    plain = getattr(at_full_clock, "py_func", at_full_clock)
+    assert [plain(row, state) for row in range(4)] == [2, 2, 2, 3]
 
 
 def test_growth_by_hour_of_day() -> None:
