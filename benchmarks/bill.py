@@ -95,6 +95,24 @@ def fixed(sizes: tuple[int, ...]) -> dict[str, Changes]:
     return {f"fixed {n}": one | {"cluster.gpus": n, "cluster.split": f"{n - 2}/1/1"} for n in sizes}
 
 
+def held(lp: int, cp: int, **options: float) -> Changes:
+    """caps-elastic over interactive pools that keep their size; the batch pool is as ever."""
+    sizes = {"cluster.gpus": lp + cp + 8, "cluster.split": f"{lp}/{cp}/8"}
+    return option(min_replicas=max(lp, cp), **options) | sizes
+
+
+FRONTIER: dict[str, Changes] = {
+    "SLO-Aware": SLO,
+    "caps-elastic": ELASTIC,
+    "nodes of one replica": ELASTIC | {"gpu.replicas_per_node": 1},
+    "LP 2, CP 4": held(2, 4),
+    "LP 2, CP 3": held(2, 3),
+    "LP 1, CP 4": held(1, 4),
+    "LP 2, CP 2": held(2, 2),
+    "LP 2, CP 2, no backfill": held(2, 2, backfill=0.0),
+}
+
+
 def scenario(preset_name: str, days: float, seed: int, *changes: Changes) -> Scenario:
     config = preset(preset_name).replace({"days": days, "seed": seed})
     for change in changes:
@@ -215,6 +233,8 @@ def studies_of(preset_name: str, days: float, part: range, headline_days: float,
     yield Study("headline", HEADLINE | fixed(sizes), {}, headline_days, whole, bounds=True)
     for rate in RATES:
         yield Study(f"rate {rate:g}", OVER_RATES, {"workload.rate_rps": rate}, headline_days, whole[:2])
+    if preset_name == "measured":
+        yield Study("frontier", FRONTIER, {}, days, part)
     at_peak = HEADLINE | {"CAPS + autoscale": ALONE["CAPS + autoscale"]}
     at_peak |= fixed((9, 10, 11, 12) if preset_name == "measured" else (22, 23, 24))
     yield Study("diurnal demand", at_peak, DEMANDS["diurnal"], headline_days, part)
