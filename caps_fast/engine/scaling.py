@@ -34,10 +34,13 @@ def scale_pools(s: State, policy: Any) -> None:
         pool = s.strength[p]
         before = pool.serving
         wanted = min(max(scale(policy, clock.now_s, p, s), 0), pool.end_gpu - pool.first_gpu)
+        g, cost = NONE, 0
         while pool.serving > wanted:
-            _drain(s, policy, _first_to_go(s, p))
+            g, cost = _first_to_go(s, p, g, cost)
+            _drain(s, policy, g)
+        g = NONE
         while pool.serving < wanted:
-            g = _first_to_come(s, p)
+            g, cost = _first_to_come(s, p, g, cost)
             if g == NONE:
                 break
             _want(s, policy, g)
@@ -79,23 +82,39 @@ def _lowest_from(s: State, kind: int, clock: float) -> int:
 
 
 @inlined
-def _first_to_come(s: State, p: int) -> int:
-    """The draining replica of pool `p` that takes the shortest way back to work, of the node that serves the most;
-    NONE if all that drain stop.
+def _first_to_come(s: State, p: int, last: int, last_cost: int) -> tuple[int, int]:
+    """The draining replica of pool `p` that takes the shortest way back to work, of the node that serves the most,
+    and what it costs; NONE if all that drain stop.
+
+    `last` is who came before it: its node now serves one more, and the others cost what they did, so that a replica of
+    that node which costs less than it did is the first of all.
+    """
+    if last != NONE:
+        first, end = node_of(s, last)
+        g, cost = _cheapest_to_come(s, first, end, last_cost)
+        if g != NONE:
+            return g, cost
+    pool = s.strength[p]
+    return _cheapest_to_come(s, pool.first_gpu, pool.end_gpu, STOPPING * MANY)
+
+
+@inlined
+def _cheapest_to_come(s: State, first: int, end: int, below: int) -> tuple[int, int]:
+    """Of replicas of whole nodes, from `first` to `end`, the first one that costs the least, and what it costs; NONE
+    if none is below that.
     """
     best = NONE
-    lowest = STOPPING * MANY
     of_node = 0
-    end = s.strength[p].first_gpu
-    for g in range(s.strength[p].first_gpu, s.strength[p].end_gpu):
-        if g == end:
-            end = node_of(s, g)[1]
+    node_end = first
+    for g in range(first, end):
+        if g == node_end:
+            node_end = node_of(s, g)[1]
             of_node = serving_of_node(s, g)
         cost = max(int(s.gpus[g].state), BUSY) * MANY - of_node
-        if s.standing[g].draining and s.gpus[g].state not in (STOPPING, FAILED) and cost < lowest:
+        if s.standing[g].draining and s.gpus[g].state not in (STOPPING, FAILED) and cost < below:
             best = g
-            lowest = cost
-    return best
+            below = cost
+    return best, below
 
 
 @inlined
@@ -109,26 +128,39 @@ def serving_of_node(s: State, g: int) -> int:
 
 
 @inlined
-def _first_to_go(s: State, p: int) -> int:
+def _first_to_go(s: State, p: int, last: int, last_cost: int) -> tuple[int, int]:
     """Of the replicas of pool `p` that serve: one that starts, or wakes, or of the node that serves the least; the
-    emptiest, the last.
+    emptiest, the last; and what it costs. `last` is who went before it, whose node now serves one less.
+    """
+    if last != NONE:
+        first, end = node_of(s, last)
+        g, cost = _cheapest_to_go(s, first, end, last_cost - 1)
+        if g != NONE:
+            return g, cost
+    pool = s.strength[p]
+    return _cheapest_to_go(s, pool.first_gpu, pool.end_gpu, MANY * MANY * MANY)
+
+
+@inlined
+def _cheapest_to_go(s: State, first: int, end: int, most: int) -> tuple[int, int]:
+    """Of replicas of whole nodes, from `first` to `end`, the last one that costs the least, and what it costs; NONE
+    if none costs that or less.
     """
     best = NONE
-    lowest = MANY * MANY * MANY
     of_node = 0
-    end = s.strength[p].first_gpu
-    for g in range(s.strength[p].first_gpu, s.strength[p].end_gpu):
-        if g == end:
-            end = node_of(s, g)[1]
+    node_end = first
+    for g in range(first, end):
+        if g == node_end:
+            node_end = node_of(s, g)[1]
             of_node = serving_of_node(s, g)
         if serves(s, g):
             gpu = s.gpus[g]
             way = 0 if gpu.state == STARTING else 1 if gpu.state == WAKING else 2
             cost = (way * MANY + of_node) * MANY + int(gpu.residents)
-            if cost <= lowest:
+            if cost <= most:
                 best = g
-                lowest = cost
-    return best
+                most = cost
+    return best, most
 
 
 @inlined

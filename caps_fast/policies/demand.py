@@ -152,8 +152,8 @@ def replicas_for(memory: Any, run_memory: Any, t_s: float, ahead_s: float, z: fl
     deviations above the mean.
 
     Work that arrives in the time that the first token has must be done in it; iterations then take
-    `decode_base_s / (1 - work a second)`, at most `tpot_s`; and slots must be there for all who stay (of whom a Poisson
-    number is there).
+    `decode_base_s / (1 - work a second)`, at most `tpot_s` or the longest that there are; and slots must be there for
+    all who stay (of whom a Poisson number is there).
     """
     more = max(growth(memory, t_s, ahead_s), 1.0)
     mean = bias(run_memory, False) * memory.work_s / memory.seconds
@@ -168,8 +168,14 @@ def replicas_for(memory: Any, run_memory: Any, t_s: float, ahead_s: float, z: fl
 
 @inlined
 def room_of(tier: Any, kind: Any) -> float:
-    """Work a second that a replica can take so that iterations stay within `tpot_s`."""
-    return max(1.0 - kind.decode_base_s / tier.tpot_s, 0.05)
+    """Work a second that a replica can take so that iterations stay within `tpot_s`, or within the longest that there
+    are: a whole chunk beside a full batch.
+    """
+    longest_s = math.inf
+    if kind.chunk_tokens > 0:
+        longest_s = kind.decode_base_s + kind.decode_s_per_seq * kind.max_batch
+        longest_s += kind.prefill_s_per_token * kind.chunk_tokens
+    return max(1.0 - kind.decode_base_s / min(tier.tpot_s, longest_s), 0.05)
 
 
 @inlined
