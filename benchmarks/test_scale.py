@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from .scenarios import DECLARED, LEARNED, capacity_rps, fleet, paper, simulating
 OPEN = "caps-no-carbon"  # CAPS with its gates open, so that what is compared does not depend on the hour of the day
 FLEETS = (24, 240, 2_400, 20_000, 10_000)
 MEMORY_LIMIT_MB = 600.0
+JUMPY = str(Path(__file__).parent.parent / "tests" / "jumpy.py")
 SIMULATE = """
 import sys
 from benchmarks.scenarios import fleet, paper
@@ -34,6 +36,14 @@ def test_fleet(timing, sizes, quick, policy):
     for gpus in FLEETS[1:]:
         target = 2.2 if gpus == 10_000 else None
         timing.ratio(f"{policy}: {gpus:,} GPUs / 24 GPUs", cost[f"{gpus:,} GPUs"] / cost["24 GPUs"], target=target)
+
+
+def test_fleet_that_scales(timing, sizes):
+    """Every minute every pool is given another size, drawn at random."""
+    changes = {"policy__scaling": JUMPY, "gpu__start_s": 5.0, "gpu__stop_s": 5.0}
+    configs = {f"{gpus:,} GPUs": fleet("edf", gpus, sizes.fleet_requests, **changes) for gpus in (24, 10_000)}
+    cost = timing.net_of_start(_works(configs, simulating), _works(configs, starting), min(sizes.rounds, 3))
+    timing.ratio("edf, scaling: 10,000 GPUs / 24 GPUs", cost["10,000 GPUs"] / cost["24 GPUs"], target=2.2)
 
 
 def test_pools(timing, sizes):

@@ -43,7 +43,7 @@ class Request(Record):
     input_tokens: i4
     output_tokens: i4
     tenant: i4
-    turns: i2
+    turns: i2  # -1 - kind: not a request but a session of that kind starts
     tier: i1
     category: i1
     task: i1
@@ -327,15 +327,12 @@ class State(NamedTuple):
     turns: Rows[Turn]  # (n_queues,)
     in_line: Array  # uint32 (n_queues * owners,): owners that wait, the first `turns.owners` of each queue
     charged: Array  # int32 (n_gpus,): iterations of the leap in progress whose tokens are counted
-    crowd: Rows[Crowd]  # (1,)
+    crowd: Rows[Crowd]  # (kinds of sessions,), one at least
     sessions: Rows[Session]  # (capacity,): among the first crowd.used; empty without sessions, as are those below
     thinking: Rows[Thinking]  # (capacity,): heap of the crowd.thinking sessions that think
-    spare: Array  # uint32 (capacity,): finished sessions, a stack of crowd.spare
-    session_of: Array  # int32 (capacity of `live`,)
-    tokens: Array  # float64 (2, cells + 1): what a turn adds, and an answer, by score
-    tenant_share: Array  # float64 (n_tenants,): cumulative
-    tenant_tier: Array  # int8
-    tenant_task: Array  # int8
+    spare: Array  # uint32 (capacity,): sessions that are over, a stack of crowd.spare
+    session_of: Array  # int32 (capacity of `live`,); NONE of a request by itself
+    tokens: Array  # float64 (2 kinds, cells + 1): what a turn adds, and an answer, by score
     scaling: Rows[Scaling]  # (1,)
     standing: Rows[Standing]  # (n_gpus,)
     strength: Rows[Strength]  # (n_pools,)

@@ -7,6 +7,7 @@ import inspect
 import math
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numba._dispatcher import compute_fingerprint
+from numba.core.errors import NumbaExperimentalFeatureWarning
 
 from caps_fast import _jit, scenario
 from caps_fast.arrays import State
@@ -148,10 +150,12 @@ def compile_for(policy: Any, state: State) -> None:
             return
         source = Path(inspect.getfile(type(policy)))
         _jit.use_cache(advance, source, type(policy).__name__, about=type(policy).__qualname__)
+        signature = (numba.typeof(state), numba.typeof(policy), numba.float64, numba.boolean)
         try:
-            _jit.on_one_stack(
-                advance.compile, (numba.typeof(state), numba.typeof(policy), numba.float64, numba.boolean)
-            )
+            with warnings.catch_warnings():
+                # two policies share rules and one remembers more: the row of the one begins with that of the other
+                warnings.filterwarnings("ignore", "Record.*considered a subtype", NumbaExperimentalFeatureWarning)
+                _jit.on_one_stack(advance.compile, signature)
         except Exception as error:  # Numba passes on exceptions of a rule's own names
             raise InputError(
                 f"{source.name}: policy {type(policy).__qualname__} does not compile: {_reason(policy, state) or error}"

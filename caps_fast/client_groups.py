@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from caps_fast.demand import Demand
 from caps_fast.documents import read_toml
 from caps_fast.errors import InputError, reason_of
+from caps_fast.habits import Habits
 from caps_fast.origins import Names
 from caps_fast.section import Positive, Section, Share, Tokens, message_of
 
@@ -67,7 +68,7 @@ class ClientGroup(Demand):
     """A group of similar requests: share of the rate, arrivals, tier, origin, lengths."""
 
     name: str = Field(min_length=1, max_length=100)
-    share: Positive = Field(le=1, description="share of the workload's rate")
+    share: Positive | None = Field(None, le=1, description="share of the workload's rate; none with sessions.users")
     tier: Literal["gold", "silver", "bronze"] | None = Field(None, description="tier; none = by the tiers' shares")
     origin: str | None = Field(None, description="origin, one of the scenario's; none = by the origins' shares")
     regions: Names | None = Field(
@@ -83,12 +84,34 @@ class ClientGroup(Demand):
         description="correlation of input and output length, both as normal scores (Gaussian copula)",
     )
     predictability: Share | None = Field(None, description="predictability of this group; none = the workload's")
+    sessions: Habits | None = Field(
+        None,
+        description="conversations of several turns, to whose context a turn adds input_tokens; none = single requests",
+    )
 
     @field_validator("input_tokens", "output_tokens", mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
         """A single number means that length."""
         return {"tokens": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _has_a_rate_or_users(self) -> Self:
+        if self.sessions is not None and self.length_correlation:
+            raise ValueError(f"length_correlation {self.length_correlation:g} with sessions: expected none, or 0")
+        if not self.users:
+            if self.share is None:
+                raise ValueError("share is missing: expected a number above 0, or sessions.users")
+            return self
+        for field in ("share", *self.said):
+            if getattr(self, field) is not None:
+                raise ValueError(f"{field} with sessions.users {self.users}: users come by themselves; expected none")
+        return self
+
+    @property
+    def users(self) -> int:
+        """Users who talk for ever; 0 where requests or conversations come at a rate."""
+        return (self.sessions and self.sessions.users) or 0
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -105,9 +128,9 @@ class Mix(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        total = sum(group.share for group in self.clients)
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"shares of clients sum to {total:g}: expected 1")
+        shares = [group.share for group in self.clients if group.share is not None]
+        if shares and abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"shares of clients sum to {sum(shares):g}: expected 1")
         names = [group.name for group in self.clients]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"client {twice!r} appears twice: expected different names")

@@ -67,6 +67,9 @@ def signal_notes(config: Scenario, monitors: Sequence[Monitor]) -> Iterator[str]
             f"carbon of different kinds in one sum: {told}; set average intensity as carbon and marginal intensity as "
             "marginal"
         )
+    limited = [name for name, region in regions.items() if region.has_limit]
+    if limited and "power-limit" not in config.policy.scalings and not config.policy.own:
+        yield f"the power limit of {', '.join(limited)} was not kept: expected policy.scaling power-limit"
     deciding = [name for name, region in regions.items() if region.decide_on == "marginal"]
     if deciding:
         told = "carbon and bill_kg use average intensity, marginal_kg is the bill by marginal intensity"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caps_fast.records import Record, f8, i1, i4, i8, u8
+from caps_fast.records import Record, f8, i1, i2, i4, i8, u8
 
 
 class Session(Record):
@@ -14,8 +14,10 @@ class Session(Record):
     context_tokens: i8  # of the conversation so far
     tenant: i4
     turn: i4  # turns of the conversation so far
+    kind: i2  # row of `crowd` that says what it does
     tier: i1
     task: i1
+    origin: i1
 
 
 class Thinking(Record):
@@ -26,9 +28,9 @@ class Thinking(Record):
 
 
 class Crowd(Record):
-    """All sessions: their number and activity."""
+    """What sessions of one kind do; in the first row, how many there are of all kinds."""
 
-    seed: i8
+    seed: i8  # first row, as the next four
     started: i8
     used: i8  # entries of `sessions` that have ever been used
     spare: i8  # of these, entries that are free
@@ -47,4 +49,4 @@ class Crowd(Record):
     agentic_from_tokens: i8
     think_law: i1
     closed: i1  # users come back
-    full: i1  # the room for records may be full
+    full: i1  # first row: there may be no room to record more

@@ -30,3 +30,4 @@ class Turn(Record):
 
     owners: i4
     last_left: i4
+    blocked: i4  # the first of them fits nowhere, and nothing has happened since that would let another go first

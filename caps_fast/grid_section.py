@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from caps_fast.section import LATER, NonNegative, Positive, Section, Share
+from caps_fast.site import Site
 
 Intensity = Annotated[float, Field(ge=0, le=5000, allow_inf_nan=False)]  # g/kWh; above the intensity of any grid
 MOST_PRICE = 1e6
@@ -70,7 +71,7 @@ class Monitor(Section):
     )
 
 
-class Region(Section):
+class Region(Site):
     """A grid, what the scheduler sees of it, PUE and prices."""
 
     carbon: Carbon = Carbon()

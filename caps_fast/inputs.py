@@ -24,7 +24,7 @@ def expect_inputs(configs: Iterable[Scenario]) -> None:
     }.values():
         workload_of(config)
     for config in tried:
-        if config.workload.sessions is not None:
+        if config.workload.has_sessions:
             expect_predictable(make_policy(config), config)
     for path in {config.predictor.model for config in tried if config.predictor.model}:
         load(path)

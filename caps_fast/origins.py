@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from caps_fast.section import NonNegative, Positive, Section
 
-Names = tuple[str, ...]
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""Names of regions; one alone may be given without a list."""
 SLOWEST_RTT_MS = 1e6
 MOST_ORIGINS = 100
 
@@ -20,7 +21,7 @@ class Origin(Section):
     share_by_tier: dict[Literal["gold", "silver", "bronze"], NonNegative] = Field(
         default_factory=dict, description="share of a tier's requests, if it differs"
     )
-    rtt_ms: dict[str, NonNegative] = Field(
+    rtt_ms: dict[str, Annotated[NonNegative, Field(le=SLOWEST_RTT_MS)]] = Field(
         default_factory=dict,
         description="round-trip time to a region, ms, by its name, in TTFT and E2E; 0 for regions not named",
     )
@@ -67,6 +68,8 @@ def expect_known_places(
     for pair in links.between if links else ():
         if pair.count("/") != 1:
             raise ValueError(f"links.between {pair!r}: expected two regions as FROM/TO")
+        if len(set(pair.split("/"))) == 1:
+            raise ValueError(f"links.between {pair!r}: within a region nothing moves; expected two regions as FROM/TO")
         said += [(f"links.between.{pair}", named) for named in pair.split("/")]
     for field, named in said:
         if named not in regions:

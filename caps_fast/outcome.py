@@ -213,7 +213,7 @@ class Outcome:
             raise InputError("requests not recorded: expected simulate(scenario, Recording(requests=True))")
         rows = self.requests
         names = ("arrival_s", "tier", "category", "tenant", "input_tokens", "output_tokens", "pool", "role", "gpu")
-        of_session = ("session", "turn") if self.scenario.workload.sessions is not None else ()
+        of_session = ("session", "turn") if self.scenario.workload.has_sessions else ()
         table = {"request": rows["seq"]} | {
             name: rows["pool" if name == "role" else name] for name in (*names, *of_session)
         }
@@ -229,9 +229,10 @@ class Outcome:
         frame = pl.DataFrame(
             table | times | outcome | {name: rows[name] for name in ("energy_j", "carbon_g")}, nan_to_null=True
         )
-        return frame.with_columns(
+        frame = frame.with_columns(
             pl.when(pl.col("gpu") >= 0).then(name).alias(name) for name in ("pool", "gpu", "role")
         )
+        return frame.with_columns(pl.when(pl.col(name) >= 0).then(name).alias(name) for name in of_session)
 
 
 def parameters(config: scenario.Scenario) -> dict[str, Any]:
@@ -315,7 +316,8 @@ def unfinished_rows(state: State) -> Array:
         rows["origin"] = 0
     if len(state.session_of):
         of = state.session_of[: int(state.clock[0]["used"])][is_live]
-        rows["session"], rows["turn"] = state.sessions["number"][of], state.sessions["turn"][of]
+        for name, field in (("session", "number"), ("turn", "turn")):
+            rows[name] = np.append(state.sessions[field], NONE)[of]  # NONE: the last
     rows["finished_s"], rows["met"], rows["outcome"] = np.nan, 0, UNFINISHED
     rows["gpu"][waiting] = NONE
     rows["pool"] = np.where(waiting, NONE, state.gpus["pool"][rows["gpu"]])

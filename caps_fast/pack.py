@@ -84,7 +84,7 @@ def pack(
             timed=TRAITS[type(policy)].timed,
             clocks=levels.in_play,
             limits=bool(config.admission and config.admission.limits),
-            sessions=config.workload.sessions is not None,
+            sessions=config.workload.has_sessions,
             fair=config.policy.fairness != "none",
             fails=fail(config),
         ),

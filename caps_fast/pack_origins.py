@@ -17,6 +17,7 @@ from caps_fast.scenario import Scenario
 from caps_fast.served import Origin, Transit
 
 BITS_PER_BYTE, GIGA = 8, 1e9
+SECONDS_PER_HOUR = 3600.0
 EARTH_TILT, DAYS_A_YEAR = 23.44, 365.25  # degrees
 
 
@@ -61,7 +62,7 @@ def bits(chosen: Iterable[str] | None, names: list[str]) -> int:
 
 
 def set_regions(rows: Any, config: Scenario) -> None:
-    """Set what policies over several regions know about each: its relative PUE, and the position of the sun."""
+    """Set what policies know of each region: its PUE beside the others', its power limit, the course of the sun."""
     regions, start = config.fleet.regions.values(), clock_of(config).start
     rows["relative_pue"] = np.array([region.pue for region in regions]) / min(region.pue for region in regions)
     day = 0.0 if start is None else start.timetuple().tm_yday
@@ -70,6 +71,11 @@ def set_regions(rows: Any, config: Scenario) -> None:
     )
     tilt = 0.0 if start is None else -math.radians(EARTH_TILT) * math.cos(2 * math.pi * (day + 10) / DAYS_A_YEAR)
     for row, region in zip(rows, regions, strict=True):
+        row["limit_w"] = math.inf if region.limit_kw is None else 1000.0 * region.limit_kw
+        if region.reduced_kw is not None:
+            row["reduced_w"] = 1000.0 * region.reduced_kw
+            row["reduced_from_s"] = (region.reduced_from_h or 0.0) * SECONDS_PER_HOUR
+            row["reduced_to_s"] = (region.reduced_to_h or 0.0) * SECONDS_PER_HOUR
         latitude = math.radians(region.latitude or 0.0)
         row["noon_s"] = (0.5 - (region.longitude or 0.0) / 360.0) * SECONDS_PER_DAY - began_s
         row["sun_base"], row["sun_swing"] = math.sin(latitude) * math.sin(tilt), math.cos(latitude) * math.cos(tilt)

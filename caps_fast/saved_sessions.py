@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from caps_fast.arrays import N_TIERS, State
+from caps_fast.arrays import N_TIERS, NONE, State
 from caps_fast.records import Array
 from caps_fast.soundness import expect, expect_equal
 from caps_fast.traits import sessions
@@ -20,9 +20,10 @@ def expect_sessions(state: State, fresh: State, is_live: Array) -> None:
         expect_equal("crowd", state.crowd, fresh.crowd)
         expect_equal("sessions", len(rows), 0)
         return
+    expect_equal("crowd", len(state.crowd), len(fresh.crowd))
     for name in fresh.crowd.dtype.names or ():
         if name not in CHANGING:
-            expect_equal(f"crowd.{name}", crowd[name], fresh.crowd[0][name])
+            expect_equal(f"crowd.{name}", state.crowd[name], fresh.crowd[name])
     used, spare, thinking = (int(crowd[name]) for name in ("used", "spare", "thinking"))
     for name, size in (("thinking", len(rows)), ("spare", len(rows)), ("session_of", len(is_live))):
         expect_equal(name, len(getattr(state, name)), size)
@@ -31,13 +32,16 @@ def expect_sessions(state: State, fresh: State, is_live: Array) -> None:
         "crowd.used",
         np.array([used, spare, thinking]),
     )
+    answering = state.session_of[is_live]
     places = np.concatenate(
-        [state.thinking["session"][:thinking], state.spare[:spare], state.session_of[is_live]]
+        [state.thinking["session"][:thinking], state.spare[:spare], answering[answering != NONE]]
     ).astype(np.int64)
     expect_equal("sessions", np.sort(places), np.arange(used))
     found = rows[:used]
     most = {
-        "tenant": len(state.tenant_share) - 1,
+        "tenant": 2**31 - 1,
+        "kind": len(fresh.crowd) - 1,
+        "origin": len(fresh.origins) - 1,
         "tier": N_TIERS - 1,
         "task": len(TASKS) - 1,
         "number": int(crowd["started"]) - 1,

@@ -65,6 +65,8 @@ def set_field(scenario: type[Section], data: dict[str, Any], path: str, value: A
             node[part] = {}
         model, node = _within(model, node, part, path)
     known = {name for name, field in getattr(model, "model_fields", {}).items() for name in (name, field.alias) if name}
+    if node is None and leaf in known:
+        raise InputError(f"{path}: this scenario has no {'.'.join(parents)}: expected one, in its file, to change")
     if not isinstance(node, dict) or (
         leaf not in known and parents[-1:] not in (["options"], ["trace_columns"], ["rtt_ms"], ["share_by_tier"])
     ):

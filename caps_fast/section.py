@@ -29,6 +29,7 @@ _MESSAGES = {
     "model_type": "expected a table of fields",
     "dict_type": "expected a table of fields",
     "tuple_type": "expected a list",
+    "string_pattern_mismatch": "expected letters (A to Z), digits, - and _, the first of them a letter or digit",
     "too_short": "expected a list of {min_length} or more",
     "too_long": "expected a list of {max_length} or fewer",
 }

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from caps_fast.client_groups import mix_of
+from caps_fast.client_groups import ClientGroup, mix_of
 from caps_fast.clock_section import Clock
 from caps_fast.demand import Demand, laid_over
 from caps_fast.origins import Names
@@ -223,7 +223,23 @@ class Workload(Demand):
     @property
     def asked_rps(self) -> float | None:
         """The rate of the scenario; None if a trace or users set it."""
-        return None if self.sessions and self.sessions.users else self.rate_rps
+        return None if self.users else self.rate_rps
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether requests are turns of conversations, all or those of some client groups."""
+        return self.sessions is not None or any(group.sessions for group in self._groups)
+
+    @property
+    def users(self) -> int:
+        """Number of users with endless conversations, in place of a rate; 0 if anything arrives at a rate."""
+        if any(group.share is not None for group in self._groups):
+            return 0
+        return (self.sessions and self.sessions.users) or sum(group.users for group in self._groups)
+
+    @property
+    def _groups(self) -> tuple[ClientGroup, ...]:
+        return mix_of(self.file).clients if self.file else ()
 
     def demand_of(self, tier: str, category: str) -> Demand:
         """The demand of a tier's requests of a category."""
@@ -243,8 +259,7 @@ class Workload(Demand):
     @property
     def files(self) -> tuple[str, ...]:
         """All files that it names, and those that a workload file names."""
-        mix = mix_of(self.file).clients if self.file else ()
         named = [path for path in (self.trace, self.file) if path]
         named += self.sessions.files if self.sessions else ()
         named += [path for demand in self.demands for path in demand.shape_files]
-        return (*named, *(path for group in mix for path in group.files))
+        return (*named, *(path for group in self._groups for path in group.files))

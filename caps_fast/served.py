@@ -20,6 +20,10 @@ class Region(Record):
     issue_last: i8
     issue_at: i8
     relative_pue: f8  # its PUE over the least one
+    limit_w: f8  # that its replicas may draw, without PUE; inf where nothing is said
+    reduced_w: f8  # between two times
+    reduced_from_s: f8
+    reduced_to_s: f8
     noon_s: f8  # a time at which the sun is highest; its height is sun_base + sun_swing cos(2 pi (t - noon_s) / day)
     sun_base: f8
     sun_swing: f8

@@ -29,7 +29,6 @@ from caps_fast.results import Result
 from caps_fast.traits import has_origins
 from caps_fast.traits import sessions as has_sessions
 from caps_fast.workload import workload_of
-from caps_fast.workload.conversations import SessionWorkload
 from caps_fast.workload.played import rate_notes
 
 BLOCK = 16_384  # requests: large enough to make calls cheap, small enough for the cache
@@ -144,8 +143,8 @@ class Group:
         self.held = requests
 
     def parts_s(self) -> Iterator[float]:
-        """Times up to which users, who arrive without a block, are simulated one after another."""
-        return self.source.parts_s() if isinstance(self.source, SessionWorkload) else iter(())
+        """Times up to which users, who come without a block, are to be played one after another."""
+        return self.source.parts_s()
 
     def play(self, until_s: float, on_progress: Callable[[int], object] | None = None) -> None:
         """Continue without a block."""

@@ -36,6 +36,7 @@ html_theme = "furo"
 html_title = f"caps-fast {release}"
 html_show_sphinx = False
 html_copy_source = False
+html_static_path, html_css_files = ["_static"], ["wide.css"]
 
 
 def with_field_tables(app: Any, page: str, source: list[str]) -> None:

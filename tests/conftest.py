@@ -9,7 +9,9 @@ import gc
 import pytest
 from hypothesis import HealthCheck, settings
 
+from caps_fast import pack
 from caps_fast.cli import talk
+from caps_fast.traits import Traits, traits
 
 # The first example may compile a kernel, which is no sign of a slow test.
 settings.register_profile(
@@ -17,6 +19,21 @@ settings.register_profile(
 )
 settings.register_profile("explore", settings.get_profile("ci"), derandomize=False, max_examples=5000, print_blob=True)
 settings.load_profile("ci")
+
+
+def _few_traits(**has: bool) -> Traits:
+    """As `traits`, but a run that is not plain has all of those that every fleet may use."""
+    return traits(**has | dict.fromkeys(("fleet", "terms", "growth"), any(has.values())))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_kernels(request: pytest.FixtureRequest) -> None:
+    """Compile fewer kernels: for a policy the plain one and the general one, where users get one of eight.
+
+    `explore` compiles what users get.
+    """
+    if request.config.getoption("--hypothesis-profile") != "explore":
+        pack.traits = _few_traits  # type: ignore[assignment]
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from naive_state import Gpu, Iteration, Job, Queue, work_of
 from naive_world import JOULES_PER_KWH, Hardware, Outcome, Record, Region, Request, Setup, in_force
 
 GOLD, SILVER, BRONZE = 0, 1, 2
+KEPT_TO = 1.000001  # section 6
 
 
 class Policy(Protocol):
@@ -32,11 +33,6 @@ class Policy(Protocol):
     def gate(self, engine: Engine, queue: Queue) -> bool: ...
     def preempts(self) -> bool: ...
     def timed(self) -> bool: ...
-
-
-KEPT_TO = 1.000001  # section 6
-
-# ---------------------------------------------------------------- the engine
 
 
 class Engine:
@@ -135,6 +131,7 @@ class Engine:
     def control(self) -> None:
         self.refresh()
         for queue in self.queues:
+            queue.blocked = False
             for region in {id(gpu.region): gpu.region for gpu in queue.gpus}.values():
                 queue.region = region
                 queue.open_in[id(queue.region)] = self.policy.gate(self, queue)
@@ -177,8 +174,8 @@ class Engine:
 
     def cost(self, gpu: Gpu) -> float:
         """What joining a replica costs, by the policy's rule or the scenario's placement."""
-        residents, setup = len(gpu.residents), self.setup
-        if rule := getattr(self.policy, "place", None):
+        residents, setup, rule = len(gpu.residents), self.setup, getattr(self.policy, "place", None)
+        if rule:
             return float(np.float32(rule(gpu)))
         if setup.placement == "prompts":
             prompts = sum(job.prompt_at_admission for job in gpu.residents if job.prompt_left)
@@ -197,7 +194,7 @@ class Engine:
         return hw.prompt_s * self.setup.mean_input + (hw.base_s + hw.seq_s) * self.setup.mean_output
 
     def start_heads(self, queue: Queue) -> None:
-        while queue.open and queue.waiting and self.is_due(queue):
+        while queue.open and queue.waiting and not queue.blocked and self.is_due(queue):
             entry = naive_fair.head(self, queue)
             head = entry[2]
             roomy = [
@@ -206,6 +203,7 @@ class Engine:
                 if queue.open_in[id(gpu.region)] and self.may_serve(gpu.region, head) and gpu.has_room(head)
             ]
             if not roomy:
+                queue.blocked = self.setup.fairness is not None
                 return
             naive_fair.take(self, queue, entry)
             self.admit(min(roomy, key=lambda gpu: (self.cost(gpu), gpu.index)), head)
@@ -252,8 +250,12 @@ class Engine:
             self.outcome.recomputed_tokens += job.lose_kv()
         self.put_back(gpu, job)
 
-    def put_back(self, gpu: Gpu, job: Job) -> None:
+    def leave(self, gpu: Gpu, job: Job) -> None:
         gpu.residents.remove(job)
+        gpu.queue.blocked = False
+
+    def put_back(self, gpu: Gpu, job: Job) -> None:
+        self.leave(gpu, job)
         heapq.heappush(gpu.queue.waiting, ((-math.inf,), job.index, job))
 
     def make_room(self, gpu: Gpu) -> None:
@@ -295,6 +297,7 @@ class Engine:
 
     def close(self, gpu: Gpu, iteration: Iteration) -> None:
         self.charge(gpu, iteration, self.now)
+        gpu.queue.blocked &= not gpu.barred
         gpu.iteration, gpu.barred = None, False
         self.follow_clock(gpu)
         for job in iteration.work.decoders:
@@ -313,12 +316,13 @@ class Engine:
     def complete_prompt(self, gpu: Gpu, job: Job) -> None:
         """A complete prompt has produced the next token, which is the first one unless the prompt was recomputed."""
         job.produced += 1
+        gpu.queue.blocked = False
         naive_fair.count(self, gpu.queue, job, output_tokens=1)
         if job.produced == 1:
             job.record.first_token_s = self.now + self.delay_s(gpu, job)
 
     def finish(self, gpu: Gpu, job: Job) -> None:
-        gpu.residents.remove(job)
+        self.leave(gpu, job)
         job.done_s = self.now
         job.record.finished_s = self.now + self.delay_s(gpu, job)
         job.record.met_slo = self.met_slo(job)
@@ -391,5 +395,5 @@ class Engine:
 
 
 def play(setup: Setup, requests: Sequence[Request], policy: Policy) -> Outcome:
-    """Play one run out, iteration by iteration."""
+    """One run, iteration by iteration."""
     return Engine(setup, requests, policy).run()

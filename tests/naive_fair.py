@@ -40,6 +40,7 @@ def lift(engine: Engine, queue: Queue, job: Job) -> None:
     """An owner that comes back starts from those who wait, or from who left last."""
     if not engine.setup.fairness:
         return
+    queue.blocked = False
     own, waiting = owner(engine, job), {owner(engine, other) for _, _, other in queue.waiting}
     if own not in waiting:
         last = [] if queue.last_left is None else [queue.last_left]

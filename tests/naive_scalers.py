@@ -136,6 +136,11 @@ class PowerLimit:
         limit_kw = self.limit_kw
         if 3600 * self.from_h - self.ahead_s <= engine.now < 3600 * self.to_h:
             limit_kw = min(limit_kw, self.reduced_kw)
+        limit_kw = min(limit_kw, own.region.limit_kw)
+        if own.region.reduction:
+            reduced_kw, from_h, to_h = own.region.reduction
+            if 3600 * from_h - self.ahead_s <= engine.now < 3600 * to_h:
+                limit_kw = min(limit_kw, reduced_kw)
         most_w, rest_w = self.most_w(own.hardware), own.hardware.standby_watts(own.hardware.idle_w)
         if not math.isnan(own.hardware.off_w) and not math.isnan(own.hardware.start_w):
             rest_w = max(rest_w, own.hardware.standby_watts(own.hardware.start_w))

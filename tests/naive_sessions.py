@@ -13,7 +13,7 @@ import numpy as np
 
 from naive import Engine, Policy
 from naive_state import Gpu, Job
-from naive_world import Record, Request, Setup
+from naive_world import Origin, Record, Request, Setup
 
 MASK = 2**64 - 1
 INPUT, KNOWN, REST, GOES_ON, THINK, TENANT = range(6)
@@ -43,21 +43,27 @@ class Habits:
     predictability: float
     tokens: Sequence[Sequence[float]]  # by score from -8 to 8: what a turn adds, an answer
     edges: tuple[int, int]  # prompts from which a turn is long, agentic
-    tenant_share: Sequence[float]  # cumulative
-    tenant_tier: Sequence[int]
+    tenant_share: Sequence[float] = ()  # cumulative; empty where a session comes with a tenant
+    tenant_tier: Sequence[int] = ()
 
 
 @dataclass
 class Session:
-    number: int
+    start_s: float
     habits: Habits
+    tenant: int = -1
+    tier: int = -1
+    origin: Origin = field(default_factory=Origin)
+    number: int = -1
     drawn: int = 0
     turn: int = 0
     context: int = 0
-    tenant: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.tenant = bisect_right(self.habits.tenant_share, self.uniform(0, TENANT))
+    def begin(self, number: int) -> None:
+        self.number = number
+        if self.habits.tenant_share:
+            self.tenant = bisect_right(self.habits.tenant_share, self.uniform(0, TENANT))
+            self.tier = self.habits.tenant_tier[self.tenant]
 
     def uniform(self, turn: int, what: int) -> float:
         word = split_mix(split_mix(split_mix(self.habits.seed) ^ self.number) ^ (8 * turn + what))
@@ -79,16 +85,8 @@ class Session:
         prompt = min(self.context + new, habits.most_context)
         category = sum(edge <= prompt for edge in habits.edges)
         self.drawn, self.turn = self.drawn + 1, self.turn + 1
-        tier = habits.tenant_tier[self.tenant]
-        return Request(
-            t,
-            tier,
-            category,
-            self.tenant,
-            prompt,
-            min(max(answer, 1), habits.most_output),
-            max(self.tokens(1, estimate), 1.0),
-        )
+        answer, predicted = min(max(answer, 1), habits.most_output), max(self.tokens(1, estimate), 1.0)
+        return Request(t, self.tier, category, self.tenant, prompt, answer, predicted, self.origin)
 
     def answered(self, request: Request, seen_s: float) -> float:
         """When the next turn comes; never after the last."""
@@ -116,44 +114,60 @@ class Session:
 
 @dataclass(eq=False)
 class Turn(Job):
-    """A request whose content is drawn when it comes."""
+    """A request whose content is drawn when it comes, or one by itself (no session)."""
 
     session: Session | None = None
+    place: tuple[int, int] = (0, 0)  # among those of one instant
 
 
 class SessionEngine(Engine):
-    """Plays the sessions that begin at `starts_s`."""
+    """Plays users, who pause at t = 0, and what starts later: sessions, and requests by themselves."""
 
-    def __init__(self, setup: Setup, starts_s: Sequence[float], habits: Habits, policy: Policy, *parts: Any) -> None:
+    def __init__(
+        self, setup: Setup, users: Sequence[Session], starts: Sequence[Session | Request], policy: Policy, *parts: Any
+    ) -> None:
         super().__init__(setup, [], policy, *parts)
-        for number, start_s in enumerate(starts_s):
-            self.expect(Session(number, habits), start_s)
+        self.sessions = 0
+        for user in users:
+            self.begin(user)
+            self.expect(user, user.start_s)
+        for at, one in enumerate(starts):
+            if isinstance(one, Session):
+                self.expect(one, one.start_s, (0, at))
+            else:
+                self.put(Turn(-1, one, Record(), place=(0, at)))
 
-    def expect(self, session: Session, t: float) -> None:
+    def begin(self, session: Session) -> None:
+        session.begin(self.sessions)
+        self.sessions += 1
+
+    def expect(self, session: Session, t: float, place: tuple[int, int] | None = None) -> None:
         if t < self.setup.horizon_s:
-            request = Request(t, 0, 0, 0, 0, 0, 0.0)
-            insort(
-                self.coming,
-                Turn(-1, request, Record(), session=session),
-                key=lambda job: (job.request.arrival_s, job.session.number),
-            )
+            turn = Request(t, 0, 0, 0, 0, 0, 0.0)
+            self.put(Turn(-1, turn, Record(), session=session, place=place or (1, session.number)))
+
+    def put(self, turn: Turn) -> None:
+        insort(self.coming, turn, key=lambda job: (job.request.arrival_s, job.place))
 
     def goes_on(self, t: float) -> bool:
         return bool(self.coming) or super().goes_on(t)
 
     def arrive(self, job: Job) -> None:
         assert isinstance(job, Turn)
-        assert job.session
-        job.request, job.index = job.session.next_turn(self.now), len(self.jobs)
-        job.record.level = self.level(job.request)
+        session = job.session
+        if session and session.number < 0:
+            self.begin(session)
+        if session:
+            job.request = session.next_turn(self.now)
+        job.index, job.record.level = len(self.jobs), self.level(job.request)
         self.jobs.append(job)
         self.outcome.records.append(job.record)
         super().arrive(job)
-        if job.record.rejected:
-            self.expect(job.session, job.session.over(self.now))
+        if session and job.record.rejected:
+            self.expect(session, session.over(self.now))
 
     def finish(self, gpu: Gpu, job: Job) -> None:
         super().finish(gpu, job)
         assert isinstance(job, Turn)
-        assert job.session
-        self.expect(job.session, job.session.answered(job.request, job.record.finished_s))
+        if job.session:
+            self.expect(job.session, job.session.answered(job.request, job.record.finished_s))

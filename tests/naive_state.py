@@ -175,6 +175,7 @@ class Queue:
     next_plan_s: float = 0.0
     counters: dict[int, float] = field(default_factory=dict)  # tokens served, weighted, by tenant or tier (section 13)
     last_left: int | None = None
+    blocked: bool = False  # with turns: the first fits nowhere, and nothing has happened since
 
     @property
     def open(self) -> bool:

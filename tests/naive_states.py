@@ -146,6 +146,7 @@ class ScalingEngine(Engine):
         self.close_state(gpu, self.now)
         self.standing[gpu.index] = Standing(state, self.now, due_s)
         gpu.on = state == "on"
+        gpu.queue.blocked &= not gpu.on
         gpu.idle_since_s = self.now if gpu.on else None
         gpu.watts.append((self.now, self.standby_w(gpu), state in COUNT_ALWAYS))
 

@@ -229,6 +229,8 @@ class Region:
     seen: Carbon | None = None  # the signal that decisions are made on, where that is not `carbon`
     marginal: Carbon | None = None
     pue: float = 1.0
+    limit_kw: float = math.inf
+    reduction: tuple[float, float, float] | None = None  # kW, from h, to h
     thresholds: list[tuple[float, float]] = field(default_factory=list)  # (from_s, g_per_kwh)
     forecasts: list[tuple[float, float, list[float]]] = field(default_factory=list)  # (issued_s, step_s, values)
     gamma_mean: float = 1.0

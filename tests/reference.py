@@ -25,9 +25,10 @@ def reference(
     setup: naive_world.Setup,
     requests: list[naive_world.Request],
     policy: naive.Policy,
-    starts_s: Array,
+    origins: list[naive_world.Origin],
+    rows: Array,
 ) -> naive.Engine:
-    """A reference engine, ready to play a scenario: its requests, or the sessions that begin at `starts_s`."""
+    """A reference engine, ready to play a scenario: its requests, and sessions that begin with some of the `rows`."""
     chosen = config.policy
     scaler = (
         SCALERS[chosen.scaling](**chosen.options)
@@ -39,9 +40,9 @@ def reference(
     parts: list[type[naive.Engine]] = []
     first: tuple[Any, ...] = (setup, requests, policy)
     more: tuple[Any, ...] = ()
-    if config.workload.sessions is not None:
+    if config.workload.has_sessions:
         parts.append(naive_sessions.SessionEngine)
-        first = (setup, *waiting.sessions_of_case(config, starts_s), policy)
+        first = (setup, *waiting.sessions_of_case(config, requests, rows, origins), policy)
     if places_of(config):
         parts.append(naive_regions.RegionsEngine)
     if fail(config):

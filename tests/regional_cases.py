@@ -4,18 +4,23 @@ carbon.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 from caps_fast import scenario, sections
+from caps_fast.arrays import STATES
 from caps_fast.carbon.trace import CarbonTrace
+from caps_fast.outcome import Outcome
 from caps_fast.places import places_of
-from cases import fleets
+from cases import fleets, play_fast
+from naive_regions import marginal_g
 from scaler_cases import give_scaling
-from slow_engine import Case
+from slow_engine import Case, slow_reference
 
 CENTRAL = ("edf", "carbon-aware")
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -106,3 +111,36 @@ def _with_marginal(draw: Any, rng: np.random.Generator, monitor: Any) -> Any:
     marginal = CarbonTrace(times_s, rng.uniform(100, 900, len(times_s)), "marginal", "lifecycle", "test", "test")
     seen = marginal if draw(st.booleans()) else trace
     return replace(monitor, trace=trace.refined(marginal), marginal=marginal.refined(trace), seen=seen)
+
+
+def assert_same_regions(case: Case) -> Outcome:
+    """The kernel and the reference engine agree on a regional case. Returns the kernel's result."""
+    fast = play_fast(case)
+    engine = slow_reference(case)
+    slow = engine.run()
+    rows = fast.requests
+    assert rows is not None
+    for name in ("admitted_s", "first_token_s", "finished_s", "energy_j", "carbon_g"):
+        expected = np.array([getattr(record, name) for record in slow.records])
+        np.testing.assert_allclose(rows[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
+    done = np.flatnonzero(np.isfinite(rows["finished_s"]))
+    np.testing.assert_allclose(
+        rows["released_s"][done], [slow.records[index].released_s for index in done], rtol=1e-9, atol=1e-9
+    )
+    for name in ("gpu", "pool"):
+        assert rows[name][done].tolist() == [getattr(slow.records[index], name) for index in done], name
+    assert rows["met"][done].astype(bool).tolist() == [slow.records[index].met_slo for index in done]
+    assert (fast.unfinished, fast.preemptions) == (slow.unfinished, slow.preemptions)
+    assert fast.end_s == pytest.approx(slow.end_s, rel=1e-9)
+    for p, row in enumerate(fast.spent):
+        for state, account in zip(STATES, row, strict=True):
+            expected = slow.accounts.get((p, state), [0.0, 0.0, 0.0])
+            np.testing.assert_allclose(
+                account.tolist()[:3], expected, rtol=1e-9, atol=1e-6, err_msg=f"pool {p}, {state}"
+            )
+    moved_j, moved_g = (math.fsum(one[i] for one in slow.moved) for i in range(2))
+    assert fast.moved.requests == len(slow.moved)
+    assert (fast.moved.energy_j, fast.moved.carbon_g) == pytest.approx((moved_j, moved_g), rel=1e-9)
+    if all(region.marginal for region in engine.regions) and not moved_j:
+        assert fast.marginal_g == pytest.approx(marginal_g(engine), rel=1e-9)
+    return fast

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ SCALERS = {
 }
 
 
+def naive_limits(region: Any) -> dict[str, Any]:
+    """Fields of the reference engine's region: what it may power."""
+    reduction = (region.reduced_kw, region.reduced_from_h, region.reduced_to_h)
+    return {
+        "limit_kw": math.inf if region.limit_kw is None else region.limit_kw,
+        "reduction": None if region.reduced_kw is None else reduction,
+    }
+
+
 def give_scaling(draw: Any, data: dict[str, Any], scaling: str) -> None:
     """Replicas that sleep, nodes that may be off, delays from none to long, and a scale rule for a scenario; with
     `none` the policy's own.
@@ -63,5 +73,11 @@ def give_scaling(draw: Any, data: dict[str, Any], scaling: str) -> None:
         "scale_every_s": draw(st.sampled_from([0.5, 3.0, 7.0, 20.0])),
         "off_after_s": draw(st.sampled_from([0.0, 1.0, 6.5])),
     }
+    if scaling == "power-limit":
+        for region in data["regions"].values():
+            region["limit_kw"] = draw(st.sampled_from([None, 1.0, 4.0]))
+            if draw(st.booleans()):
+                reduced_kw = draw(st.sampled_from([0.0, 1.5]))
+                region.update(reduced_kw=reduced_kw, reduced_from_h=0.004, reduced_to_h=0.012)
     if scaling != "none":
         data["policy"]["options"] = draw(st.fixed_dictionaries(SCALER_OPTIONS[scaling]))

@@ -19,6 +19,7 @@ from caps_fast.pack_kinds import Means
 from caps_fast.places import places_of
 from reference import reference
 from reference_policies import reference_policy
+from scaler_cases import naive_limits
 
 E = TypeVar("E", bound=naive.Engine)
 ENGINE_TERMS = {
@@ -52,7 +53,7 @@ class Case:
 
 def slow_reference(case: Case) -> naive.Engine:
     """The reference engine with all that the case needs, ready to play it."""
-    return reference(case.config, *slow_world(case), case.requests["arrival_s"])
+    return reference(case.config, *slow_world(case), slow_origins(case.config), case.requests)
 
 
 def slow_engine(case: Case, engine: type[E]) -> E:
@@ -66,11 +67,7 @@ def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request]
     regions = {
         name: _naive_region(name, monitor, fleet) for name, monitor in zip(fleet.regions, case.monitors, strict=True)
     }
-    rows = places.rows if (places := places_of(config)) else [(Origin(), frozenset(fleet.regions))]
-    origins = [
-        naive_world.Origin({name: ms / 1000 for name, ms in one.rtt_ms.items()}, one.home, allowed)
-        for one, allowed in rows
-    ]
+    origins = slow_origins(config)
     ways = (
         {(a, b): (config.links.terms(a, b), config.links.bytes_per_token) for a in fleet.regions for b in fleet.regions}
         if config.links
@@ -117,6 +114,15 @@ def slow_world(case: Case) -> tuple[naive_world.Setup, list[naive_world.Request]
     return setup, requests, reference_policy(config)
 
 
+def slow_origins(config: scenario.Scenario) -> list[naive_world.Origin]:
+    """The reference engine's origins, row by row of the kernel's."""
+    rows = places.rows if (places := places_of(config)) else [(Origin(), frozenset(config.fleet.regions))]
+    return [
+        naive_world.Origin({name: ms / 1000 for name, ms in one.rtt_ms.items()}, one.home, allowed)
+        for one, allowed in rows
+    ]
+
+
 def _naive_hardware(kind: replica_section.Kind) -> naive_world.Hardware:
     return naive_world.Hardware(
         *(
@@ -154,6 +160,7 @@ def _naive_region(name: str, monitor: Monitor, fleet: Fleet) -> naive_world.Regi
         carbon=carbon,
         name=name,
         pue=fleet.regions[name].pue,
+        **naive_limits(fleet.regions[name]),
         seen=seen,
         marginal=marginal,
         thresholds=list(zip(monitor.threshold_s.tolist(), monitor.threshold_g_per_kwh.tolist(), strict=True)),

@@ -175,7 +175,9 @@ def test_a_day_has_24_prices() -> None:
 
 
 def test_one_price_is_told() -> None:
-    with pytest.raises(InputError, match=r"regions\.grid price_per_kwh together with price_by_hour: expected one of them"):
+    with pytest.raises(
+        InputError, match=r"regions\.grid price_per_kwh together with price_by_hour: expected one of them"
+    ):
         preset("paper").replace({"regions.grid.price_per_kwh": 0.1, "regions.grid.price_by_hour": [0.1] * 24})
     with pytest.raises(InputError, match=r"price_by_hour"):
         preset("paper").replace({"regions.grid.price_by_hour": [0.1] * 23})

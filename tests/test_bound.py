@@ -65,10 +65,10 @@ def test_no_run_is_below(policy: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("policy", ["caps"])
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_no_run_with_all_terms_of_an_engine_is_below(policy: str, data: st.DataObject) -> None:
-    expect_above_bounds(data.draw(engines(policy)), data.draw(st.sampled_from([0.5, 3.0, 17.0])))
+    expect_above_bounds(data.draw(engines(policy)), data.draw(st.sampled_from([3.0, 17.0])))
 
 
 @pytest.mark.parametrize("name", ["paper", "measured"])

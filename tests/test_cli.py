@@ -126,6 +126,7 @@ BAD = [
     (("run", "--checkpoint", "."), r"not a regular file"),
     (("run", "--checkpoint", __file__), r"test_cli\.py: not a complete checkpoint"),
     (("train", "--out", "."), r"not a regular file"),
+    (("train", "--set", "workload.sessions.users=5"), r"for training: expected a workload without sessions"),
     (("run", "--policies", "main", "--requests-out", "x.parquet"), r"one policy"),
     (
         ("run", "--requests-out", "x.parquet", "--series-out", "./x.parquet"),
@@ -146,6 +147,10 @@ BAD = [
     (("run", "papr"), r"scenario 'papr' \(did you mean paper\?\)"),
     (("run", "--policy", "edff"), r"--policy: policy 'edff' \(did you mean edf\?\)"),
     (("run", "--set", "policy.bta=1"), r"--set policy\.bta \(did you mean policy\.beta\?\): unknown field"),
+    (
+        ("run", "--set", "origins.x.share=1"),
+        r"--set origins\.x\.share: this scenario has no origins\.x: expected one, in",
+    ),
     (("run", "--set", "ttft_s=1"), r"--set ttft_s \(did you mean slo\.gold\.ttft_s\?\)"),
     (("run", "--rates", "2,4"), r"--rates '2,4': expected a number; caps-fast grid takes several"),
     (("run", "--rates=-1"), r"--rates -1\.0: expected a number greater than 0"),

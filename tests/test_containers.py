@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from caps_fast import arrays, records
 from caps_fast._jit import kernel
 from caps_fast.arrays import NONE, Array
-from caps_fast.containers import agenda, decoders, queue, tournament
+from caps_fast.containers import agenda, decoders, queue, thinking, tournament
+from caps_fast.crowd import Crowd, Session, Thinking
 from caps_fast.fairness import Fairness, Line, Turn
 from caps_fast.traits import Traits, traits
 
@@ -205,3 +206,46 @@ def test_queue_gives_in_order_of_key_then_input(data: st.DataObject) -> None:
     assert queues[0]["waiting"] == len(left)
     assert queues[0]["waiting_prompt_tokens"] == live["prompt_left"][left].sum()
     assert queues[0]["waiting_predicted_tokens"] == live["predicted_tokens"][left].sum()
+
+
+class People(NamedTuple):
+    """The arrays of a simulation that its thinking sessions live in."""
+
+    crowd: Array
+    sessions: Array
+    thinking: Array
+
+
+@kernel
+def think(people, sessions, due_s, popped):
+    """Let each session think until its time; before each that is negative take one out. The rest follows at the end."""
+    taken = 0
+    for i in range(sessions.shape[0]):
+        if sessions[i] < 0:
+            popped[taken] = thinking.pop(people)
+            taken += 1
+        else:
+            thinking.push(people, due_s[i], sessions[i])
+    while people.crowd[0].thinking > 0:
+        popped[taken] = thinking.pop(people)
+        taken += 1
+
+
+@given(data=st.data())
+def test_sessions_are_due_in_order_the_lower_number_first(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 60))
+    due_s = np.array(data.draw(st.lists(st.integers(0, 5), min_size=2 * count, max_size=2 * count)), float)
+    people = People(records.zeros(Crowd, 1), records.zeros(Session, count), records.zeros(Thinking, count))
+    people.sessions["number"] = data.draw(st.permutations(range(count)))
+    waiting: list[tuple[float, int, int]] = []
+    steps, expected = [], []
+    for session in range(count):
+        if waiting and data.draw(st.booleans()):
+            steps.append(-1)
+            expected.append(min(waiting)[2])
+            waiting.remove(min(waiting))
+        waiting.append((due_s[len(steps)], int(people.sessions["number"][session]), session))
+        steps.append(session)
+    popped = np.full(count, NONE)
+    think(people, np.array(steps), due_s, popped)
+    assert popped.tolist() == expected + [session for _, _, session in sorted(waiting)]

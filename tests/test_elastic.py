@@ -20,7 +20,7 @@ from caps_fast.choose import make_policy
 from caps_fast.errors import InputError
 from caps_fast.pack_kinds import Means
 from caps_fast.policies import demand, wait_awhile
-from caps_fast.policies.caps_elastic import deviations
+from caps_fast.policies.caps_elastic import at_full_clock, deviations
 from caps_fast.scenario import Scenario
 from caps_fast.workload import workload_of
 from cases import play_fast
@@ -112,12 +112,37 @@ def test_replicas_by_hand() -> None:
     memory = SimpleNamespace(seconds=100.0, work_s=60.0, work_s2=9.0, stay_s=1000.0, error2=0.0, by_hour=np.zeros(24))
     run_memory = SimpleNamespace(done=0.0)
     tier = SimpleNamespace(ttft_s=1.0, ttft_after_release_s=math.inf, tpot_s=0.1)
-    kind = SimpleNamespace(decode_base_s=0.04, max_batch=64)
+    kind = SimpleNamespace(
+        decode_base_s=0.04, decode_s_per_seq=0.0005, prefill_s_per_token=0.0001, max_batch=64, chunk_tokens=0
+    )
     plain = uncompiled(demand, "replicas_for")
     assert plain(memory, run_memory, 0.0, 0.0, 0.0, tier, kind) == pytest.approx(0.6 / 0.6)
     assert plain(memory, run_memory, 0.0, 0.0, 2.0, tier, kind) == pytest.approx((0.6 + 2 * 0.3) / 0.6)
-    kind.max_batch = 4  # slots for the 10 that stay
+    kind.chunk_tokens = 80  # the longest iteration lasts 0.04 + 64 * 0.0005 + 80 * 0.0001 = 0.08 s
+    assert plain(memory, run_memory, 0.0, 0.0, 0.0, tier, kind) == pytest.approx(0.6 / 0.5)
+    tier.tpot_s = 0.05  # less than that
+    assert plain(memory, run_memory, 0.0, 0.0, 0.0, tier, kind) == pytest.approx(0.6 / 0.2)
+    kind.max_batch, tier.tpot_s = 4, 0.1  # slots for the 10 that stay
+    kind.chunk_tokens = 0
     assert plain(memory, run_memory, 0.0, 0.0, 2.0, tier, kind) == pytest.approx((10 + 2 * math.sqrt(10)) / 4)
+
+
+def test_spare_work_by_hand() -> None:
+    """Beside a mean of 0.6 s a second, of a capacity of 1.5; an error of 10 % at two standard deviations takes 0.12."""
+    memory = SimpleNamespace(seconds=100.0, work_s=60.0, error2=0.0, by_hour=np.zeros(24))
+    run_memory = SimpleNamespace(done=0.0)
+    plain = uncompiled(demand, "spare_work")
+    assert plain(memory, run_memory, 0.0, 0.0, 2.0, 1.5) == pytest.approx(0.9)
+    memory.error2 = 0.01
+    assert plain(memory, run_memory, 0.0, 0.0, 2.0, 1.5) == pytest.approx(0.78)
+    assert plain(memory, run_memory, 0.0, 0.0, 2.0, 0.7) == 0.0
+
+
+def test_sizes_are_asked_for_at_the_highest_clock() -> None:
+    """Rows 0 to 2 are one kind at its clocks, row 3 is another one."""
+    state: Any = SimpleNamespace(changes=[SimpleNamespace(end_clock=end) for end in (3, 3, 3, 4)])
+    plain = getattr(at_full_clock, "py_func", at_full_clock)
+    assert [plain(row, state) for row in range(4)] == [2, 2, 2, 3]
 
 
 def test_growth_by_hour_of_day() -> None:

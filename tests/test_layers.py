@@ -32,7 +32,7 @@ LAYERS = """
     policies engine
     profiles presets traces
     section
-    demand admission origins clock_section failure_section
+    demand admission origins clock_section failure_section habits site
     client_groups replica_section grid_section
     sessions
     sections estimate policy_choice

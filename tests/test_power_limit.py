@@ -48,3 +48,19 @@ def test_no_limit_changes_nothing() -> None:
     _, _, free = run(1e9)
     _, _, same = run(1e6)  # above what all replicas draw
     np.testing.assert_array_equal(free, same)
+
+
+def test_a_region_may_state_its_own_limit() -> None:
+    """The same as the option, bit for bit; beside another rule a note says that nobody keeps it."""
+    base = preset("measured").replace({"policy.name": "edf", "predictor.source": "declared", "days": 0.05})
+    kind = base.fleet.only_kind.model_dump(mode="json")
+    pools = [{"name": "all", "role": "LP", "replicas": 24, "gpu": "a"}]
+    base = base.replace({"gpus": {"a": kind}, "regions": {"here": {}}, "pools": pools})
+    reduced = {"reduced_kw": REDUCED_KW, "reduced_from_h": 0.4, "reduced_to_h": 0.8}
+    stated = base.replace({"regions": {"here": {"limit_kw": 20.0, **reduced}}})
+    options = {"limit_kw": 20.0, "reduced_kw": REDUCED_KW, "from_h": 0.4, "to_h": 0.8}
+    keeps = {"policy.scaling": "power-limit"}
+    own, by_option = simulate(stated.replace(keeps)), simulate(base.replace(keeps | {"policy.options": options}))
+    assert str(own.metrics) == str(by_option.metrics)
+    assert own.metrics["wakes"] + own.metrics["starts"] > 0
+    assert "power limit of here was not kept" in " ".join(simulate(stated).notes)

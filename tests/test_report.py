@@ -19,7 +19,7 @@ from caps_fast.policies import MAIN
 from caps_fast.report import figures, rate_curves
 from caps_fast.report.folder import read_folder
 from caps_fast.report.rates import rate_figure
-from caps_fast.report.style import COLOURS, colour_of
+from caps_fast.report.style import COLOURS, colour_of, span_of
 from caps_fast.report.tables import quantity
 from caps_fast.report.write import all_figures, write_report
 from caps_fast.sweep.alike import alike, alike_at_one_rate, choices
@@ -147,6 +147,9 @@ def test_sources_and_timelines_and_latencies_show_their_data() -> None:
     timeline = figures.timeline(tables["series"])
     assert lines_of(timeline, 1)["pool 2, CP"][1] == pytest.approx([0.801] * 48)
     assert lines_of(timeline, 2)["pool 3, BP"][1] == [10 * at for at in range(48)]
+    unit_s, unit = span_of(tables["series"]["t_s"].max())
+    assert timeline.axes[3].get_xlabel() == unit
+    assert lines_of(timeline, 2)["pool 3, BP"][0] == pytest.approx((tables["series"]["t_s"].unique() / unit_s).sort())
     longer = figures.latencies(tables["histograms"]).axes[0].lines[0].get_ydata()
     assert longer[0] == pytest.approx(1 - 100 / sum(100 - 10 * at for at in range(8)))
     assert np.all(np.diff(longer) <= 0)

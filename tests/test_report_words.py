@@ -95,7 +95,7 @@ def test_one_seed_is_no_evidence() -> None:
     assert found.differences["caps"]["bill_kg"].verdict == "one seed"
     assert "one seed: no interval, so it may be chance" in summary.verdicts(found)[0]
     assert "(" not in found.differences["caps"]["bill_kg"].text
-    assert summary.difference_sentence(found).startswith("No carbon bill differs significantly")
+    assert summary.difference_sentence(found).startswith("One seed has no intervals")
 
 
 def test_the_baseline_may_win_and_one_policy_has_no_rival() -> None:

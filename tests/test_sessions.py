@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import ndtri
 
-from caps_fast import checkpoint, preset, simulate, simulation
+from caps_fast import checkpoint, habits, preset, simulate, simulation
 from caps_fast._jit import compiled
 from caps_fast.arrays import Array
 from caps_fast.bounds import bound
@@ -29,12 +29,13 @@ from caps_fast.scenario import Scenario
 from caps_fast.simulation import Recording, simulate_group
 from caps_fast.sweep.axes import Axis
 from caps_fast.sweep.plan import Grid, Plan
-from caps_fast.workload import conversations
 from cases import cases, play_fast
+from grouped import with_groups
 from plain import FIRST_COME, cluster
 from test_checkpoint import RECORD, Stopped
 from test_kernel_vs_naive import assert_same
 from test_queueing import ONE_AT_A_TIME, assert_within_interval
+from waiting import starts_of
 
 SHORT = {"input_tokens": {"log_mean": 2.5, "log_sd": 0.8}, "output_tokens": {"log_mean": 2.0, "log_sd": 0.9}}
 BASE = preset("measured").replace({"days": 0.02, "policy.name": "edf", "predictor.source": "declared"})
@@ -68,12 +69,25 @@ def test_same_as_token_by_token(data: st.DataObject) -> None:
         own |= {"users": data.draw(st.integers(1, 12)), "pause_s": data.draw(st.sampled_from([None, 0.5, 5.0]))}
         requests = requests[:0]
     changes = {"workload.sessions": own, "workload.max_output_tokens": 60, "seed": data.draw(st.integers(0, 1000))}
-    found = replace(found, config=found.config.replace(changes), requests=requests)
+    config = found.config.replace(changes)
+    found = replace(found, config=config, requests=starts_of(config, requests["arrival_s"]))
     assert_same(found)
     whole, parts = play_fast(found).requests, play_fast(found, block=7).requests
     assert whole is not None
     assert parts is not None
     for name in whole.dtype.names:  # there nan is nan
+        np.testing.assert_array_equal(whole[name], parts[name])
+
+
+@settings(max_examples=8)
+@given(data=st.data())
+def test_groups_are_the_same_as_token_by_token(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    found = with_groups(data.draw, data.draw(cases("edf")), tmp_path_factory.mktemp("groups"))
+    assert_same(found)
+    whole, parts = play_fast(found).requests, play_fast(found, block=7).requests
+    assert whole is not None
+    assert parts is not None
+    for name in whole.dtype.names:
         np.testing.assert_array_equal(whole[name], parts[name])
 
 
@@ -178,16 +192,84 @@ def test_the_same_users_under_every_policy(config: Scenario) -> None:
     assert (both["arrival_s"] != both["arrival_s_other"]).mean() > 0.3
 
 
-@pytest.mark.parametrize("config", [OPEN, CLOSED], ids=["open", "closed"])
+GROUPS = """
+[[clients]]
+name = "assistants"
+share = 0.8
+tier = "gold"
+input_tokens = { log_mean = 4.0, log_sd = 1.0 }
+output_tokens = { log_mean = 5.0, log_sd = 0.8 }
+sessions = { turns_mean = 6, think_s = 10, max_context_tokens = 6000 }
+[[clients]]
+name = "single"
+share = 0.2
+tier = "bronze"
+input_tokens = 300
+output_tokens = 100
+[[clients]]
+name = "agents"
+tier = "silver"
+input_tokens = 600
+output_tokens = 150
+sessions = { users = 20, turns_mean = 10, think_s = 0.5, pause_s = 60, max_context_tokens = 4000 }
+"""
+
+
+@pytest.fixture
+def grouped(tmp_path: Path) -> Scenario:
+    (tmp_path / "mix.toml").write_text(GROUPS, encoding="utf-8")
+    return BASE.replace({"workload.file": str(tmp_path / "mix.toml"), "days": 0.05})
+
+
+def test_a_group_has_its_rate_its_tier_and_its_lengths(grouped: Scenario) -> None:
+    table = simulate(grouped, Recording(requests=True)).outcome.request_table
+    gold, bronze, silver = (table.filter(tier=tier) for tier in ("gold", "bronze", "silver"))
+    assert gold["turn"].max() > 6
+    rates = [len(part) / grouped.horizon_s / grouped.workload.rate_rps for part in (gold, bronze)]  # type: ignore[operator]
+    np.testing.assert_allclose(rates, [0.8, 0.2], rtol=0.1)
+    assert bronze["session"].null_count() == bronze["turn"].null_count() == len(bronze)
+    assert silver["session"].unique().sort().to_list() == list(range(20))
+    assert silver.filter(turn=1)["input_tokens"].unique().to_list() == [600]
+    assert silver["input_tokens"].max() == 4000
+    alone = table.filter(pl.col("session") == 7).sort("arrival_s")
+    assert alone["tenant"].n_unique() == 1
+
+
+def test_users_alone_make_a_workload(grouped: Scenario) -> None:
+    path = Path(str(grouped.workload.file))
+    path.write_text(GROUPS[GROUPS.index('[[clients]]\nname = "agents"') :], encoding="utf-8")
+    assert simulate(grouped).metrics["requests"] > 1000
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("share = 0.8", "", "assistants share is missing"),
+        ("users = 20, turns_mean = 10, think_s = 0.5, pause_s = 60,", "", "agents share is missing"),
+        ('name = "agents"', 'name = "agents"\nshare = 0.1', "agents share with sessions.users 20"),
+        ('name = "agents"', 'name = "agents"\ngap_cv = 2.0', "agents gap_cv with sessions.users 20"),
+        ("turns_mean = 6", "input_tokens = 6", "assistants.sessions.input_tokens"),
+        ('name = "agents"', 'name = "agents"\nlength_correlation = 0.1', "length_correlation 0.1 with sessions"),
+    ],
+)
+def test_bad_groups_are_refused_in_one_line(grouped: Scenario, old: str, new: str, said: str) -> None:
+    Path(str(grouped.workload.file)).write_text(GROUPS.replace(old, new), encoding="utf-8")
+    with pytest.raises(InputError, match=said) as error:
+        simulate(grouped)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["open", "closed", "grouped"])
 def test_same_bits_for_any_block_and_after_a_restart(
-    config: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, grouped: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    config = {"open": OPEN, "closed": CLOSED, "grouped": grouped}[name]
     whole = simulate(config, RECORD)
     monkeypatch.setattr(simulation, "BLOCK", 50)  # recorded requests fill up all the time
     parts = simulate(config, RECORD, block=37)
     assert str(whole.metrics) == str(parts.metrics)  # there nan is nan
     np.testing.assert_array_equal(whole.outcome.requests, parts.outcome.requests)
-    monkeypatch.setattr(conversations, "REQUESTS_PER_PART", 50)
+    monkeypatch.setattr(habits, "REQUESTS_PER_PART", 50)
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
     path, told = tmp_path / "run.npz", 0
 

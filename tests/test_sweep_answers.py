@@ -20,6 +20,7 @@ from scipy.stats import ttest_rel
 
 from caps_fast import cli
 from caps_fast.errors import InputError
+from caps_fast.report.fronts import front_figure
 from caps_fast.sweep import read
 from caps_fast.sweep.compare import compare
 from caps_fast.sweep.frames import means, metrics, settings, where
@@ -64,6 +65,18 @@ def test_a_front_is_what_brute_force_finds(points: list[tuple[int, int]]) -> Non
         (x, y) for x in range(10) for y in range(10) for px, py in points if px <= x < worst_x and worst_y <= y < py
     }
     assert front.hypervolume == pytest.approx(len(covered) / 100, abs=1e-12)
+
+
+def test_a_picture_says_which_line_is_the_front_and_what_none_means() -> None:
+    points = (("none", 2.0, 0.9), ("lcp", 1.0, 0.8), ("autoscale", 3.0, 0.7))
+    runs = results([{"policy.scaling": name, CARBON: x, SLO: y} for name, x, y in points])
+    figure = front_figure(runs, pareto(runs, [CARBON, SLO]), [CARBON, SLO])
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {
+        "no scaling",
+        "lcp",
+        "autoscale",
+        "Pareto front",
+    }
 
 
 def test_fronts_are_means_over_seeds_and_never_mix_rates() -> None:

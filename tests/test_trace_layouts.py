@@ -182,7 +182,10 @@ NEAR = {
     ),
     "unused dates": (f"foo,{OURS}\n2024-08-05 00:00:00,1,1\n", "column foo looks like a time"),
     "unused numbers": (f"id,submitted,{OURS}\n0,0,1,1\n", "column submitted looks like a time"),
-    "two times": (f"arrival_s,timestamp,{OURS}\n0,1,1,1\n", "column timestamp looks like a time in addition to arrival_s"),
+    "two times": (
+        f"arrival_s,timestamp,{OURS}\n0,1,1,1\n",
+        "timestamp looks like a time in addition to arrival_s",
+    ),
     "two formats": (
         "arrival_s,input_tokens,output_tokens,timestamp,input_length,output_length\n0,1,1,0,1,1\n",
         "formats caps-fast and guidellm",

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
@@ -14,8 +16,8 @@ from hypothesis import strategies as st
 from caps_fast.origins import Origin
 from cases import fleets, play_fast
 from failing import with_failures
-from regional_cases import regional
-from test_regions import assert_same_regions
+from grouped import with_groups
+from regional_cases import assert_same_regions, regional
 
 POLICIES = ("edf", "slo-aware", "round-robin", "caps", "caps-geo", "greencourier", "follow-the-sun", "gaia")
 EXAMPLES = int(sys.argv[1]) if len(sys.argv) > 1 else 5
@@ -40,6 +42,8 @@ def parity_of_fleets_that_change(data: st.DataObject) -> None:
     for policy, scaling in (("slo-aware", "autoscale"), ("caps", "power-down"), ("carbon-scaler", "none")):
         assert_same_regions(data.draw(regional(policy, scaling)))
     assert_same_regions(with_failures(data.draw, data.draw(regional("green"))))
+    with TemporaryDirectory() as folder:
+        assert_same_regions(with_groups(data.draw, data.draw(regional("edf")), Path(folder)))
 
 
 @settings(max_examples=2 * EXAMPLES, parent=SETTINGS)

@@ -23,7 +23,7 @@ from caps_fast.results import Result
 from caps_fast.scenario import Scenario
 from caps_fast.sections import TIERS
 from caps_fast.workload import workload_of
-from caps_fast.workload.conversations import expect_requests_ahead
+from caps_fast.workload.ahead import expect_requests_ahead
 
 SLOT_S = 300.0
 MOST_SLOTS = 4096  # of a default length; longer runs have longer slots

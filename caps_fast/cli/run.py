@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from caps_fast.simulation import Recording
 
 
+MOST_RECORDED = 5_000_000  # requests of all policies, 120 bytes each, that a report may record
+
+
 def register(app: typer.Typer) -> None:
     """Add the command `run`."""
     app.command("run")(declaring(TRACE, CARBON, CLOCK)(run))
@@ -103,7 +106,7 @@ def run(
         check_options(configs)
     sampled = series_out or picture or report
     record = Recording(
-        requests=requests_out is not None,
+        requests=requests_out is not None or (report is not None and _few_enough(configs)),
         sample_every_s=max(config.horizon_s / 2000, config.control_step_s) if sampled else None,
     )
     results = _simulate(configs, record, checkpoint)
@@ -134,6 +137,13 @@ def _size_of(split: str | None) -> dict[str, int]:
     if split is None:
         return {}
     return {"cluster.gpus": sum(int(part) for part in split.split("/") if COUNT.fullmatch(part)) or 1}
+
+
+def _few_enough(configs: list[Any]) -> bool:
+    """Whether a report is to have the table of requests by origin, for which they are recorded."""
+    config = configs[0]
+    expected = (config.workload.rate_rps or 0.0) * config.horizon_s * len(configs)
+    return config.origins is not None and 0 < expected <= MOST_RECORDED
 
 
 def _simulate(configs: list[Any], record: Recording, checkpoint: Path | None) -> list[Result]:

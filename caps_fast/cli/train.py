@@ -46,7 +46,7 @@ def train(
     """
     from caps_fast.files import expect_outputs
     from caps_fast.inputs import expect_inputs
-    from caps_fast.predictor import save, train_model
+    from caps_fast.predictor import expect_trainable, save, train_model
 
     config = changed(_with_trace(scenario_of(scenario), trace), {}, set_)
     other = None if evaluate is None else _other(config, evaluate)
@@ -54,7 +54,10 @@ def train(
         {"--out": out},
         {scenario, *config.input_files, *(other.input_files if other else ()), *([evaluate] if evaluate else [])},
     )
-    expect_inputs([config, *([other] if other else [])])
+    tried = [config, *([other] if other else [])]
+    for one in tried:
+        expect_trainable(one)
+    expect_inputs(tried)
     model = train_model(config)
     scores: dict[str, Any] = dict(model.scores)
     if other is not None:

@@ -4,8 +4,14 @@ number.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from caps_fast._jit import inlined
 from caps_fast.arrays import State
+
+_1, _2, _3, _4 = (np.uint64(n) for n in (1, 2, 3, 4))
 
 
 @inlined
@@ -35,34 +41,61 @@ def _rise(s: State, at: int, due_s: float, session: int) -> None:
 
 
 @inlined
-def _first_of(s: State, a: int, b: int) -> int:
-    """Of two positions, the one with the first session."""
-    return b if _before(s, s.thinking[b].due_s, s.thinking[b].session, a) else a
+def _soonest(s: State, at: Any) -> Any:
+    """The position of the four from position `at` on whose session is due first.
+
+    Offsets are unsigned, as in the agenda.
+    """
+    a, b = s.thinking[at].due_s, s.thinking[at + _1].due_s
+    c, d = s.thinking[at + _2].due_s, s.thinking[at + _3].due_s
+    left = at + _1 if b < a else at
+    right = at + _3 if d < c else at + _2
+    left_s = b if b < a else a
+    right_s = d if d < c else c
+    if a == b or c == d or left_s == right_s:  # rare
+        left = _first_of(s, at, at + _1)
+        right = _first_of(s, at + _2, at + _3)
+        return _first_of(s, left, right)
+    return right if right_s < left_s else left
+
+
+@inlined
+def _first_of(s: State, a: Any, b: Any) -> Any:
+    """The position of two whose session goes first, the lower number on ties."""
+    x, y = s.thinking[a], s.thinking[b]
+    second = y.due_s < x.due_s
+    if y.due_s == x.due_s:
+        second = s.sessions[y.session].number < s.sessions[x.session].number
+    return b if second else a
 
 
 @inlined
 def pop(s: State) -> int:
-    """Remove and return the session with the first turn; there must be one.
+    """The session whose turn comes first; there must be one.
 
-    Its place moves down to the bottom, where the last one is put and rises.
+    Its place goes down to the bottom, where the last one is put and rises.
     """
     first = s.thinking[0].session
     s.crowd[0].thinking -= 1
-    count = s.crowd[0].thinking
-    at = 0
-    below = 1
-    while below + 3 < count:
-        below = _first_of(s, _first_of(s, below, below + 1), _first_of(s, below + 2, below + 3))
-        _put(s, at, s.thinking[below].due_s, s.thinking[below].session)
-        at = below
-        below = 4 * at + 1
+    count: Any = np.uint64(s.crowd[0].thinking)
+    at: Any = np.uint64(0)
+    below: Any = _1
+    while below + _3 < count:
+        best = _soonest(s, below)
+        s.thinking[at].due_s = s.thinking[best].due_s
+        s.thinking[at].session = s.thinking[best].session
+        at = best
+        below = _4 * at + _1
     if below < count:
         best = below
-        for other in range(below + 1, count):
-            best = _first_of(s, best, other)
-        _put(s, at, s.thinking[best].due_s, s.thinking[best].session)
+        while below + _1 < count:
+            below += _1
+            best = _first_of(s, best, below)
+        s.thinking[at].due_s = s.thinking[best].due_s
+        s.thinking[at].session = s.thinking[best].session
         at = best
-    _rise(s, at, s.thinking[count].due_s, s.thinking[count].session)
+    place: Any = np.int64(at)
+    _rise(s, place, s.thinking[count].due_s, s.thinking[count].session)
     return first
 
 

@@ -72,10 +72,20 @@ def step(s: State, policy: Any) -> None:
         for q in range(s.queues.shape[0]):
             _ask_gate(s, policy, q)
     start_planned(s)
+    take_turns(s)
     if now_s >= clock.samples * s.setup[0].sample_step_s and clock.samples < s.series.shape[0]:
         _sample(s)
     clock.controls += 1
     clock.next_control_s = clock.controls * s.setup[0].control_step_s
+
+
+@only_if("fair")
+def take_turns(s: State) -> None:
+    """Decide anew who goes first in each queue."""
+    for q in range(s.queues.shape[0]):
+        s.turns[q].blocked = 0
+        if s.queues[q].waiting > 0:
+            mark_dirty(s, q)
 
 
 @only_if("timed")

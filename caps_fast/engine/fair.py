@@ -22,6 +22,7 @@ def take_prompt(s: State, g: int, r: int) -> None:
 @only_if("fair")
 def take_token(s: State, g: int, r: int) -> None:
     """Count the token produced by a complete prompt."""
+    s.turns[s.gpus[g].queue].blocked = 0
     s.lines[line_of(s, s.gpus[g].queue, r)].counter += s.fairness[0].output_weight
 
 
@@ -62,6 +63,7 @@ def lift(s: State, q: int, r: int) -> None:
     no credit.
     """
     line = s.lines[line_of(s, q, r)]
+    s.turns[q].blocked = 0
     if line.waiting > 0:
         return
     settle(s, q)
@@ -72,6 +74,18 @@ def lift(s: State, q: int, r: int) -> None:
     if s.turns[q].owners == 0:
         least = s.lines[first_line + s.turns[q].last_left].counter if s.turns[q].last_left != NONE else 0.0
     line.counter = max(line.counter, least)
+
+
+@only_if("fair")
+def block(s: State, q: int) -> None:
+    """The head of queue `q` fits nowhere: no other request goes before it until an event may make room."""
+    s.turns[q].blocked = 1
+
+
+@only_if("fair")
+def unblock(s: State, q: int) -> None:
+    """A slot may have become free for queue `q`: choose its head again."""
+    s.turns[q].blocked = 0
 
 
 @only_if("fair")

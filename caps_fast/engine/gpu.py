@@ -170,6 +170,7 @@ def end(s: State, policy: Any, g: int) -> None:
     if grows(s) and gpu.barred:
         gpu.barred = 0
         price(s, policy, g)
+        fair.unblock(s, gpu.queue)
     fair.end_leap(s, g)
     if gpu.decoding > 0:
         gpu.iterations_done += gpu.leap_iterations

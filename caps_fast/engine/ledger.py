@@ -146,6 +146,7 @@ def _record(s: State, r: int, seen_s: float, pool: int, outcome: int) -> None:
     done.met = request.met
     done.outcome = outcome
     if sessions(s):
-        done.session = s.sessions[s.session_of[r]].number
-        done.turn = s.sessions[s.session_of[r]].turn
+        at = s.session_of[r]
+        done.session = s.sessions[at].number if at != NONE else NONE
+        done.turn = s.sessions[at].turn if at != NONE else NONE
     s.clock[0].done += 1

@@ -17,6 +17,7 @@ from caps_fast.engine.scaling import end_change
 from caps_fast.engine.states import close_state
 from caps_fast.policy import order, route
 from caps_fast.traits import fails, grows, has_clocks, has_origins, is_timed, limits, only_if, scales, sessions
+from caps_fast.traits import fair as has_fairness
 
 
 @kernel
@@ -130,6 +131,8 @@ def _arrive(s: State, policy: Any, session: int, alone: bool) -> None:
     request = s.live[r]
     request.origin = 0
     if sessions(s):
+        s.session_of[r] = session
+    if sessions(s) and session != NONE:
         turns.draw(s, r, session)
     else:
         _read(s, r)
@@ -178,6 +181,8 @@ def _join(s: State, policy: Any, q: int, r: int, alone: bool) -> None:
         request.key = math.inf
     planned = is_timed(s) and request.key > clock.now_s
     fair.lift(s, q, r)
+    if has_fairness(s) and target.waiting > 0:
+        gpu.mark_dirty(s, q)
     may_claim = s.setup[0].preempts and request.tier == GOLD and target.role == LP and target.open
     may_start = alone and target.open and target.waiting == 0 and not planned
     if may_claim or may_start:
@@ -253,6 +258,8 @@ def _dispatch(s: State, policy: Any, q: int) -> None:
     """Start the head of queue `q` repeatedly while its gate is open and there is room."""
     target = s.queues[q]
     target.dirty = 0
+    if has_fairness(s) and s.turns[q].blocked:
+        return
     fair.settle(s, q)
     while target.open and target.waiting > 0:
         r = queue.peek(s, q)
@@ -260,6 +267,7 @@ def _dispatch(s: State, policy: Any, q: int) -> None:
             return
         g = placing.find(s, q, r)
         if g == NONE:
+            fair.block(s, q)
             return
         queue.pop(s, q, r)
         if grows(s) or fails(s):

@@ -17,7 +17,7 @@ from caps_fast.engine.speed import kind_of
 from caps_fast.engine.states import takes_work
 from caps_fast.policy import place
 from caps_fast.reach import may_serve
-from caps_fast.traits import grows, of_many, scales
+from caps_fast.traits import fair, grows, of_many, scales
 
 FIT_THE_CACHE = 256  # replicas whose records and heaps are cached in any case
 
@@ -29,6 +29,8 @@ def reserve(s: State, policy: Any, g: int, residents: int, kv_tokens: int) -> No
     gpu.residents += residents
     gpu.kv_tokens += kv_tokens
     s.queues[gpu.queue].residents += residents
+    if fair(s) and residents < 0:
+        s.turns[gpu.queue].blocked = 0
     price(s, policy, g)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from caps_fast._jit import inlined
 from caps_fast.arrays import ASLEEP, BUSY, FAILED, IDLE, NONE, OFF, STARTING, STOPPING, WAKING, State
 from caps_fast.containers import agenda
+from caps_fast.engine import fair
 from caps_fast.engine.clocks import follow_clock
 from caps_fast.engine.gpu import cut, mark_dirty
 from caps_fast.engine.placing import price
@@ -33,10 +34,13 @@ def scale_pools(s: State, policy: Any) -> None:
         pool = s.strength[p]
         before = pool.serving
         wanted = min(max(scale(policy, clock.now_s, p, s), 0), pool.end_gpu - pool.first_gpu)
+        g, cost = NONE, 0
         while pool.serving > wanted:
-            _drain(s, policy, _first_to_go(s, p))
+            g, cost = _first_to_go(s, p, g, cost)
+            _drain(s, policy, g)
+        g = NONE
         while pool.serving < wanted:
-            g = _first_to_come(s, p)
+            g, cost = _first_to_come(s, p, g, cost)
             if g == NONE:
                 break
             _want(s, policy, g)
@@ -78,23 +82,39 @@ def _lowest_from(s: State, kind: int, clock: float) -> int:
 
 
 @inlined
-def _first_to_come(s: State, p: int) -> int:
-    """The draining replica of pool `p` that returns to work fastest, on the node with the most serving replicas; NONE
-    if all that drain are stopping.
+def _first_to_come(s: State, p: int, last: int, last_cost: int) -> tuple[int, int]:
+    """The draining replica of pool `p` that returns to work fastest, on the node with the most serving replicas, and
+    its cost; NONE if all that drain are stopping.
+
+    `last` is the previous choice: its node now has one more serving replica, and the costs of the others are unchanged,
+    so that a replica of that node with a lower cost than `last_cost` is the first of all.
+    """
+    if last != NONE:
+        first, end = node_of(s, last)
+        g, cost = _cheapest_to_come(s, first, end, last_cost)
+        if g != NONE:
+            return g, cost
+    pool = s.strength[p]
+    return _cheapest_to_come(s, pool.first_gpu, pool.end_gpu, STOPPING * MANY)
+
+
+@inlined
+def _cheapest_to_come(s: State, first: int, end: int, below: int) -> tuple[int, int]:
+    """The first replica with the lowest cost of those from `first` to `end`, which are whole nodes, and its cost; NONE
+    if none is below `below`.
     """
     best = NONE
-    lowest = STOPPING * MANY
     of_node = 0
-    end = s.strength[p].first_gpu
-    for g in range(s.strength[p].first_gpu, s.strength[p].end_gpu):
-        if g == end:
-            end = node_of(s, g)[1]
+    node_end = first
+    for g in range(first, end):
+        if g == node_end:
+            node_end = node_of(s, g)[1]
             of_node = serving_of_node(s, g)
         cost = max(int(s.gpus[g].state), BUSY) * MANY - of_node
-        if s.standing[g].draining and s.gpus[g].state not in (STOPPING, FAILED) and cost < lowest:
+        if s.standing[g].draining and s.gpus[g].state not in (STOPPING, FAILED) and cost < below:
             best = g
-            lowest = cost
-    return best
+            below = cost
+    return best, below
 
 
 @inlined
@@ -108,26 +128,40 @@ def serving_of_node(s: State, g: int) -> int:
 
 
 @inlined
-def _first_to_go(s: State, p: int) -> int:
+def _first_to_go(s: State, p: int, last: int, last_cost: int) -> tuple[int, int]:
     """The serving replica of pool `p` to drain: one that starts or wakes, else on the node with the fewest serving
-    replicas, then the emptiest, then the last.
+    replicas, then the emptiest, then the last; and its cost. `last` is the previous choice, whose node now has one
+    fewer.
+    """
+    if last != NONE:
+        first, end = node_of(s, last)
+        g, cost = _cheapest_to_go(s, first, end, last_cost - 1)
+        if g != NONE:
+            return g, cost
+    pool = s.strength[p]
+    return _cheapest_to_go(s, pool.first_gpu, pool.end_gpu, MANY * MANY * MANY)
+
+
+@inlined
+def _cheapest_to_go(s: State, first: int, end: int, most: int) -> tuple[int, int]:
+    """The last replica with the lowest cost of those from `first` to `end`, which are whole nodes, and its cost; NONE
+    if none costs `most` or less.
     """
     best = NONE
-    lowest = MANY * MANY * MANY
     of_node = 0
-    end = s.strength[p].first_gpu
-    for g in range(s.strength[p].first_gpu, s.strength[p].end_gpu):
-        if g == end:
-            end = node_of(s, g)[1]
+    node_end = first
+    for g in range(first, end):
+        if g == node_end:
+            node_end = node_of(s, g)[1]
             of_node = serving_of_node(s, g)
         if serves(s, g):
             gpu = s.gpus[g]
             way = 0 if gpu.state == STARTING else 1 if gpu.state == WAKING else 2
             cost = (way * MANY + of_node) * MANY + int(gpu.residents)
-            if cost <= lowest:
+            if cost <= most:
                 best = g
-                lowest = cost
-    return best
+                most = cost
+    return best, most
 
 
 @inlined
@@ -159,6 +193,7 @@ def _want(s: State, policy: Any, g: int) -> None:
 def _open(s: State, policy: Any, g: int) -> None:
     """Replica `g` takes work from now on."""
     price(s, policy, g)
+    fair.unblock(s, s.gpus[g].queue)
     if s.queues[s.gpus[g].queue].waiting > 0:
         mark_dirty(s, s.gpus[g].queue)
 

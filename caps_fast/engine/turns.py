@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 
 from caps_fast._jit import inlined
-from caps_fast.arrays import State
+from caps_fast.arrays import NONE, State
 from caps_fast.containers import thinking
 from caps_fast.normal import normal_quantile, stream_of, uniform
-from caps_fast.traits import only_if, sessions
+from caps_fast.traits import has_origins, only_if, sessions
 
 EXPONENTIAL, LOGNORMAL, FIXED = range(3)
-INPUT, KNOWN, REST, GOES_ON, THINK, TENANT, TASK = range(7)  # draws of a turn
+INPUT, KNOWN, REST, GOES_ON, THINK = range(5)  # draws of a turn; two more say whose a session is
 PER_TURN = 8
 LEAST_THINK_S = 1e-3
 REACH, CELLS = 8.0, 1024  # of the tables of lengths, by score
 INPUT_ROW, OUTPUT_ROW = 0, 1
-MAIN_TASK_SHARE, TASKS = 0.7, 3
 MOST_TURNS = 32767
 
 
@@ -34,13 +33,16 @@ def sooner(s: State, arrival_s: float) -> float:
 @inlined
 def next_session(s: State) -> int:
     """The session whose turn arrives now: one that starts with the next row of the block, else one whose think time has
-    ended.
+    ended; NONE if that row is a single request.
     """
     clock = s.clock[0]
     crowd = s.crowd[0]
     if clock.cursor == s.block.shape[0] or s.block[clock.cursor].arrival_s > clock.now_s:
         return thinking.pop(s)
+    row = s.block[clock.cursor]
     clock.cursor += 1
+    if row.turns >= 0:
+        return NONE
     at: Any = np.int64(crowd.used)
     if crowd.spare > 0:
         crowd.spare -= 1
@@ -48,10 +50,16 @@ def next_session(s: State) -> int:
     else:
         crowd.used += 1
     session = s.sessions[at]
+    session.kind = -1 - row.turns
     session.number = crowd.started
+    session.stream = stream_of(crowd.seed, session.number)
     session.drawn = 0
     session.turn = 0
     session.context_tokens = 0
+    session.tenant = row.tenant
+    session.tier = row.tier
+    session.task = row.task
+    session.origin = row.origin
     crowd.started += 1
     found: int = at
     return found
@@ -74,67 +82,46 @@ def _tokens(s: State, row: int, z: float) -> float:
 @inlined
 def draw(s: State, r: int, at: int) -> None:
     """Make request `r` the next turn of session `at`, which arrives now."""
-    crowd = s.crowd[0]
     session = s.sessions[at]
+    own = s.crowd[session.kind]
+    tables = 2 * session.kind
     request = s.live[r]
     turn = session.drawn
-    if turn == 0:
-        _draw_user(s, at)
-    new_tokens = int(_tokens(s, INPUT_ROW, normal_quantile(_uniform(s, at, turn, INPUT))) + 0.5)
-    known = crowd.explained * normal_quantile(_uniform(s, at, turn, KNOWN))
-    score = known + crowd.rest * normal_quantile(_uniform(s, at, turn, REST))
+    new_tokens = int(_tokens(s, tables + INPUT_ROW, normal_quantile(_uniform(s, at, turn, INPUT))) + 0.5)
+    known = own.explained * normal_quantile(_uniform(s, at, turn, KNOWN))
+    score = known + own.rest * normal_quantile(_uniform(s, at, turn, REST))
     session.drawn += 1
     session.turn += 1
     request.arrival_s = s.clock[0].now_s
-    request.input_tokens = min(session.context_tokens + max(new_tokens, 1), crowd.most_context_tokens)
-    request.output_tokens = min(max(int(_tokens(s, OUTPUT_ROW, score) + 0.5), 1), crowd.most_output_tokens)
-    request.predicted_tokens = max(_tokens(s, OUTPUT_ROW, known), 1.0)
+    request.input_tokens = min(session.context_tokens + max(new_tokens, 1), own.most_context_tokens)
+    request.output_tokens = min(max(int(_tokens(s, tables + OUTPUT_ROW, score) + 0.5), 1), own.most_output_tokens)
+    request.predicted_tokens = max(_tokens(s, tables + OUTPUT_ROW, known), 1.0)
     request.prompt_left = request.input_tokens
     request.tenant = session.tenant
     request.tier = session.tier
     request.task = session.task
+    if has_origins(s):
+        request.origin = session.origin
     request.turns = min(session.turn, MOST_TURNS)
     prompt = request.input_tokens
-    request.category = (prompt >= crowd.long_from_tokens) + (prompt >= crowd.agentic_from_tokens)
-    s.session_of[r] = at
-
-
-@inlined
-def _draw_user(s: State, at: int) -> None:
-    """Draw the random stream and owner of a session: a tenant by the shares of traffic, its tier, its main task or
-    another.
-    """
-    session = s.sessions[at]
-    session.stream = stream_of(s.crowd[0].seed, session.number)
-    u = _uniform(s, at, 0, TENANT)
-    low = 0
-    high = s.tenant_share.shape[0] - 1
-    while low < high:
-        middle = (low + high) >> 1
-        if s.tenant_share[middle] <= u:
-            low = middle + 1
-        else:
-            high = middle
-    u = _uniform(s, at, 0, TASK)
-    other = 0
-    if u >= MAIN_TASK_SHARE:
-        other = min(1 + int((u - MAIN_TASK_SHARE) * ((TASKS - 1) / (1.0 - MAIN_TASK_SHARE))), TASKS - 1)
-    session.tenant = low
-    session.tier = s.tenant_tier[low]
-    session.task = (s.tenant_task[low] + other) % TASKS
+    request.category = (prompt >= own.long_from_tokens) + (prompt >= own.agentic_from_tokens)
 
 
 @only_if("sessions")
 def answered(s: State, r: int, seen_s: float) -> None:
-    """The client has received the answer to request `r`: its session thinks before another turn, pauses, or ends."""
-    crowd = s.crowd[0]
+    """The client has received the answer to request `r`: its session, if any, thinks before another turn, pauses, or
+    ends.
+    """
     at = s.session_of[r]
+    if at == NONE:
+        return
     session = s.sessions[at]
+    own = s.crowd[session.kind]
     last = session.drawn - 1
-    more = session.turn < crowd.turns if crowd.turns > 0 else _uniform(s, at, last, GOES_ON) < crowd.goes_on
+    more = session.turn < own.turns if own.turns > 0 else _uniform(s, at, last, GOES_ON) < own.goes_on
     if more:
         session.context_tokens = s.live[r].input_tokens + s.live[r].output_tokens
-        _think(s, at, seen_s, _think_s(s, _uniform(s, at, last, THINK)))
+        _think(s, at, seen_s, _think_s(s, session.kind, _uniform(s, at, last, THINK)))
     else:
         _end(s, at, seen_s)
 
@@ -142,18 +129,19 @@ def answered(s: State, r: int, seen_s: float) -> None:
 @only_if("sessions")
 def turned_away(s: State, r: int) -> None:
     """Request `r` is rejected, which ends its conversation."""
-    _end(s, s.session_of[r], s.clock[0].now_s)
+    if s.session_of[r] != NONE:
+        _end(s, s.session_of[r], s.clock[0].now_s)
 
 
 @inlined
 def _end(s: State, at: int, seen_s: float) -> None:
     """A conversation ends; a user begins another one after a pause."""
-    crowd = s.crowd[0]
     session = s.sessions[at]
-    if crowd.closed:
+    own = s.crowd[session.kind]
+    if own.closed:
         session.context_tokens = 0
         session.turn = 0
-        _think(s, at, seen_s, -math.log(_uniform(s, at, session.drawn - 1, THINK)) * crowd.pause_s)
+        _think(s, at, seen_s, -math.log(_uniform(s, at, session.drawn - 1, THINK)) * own.pause_s)
     else:
         _let_go(s, at)
 
@@ -174,13 +162,13 @@ def _let_go(s: State, at: int) -> None:
 
 
 @inlined
-def _think_s(s: State, u: float) -> float:
-    crowd = s.crowd[0]
-    if crowd.think_law == EXPONENTIAL:
-        return -math.log(u) * crowd.think_s
-    if crowd.think_law == LOGNORMAL:
-        return math.exp(crowd.think_log_mean + crowd.think_log_sd * normal_quantile(u))
-    return crowd.think_s
+def _think_s(s: State, kind: int, u: float) -> float:
+    own = s.crowd[kind]
+    if own.think_law == EXPONENTIAL:
+        return -math.log(u) * own.think_s
+    if own.think_law == LOGNORMAL:
+        return math.exp(own.think_log_mean + own.think_log_sd * normal_quantile(u))
+    return own.think_s
 
 
 @inlined

@@ -9,7 +9,7 @@
 - *Scale*: open pools have the replicas that the forecast load needs at the same quantile (`demand`); gated ones those
   that their backlog fills.
 
-The quantile (0.8) replaces the mean in every decision under uncertainty; z is that of a logistic distribution with the
+The quantile (0.82) replaces the mean in every decision under uncertainty; z is that of a logistic distribution with the
 observed standard deviation: of arrivals, of lengths against their predictions, of the load against its forecast, of the
 grid against its forecast.
 """
@@ -81,7 +81,7 @@ class CapsElastic(NamedTuple):
     predicts: int = 1
     tiered: int = 1
     learned: Risk = CLOSED_FORM
-    quantile: float = 0.8
+    quantile: float = 0.82
     toll: float = 1.15
     express: float = 0.9
     backfill: float = 0.3
@@ -104,12 +104,23 @@ def output_tokens(policy: Any, r: int, s: State) -> float:
     return s.live[r].predicted_tokens if policy.predicts else s.setup[0].mean_output_tokens
 
 
+@inlined
+def at_full_clock(kind: int, s: State) -> int:
+    """The row of the same kind at its highest clock: sizes do not grow because a clock rule saves power."""
+    return int(s.changes[kind].end_clock) - 1
+
+
 @rules.route(CapsElastic)
 def by_lanes(policy: Any, t_s: float, r: int, s: State) -> int:
     q = room_beside(policy, r, s) if policy.backfill > 0.0 and s.tiers[s.live[r].tier].ttft_s == math.inf else NONE
     if q == NONE:
         q = best_lane(policy, t_s, r, 0.0, s)
-        note_arrival(s.memory[q], s.live[r].input_tokens, output_tokens(policy, r, s), s.kinds[s.queues[q].kind])
+        note_arrival(
+            s.memory[q],
+            s.live[r].input_tokens,
+            output_tokens(policy, r, s),
+            s.kinds[at_full_clock(s.queues[q].kind, s)],
+        )
     return q
 
 
@@ -130,9 +141,8 @@ def room_beside(policy: Any, r: int, s: State) -> int:
             best = q if fits else best
             most = spare_s if fits else most
     if best != NONE:
-        s.memory[best].spare_s -= work_s(
-            request.input_tokens, output_tokens(policy, r, s), s.kinds[s.queues[best].kind]
-        )
+        kind = s.kinds[at_full_clock(s.queues[best].kind, s)]
+        s.memory[best].spare_s -= work_s(request.input_tokens, output_tokens(policy, r, s), kind)
     return best
 
 
@@ -167,7 +177,7 @@ def lengths(policy: Any, t_s: float, r: int, s: State) -> None:
         request.input_tokens,
         output_tokens(policy, r, s),
         request.output_tokens,
-        s.kinds[s.gpus[request.gpu].kind],
+        s.kinds[at_full_clock(s.gpus[request.gpu].kind, s)],
     )
 
 
@@ -186,7 +196,7 @@ def in_clean_hours(policy: Any, t_s: float, q: int, s: State) -> bool:
         memory.start_s = t_s
         memory.start_g_per_kwh = gamma
         return True
-    kind = s.kinds[queue.kind]
+    kind = s.kinds[at_full_clock(queue.kind, s)]
     if t_s < memory.next_plan_s:
         return bool(memory.clean) and queue.waiting > 0
     memory.next_plan_s = t_s + policy.plan_every_s
@@ -262,7 +272,7 @@ def at_quantile(policy: Any, t_s: float, p: int, s: State) -> int:
         return 0
     if memory.seconds == 0.0 or (not waits and t_s < policy.warm_up_s):
         return pool.serving
-    kind = s.kinds[queue.kind]
+    kind = s.kinds[at_full_clock(queue.kind, s)]
     change = s.changes[queue.kind]
     ahead_s = s.scaling[0].every_s + (change.start_s if change.can_stop else change.wake_s)
     z = deviations(policy.quantile)

@@ -27,7 +27,7 @@ MOST_SLOTS = 256  # of the forecast; later ones are left out
 PLAN = [("taken", "i4", (MOST_SLOTS,)), ("next_plan_s", "f8"), ("replicas", "i4")]
 
 
-@policy(layout="pools", memory=PLAN, rows="pool")
+@policy(layout="pools", within={"elasticity": (0.0, math.inf)}, memory=PLAN, rows="pool")
 class CarbonScaler(NamedTuple):
     """Growth of throughput with replicas (1: proportional), period of planning, s, and factor of the work."""
 

@@ -149,7 +149,8 @@ def replicas_for(memory: Any, run_memory: Any, t_s: float, ahead_s: float, z: fl
     mean.
 
     Work that arrives within the first-token limit must be done within it; iterations then take `decode_base_s / (1 -
-    work per second)`, at most `tpot_s`; and there must be slots for all residents, whose number is Poisson.
+    work per second)`, at most `tpot_s` or the longest possible iteration; and there must be slots for all residents,
+    whose number is Poisson.
     """
     more = max(growth(memory, t_s, ahead_s), 1.0)
     mean = bias(run_memory, False) * memory.work_s / memory.seconds
@@ -164,8 +165,14 @@ def replicas_for(memory: Any, run_memory: Any, t_s: float, ahead_s: float, z: fl
 
 @inlined
 def room_of(tier: Any, kind: Any) -> float:
-    """Work per second that a replica can take with iterations within `tpot_s`."""
-    return max(1.0 - kind.decode_base_s / tier.tpot_s, 0.05)
+    """Work per second that a replica can take with iterations within `tpot_s`, or within the longest possible one: a
+    whole chunk with a full batch.
+    """
+    longest_s = math.inf
+    if kind.chunk_tokens > 0:
+        longest_s = kind.decode_base_s + kind.decode_s_per_seq * kind.max_batch
+        longest_s += kind.prefill_s_per_token * kind.chunk_tokens
+    return max(1.0 - kind.decode_base_s / min(tier.tpot_s, longest_s), 0.05)
 
 
 @inlined

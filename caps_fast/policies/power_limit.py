@@ -18,9 +18,12 @@ from caps_fast.policy import policy, rules
 NO_LIMIT_KW = 1e9
 
 
-@policy(layout="queueing")
+@policy(layout="queueing", within={"limit_kw": (0.0, math.inf)})
 class PowerLimit(NamedTuple):
-    """Greatest power of the replicas of a region, without PUE, always and between two times, in hours from t = 0."""
+    """The most that the replicas of any region may draw, without PUE; and between two times, in hours from t = 0.
+
+    Regions may state limits of their own beside it.
+    """
 
     limit_kw: float = NO_LIMIT_KW
     reduced_kw: float = NO_LIMIT_KW
@@ -31,9 +34,12 @@ class PowerLimit(NamedTuple):
 
 @rules.scale(PowerLimit)
 def within_the_limit(policy: Any, t_s: float, p: int, s: State) -> int:
-    limit_w = 1000.0 * policy.limit_kw
+    region = s.regions[s.pools[p].region]
+    limit_w = min(1000.0 * policy.limit_kw, region.limit_w)
     if policy.from_h * 3600.0 - policy.ahead_s <= t_s < policy.to_h * 3600.0:
         limit_w = min(limit_w, 1000.0 * policy.reduced_kw)
+    if region.reduced_from_s - policy.ahead_s <= t_s < region.reduced_to_s:
+        limit_w = min(limit_w, region.reduced_w)
     region_w = 0.0
     for other in range(len(s.pools)):
         if s.pools[other].region == s.pools[p].region:

@@ -28,7 +28,7 @@ from caps_fast.predictor.store import Model, load, save
 from caps_fast.records import Array
 from caps_fast.replica_section import STATE_FIELDS
 from caps_fast.workload import drawn_workload
-from caps_fast.workload.conversations import expect_requests_ahead
+from caps_fast.workload.ahead import expect_requests_ahead
 from caps_fast.workload.tasks import task_of_prompt
 
 __all__ = [
@@ -99,11 +99,16 @@ def predictor_of(config: scenario.Scenario, tiered: bool = True) -> Model:
     return model
 
 
-def train_model(config: scenario.Scenario) -> Model:
-    """A model with both risks, as `caps-fast train` writes it."""
+def expect_trainable(config: scenario.Scenario) -> None:
+    """Raise InputError where requests come after answers, so that there are none to train on."""
     expect_requests_ahead(
         config, "their requests are not known ahead for training: expected a workload without sessions"
     )
+
+
+def train_model(config: scenario.Scenario) -> Model:
+    """A model with both risks, as `caps-fast train` writes it."""
+    expect_trainable(config)
     with _training:
         return _cached(key_of(config, "tiers no-tiers"), lambda: _trained(config, ("tiers", "no-tiers")))
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from caps_fast.metrics import METRICS, SHARE
 from caps_fast.report.rates import LOG_BEYOND, PANELS
-from caps_fast.report.style import HOLLOW, POOL_COLOURS, TIER_COLOURS, colour_of, policy_name
+from caps_fast.report.style import HOLLOW, POOL_COLOURS, TIER_COLOURS, colour_of, policy_name, span_of
 
 Spec = dict[str, Any]
 WIDTH = 300
@@ -109,15 +109,16 @@ def timeline(series: pl.DataFrame) -> Spec:
     MOST_SAMPLES of each pool.
     """
     every = -(-series.group_by("pool").len()["len"].max() // MOST_SAMPLES)  # type: ignore[operator]
+    unit_s, unit = span_of(series["t_s"].max() or 0.0)  # type: ignore[arg-type]
     frame = series.filter((pl.int_range(pl.len()) % every == 0).over("pool")).with_columns(
-        (pl.col("t_s") / 86400).alias("day"), (pl.col("power_w") / 1000).alias("power_kw")
+        at=pl.col("t_s") / unit_s, power_kw=pl.col("power_w") / 1000
     )
     frame = frame.with_columns(pl.format("pool {}, {}", pl.col("pool") + 1, pl.col("role")).alias("name"))
-    until = pl.col("day").shift(-1, fill_value=frame["day"].max()).over("pool", order_by="day")
+    until = pl.col("at").shift(-1, fill_value=frame["at"].max()).over("pool", order_by="at")
     frame = frame.with_columns(until=until, power_kw=pl.when(pl.col("power_kw").is_finite()).then("power_kw"))
     pools = frame["name"].unique(maintain_order=True).to_list()
     zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
-    x = alt.X("day:Q", title=None, axis=alt.Axis(format="~g", tickCount=8), scale=alt.Scale(nice=False))
+    x = alt.X("at:Q", title=None, axis=alt.Axis(format="~g", tickCount=8), scale=alt.Scale(nice=False))
     colour = alt.Color(
         "name:N",
         sort=pools,
@@ -125,7 +126,7 @@ def timeline(series: pl.DataFrame) -> Spec:
         legend=alt.Legend(title=None, orient="top"),
     )
     base = alt.Chart(ROWS)
-    shown = frame.select("day", "name", "gamma_g_per_kwh", "until", "power_kw", "waiting", "residents", "open")
+    shown = frame.select("at", "name", "gamma_g_per_kwh", "until", "power_kw", "waiting", "residents", "open")
     first = base.transform_filter(alt.datum.name == pools[0]) if pools else base
     band = first.mark_area(interpolate="step-after", color="#8c9196", opacity=0.5).encode(
         x=x, y=alt.Y("gamma_g_per_kwh:Q", title="g/kWh")
@@ -140,11 +141,12 @@ def timeline(series: pl.DataFrame) -> Spec:
         ("waiting", "requests waiting; faint: the pool's gate is open"),
         ("residents", "requests in service"),
     ):
+        over = x.title(unit) if name == "residents" else x
         steps: Any = (
             "step-before" if name == "power_kw" else "step-after"
         )  # a mean of the time before, or the value at the time
         marks = base.mark_line(interpolate=steps, strokeWidth=1.4).encode(
-            x=x, y=alt.Y(f"{name}:Q", title=None), color=colour
+            x=over, y=alt.Y(f"{name}:Q", title=None), color=colour
         )
         if name == "waiting":
             marks = base.mark_rect().encode(

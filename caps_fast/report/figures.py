@@ -21,11 +21,11 @@ from caps_fast.report.style import (
     name_of,
     new_figure,
     percent,
+    span_of,
     styled,
 )
 
 LEVELS, CATEGORIES, TIERS = ("low", "mid", "high"), ("short", "long", "agentic"), ("gold", "silver", "bronze")
-HOUR_S = 3600.0
 
 
 def plane(runs: pl.DataFrame, title: str = "") -> Figure:
@@ -132,11 +132,13 @@ def timeline(series: pl.DataFrame, title: str = "") -> Figure:
 
     Frame: t_s, gamma_g_per_kwh, pool, role, power_w, residents, waiting, open.
     """
+    unit_s, unit = span_of(series["t_s"].max() or 0.0)  # type: ignore[arg-type]
+    series = series.with_columns(at=pl.col("t_s") / unit_s)
     with styled():
         figure = new_figure(10.2, 6.4)
         carbon, power, queue, residents = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1.2, 1.2, 1.2))
         first = series.filter(pl.col("pool") == series["pool"].min())
-        carbon.fill_between(_days(first), first["gamma_g_per_kwh"], step="post", color="#cccccc", linewidth=0)
+        carbon.fill_between(first["at"], first["gamma_g_per_kwh"], step="post", color="#cccccc", linewidth=0)
         carbon.set(ylabel="intensity\n(g/kWh)", ylim=(0, None))
         for index, (_, pool) in enumerate(series.group_by("pool", maintain_order=True)):
             style: dict[str, Any] = {
@@ -144,15 +146,15 @@ def timeline(series: pl.DataFrame, title: str = "") -> Figure:
                 "linewidth": 1.2,
                 "label": f"pool {index + 1}, {pool['role'][0]}",
             }
-            power.step(_days(pool), pool["power_w"] / 1000, where="pre", **style)  # means of the time before
-            queue.plot(_days(pool), pool["waiting"], **style)
-            residents.plot(_days(pool), pool["residents"], **style)
+            power.step(pool["at"], pool["power_w"] / 1000, where="pre", **style)  # means of the time before
+            queue.plot(pool["at"], pool["waiting"], **style)
+            residents.plot(pool["at"], pool["residents"], **style)
             if not pool["open"].all():
                 height = (index * 0.055, index * 0.055 + 0.045)
                 _closed(queue, pool, height, style["color"])
         power.set(ylabel="power, idle\nincluded (kW)", ylim=(0, None))
         queue.set(ylabel="waiting\n(bars: gate closed)", ylim=(0, None))
-        residents.set(ylabel="in service", xlabel="day", ylim=(0, None))
+        residents.set(ylabel="in service", xlabel=unit, ylim=(0, None))
         handles, labels = power.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=max(len(labels), 1))
         figure.suptitle(title.replace("$", r"\$"), fontsize=10, x=0.01, ha="left")
@@ -201,15 +203,11 @@ def _closed(axes: Axes, pool: pl.DataFrame, height: tuple[float, float], colour:
     """Bars along the lower axis from each sample with a closed gate to the next with an open one."""
     low, high = height
     turns = np.flatnonzero(np.diff(~pool["open"].to_numpy(), prepend=False, append=False))
-    at = np.append(_days(pool), _days(pool)[-1])[turns].reshape(-1, 2)
+    at = np.append(pool["at"], pool["at"][-1])[turns].reshape(-1, 2)
     bars = [(start, end - start) for start, end in at.tolist()]
     axes.broken_barh(
         bars, (low, high - low), transform=axes.get_xaxis_transform(), color=colour, alpha=0.6, linewidth=0
     )
-
-
-def _days(frame: pl.DataFrame) -> Any:
-    return frame["t_s"].to_numpy() / (24 * HOUR_S)
 
 
 def _spread(values: Any) -> Any:

@@ -59,6 +59,7 @@ def _policy(axes: Axes, rows: pl.DataFrame, policy: str, colour: str) -> None:
     axes.errorbar(
         others["x"], others["y"], others["half"], linestyle="none", markersize=7, markerfacecolor="white", **style
     )
+    farthest: Any = rows["x"].max()
     for place, row in enumerate(rows.to_dicts()):
         offset = (4, -13) if row["oracle"] else (5, 6 + 9 * (place % 2))
         name = row["forecast"].rpartition("/")[2].replace("$", r"\$")
@@ -69,4 +70,6 @@ def _policy(axes: Axes, rows: pl.DataFrame, policy: str, colour: str) -> None:
             textcoords="offset points",
             fontsize=7.5,
             color=FAINT if row["oracle"] else INK,
+            ha="right" if row["x"] > 0.8 * farthest else "left",
+            arrowprops=None if row["oracle"] else {"arrowstyle": "-", "color": FAINT, "linewidth": 0.6},
         )

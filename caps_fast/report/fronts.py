@@ -50,7 +50,10 @@ def front_figure(runs: pl.DataFrame, fronts: Sequence[Front], objectives: Sequen
             axes.set_title(", ".join(f"{name} {value}" for name, value in front.group.items()))
         for axes in panels[len(fronts) :]:
             axes.remove()
-        if handles := marks.legend():
+        handles = marks.legend()
+        if any(front.settings.height > 1 for front in fronts):
+            handles.append(Line2D([], [], color=FAINT, linewidth=1.0, linestyle="--", label="Pareto front"))
+        if handles:
             figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))
     return figure
 
@@ -120,14 +123,19 @@ class Marks:
     def legend(self) -> list[Line2D]:
         """What they mean."""
         of_colours = [
-            Line2D([], [], color=self.colours[name], marker=shape, linestyle="none", label=name_of(name))
+            Line2D([], [], color=self.colours[name], marker=shape, linestyle="none", label=_value_of(self.colour, name))
             for name, shape in self.own_shapes.items()
         ]
         of_shapes = [
-            Line2D([], [], color=FAINT, marker=shape, linestyle="none", label=name)
+            Line2D([], [], color=FAINT, marker=shape, linestyle="none", label=_value_of(self.shape, name))
             for name, shape in self.shapes.items()
         ]
         return of_colours + of_shapes
+
+
+def _value_of(setting: str | None, value: str) -> str:
+    """A value of a setting for the legend, with the setting's name where it says nothing by itself."""
+    return f"no {(setting or '').rpartition('.')[2]}" if value == "none" else name_of(value)
 
 
 def _label(name: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from caps_fast.carbon.monitor import monitors_of
 from caps_fast.report.phrases import amount, listed, share
 from caps_fast.report.states import binned
 from caps_fast.report.style import GRID, INK, POOL_COLOURS, WIDTH_IN, columns_of, new_figure, span_of, styled
@@ -102,7 +103,8 @@ def region_sentence(series: pl.DataFrame, region: str) -> str:
 
 
 def moves_of(result: Result) -> pl.DataFrame | None:
-    """Admitted requests of a run by origin and region, with means of round-trip time, time to first token and carbon.
+    """Admitted requests of a run by origin and region, with means of time to first token and carbon, and of round-trip
+    time and of intensity as policies saw it at arrivals, both also for the region nearest to the origin.
 
     `nearest` is the origin's home, or else the region with the lowest round-trip time.
     None where the run did not record its requests, or its scenario has no origins.
@@ -111,17 +113,28 @@ def moves_of(result: Result) -> pl.DataFrame | None:
     pools = None if result.outcome.requests is None else result.outcome.requests["pool"]
     if pools is None or not origins:
         return None
-    rows = result.requests.with_columns(region=pl.Series([fleet.pools[at].region for at in pools]))
+    near = {name: one.home or min(fleet.regions, key=lambda z: one.rtt_ms.get(z, 0.0)) for name, one in origins.items()}
+    names = np.array([pool.region for pool in fleet.pools])
+    rows = result.requests.with_columns(
+        region=pl.Series(names[pools]), nearest=pl.col("origin").replace_strict(near, return_dtype=pl.String)
+    )
     rows = rows.filter(pl.col("gpu").is_not_null()).with_columns(ttft_s=pl.col("first_token_s") - pl.col("arrival_s"))
+    seen = dict(zip(fleet.regions, monitors_of(result.scenario), strict=True))
+    at = {name: monitor.signal.at(rows["arrival_s"].to_numpy()) for name, monitor in seen.items()}
+    for where, to in (("region", "g_per_kwh"), ("nearest", "g_per_kwh_nearest")):
+        found = (pl.when(pl.col(where) == name).then(pl.Series(values)) for name, values in at.items())
+        rows = rows.with_columns(pl.coalesce(found).alias(to))
     means = (
-        rows.group_by("origin", "region")
-        .agg(pl.len().alias("requests"), pl.col("ttft_s", "carbon_g").mean())
+        rows.group_by("origin", "region", "nearest")
+        .agg(pl.len().alias("requests"), pl.col("ttft_s", "carbon_g", "g_per_kwh", "g_per_kwh_nearest").mean())
         .sort("origin", "region")
     )
-    known = [(origins[row["origin"]], row["region"]) for row in means.iter_rows(named=True)]
-    rtt_ms = [origin.rtt_ms.get(region, 0.0) for origin, region in known]
-    nearest = [origin.home or min(fleet.regions, key=lambda name: origin.rtt_ms.get(name, 0.0)) for origin, _ in known]
-    return means.with_columns(rtt_ms=pl.Series(rtt_ms, dtype=pl.Float64), nearest=pl.Series(nearest, dtype=pl.String))
+    rtt_ms = [
+        [origins[row["origin"]].rtt_ms.get(row[where], 0.0) for row in means.iter_rows(named=True)]
+        for where in ("region", "nearest")
+    ]
+    there, at_nearest = (pl.Series(column, dtype=pl.Float64) for column in rtt_ms)
+    return means.with_columns(rtt_ms=there, rtt_ms_nearest=at_nearest)
 
 
 def moves_table(moves: pl.DataFrame, label: str) -> dict[str, Any]:
@@ -169,7 +182,24 @@ def moves_sentence(moves: pl.DataFrame) -> str:
         f"{row['origin']} to {row['region']} {share(row['requests'] / total)}"
         for row in away.head(3).iter_rows(named=True)
     ]
-    return f"{share(int(away['requests'].sum()) / total)} of the requests are served {where}; most from {listed(ways)}."
+    said = f"{share(int(away['requests'].sum()) / total)} of the requests are served {where}; most from {listed(ways)}."
+    return f"{said}{_reasons(moves)}"
+
+
+def _reasons(moves: pl.DataFrame) -> str:
+    """Intensity and round-trip time of the regions of requests that are served away from the nearest one."""
+    if not {"g_per_kwh", "g_per_kwh_nearest", "rtt_ms", "rtt_ms_nearest"} <= set(moves.columns):
+        return ""
+    away = moves.filter(pl.col("nearest") != pl.col("region"))
+    weight = pl.col("requests") / pl.col("requests").sum()
+    there, near, rtt_ms, near_ms = (
+        away.select((pl.col(name) * weight).sum())[name].item()
+        for name in ("g_per_kwh", "g_per_kwh_nearest", "rtt_ms", "rtt_ms_nearest")
+    )
+    return (
+        f" When they arrived, the grid had {amount(there)} g/kWh there and {amount(near)} g/kWh in the nearest region; "
+        f"the round trip took {amount(rtt_ms)} ms in place of {amount(near_ms)} ms."
+    )
 
 
 def _shares(series: pl.DataFrame, region: str) -> pl.DataFrame:

@@ -220,6 +220,8 @@ def difference_figure(found: Comparison) -> Figure:
 def difference_sentence(found: Comparison) -> str:
     """What the figure of differences shows."""
     called = CALLED[found.cost][0]
+    if all(one.verdict == "one seed" for own in found.differences.values() for one in own.values()):
+        return "One seed has no intervals, so that none of these differences is known to be more than chance."
     lower, higher = (
         [
             policy_name(name)

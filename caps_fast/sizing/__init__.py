@@ -73,10 +73,10 @@ def size(  # noqa: PLR0913 - all but two by name
             f"baseline {baseline!r}{did_you_mean(baseline, map(str, names))}: expected one of "
             f"{', '.join(map(str, names))}"
         )
-    users = scenario.workload.sessions and scenario.workload.sessions.users
-    if rates and users:
+    if rates and scenario.workload.users:
         raise InputError(
-            f"--rates with workload.sessions.users {users}: users have no rate; expected one without the other"
+            f"--rates with workload.sessions.users {scenario.workload.users}: users have no rate; expected one without "
+            "the other"
         )
     loads = [{"workload.rate_rps": rate} for rate in rates] or [{}]
     bases = [scenario.replace({"policy.name": name} | load) for load in loads for name in names]

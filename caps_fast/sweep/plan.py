@@ -206,11 +206,9 @@ class Plan:
 
 def _expect_no_users(axis: str, made: Iterable[Scenario]) -> None:
     """Raise InputError where an axis sets the rate of users, whose rate is an outcome: its runs would be the same."""
-    for sessions in (config.workload.sessions for config in made):
-        if sessions and sessions.users:
-            raise InputError(
-                f"{axis} with workload.sessions.users {sessions.users}: users have no rate; expected one of them"
-            )
+    for users in (config.workload.users for config in made):
+        if users:
+            raise InputError(f"{axis} with workload.sessions.users {users}: users have no rate; expected one of them")
 
 
 def _offsets(axes: list[tuple[Axis, int]]) -> Iterator[int]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from caps_fast import scenario
-from caps_fast.errors import InputError
 from caps_fast.places import places_of
 from caps_fast.records import Array
 from caps_fast.workload.origins import WithOrigins
@@ -42,6 +41,10 @@ class Workload(Protocol):
         """REQUEST arrays of at most `size` requests, in order of arrival."""
         ...
 
+    def parts_s(self) -> Iterator[float]:
+        """Times up to which to play, one after another, where users come by themselves and nothing in blocks."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """The position of the source, as plain data, for `restore`."""
         ...
@@ -62,10 +65,6 @@ def workload_of(config: scenario.Scenario) -> Workload:
     elif config.workload.sessions is not None:
         from caps_fast.workload.conversations import SessionWorkload  # noqa: PLC0415 - brings SciPy
 
-        if places:
-            raise InputError(
-                "workload.sessions together with origins, links or bound requests: expected one or the other"
-            )
         source = SessionWorkload(config)
     else:
         source = drawn_workload(config)

@@ -14,14 +14,24 @@ from caps_fast.sections import TIERS
 from caps_fast.workload.streams import set_states, states, stream
 
 
+def with_rows(block: Array, uniform: Array, places: Places) -> None:
+    """Set the origin of requests to their row of `arrays.Origin`, in place of the code that they are handed over with;
+    an origin that is not stated is drawn by the tier's shares, with `uniform`, float64 (n,).
+    """
+    count = len(places.origins)
+    shares = np.array([[origin.share_of(tier) for origin in places.origins.values()] for tier in TIERS], np.float64)
+    upto = np.cumsum(shares / shares.sum(axis=1, keepdims=True), axis=1)[:, :-1]  # (tiers, origins - 1)
+    bound, stated = np.divmod(block["origin"].astype(np.int64), count + 1)
+    drawn = (uniform[:, None] >= upto[block["tier"]]).sum(axis=1)
+    block["origin"] = bound * count + np.where(stated > 0, stated - 1, drawn)
+
+
 class WithOrigins:
     """A source of requests (`Workload`), with the row of `arrays.Origin` in place of the code of the source."""
 
     def __init__(self, source: Any, config: Scenario, places: Places) -> None:
         self.source, self.notes = source, source.notes
-        self._count = len(places.origins)
-        shares = np.array([[origin.share_of(tier) for origin in places.origins.values()] for tier in TIERS], np.float64)
-        self._upto = np.cumsum(shares / shares.sum(axis=1, keepdims=True), axis=1)[:, :-1]  # (tiers, origins - 1)
+        self._places = places
         self._streams = {"origins": stream(config.seed, "origins")}
 
     @property
@@ -52,11 +62,12 @@ class WithOrigins:
     def blocks(self, size: int) -> Iterator[Array]:
         """REQUEST arrays of at most `size` requests, in order of arrival; the same requests whatever the size."""
         for block in self.source.blocks(size):
-            bound, stated = np.divmod(block["origin"].astype(np.int64), self._count + 1)
-            uniform = self._streams["origins"].random(len(block))
-            drawn = (uniform[:, None] >= self._upto[block["tier"]]).sum(axis=1)
-            block["origin"] = bound * self._count + np.where(stated > 0, stated - 1, drawn)
+            with_rows(block, self._streams["origins"].random(len(block)), self._places)
             yield block
+
+    def parts_s(self) -> Iterator[float]:
+        """Times up to which to play where nothing comes in blocks."""
+        yield from self.source.parts_s()
 
     def state(self) -> dict[str, Any]:
         """The position of the source, as plain data, for `restore`."""

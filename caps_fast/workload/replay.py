@@ -174,6 +174,10 @@ class ReplayedWorkload:
             if len(block):
                 yield block
 
+    def parts_s(self) -> Iterator[float]:
+        """None: all comes in blocks."""
+        return iter(())
+
     def state(self) -> dict[str, Any]:
         """The position of the replay, as plain data, for `restore`."""
         return self.place if self._varied is None else self._merged.state()

@@ -223,6 +223,10 @@ class SyntheticWorkload:
         """Expected number of requests."""
         return self.rate_rps * (self.end_s - self.start_s)
 
+    def parts_s(self) -> Iterator[float]:
+        """None: all comes in blocks."""
+        return iter(())
+
     def state(self) -> dict[str, Any]:
         """The position of the streams, as plain data, for `restore`."""
         return {"now_s": self._now_s, "streams": states(self._streams)}
