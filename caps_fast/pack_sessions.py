@@ -13,11 +13,13 @@ from caps_fast.crowd import Crowd, Session, Thinking
 from caps_fast.errors import InputError
 from caps_fast.habits import LAWS, Habits
 
+LEAST_PAUSE_S = 0.1  # mean pause of users who can be rejected
+
 
 def session_rows(config: scenario.Scenario) -> dict[str, Any]:
     """Fields of `arrays.State` by name; users pause at t = 0.
 
-    Raises InputError for a context that exceeds the memory of the replicas.
+    Raises InputError for a context that exceeds the memory of the replicas, and for rejected users who return at once.
     """
     if not config.workload.has_sessions:
         nobody = {"sessions": records.zeros(Session, 0), "thinking": records.zeros(Thinking, 0)}
@@ -36,6 +38,7 @@ def session_rows(config: scenario.Scenario) -> dict[str, Any]:
     for row, kind in zip(crowd, kinds, strict=True):
         where = f"{config.workload.file}: clients.{kind.group.name}" if kind.group else "workload"
         _expect_memory(config, kind.habits, where)
+        _expect_pause(config, kind.habits, where)
         _set_habits(row, kind.habits, kind.predictability, config)
     users = users_of(config, kinds)
     people, thinking = records.zeros(Session, len(users)), records.zeros(Thinking, len(users))
@@ -84,6 +87,19 @@ def with_seats(state: State, incoming: int) -> State:
         own[name] = np.zeros(size, old.dtype)
         own[name][:room] = old
     return state._replace(**own)
+
+
+def _expect_pause(config: scenario.Scenario, own: Habits, where: str) -> None:
+    """Raise InputError where rejected users come back at once, up to a thousand times a second while the queue is
+    full.
+    """
+    limited = config.admission is not None and config.admission.limits
+    if limited and own.users is not None and own.mean_pause_s < LEAST_PAUSE_S:
+        name = "think_s" if own.pause_s is None else "pause_s"
+        raise InputError(
+            f"{where}.sessions.{name} {own.mean_pause_s:g}: with limits of admission, a rejected user comes back after "
+            f"a pause; expected at least {LEAST_PAUSE_S:g} s"
+        )
 
 
 def _expect_memory(config: scenario.Scenario, own: Habits, where: str) -> None:

@@ -153,7 +153,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
     assert run("--seeds", "2", "--forecasts", "perfect,yesterday", "--picture", picture, "--out", out) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "against caps, on the same requests, 2 seeds"
+    assert lines[0] == "relative to caps, on the same requests, 2 seeds"
     assert [line.split()[:2] for line in lines[3:]] == [["caps", "perfect"], ["caps", "yesterday"]]
     assert picture.stat().st_size > 10_000
     assert run("--seeds", "2", "--forecasts", "perfect,yesterday", "--json") == 0

@@ -318,6 +318,13 @@ def test_what_needs_requests_ahead_is_refused() -> None:
         simulate(OPEN.replace(limited))
 
 
+def test_rejected_users_do_not_come_back_at_once() -> None:
+    config = CLOSED.replace({"workload.sessions.pause_s": 0.0})
+    simulate(config.replace({"days": 0.001}))
+    with pytest.raises(InputError, match=r"sessions\.pause_s 0: with limits of admission, .* at least 0\.1 s"):
+        simulate(config.replace({"admission": {"max_waiting": 3}}))
+
+
 def test_a_rate_beside_users_is_refused_and_learned_lengths_before_any_run() -> None:
     users = {"workload.sessions": {"users": 3}}
     with pytest.raises(InputError, match=r"^--set workload\.rate_rps with workload\.sessions\.users 3: users have no"):

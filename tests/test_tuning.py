@@ -77,7 +77,7 @@ def test_studies_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     study = tmp_path / "study.log"
     with pytest.raises(InputError, match="expected one of requests"):
         search(objectives=(CARBON, "nope"))
-    with pytest.raises(InputError, match=r"policy\.options\.typo: unknown field"):
+    with pytest.raises(InputError, match=r"policy\.options\.typo: unknown option"):
         search(dimensions=(dimension("policy.options.typo=0..1"),))
     tune(search(), study, 1, Workers(1))
     monkeypatch.setattr(
