@@ -132,7 +132,7 @@ class Result:
 
     def _title(self) -> str:
         config, fleet = self.scenario, self.scenario.fleet
-        load = f"{self.metrics['requests']:,} requests in {config.days:g} days"
+        load = f"{self.metrics['requests']:,} requests in {counted(config.days, 'day')}"
         return (
             f"{config.policy.name} on {config.preset}: {load}, {counted(fleet.replicas, 'replica')} in "
             f"{fleet.split}, seed {config.seed}"

@@ -144,7 +144,7 @@ class Scenario(Section):
         )
         fleet = f"{counted(self.fleet.replicas, 'replica')} in {self.fleet.split}"
         return (
-            f"<Scenario {self.preset}: policy {self.policy.name}, {fleet}, {rate}, {self.days:g} days, seed "
+            f"<Scenario {self.preset}: policy {self.policy.name}, {fleet}, {rate}, {counted(self.days, 'day')}, seed "
             f"{self.seed}>"
         )
 

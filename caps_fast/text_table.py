@@ -31,6 +31,7 @@ def _two_lines(heading: str) -> tuple[str, str]:
     return min(breaks, key=lambda lines: max(map(len, lines)))
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: `1 seed`, `2 seeds`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def counted(count: float, noun: str) -> str:
+    """A count with its noun: `1 seed`, `2 seeds`, `0.5 days`."""
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {noun}{'' if count == 1 else 's'}"

@@ -26,8 +26,8 @@ def print_table(results: list[Result]) -> None:
     rate = metrics["requests"] / config.horizon_s
     cluster = f"{counted(config.fleet.replicas, 'replica')} in {config.fleet.split}"
     print(
-        f"{counted(int(metrics['requests']), 'request')} in {config.days:g} days ({rate:.3g} a second), {cluster}, "
-        f"seed {config.seed}"
+        f"{counted(int(metrics['requests']), 'request')} in {counted(config.days, 'day')} ({rate:.3g} a second), "
+        f"{cluster}, seed {config.seed}"
     )
     rows = [
         [result.scenario.policy.name, *(METRICS[name].shown(result.metrics[name]) for name in TABLE)]

@@ -90,8 +90,8 @@ def _title(results: Sequence[Result]) -> str:
     config = results[0].scenario
     over = name_of(config.policy.name) if len(results) == 1 else f"{len(results)} policies on the same requests"
     return (
-        f"{over}: preset {config.preset}, {counted(config.fleet.replicas, 'replica')}, {config.days:g} days, seed "
-        f"{config.seed}"
+        f"{over}: preset {config.preset}, {counted(config.fleet.replicas, 'replica')}, {counted(config.days, 'day')}, "
+        f"seed {config.seed}"
     )
 
 

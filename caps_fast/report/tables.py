@@ -76,9 +76,9 @@ def comparison_table(table1: pl.DataFrame) -> dict[str, Any]:
         rows.append(cells)
     heads = ["preset", "policy", *(part for head in METRIC_HEADS.values() for part in (head, "paper's"))]
     text = (
-        f"{counted(table1['seeds'][0], 'seed')}, {table1['days'][0]:g} days at 10 requests per second. Carbon is a "
-        "ratio to Round Robin's; "
-        "P95 is of the time to the first token after release. The paper's figures are to the right of ours."
+        f"{counted(table1['seeds'][0], 'seed')}, {counted(table1['days'][0], 'day')} at 10 requests per second. "
+        "Carbon is a ratio to Round Robin's; P95 is of the time to the first token after release. The paper's figures "
+        "are to the right of ours."
     )
     return {
         "name": "table1",

@@ -24,8 +24,8 @@ def table1(runs: pl.DataFrame) -> str:
     lines = []
     for (preset,), block in chosen.group_by("preset", maintain_order=True):
         lines.append(
-            f"{preset}: {counted(block['seeds'][0], 'seed')}, {block['days'][0]:g} days at {RATE_RPS:g} req/s; "
-            "ours, then the paper's"
+            f"{preset}: {counted(block['seeds'][0], 'seed')}, {counted(block['days'][0], 'day')} at {RATE_RPS:g} "
+            "req/s; ours, then the paper's"
         )
         lines.append(f"  {'policy':14}" + "".join(f"{head:>20}" for head in HEADS))
         for row in block.iter_rows(named=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from caps_fast.scenario import Scenario
+from caps_fast.text_table import counted
 from caps_fast.workload import Workload
 
 TOLERANCE = 0.05
@@ -24,5 +25,5 @@ def rate_notes(config: Scenario, requests: int, source: Workload) -> tuple[str, 
     of_rate = wanted / config.horizon_s
     return (
         f"the rate is {of_rate:g} requests per second, but {requests / config.horizon_s:.4g} arrived over "
-        f"{config.days:g} days",
+        f"{counted(config.days, 'day')}",
     )
