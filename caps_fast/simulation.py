@@ -125,7 +125,9 @@ class Group:
 
     def __init__(self, configs: Sequence[scenario.Scenario], record: Recording = NOTHING) -> None:
         if len({workload_key(config) for config in configs}) != 1:
-            raise InputError(f"a group of {len(configs)} scenarios: expected at least one")
+            raise InputError(
+                f"a group of {len(configs)} scenarios: expected at least one, and that all share a workload"
+            )
         self.source = workload_of(configs[0])
         means = Means(self.source.mean_input_tokens, self.source.mean_output_tokens)
         self.runs = [Run.start(prepare(config, means), record) for config in configs]

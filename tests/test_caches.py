@@ -15,7 +15,7 @@ from caps_fast import _jit, caches
 
 ROOT = Path(__file__).parent.parent
 RUN = ("run", "paper", "--days", "0.001", "--policies", "round-robin", "--set", "predictor.source=declared")
-TOLD = "compiled code is not kept: "
+TOLD = "compiled code is not cached: "
 
 
 @pytest.fixture(autouse=True)

@@ -325,6 +325,6 @@ def test_zones_kinds_and_scopes_are_never_mixed(tmp_path: Path) -> None:
         carbon_trace(config(two, zone="FR"), 60.0)
     plain = carbon_trace(config(write(tmp_path, PLAIN), unit="g/kWh"), 60.0)
     assert plain.scope == "unknown"
-    assert any("taken as lifecycle" in line for line in plain.warnings)
+    assert any("read as lifecycle" in line for line in plain.warnings)
     with pytest.raises(InputError, match="holds direct intensity; expected lifecycle"):
         carbon_trace(config(write(tmp_path, UK)), 60.0)

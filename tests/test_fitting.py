@@ -147,7 +147,7 @@ def test_cpu_time_is_added_to_kernels(tmp_path: Path) -> None:
     each = (pl.col("context_tokens") / pl.max_horizontal("decoding", pl.lit(1))).alias("context_each")
     frame.with_columns(each).drop("context_tokens").write_csv(tmp_path / "kernels.csv")
     said = run(tmp_path / "kernels.csv", "--cpu-s", 0.002, "--out", tmp_path / "p.toml")
-    assert "have 2 ms per iteration added" in said
+    assert "2 ms per iteration are added" in said
     found = profile_fields(str(tmp_path / "p.toml"))
     assert (
         worst(

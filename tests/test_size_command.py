@@ -34,7 +34,7 @@ def test_a_row_a_policy_and_why_smaller_fleets_fail(monkeypatch: Patch, capsys: 
     smaller = lines[lines.index("the next smaller fleets miss it:") + 1]
     assert smaller.startswith("  edf, ")
     assert "of 90%; most in Gold: " in smaller
-    assert lines[-2] == "against edf, each at its own best size, on the same requests:"
+    assert lines[-2] == "relative to edf, each at its own best size, on the same requests:"
     assert "replicas instead of" in lines[-1]
     assert "cost" not in said.out  # no prices
     assert "nan" not in said.out

@@ -316,7 +316,7 @@ def test_commands(tmp_path: Path, run: Any) -> None:
         "1",
     )
     code, out, err = run(*quick, "--trials", "2", "--search", "beta=0..1", "--jobs", "1")
-    assert (code, out.splitlines()[0].split(" beats;")[0].split(" of ")[1]) == (0, "2 trials")
+    assert (code, out.splitlines()[0].split(";")[0].split(" of ")[1]) == (0, "2 trials")
     code, out, err = run(*quick, "--trials", "2", "--search", "beta=0..1", "--jobs", "1", "--json")
     assert json.loads(out)["trials"] == 2
 
