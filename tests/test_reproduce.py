@@ -30,7 +30,7 @@ from caps_fast.reproduce.decompose import decompose
 from caps_fast.reproduce.evidence import Evidence
 from caps_fast.reproduce.judge import Claim, judge, verdict
 from caps_fast.reproduce.physics import bound, cleanest
-from caps_fast.reproduce.plan import ONLY_BRONZE, SPLITS, Size, detailed, plan
+from caps_fast.reproduce.plan import ONLY_BRONZE, PRESETS, SPLITS, Size, detailed, plan
 from caps_fast.reproduce.published import PREDICTOR, TABLE1
 from caps_fast.reproduce.statistics import Estimate, estimate
 from caps_fast.simulation import simulate
@@ -281,7 +281,19 @@ def test_the_headline_has_forecasts_and_both_rules_of_holding(tiny: tuple[Path, 
 
 @pytest.mark.parametrize(
     "name",
-    ["claims", "table1", "savings", "decomposition", "headline", "predictor", "cells", "histograms", "series", "runs"],
+    [
+        "claims",
+        "table1",
+        "savings",
+        "decomposition",
+        "headline",
+        "predictor",
+        "own_sizes",
+        "cells",
+        "histograms",
+        "series",
+        "runs",
+    ],
 )
 def test_everything_is_left_as_parquet(tiny: tuple[Path, dict[str, pl.DataFrame]], name: str) -> None:
     assert pl.read_parquet(tiny[0] / f"{name}.parquet").equals(tiny[1][name])
@@ -289,6 +301,20 @@ def test_everything_is_left_as_parquet(tiny: tuple[Path, dict[str, pl.DataFrame]
         json.loads((tiny[0] / "manifest.json").read_text())["plan"]["scenarios"]["measured"]["gpu"]["profile"]
         == "a100-llama2-70b-tp4"
     )
+
+
+def test_policies_are_compared_at_their_own_sizes(tiny: tuple[Path, dict[str, pl.DataFrame]]) -> None:
+    """Round Robin on the paper's fleet meets the target, so no answer of its own is larger than that fleet."""
+    found = tiny[1]["own_sizes"]
+    assert found.select("preset", "policy").rows() == [(name, policy) for name in PRESETS for policy in MAIN]
+    answered = found.drop_nulls("replicas")
+    assert (answered["slo_attainment"] >= answered["target"]).all()
+    own = answered.filter(policy="round-robin")
+    assert own.height == len(PRESETS)
+    assert own["replicas"].max() <= 24  # type: ignore[operator]
+    others = answered.filter(pl.col("policy") != "round-robin")
+    own_kg = others.join(own, on="preset").select(pl.col("bill_kg_right")).to_series()
+    assert others["bill_saving"].to_list() == pytest.approx((1 - others["bill_kg"] / own_kg).to_list(), rel=1e-9)
 
 
 def test_table_1_stands_beside_the_papers(tiny: tuple[Path, dict[str, pl.DataFrame]]) -> None:

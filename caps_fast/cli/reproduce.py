@@ -52,9 +52,21 @@ def reproduce(
     frames = run(names, Size(days, min(days, 1.0) if curve_days is None else curve_days, seeds), out, Workers(jobs))
     print(table1(frames["runs"]))
     print()
+    print("\n".join(_size_lines(frames["own_sizes"])))
+    print()
     print("\n".join(_claim_lines(frames["claims"])))
     if page:
         write_page(out, None)
+
+
+def _size_lines(sizes: pl.DataFrame) -> list[str]:
+    from caps_fast.report.tables import own_sizes_table
+    from caps_fast.text_table import text_lines
+
+    table = own_sizes_table(sizes)
+    heads = table["heads"]
+    right = [column >= table["words"] for column in range(len(heads))]
+    return [f"{table['heading']}, at Round Robin's attainment:", *text_lines(heads, table["rows"], right)]
 
 
 def _claim_lines(claims: pl.DataFrame) -> list[str]:

@@ -28,6 +28,7 @@ TABLES = {
     "decomposition": ("preset", "policy", "part", "saving", "low", "high"),
     "headline": ("preset", "name", "saving", "bill_saving"),
     "predictor": ("preset", "figure", "unit", "paper", "ours"),
+    "own_sizes": ("preset", "target", "policy", "replicas", "slo_attainment", "bill_kg"),
     "series": (
         "preset",
         "policy",

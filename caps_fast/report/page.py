@@ -25,6 +25,7 @@ from caps_fast.sweep.alike import alike, choices
 TABLES = {
     "table1": tables.comparison_table,
     "headline": tables.headline_table,
+    "own_sizes": tables.own_sizes_table,
     "predictor": tables.predictor_table,
 }
 

@@ -14,6 +14,7 @@ from caps_fast.reproduce.decompose import decomposition
 from caps_fast.reproduce.details import details
 from caps_fast.reproduce.evidence import Evidence
 from caps_fast.reproduce.judge import judge
+from caps_fast.reproduce.own_sizes import own_sizes
 from caps_fast.reproduce.plan import Size, detailed, plan
 from caps_fast.reproduce.predictor import predictor_rows
 from caps_fast.reproduce.table import comparison
@@ -21,7 +22,18 @@ from caps_fast.sealed import sealed
 from caps_fast.sweep import Workers, sweep
 
 Frames = dict[str, pl.DataFrame]
-TABLES = ("cells", "histograms", "series", "claims", "table1", "savings", "decomposition", "headline", "predictor")
+TABLES = (
+    "cells",
+    "histograms",
+    "series",
+    "claims",
+    "table1",
+    "savings",
+    "decomposition",
+    "headline",
+    "predictor",
+    "own_sizes",
+)
 
 
 def reproduce(presets: Sequence[str], size: Size, out: Path, workers: Workers) -> Frames:
@@ -36,6 +48,7 @@ def reproduce(presets: Sequence[str], size: Size, out: Path, workers: Workers) -
         decomposition   sources of savings, and the bounds
         headline        attributed and billed carbon, under other forecasts and rules of deferral
         predictor       MAE, MAPE, AUROC, latency
+        own_sizes       every policy at its own best size, on the same requests
 
     Raises InputError if the folder cannot be written.
     """
@@ -52,6 +65,7 @@ def reproduce(presets: Sequence[str], size: Size, out: Path, workers: Workers) -
     frames["decomposition"] = pl.concat([decomposition(each) for each in evidence])
     frames["headline"] = pl.concat([headline(each) for each in evidence])
     frames["predictor"] = pl.concat([predictor_rows(name) for name in presets])
+    frames["own_sizes"] = pl.concat([own_sizes(name, size, runs, workers) for name in presets])
     for name in TABLES:
         with whole(out / f"{name}.parquet", follow=False) as beside:
             beside.write_bytes(sealed(frames[name]))
