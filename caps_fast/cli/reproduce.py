@@ -66,7 +66,10 @@ def _size_lines(sizes: pl.DataFrame) -> list[str]:
     table = own_sizes_table(sizes)
     heads = table["heads"]
     right = [column >= table["words"] for column in range(len(heads))]
-    return [f"{table['heading']}, at Round Robin's attainment:", *text_lines(heads, table["rows"], right)]
+    return [
+        f"{table['heading']}, at what Round Robin and CAPS both meet on the paper's fleet:",
+        *text_lines(heads, table["rows"], right),
+    ]
 
 
 def _claim_lines(claims: pl.DataFrame) -> list[str]:

@@ -138,9 +138,9 @@ def own_sizes_table(own_sizes: pl.DataFrame) -> dict[str, Any]:
     targets = own_sizes.unique("preset", maintain_order=True)
     asked = ", ".join(f"{row['target']:.1%} under {row['preset']}" for row in targets.iter_rows(named=True))
     text = (
-        "For each policy the fleet of least carbon that meets as many SLOs as Round Robin on the paper's fleet "
-        f"({asked}), with the same requests. Savings are over Round Robin's own fleet, with 95 % intervals over seeds, "
-        "paired."
+        "For each policy the fleet of least carbon that meets as many SLOs as both Round Robin and CAPS on the paper's "
+        f"fleet ({asked}), with the same requests. Savings are over Round Robin's own fleet, with 95 % intervals over "
+        "seeds, paired."
     )
     return {
         "name": "own-sizes",
