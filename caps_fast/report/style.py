@@ -46,9 +46,9 @@ NAMES = {
         "caps": "CAPS",
     },
     **{
-        "caps-no-predictor": "CAPS, no predictor",
-        "caps-no-carbon": "CAPS, no carbon term",
-        "caps-no-tiers": "CAPS, no tiers",
+        "caps-no-predictor": "CAPS without predictor",
+        "caps-no-carbon": "CAPS without carbon term",
+        "caps-no-tiers": "CAPS without tiers",
     },
 }
 SPARE_COLOURS = ("#AA3377", "#44AA99", "#999933", "#6678C2", "#8C564B")  # visible on white and on black
