@@ -14,12 +14,9 @@ from caps_fast import checkpoint, simulation
 from caps_fast.errors import InputError
 from caps_fast.scenario import Scenario, preset
 from caps_fast.simulation import Group, Recording, simulate_group
+from stopped import stop_at
 
 RECORD = Recording(requests=True, sample_every_s=60.0)
-
-
-class Stopped(Exception):
-    """The run was killed."""
 
 
 def scenarios(**changes: object) -> list[Scenario]:
@@ -38,19 +35,9 @@ VARIED = {
 def test_same_bits_after_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int, demand: dict[str, object]
 ) -> None:
-    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
     path = tmp_path / "run.npz"
     whole = simulate_group(scenarios(**demand), RECORD, block=3000)
-    told = 0
-
-    def stop(requests: int) -> None:
-        nonlocal told
-        told += 1
-        if told == stop_after:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        simulate_group(scenarios(**demand), RECORD, block=3000, on_progress=stop, checkpoint=path)
+    stop_at(stop_after, scenarios(**demand), RECORD, path, monkeypatch, 3000)
     assert path.exists()
     restored: list[int] = []
     simulated: list[int] = []

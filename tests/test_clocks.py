@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caps_fast import checkpoint
 from caps_fast.arrays import BUSY
 from caps_fast.bounds import bound_of
 from caps_fast.bounds.demand import Promise
@@ -19,13 +18,13 @@ from caps_fast.clock_levels import at_clock
 from caps_fast.clock_section import CLOCK_FIELDS
 from caps_fast.errors import InputError
 from caps_fast.replica_section import Kind
-from caps_fast.saved_state import expect_sound
 from caps_fast.scenario import Scenario, preset
-from caps_fast.simulation import Group, Recording, simulate, simulate_group
+from caps_fast.simulation import Recording, simulate, simulate_group
 from cases import JUMPY, play_fast, scaled
 from naive import play
 from naive_cases import HW, request, setup
 from naive_policies import Edf
+from stopped import sound_states, stopped_and_resumed
 from test_kernel_vs_naive import assert_same
 
 CLOCKS = {"gpu.clocks": [0.5, 0.7, 1.0], "gpu.clock_change_s": 0.4}
@@ -87,18 +86,7 @@ def test_same_bits_when_killed_and_resumed(at: int, tmp_path: Path, monkeypatch:
     (whole,) = simulate_group([small()], record, block=50)
     assert whole.metrics["clock_changes"] > 100
     assert 0.5 < whole.metrics["mean_clock"] < 1.0
-    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
-    told: list[int] = []
-
-    def stop(requests: int) -> None:
-        told.append(requests)
-        if len(told) == at:
-            raise KeyboardInterrupt
-
-    path = tmp_path / "run.npz"
-    with pytest.raises(KeyboardInterrupt):
-        simulate_group([small()], record, block=50, on_progress=stop, checkpoint=path)
-    (again,) = simulate_group([small()], record, block=30, checkpoint=path)
+    again = stopped_and_resumed(at, small(), record, tmp_path / "run.npz", monkeypatch, (50, 30))
     np.testing.assert_equal(whole.metrics, again.metrics)
     for name in ("requests", "spent", "slices", "samples", "strength"):
         np.testing.assert_array_equal(getattr(whole.outcome, name), getattr(again.outcome, name), err_msg=name)
@@ -106,14 +94,8 @@ def test_same_bits_when_killed_and_resumed(at: int, tmp_path: Path, monkeypatch:
 
 def test_states_of_ours_are_sound() -> None:
     config = small()
-    fresh = Group([config]).runs[0].state
-    group, rows = Group([config]), set()
-    for requests in group.source.blocks(50):
-        group.take(requests)
-        state = group.runs[0].state
-        clock = state.clock[0]
-        state = state._replace(live=state.live[: int(clock["used"])], free=state.free[: int(clock["free"])])
-        expect_sound(state, fresh, np.zeros(0, state.done.dtype))
+    rows = set()
+    for state in sound_states(config, 50):
         rows |= set(state.gpus["kind"].tolist())
     assert rows == {0, 1, 2}
 

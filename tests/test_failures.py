@@ -11,15 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caps_fast import checkpoint
 from caps_fast.arrays import ASLEEP, FAILED, IDLE, OFF
 from caps_fast.bounds import bound_of
 from caps_fast.bounds.demand import Promise
 from caps_fast.errors import InputError
 from caps_fast.failures import lives_of_pool
-from caps_fast.saved_state import expect_sound
 from caps_fast.scenario import Scenario, preset
-from caps_fast.simulation import Group, Recording, simulate, simulate_group
+from caps_fast.simulation import Recording, simulate, simulate_group
 from cases import JUMPY, play_fast, play_slow, scaled
 from failing import with_failures
 from naive_cases import HW, request, setup
@@ -29,6 +27,7 @@ from naive_scalers import Whole
 from naive_world import Outcome
 from plain import rows_of
 from slow_engine import Case
+from stopped import sound_states, stopped_and_resumed
 from test_kernel_vs_naive import assert_same
 
 SLEEPERS = {
@@ -113,18 +112,7 @@ def test_same_bits_when_killed_and_resumed(at: int, tmp_path: Path, monkeypatch:
     (whole,) = simulate_group([small()], record, block=50)
     assert whole.metrics["failures"] > 30
     assert whole.metrics["recomputed_tokens"] > 1000
-    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
-    told: list[int] = []
-
-    def stop(requests: int) -> None:
-        told.append(requests)
-        if len(told) == at:
-            raise KeyboardInterrupt
-
-    path = tmp_path / "run.npz"
-    with pytest.raises(KeyboardInterrupt):
-        simulate_group([small()], record, block=50, on_progress=stop, checkpoint=path)
-    (again,) = simulate_group([small()], record, block=30, checkpoint=path)
+    again = stopped_and_resumed(at, small(), record, tmp_path / "run.npz", monkeypatch, (50, 30))
     np.testing.assert_equal(whole.metrics, again.metrics)
     for name in ("requests", "spent", "slices", "samples", "strength"):
         np.testing.assert_array_equal(getattr(whole.outcome, name), getattr(again.outcome, name), err_msg=name)
@@ -132,14 +120,8 @@ def test_same_bits_when_killed_and_resumed(at: int, tmp_path: Path, monkeypatch:
 
 def test_states_of_ours_are_sound() -> None:
     config = small()
-    fresh = Group([config]).runs[0].state
-    group, met = Group([config]), set()
-    for requests in group.source.blocks(50):
-        group.take(requests)
-        state = group.runs[0].state
-        clock = state.clock[0]
-        state = state._replace(live=state.live[: int(clock["used"])], free=state.free[: int(clock["free"])])
-        expect_sound(state, fresh, np.zeros(0, state.done.dtype))
+    met = set()
+    for state in sound_states(config, 50):
         met |= set(state.gpus["state"].tolist())
     assert FAILED in met
 

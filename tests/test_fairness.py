@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caps_fast import checkpoint, preset, simulate
+from caps_fast import preset, simulate
 from caps_fast.arrays import Array
 from caps_fast.errors import InputError
-from caps_fast.simulation import Recording, Run, prepare, simulate_group
+from caps_fast.simulation import Recording, Run, prepare
 from cases import cases, play_fast
 from plain import case, cluster, requests
 from slow_engine import Case
-from test_checkpoint import RECORD, Stopped
+from stopped import stopped_and_resumed
+from test_checkpoint import RECORD
 from test_kernel_vs_naive import assert_same
 
 TWO_TENANTS = {"policy.fairness": "tenant"}
@@ -97,19 +98,8 @@ def test_who_floods_the_queue_delays_itself() -> None:
 def test_same_bits_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In overload, with lines of many tenants in the queue; what is saved is looked through."""
     config = preset("paper").replace({"days": 0.02, "policy.name": "edf", "workload.rate_rps": 60, **TWO_TENANTS})
-    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
-    path, told = tmp_path / "run.npz", 0
     whole = simulate(config, RECORD, block=20_000)
-
-    def stop(requests: int) -> None:
-        nonlocal told
-        told += 1
-        if told == 20:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        simulate_group([config], RECORD, block=3000, on_progress=stop, checkpoint=path)
-    again = simulate_group([config], RECORD, block=4000, checkpoint=path)[0]
+    again = stopped_and_resumed(20, config, RECORD, tmp_path / "run.npz", monkeypatch, (3000, 4000))
     assert str(whole.metrics) == str(again.metrics)
     np.testing.assert_array_equal(whole.outcome.requests, again.outcome.requests)
 

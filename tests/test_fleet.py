@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caps_fast import Recording, checkpoint, load, preset, simulate
+from caps_fast import Recording, load, preset, simulate
 from caps_fast.errors import InputError
 from caps_fast.outcome import Outcome
 from caps_fast.scenario import Scenario, build
@@ -21,6 +21,7 @@ from caps_fast.sweep import Workers
 from caps_fast.sweep.rows import code_hash
 from cases import POLICIES, cases, fleets, play_fast
 from slow_engine import Case
+from stopped import stopped_and_resumed
 
 LONG = """
 preset = "measured"
@@ -238,20 +239,7 @@ def test_a_memory_and_a_fleet_go_through_a_checkpoint(
     config = long.replace({"policy.name": str(tmp_path / "fair.py")} | changes)
     record = Recording(requests=True)
     whole = simulate(config, record, block=2000).outcome
-    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
-    told: list[int] = []
-
-    def stop(requests: int) -> None:
-        told.append(requests)
-        if len(told) == 5:
-            raise KeyboardInterrupt
-
-    path = tmp_path / "run.npz"
-    with pytest.raises(KeyboardInterrupt):
-        simulate_group([config], record, block=2000, on_progress=stop, checkpoint=path)
-    restored: list[int] = []
-    (again,) = simulate_group([config], record, block=3000, checkpoint=path, on_restore=restored.append)
-    assert restored
+    again = stopped_and_resumed(5, config, record, tmp_path / "run.npz", monkeypatch, (2000, 3000))
     same_bits(whole, again.outcome)
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caps_fast import Recording, checkpoint, load, simulate
+from caps_fast import Recording, load, simulate
 from caps_fast.carbon.monitor import monitors_of
 from caps_fast.crossings import signal_notes
 from caps_fast.errors import InputError
@@ -27,6 +27,7 @@ from caps_fast.scenario import Scenario
 from caps_fast.simulation import simulate_group
 from caps_fast.workload import workload_of
 from regional_cases import assert_same_regions, regional
+from stopped import stop_at
 
 
 @settings(max_examples=30)
@@ -183,17 +184,8 @@ def test_a_checkpoint_holds_requests_on_their_way(
 ) -> None:
     slow = two.replace({"links.gbit_per_s": 1e-4, "links.bytes_per_token": 4000, "origins.here.home": "near"})
     whole = simulate(slow)
-    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
-    told: list[int] = []
-
-    def stop(requests: int) -> None:
-        told.append(requests)
-        if len(told) == 5:
-            raise KeyboardInterrupt
-
     path = tmp_path / "run.npz"
-    with pytest.raises(KeyboardInterrupt):
-        simulate_group([slow], block=300, on_progress=stop, checkpoint=path)
+    stop_at(5, [slow], Recording(), path, monkeypatch, 300)
     with np.load(path) as saved:
         assert saved["run0.transit"]["root"][0] >= 0, "somebody is on the way"
     (again,) = simulate_group([slow], block=500, checkpoint=path)

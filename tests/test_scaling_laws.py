@@ -11,18 +11,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from caps_fast import checkpoint
 from caps_fast.arrays import ASLEEP, BUSY, FAILED, IDLE, N_STATES, OFF, STARTING, STATES, STOPPING, WAKING
 from caps_fast.books import SEEN_STATES
 from caps_fast.errors import InputError
 from caps_fast.outcome import Outcome
-from caps_fast.saved_state import expect_sound
 from caps_fast.scenario import Scenario, preset
-from caps_fast.simulation import Group, Recording, simulate, simulate_group
+from caps_fast.simulation import Recording, simulate, simulate_group
 from cases import JUMPY, fleets, play_fast, scaled
 from jumpy import jump
 from plain import rows_of
 from slow_engine import Case
+from stopped import sound_states, stopped_and_resumed
 
 PLANNED = str(Path(__file__).with_name("planned.py"))
 POLICIES = ("edf", "caps")
@@ -184,20 +183,7 @@ def test_same_bits_when_killed_and_resumed_while_scaling(
     assert whole.metrics["wakes"] > 0
     if scaling == JUMPY:
         assert (whole.outcome.spent["seconds"].sum(axis=0) > 0)[:FAILED].all(), "all states but failed are met"
-    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
-    told: list[int] = []
-
-    def stop(requests: int) -> None:
-        told.append(requests)
-        if len(told) == 40:
-            raise KeyboardInterrupt
-
-    path = tmp_path / "run.npz"
-    with pytest.raises(KeyboardInterrupt):
-        simulate_group([config], record, block=300, on_progress=stop, checkpoint=path)
-    restored: list[int] = []
-    (again,) = simulate_group([config], record, block=200, checkpoint=path, on_restore=restored.append)
-    assert restored
+    again = stopped_and_resumed(40, config, record, tmp_path / "run.npz", monkeypatch, (300, 200))
     np.testing.assert_equal(whole.metrics, again.metrics)
     for name in ("requests", "spent", "slices", "samples", "histograms"):
         np.testing.assert_array_equal(getattr(whole.outcome, name), getattr(again.outcome, name), err_msg=name)
@@ -206,14 +192,8 @@ def test_same_bits_when_killed_and_resumed_while_scaling(
 @pytest.mark.parametrize("policy", ["edf", "caps"])
 def test_states_of_ours_are_sound(policy: str) -> None:
     config = small(policy, **{"policy.scaling": JUMPY, "policy.scale_every_s": 7.0, "policy.off_after_s": 10.0})
-    fresh = Group([config]).runs[0].state
-    group, met = Group([config]), set()
-    for requests in group.source.blocks(300):
-        group.take(requests)
-        state = group.runs[0].state
-        clock = state.clock[0]
-        state = state._replace(live=state.live[: int(clock["used"])], free=state.free[: int(clock["free"])])
-        expect_sound(state, fresh, np.zeros(0, state.done.dtype))
+    met = set()
+    for state in sound_states(config, 300):
         met |= set(state.gpus["state"].tolist())
     assert met == set(range(len(STATES))) - {FAILED}
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import ndtri
 
-from caps_fast import checkpoint, habits, preset, simulate, simulation
+from caps_fast import habits, preset, simulate, simulation
 from caps_fast._jit import compiled
 from caps_fast.arrays import Array
 from caps_fast.bounds import bound
@@ -26,13 +26,14 @@ from caps_fast.errors import InputError
 from caps_fast.inputs import expect_inputs
 from caps_fast.normal import normal_quantile, stream_of, uniform
 from caps_fast.scenario import Scenario
-from caps_fast.simulation import Recording, simulate_group
+from caps_fast.simulation import Recording
 from caps_fast.sweep.axes import Axis
 from caps_fast.sweep.plan import Grid, Plan
 from cases import cases, play_fast
 from grouped import with_groups
 from plain import FIRST_COME, cluster
-from test_checkpoint import RECORD, Stopped
+from stopped import stopped_and_resumed
+from test_checkpoint import RECORD
 from test_kernel_vs_naive import assert_same
 from test_queueing import ONE_AT_A_TIME, assert_within_interval
 from waiting import starts_of
@@ -270,18 +271,7 @@ def test_same_bits_for_any_block_and_after_a_restart(
     assert str(whole.metrics) == str(parts.metrics)  # there nan is nan
     np.testing.assert_array_equal(whole.outcome.requests, parts.outcome.requests)
     monkeypatch.setattr(habits, "REQUESTS_PER_PART", 50)
-    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
-    path, told = tmp_path / "run.npz", 0
-
-    def stop(requests: int) -> None:
-        nonlocal told
-        told += 1
-        if told == 5:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        simulate_group([config], RECORD, block=60, on_progress=stop, checkpoint=path)
-    again = simulate_group([config], RECORD, block=100, checkpoint=path)[0]
+    again = stopped_and_resumed(5, config, RECORD, tmp_path / "run.npz", monkeypatch, (60, 100))
     assert str(whole.metrics) == str(again.metrics)
     np.testing.assert_array_equal(whole.outcome.requests, again.outcome.requests)
 
