@@ -65,7 +65,7 @@ def reproduce(presets: Sequence[str], size: Size, out: Path, workers: Workers) -
     frames["decomposition"] = pl.concat([decomposition(each) for each in evidence])
     frames["headline"] = pl.concat([headline(each) for each in evidence])
     frames["predictor"] = pl.concat([predictor_rows(name) for name in presets])
-    frames["own_sizes"] = pl.concat([own_sizes(name, size, runs, workers) for name in presets])
+    frames["own_sizes"] = pl.concat([own_sizes(each, size, workers) for each in evidence])
     for name in TABLES:
         with whole(out / f"{name}.parquet", follow=False) as beside:
             beside.write_bytes(sealed(frames[name]))
